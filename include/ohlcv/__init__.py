@@ -1,0 +1,1 @@
+"""Exact, complete, audited OHLCV candles from crypto trades."""

