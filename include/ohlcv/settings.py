@@ -1,0 +1,192 @@
+"""Settings by environment: every OHLCV_… variable there is, read and checked in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from ohlcv.errors import InputError
+from ohlcv.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.timeframes import timeframe as registered
+
+# Variables that stand for themselves. Those of `Tuning` come on top, for all timeframes (OHLCV_EXECUTOR_MEMORY)
+# or for one (OHLCV_1D_EXECUTOR_MEMORY).
+PLAIN_NAMES = (
+    "OHLCV_HOME",
+    "OHLCV_CATALOG_URI",
+    "OHLCV_CATALOG_PASSWORD",
+    "OHLCV_CATALOG_PASSWORD_FILE",
+    "OHLCV_WAREHOUSE",
+    "OHLCV_SPARK_MASTER",
+    "OHLCV_JARS",
+)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a site may set for the Spark job of one timeframe."""
+
+    # Minutes; replaces the registry's lookback.
+    lookback_minutes: int | None = None
+    # Seconds; replaces the registry's time target.
+    time_target_seconds: int | None = None
+    executor_cores: int = 1
+    executor_memory: str = "1024m"
+    driver_memory: str = "512m"
+    # One core sorts a run's few candles faster in one partition than in the 200 Spark would make.
+    shuffle_partitions: int = 1
+    # Trades a scheduled run may read on top of its own range to mend old hours. At the half million a
+    # second one cold core does, a million is two seconds: what is left over is the next run's.
+    repair_trades: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("executor_cores", "shuffle_partitions", "repair_trades", "lookback_minutes", "time_target_seconds"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be 1 or more, not {value}")
+        for name in ("executor_memory", "driver_memory"):
+            value = getattr(self, name)
+            if not re.fullmatch(r"[1-9][0-9]*[mg]", value) or _megabytes(value) < 512:
+                raise InputError(f"{name} must be 512m or more, as in 1024m or 2g, not '{value}'")
+
+
+@dataclass(frozen=True)
+class CatalogAddress:
+    """Which database holds the catalog. Never the password: it travels on its own."""
+
+    engine: Literal["sqlite", "postgresql"]
+    database: str
+    host: str = ""
+    port: int = 5432
+    user: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        if self.engine == "sqlite":
+            return f"sqlite:///{self.database}"
+        return f"postgresql://{self.user}@{self.host}:{self.port}/{self.database}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are, and how much a job may use."""
+
+    home: Path
+    catalog: CatalogAddress
+    catalog_password: str | None = dataclasses.field(repr=False)
+    warehouse: str
+    spark_master: str | None
+    tuning: Mapping[str, Tuning]
+
+    def timeframe(self, name: str) -> Timeframe:
+        """Give a timeframe of the registry with this site's tuning applied."""
+        found = registered(name)
+        tuning = self.tuning[name]
+        if tuning.lookback_minutes is not None:
+            if tuning.lookback_minutes * timedelta(minutes=1) < found.length:
+                raise InputError(f"the lookback of {name} must hold at least one window")
+            found = dataclasses.replace(found, lookback=tuning.lookback_minutes * timedelta(minutes=1))
+        if tuning.time_target_seconds is not None:
+            found = dataclasses.replace(found, time_target=tuning.time_target_seconds * timedelta(seconds=1))
+        return found
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings; a name or value that cannot be meant is refused here, before anything starts."""
+    values = os.environ if environment is None else environment
+    tuning_names = {
+        f"OHLCV_{prefix}{name.upper()}": (timeframe, name)
+        for timeframe, prefix in [(None, ""), *((name, f"{name.upper()}_") for name in TIMEFRAMES)]
+        for name in (field.name for field in dataclasses.fields(Tuning))
+    }
+    known = {*PLAIN_NAMES, *tuning_names}
+    for name in sorted(name for name in values if name.startswith("OHLCV_") and name not in known):
+        near = difflib.get_close_matches(name, known, n=1)
+        raise InputError(f"unknown setting {name}" + (f": did you mean {near[0]}?" if near else ""))
+
+    home = Path(values.get("OHLCV_HOME") or ".ohlcv").absolute()
+    return Settings(
+        home=home,
+        catalog=_catalog_address(values.get("OHLCV_CATALOG_URI"), home),
+        catalog_password=_secret(values, "OHLCV_CATALOG_PASSWORD"),
+        warehouse=_warehouse(values.get("OHLCV_WAREHOUSE"), home),
+        spark_master=values.get("OHLCV_SPARK_MASTER") or None,
+        tuning={
+            timeframe: _tuning(
+                {
+                    field: values[name]
+                    # General names come first in `tuning_names`, so that a timeframe's own value wins.
+                    for name, (of, field) in tuning_names.items()
+                    if of in (None, timeframe) and values.get(name)
+                }
+            )
+            for timeframe in TIMEFRAMES
+        },
+    )
+
+
+def _tuning(values: Mapping[str, str]) -> Tuning:
+    typed: dict[str, int | str] = {}
+    for name, text in values.items():
+        if name.endswith("_memory"):
+            typed[name] = text
+            continue
+        try:
+            typed[name] = int(text)
+        except ValueError:
+            raise InputError(f"{name} must be a whole number, not '{text}'") from None
+    return Tuning(**typed)  # type: ignore[arg-type]  # the names and types are those of the fields above
+
+
+def _catalog_address(text: str | None, home: Path) -> CatalogAddress:
+    if not text:
+        return CatalogAddress("sqlite", str(home / "catalog.db"))
+    try:
+        parts: SplitResult = urlsplit(text)
+        port = parts.port or 5432
+    except ValueError:
+        raise InputError("OHLCV_CATALOG_URI is not an address such as postgresql://user@host:5432/database") from None
+    if parts.scheme == "sqlite":
+        if len(parts.path) < 2:
+            raise InputError("OHLCV_CATALOG_URI names no file: write sqlite:////folder/catalog.db")
+        return CatalogAddress("sqlite", str(Path(unquote(parts.path[1:])).absolute()))
+    if parts.scheme != "postgresql":
+        raise InputError(f"OHLCV_CATALOG_URI starts with '{parts.scheme}': use sqlite or postgresql")
+    if parts.password is not None:
+        raise InputError("OHLCV_CATALOG_URI carries a password: give it by OHLCV_CATALOG_PASSWORD or …_FILE instead")
+    if not parts.hostname or not parts.username or len(parts.path) < 2:
+        raise InputError("OHLCV_CATALOG_URI must name user, host and database: postgresql://user@host:5432/database")
+    return CatalogAddress(
+        "postgresql",
+        unquote(parts.path[1:]),
+        parts.hostname,
+        port,
+        unquote(parts.username),
+        tuple(parse_qsl(parts.query)),
+    )
+
+
+def _warehouse(text: str | None, home: Path) -> str:
+    text = text or str(home / "warehouse")
+    return text.rstrip("/") if "://" in text else Path(text).absolute().as_uri()
+
+
+def _secret(values: Mapping[str, str], name: str) -> str | None:
+    if path := values.get(f"{name}_FILE"):
+        try:
+            return Path(path).read_text().strip()
+        except OSError as error:
+            raise InputError(f"{name}_FILE cannot be read: {error.strerror}") from None
+    return values.get(name) or None
+
+
+def _megabytes(text: str) -> int:
+    return int(text[:-1]) * (1024 if text.endswith("g") else 1)

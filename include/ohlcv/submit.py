@@ -1,0 +1,168 @@
+"""The spark-submit of every job: one description, from which the DAGs and the command line both start it."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ohlcv.errors import OhlcvError
+from ohlcv.settings import Settings, Tuning
+from ohlcv.timeframes import Strategy
+from ohlcv.toolchain import jar_paths, spark_environment, spark_home
+from ohlcv.windows import Range, iso
+
+SCRIPTS: dict[Strategy, str] = {"merge": "ohlcv_incremental.py", "overwrite": "ohlcv_batch.py"}
+VIEWS_SCRIPT = "ohlcv_views.py"
+# Without a cluster the driver does the executors' work too.
+LOCAL_MASTER = "local[*]"
+LOCAL_DRIVER_MEMORY = "2g"
+
+
+@dataclass(frozen=True)
+class SparkJob:
+    """What SparkSubmitOperator and the command line need to know to start a job."""
+
+    application: str
+    arguments: tuple[str, ...]
+    conf: Mapping[str, str]
+    driver_memory: str
+    executor_memory: str
+    executor_cores: int
+
+    def command(self, master: str) -> list[str]:
+        """Give the command line; secrets are not on it, the job reads them from its environment."""
+        is_local = master.startswith("local")
+        options = [
+            *("--master", master),
+            *("--driver-memory", LOCAL_DRIVER_MEMORY if is_local else self.driver_memory),
+        ]
+        if not is_local:
+            options += [
+                *("--deploy-mode", "client"),
+                *("--executor-memory", self.executor_memory),
+                *("--executor-cores", str(self.executor_cores)),
+                *("--total-executor-cores", str(self.executor_cores)),
+            ]
+        for name, value in sorted({**self.conf, **_network(master)}.items()):
+            options += ["--conf", f"{name}={value}"]
+        return [str(spark_home() / "bin" / "spark-submit"), *options, self.application, *self.arguments]
+
+
+def build_job(
+    settings: Settings,
+    timeframe: str,
+    own: Range,
+    *,
+    repair: bool = False,
+    prune: bool = False,
+    dag_id: str = "",
+    run_id: str = "",
+) -> SparkJob:
+    """Describe the job that builds one timeframe's candles."""
+    arguments = ["--timeframe", timeframe, "--start", iso(own.start), "--end", iso(own.end)]
+    arguments += [flag for flag, wanted in (("--repair", repair), ("--prune", prune)) if wanted]
+    for flag, text in (("--dag-id", dag_id), ("--run-id", run_id)):
+        arguments += [flag, text] if text else []
+    strategy = settings.timeframe(timeframe).strategy
+    return _job(SCRIPTS[strategy], arguments, settings.tuning[timeframe])
+
+
+def views_job() -> SparkJob:
+    """Describe the job that creates the views."""
+    return _job(VIEWS_SCRIPT, [], Tuning())
+
+
+def _job(script: str, arguments: list[str], tuning: Tuning) -> SparkJob:
+    class_path = ":".join(str(path) for path in jar_paths())
+    return SparkJob(
+        application=str(script_folder() / script),
+        arguments=tuple(arguments),
+        conf={
+            # On the class path from the start: --jars would copy them to every executor at every run.
+            "spark.driver.extraClassPath": class_path,
+            "spark.executor.extraClassPath": class_path,
+            "spark.log.level": "WARN",
+            "spark.sql.shuffle.partitions": str(tuning.shuffle_partitions),
+            # The master's page shows the application; a web server in every short job costs a second.
+            "spark.ui.enabled": "false",
+        },
+        driver_memory=tuning.driver_memory,
+        executor_memory=tuning.executor_memory,
+        executor_cores=tuning.executor_cores,
+    )
+
+
+def script_folder() -> Path:
+    """Give the folder of the job scripts."""
+    found = importlib.util.find_spec("spark_jobs")
+    if found is None or found.origin is None:
+        raise OhlcvError("the package spark_jobs is not installed: run 'make setup'")
+    return Path(found.origin).parent
+
+
+def _network(master: str) -> dict[str, str]:
+    # A driver on the master's own loopback must not announce a name that only the outside resolves.
+    host = urlsplit(master).hostname if master.startswith("spark://") else "127.0.0.1"
+    return {"spark.driver.host": host} if host in ("127.0.0.1", "localhost") else {}
+
+
+def check_master(master: str) -> None:
+    """Find an unreachable master at once: Spark itself would try for a minute."""
+    if not master.startswith("spark://"):
+        return
+    errors = []
+    # spark://a:7077,b:7077 names several masters; one that answers is enough.
+    for address in master.removeprefix("spark://").split(","):
+        host, _, port = address.partition(":")
+        try:
+            with socket.create_connection((host, int(port or 7077)), timeout=5):
+                return
+        except (OSError, ValueError) as error:
+            errors.append(f"{address}: {error}")
+    raise OhlcvError(f"the Spark master {master} does not answer ({'; '.join(errors)}): start it or check the address")
+
+
+@contextmanager
+def started(job: SparkJob, master: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a job; leaving the block ends it if it still runs."""
+    process = subprocess.Popen(
+        job.command(master), env=spark_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """How a job ended: its last line on stdout, and its log."""
+
+    exit_code: int
+    last_line: str
+    log: str
+
+    @property
+    def error(self) -> str:
+        """Give the line that says what went wrong."""
+        lines = self.log.strip().splitlines()
+        named = [line for line in lines if line.startswith("error: ")]
+        return (named or lines or ["it said nothing"])[-1].removeprefix("error: ")
+
+
+def run(job: SparkJob, master: str) -> JobOutcome:
+    """Run a job to its end."""
+    check_master(master)
+    with started(job, master) as process:
+        output, log = process.communicate()
+    # spark-submit joins the driver's stderr to its own stdout; its stderr is the JVM's log.
+    return JobOutcome(process.returncode, (output.strip().splitlines() or [""])[-1], log + output)
+

@@ -1,0 +1,287 @@
+"""One run: read, compute, compare, write once. The two job scripts are doors to this."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import traceback
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ohlcv.errors import InputError, OhlcvError
+from ohlcv.lease import writers_lease
+from ohlcv.planning import BuildPlan, plan_build
+from ohlcv.schema import candles_contract
+from ohlcv.settings import Settings, load_settings
+from ohlcv.timeframes import Strategy, Timeframe
+from ohlcv.windows import Range, format_hours, iso, parse_time, requested_range
+from spark_jobs.candles import broken_invariant, candles
+from spark_jobs.metadata import (
+    PROGRESS_KEY,
+    SUMMARY_PREFIX,
+    TableHistory,
+    load_table,
+    read_progress,
+    record_progress,
+)
+from spark_jobs.session import open_session
+from spark_jobs.tables import ATTEMPT_KEY, Comparison, compare, read_stored, volume_type, write
+from spark_jobs.trades import latest_versions, read_trades, survey, with_verdict
+
+# How many withheld or broken candles a run names; their number is always told.
+NAMED = 100
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run was asked to do."""
+
+    timeframe: Timeframe
+    own: Range
+    repair: bool = False
+    prune: bool = False
+    dag_id: str = ""
+    run_id: str = ""
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+class Phases:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - begin, 3)
+
+    def finish(self) -> dict[str, float]:
+        """Give the phases and their total."""
+        return {**self.seconds, "total": round(time.monotonic() - self._begin, 3)}
+
+
+def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
+    """Build the candles of one timeframe and range; give what the run has to report."""
+    timeframe = request.timeframe
+    contract = candles_contract(timeframe)
+    phases = Phases()
+    with ExitStack() as stack:
+        with phases.phase("lease"):
+            still_held = stack.enter_context(writers_lease(settings, contract.name))
+        with phases.phase("plan"):
+            table = load_table(spark, contract)
+            history = TableHistory(spark)
+            recorded = read_progress(table)
+            plan = plan_build(
+                timeframe,
+                request.own,
+                history,
+                recorded,
+                repair=request.repair,
+                repair_trades=settings.tuning[timeframe.name].repair_trades,
+            )
+        with phases.phase("survey"):
+            judged = with_verdict(read_trades(spark, history.snapshot, plan.hours))
+            counts = survey(judged)
+        with phases.phase("compute"):
+            stored = read_stored(spark, contract, table)
+            computed = compute(judged, plan, volume_type(stored))
+            comparison = compare(
+                computed,
+                stored,
+                timeframe,
+                plan.ranges,
+                empty_hours=plan.hours - counts.keys(),
+                now=datetime.now(UTC),
+                prune=request.prune,
+            )
+            refuse_broken(comparison)
+        report = Report(request, plan, history.snapshot, counts, comparison)
+        snapshot = None
+        with phases.phase("write"):
+            if comparison.changed_partitions:
+                snapshot = write(
+                    comparison, stored, contract, timeframe, table, plan.ranges, report.summary(), still_held
+                )
+            elif plan.progress != recorded:
+                record_progress(table, plan.progress)
+        result = report.to_json(snapshot)
+        comparison.rows.unpersist()
+    return {**result, "seconds": phases.finish()}
+
+
+def compute(judged: DataFrame, plan: BuildPlan, volume: str) -> DataFrame:
+    """Make the candles of a plan, each marked where it must be withheld or breaks an invariant."""
+    good = judged.where(F.col("rejected").isNull())
+    withheld = F.col("volume").isNull() | F.col("vwap").isNull()
+    return (
+        candles(latest_versions(good), plan.timeframe, plan.ranges, volume)
+        .withColumn("withheld", withheld)
+        .withColumn("broken", F.when(~F.col("withheld"), broken_invariant(plan.timeframe)))
+    )
+
+
+def refuse_broken(comparison: Comparison) -> None:
+    """Stop before the commit when a computed candle breaks an invariant: it must never be visible."""
+    if not comparison.broken:
+        return
+    first = comparison.rows.where(F.col("broken").isNotNull()).orderBy("window_start").first()
+    assert first is not None
+    raise OhlcvError(
+        f"{comparison.broken} computed candles break an invariant, nothing was written; the first: {first.broken} "
+        f"({first.symbol} {first.exchange} {iso(first.window_start.astimezone(UTC))})"
+    )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run tells: in its last line, and in the summary of its commit."""
+
+    request: Request
+    plan: BuildPlan
+    trades_snapshot: int | None
+    counts: Mapping[int, Mapping[str | None, int]]
+    comparison: Comparison
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Add the rejected trades of all hours up by reason."""
+        total: Counter[str] = Counter()
+        for verdicts in self.counts.values():
+            total.update({reason: trades for reason, trades in verdicts.items() if reason is not None})
+        return dict(sorted(total.items()))
+
+    @property
+    def trades_read(self) -> int:
+        return sum(sum(verdicts.values()) for verdicts in self.counts.values())
+
+    def summary(self) -> dict[str, str]:
+        """Give the provenance that goes into the snapshot's summary."""
+        counts = self.comparison.counts
+        return {
+            ATTEMPT_KEY: self.request.attempt,
+            PROGRESS_KEY: self.plan.progress.to_text(),
+            f"{SUMMARY_PREFIX}timeframe": self.plan.timeframe.name,
+            f"{SUMMARY_PREFIX}dag-id": self.request.dag_id,
+            f"{SUMMARY_PREFIX}run-id": self.request.run_id,
+            f"{SUMMARY_PREFIX}range-start": iso(self.plan.own.start),
+            f"{SUMMARY_PREFIX}range-end": iso(self.plan.own.end),
+            f"{SUMMARY_PREFIX}repaired-hours": format_hours(self.plan.repaired),
+            f"{SUMMARY_PREFIX}trades-snapshot": str(self.trades_snapshot or ""),
+            f"{SUMMARY_PREFIX}trades-read": str(self.trades_read),
+            f"{SUMMARY_PREFIX}trades-rejected": json.dumps(self.rejected),
+            f"{SUMMARY_PREFIX}candles-withheld": str(self.comparison.withheld),
+            **{f"{SUMMARY_PREFIX}candles-{action}": str(counts[action]) for action in ("inserted", "updated", "deleted")},
+        }
+
+    def to_json(self, snapshot: int | None) -> dict[str, Any]:
+        """Give the run's closing line."""
+        notes = list(self.plan.notes)
+        if not self.trades_read:
+            notes.append("there are no trades in the range")
+        return {
+            "timeframe": self.plan.timeframe.name,
+            "range": {"start": iso(self.plan.own.start), "end": iso(self.plan.own.end)},
+            "dirty_hours": format_hours(self.plan.repaired),
+            "owed_hours": format_hours(self.plan.progress.owed),
+            "trades_snapshot": self.trades_snapshot,
+            "trades_read": self.trades_read,
+            "rejected": self.rejected,
+            "candles": {**self.comparison.counts, "withheld": self.comparison.withheld},
+            "withheld": self._withheld(),
+            "snapshot": snapshot,
+            "notes": notes,
+        }
+
+    def _withheld(self) -> list[dict[str, str]]:
+        if not self.comparison.withheld:
+            return []
+        rows = self.comparison.rows.where("withheld").orderBy("window_start", "symbol", "exchange").limit(NAMED).collect()
+        return [
+            {
+                "symbol": row.symbol,
+                "exchange": row.exchange,
+                "window_start": iso(row.window_start.astimezone(UTC)),
+                "volume": str(row.exact_volume),
+            }
+            for row in rows
+        ]
+
+
+def arg_parser(strategy: Strategy) -> argparse.ArgumentParser:
+    """Give the command line of the job of one strategy."""
+    parser = argparse.ArgumentParser(description=f"Build the candles of one timeframe (strategy {strategy}).")
+    parser.add_argument("--timeframe", required=True)
+    parser.add_argument("--start", required=True, help="first window's start, ISO time in UTC")
+    parser.add_argument("--end", required=True, help="end of the last window, ISO time in UTC")
+    parser.add_argument("--repair", action="store_true", help="also rebuild old hours whose trades changed")
+    parser.add_argument("--prune", action="store_true", help="remove candles even where the source hour is empty")
+    parser.add_argument("--dag-id", default="", help="recorded in the commit")
+    parser.add_argument("--run-id", default="", help="recorded in the commit")
+    return parser
+
+
+def read_request(strategy: Strategy, settings: Settings, arguments: list[str]) -> Request:
+    """Check the arguments before anything starts."""
+    values = arg_parser(strategy).parse_args(arguments)
+    timeframe = settings.timeframe(values.timeframe)
+    if timeframe.strategy != strategy:
+        raise InputError(f"{timeframe} is built by the {timeframe.strategy} script, not by this one")
+    start, end = (parse_time(text)[0] for text in (values.start, values.end))
+    own = requested_range(timeframe, start, end, known_until=end)
+    if own != Range(start, end):
+        raise InputError(f"{start} to {end} are not whole {timeframe} windows: {own} would be")
+    return Request(
+        timeframe=timeframe,
+        own=own,
+        repair=values.repair,
+        prune=values.prune,
+        dag_id=values.dag_id,
+        run_id=values.run_id,
+    )
+
+
+def main(strategy: Strategy) -> int:
+    """Run a job script: the report is the last line on stdout, an error the last on stderr."""
+    try:
+        settings = load_settings()
+        request = read_request(strategy, settings, sys.argv[1:])
+        spark = open_session(settings, f"ohlcv {request.timeframe} {request.run_id or request.own}")
+        result = build(spark, settings, request)
+    except OhlcvError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except (PySparkException, Py4JJavaError) as error:
+        traceback.print_exc()
+        print(f"error: Spark failed: {first_line(error)}", file=sys.stderr, flush=True)
+        return 1
+    print(json.dumps(result), flush=True)
+    spark.stop()
+    return 0
+
+
+def first_line(error: Exception) -> str:
+    """Give the cause of a Spark error in one line, without its Java stack."""
+    if isinstance(error, Py4JJavaError):
+        cause = error.java_exception
+        while cause.getCause() is not None:
+            cause = cause.getCause()
+        return str(cause.toString()).strip().splitlines()[0]
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,235 @@
+"""What Iceberg's metadata tells: snapshots, changed hours, recorded progress.
+
+Reached through the session's own JVM: Iceberg is loaded there anyway, and reads manifests faster than Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from ohlcv.catalog import CATALOG_NAME
+from ohlcv.errors import OhlcvError
+from ohlcv.planning import Progress
+from ohlcv.schema import NAMESPACE, TRADES, TableContract, TableShape, contract_differences
+from ohlcv.windows import runs_of_hours
+
+# Objects of Iceberg's Java library; py4j gives them no types.
+JavaObject = Any
+
+SUMMARY_PREFIX = "ohlcv."
+# In a snapshot's summary: the progress it was committed with.
+PROGRESS_KEY = "ohlcv.progress"
+# As a table property: progress made by a run that found no candle to change. It counts only on top of the
+# snapshot it names, so that rolling the table back rolls the progress back too.
+PROGRESS_PROPERTY = "ohlcv.progress"
+PROGRESS_BASE_PROPERTY = "ohlcv.progress-base"
+
+
+def table_name(contract: TableContract) -> str:
+    """Give a table's full name in Spark."""
+    return f"{CATALOG_NAME}.{NAMESPACE}.{contract.name}"
+
+
+def load_table(spark: SparkSession, contract: TableContract) -> JavaObject:
+    """Load a table through Iceberg's Java library and hold it against its contract."""
+    jvm: JavaObject = spark.sparkContext._jvm
+    try:
+        table = jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, table_name(contract))
+    except Py4JJavaError as error:
+        kind = error.java_exception.getClass().getSimpleName()
+        if "NoSuchTable" in kind or "NoSuchNamespace" in kind:
+            raise OhlcvError(f"there is no table {NAMESPACE}.{contract.name}: run 'ohlcv tables create'") from None
+        raise
+    table.refresh()
+    if differences := contract_differences(_shape_of(table), contract):
+        raise OhlcvError(f"{NAMESPACE}.{contract.name} is not as agreed: {'; '.join(differences)}")
+    return table
+
+
+def _shape_of(table: JavaObject) -> TableShape:
+    schema = table.schema()
+    return TableShape(
+        columns=tuple((column.name(), str(column.type().toString())) for column in schema.columns()),
+        partitions=tuple(
+            f"{partition.transform().toString()}({schema.findColumnName(partition.sourceId())})"
+            for partition in table.spec().fields()
+        ),
+        # Table hides the version; the metadata behind it does not.
+        format_version=table.operations().current().formatVersion(),
+    )
+
+
+def ancestors(table: JavaObject) -> Iterator[JavaObject]:
+    """Walk a table's snapshots from the current one back, as far as they are kept."""
+    snapshot = table.currentSnapshot()
+    while snapshot is not None:
+        yield snapshot
+        parent = snapshot.parentId()
+        snapshot = table.snapshot(parent) if parent is not None else None
+
+
+def find_snapshot(table: JavaObject, key: str, value: str, newest: int = 20) -> int | None:
+    """Find the snapshot among the newest ones that carries a value in its summary."""
+    for _, snapshot in zip(range(newest), ancestors(table), strict=False):
+        if snapshot.summary().get(key) == value:
+            return int(snapshot.snapshotId())
+    return None
+
+
+def read_progress(table: JavaObject) -> Progress:
+    """Read how far the candle table has looked at the trades' changes."""
+    base, progress = _committed_progress(table)
+    properties = table.properties()
+    if properties.get(PROGRESS_BASE_PROPERTY) == str(base):
+        return Progress.from_text(properties.get(PROGRESS_PROPERTY))
+    return progress
+
+
+def record_progress(table: JavaObject, progress: Progress) -> None:
+    """Record progress of a run that changed no candle: no snapshot, only the table's properties."""
+    base, _ = _committed_progress(table)
+    update = table.updateProperties()
+    update.set(PROGRESS_PROPERTY, progress.to_text())
+    update.set(PROGRESS_BASE_PROPERTY, str(base))
+    update.commit()
+
+
+def _committed_progress(table: JavaObject) -> tuple[int, Progress]:
+    # Maintenance makes snapshots without a word of ours: the newest that has one speaks.
+    for snapshot in ancestors(table):
+        text = snapshot.summary().get(PROGRESS_KEY)
+        if text is not None:
+            return int(snapshot.snapshotId()), Progress.from_text(text)
+    return 0, Progress()
+
+
+class TableHistory:
+    """The trades table's metadata, as `ohlcv.planning` asks for it."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._spark = spark
+        self._jvm: JavaObject = spark.sparkContext._jvm
+        self._table = load_table(spark, TRADES)
+        self._current = self._table.currentSnapshot()
+
+    @property
+    def snapshot(self) -> int | None:
+        return None if self._current is None else int(self._current.snapshotId())
+
+    @property
+    def committed_at(self) -> int | None:
+        return None if self._current is None else int(self._current.timestampMillis())
+
+    def changed_hours(self, since: int) -> set[int] | None:
+        """Compare the files of two snapshots, whatever happened in between: appended, deleted, rewritten.
+
+        Manifests both snapshots share are not read; the snapshots between need not be kept.
+        """
+        old = self._table.snapshot(since)
+        if old is None:
+            return None
+        now = self._current
+        files = self._changed_files(
+            old.dataManifests(self._table.io()),
+            now.dataManifests(self._table.io()),
+            self._jvm.org.apache.iceberg.util.DataFileSet,
+            self._jvm.org.apache.iceberg.ManifestFiles.read,
+        ) + self._changed_files(
+            old.deleteManifests(self._table.io()),
+            now.deleteManifests(self._table.io()),
+            self._jvm.org.apache.iceberg.util.DeleteFileSet,
+            self._jvm.org.apache.iceberg.ManifestFiles.readDeleteManifest,
+        )
+        return {self._hour_of(file) for file in files}
+
+    def _changed_files(
+        self, old: JavaObject, now: JavaObject, file_set: JavaObject, read: JavaObject
+    ) -> list[JavaObject]:
+        old_manifests = {manifest.path(): manifest for manifest in old}
+        now_manifests = {manifest.path(): manifest for manifest in now}
+        iterables = self._jvm.org.apache.iceberg.relocated.com.google.common.collect.Iterables
+
+        def files_of(paths: Iterable[str], manifests: Mapping[str, JavaObject]) -> JavaObject:
+            found = file_set.create()
+            for path in paths:
+                reader = read(manifests[path], self._table.io(), self._table.specs())
+                # Sets are filled and compared inside the JVM: merged manifests list many files that did not change.
+                iterables.addAll(found, reader)
+                reader.close()
+            return found
+
+        before = files_of(old_manifests.keys() - now_manifests.keys(), old_manifests)
+        after = files_of(now_manifests.keys() - old_manifests.keys(), now_manifests)
+        removed = file_set.of(before)
+        removed.removeAll(after)
+        after.removeAll(before)
+        return [*removed, *after]
+
+    def _hour_of(self, file: JavaObject) -> int:
+        if file.specId() != self._table.spec().specId():
+            raise OhlcvError(
+                f"{NAMESPACE}.{TRADES.name} has files of another partitioning ({file.location()}): "
+                "rewrite them with Iceberg's rewrite_data_files"
+            )
+        any_class = self._jvm.java.lang.Class.forName("java.lang.Integer")
+        day, hour = (file.partition().get(position, any_class) for position in (0, 1))
+        return int(day) * 24 + int(hour)
+
+    def ingested_hours(self, since_microseconds: int) -> set[int]:
+        """Find the hours of trades ingested since a time; the files' own bounds keep old ones unread."""
+        rows = (
+            self._spark.read.option("versionAsOf", str(self.snapshot))
+            .table(table_name(TRADES))
+            .where(F.col("ingestion_timestamp") >= since_microseconds)
+            .select((F.unix_date("exchange_date") * 24 + F.col("exchange_hour")).alias("hour"))
+            .distinct()
+            .collect()
+        )
+        return {row.hour for row in rows if row.hour is not None}
+
+    def trades_in(self, hours: Iterable[int]) -> dict[int, int]:
+        """Count trades by the manifests alone."""
+        expressions = self._jvm.org.apache.iceberg.expressions.Expressions
+        condition = expressions.alwaysFalse()
+        for first, last in runs_of_hours(hours):
+            condition = getattr(expressions, "or")(condition, self._run_expression(first, last))
+        return self._count(condition)
+
+    def hours_from(self, hour: int) -> set[int]:
+        """Give the hours at or after one that hold trades."""
+        # No trade is stamped a century ahead; an upper bound lets one expression serve both questions.
+        century = 24 * 36_525
+        return set(self._count(self._run_expression(hour, hour + century)))
+
+    def _run_expression(self, first: int, last: int) -> JavaObject:
+        expressions = self._jvm.org.apache.iceberg.expressions.Expressions
+        both, either = getattr(expressions, "and"), getattr(expressions, "or")
+        (first_day, first_hour), (last_day, last_hour) = divmod(first, 24), divmod(last, 24)
+        day, hour = "exchange_date", "exchange_hour"
+        from_first = either(
+            expressions.greaterThan(day, first_day),
+            both(expressions.equal(day, first_day), expressions.greaterThanOrEqual(hour, first_hour)),
+        )
+        to_last = either(
+            expressions.lessThan(day, last_day),
+            both(expressions.equal(day, last_day), expressions.lessThanOrEqual(hour, last_hour)),
+        )
+        return both(from_first, to_last)
+
+    def _count(self, condition: JavaObject) -> dict[int, int]:
+        scan = self._table.newScan().filter(condition)
+        if self._current is not None:
+            scan = scan.useSnapshot(self._current.snapshotId())
+        counts: dict[int, int] = {}
+        tasks = scan.planFiles()
+        for task in tasks.iterator():
+            hour = self._hour_of(task.file())
+            counts[hour] = counts.get(hour, 0) + int(task.file().recordCount())
+        tasks.close()
+        return counts
+

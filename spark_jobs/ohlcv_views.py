@@ -1,0 +1,22 @@
+"""Create the views over all timeframes where they are missing."""
+
+import sys
+
+from ohlcv.catalog import CATALOG_NAME
+from ohlcv.schema import NAMESPACE, view_statements
+from ohlcv.settings import load_settings
+from spark_jobs.session import open_session
+
+
+def main() -> int:
+    """Create each view; existing ones are left alone."""
+    spark = open_session(load_settings(), "ohlcv views")
+    for name, select in view_statements(CATALOG_NAME).items():
+        spark.sql(f"CREATE VIEW IF NOT EXISTS {CATALOG_NAME}.{NAMESPACE}.{name} AS {select}")
+        print(f"view {NAMESPACE}.{name}", file=sys.stderr)
+    spark.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,21 @@
+"""The Spark session of a job."""
+
+from __future__ import annotations
+
+from pyspark.sql import SparkSession
+
+from ohlcv.catalog import spark_properties
+from ohlcv.settings import Settings
+
+
+def open_session(settings: Settings, name: str) -> SparkSession:
+    """Start the session; the catalog's address and secrets come from the environment, not the command line."""
+    properties = {
+        **spark_properties(settings),
+        "spark.sql.session.timeZone": "UTC",
+        # A value that does not fit must be an error, never a NULL: Spark 4's default, and the candles rely on it.
+        "spark.sql.ansi.enabled": "true",
+        # One run is one small query: planning it again between its stages costs more than it saves.
+        "spark.sql.adaptive.enabled": "false",
+    }
+    return SparkSession.builder.appName(name).config(map=properties).getOrCreate()

@@ -1,0 +1,215 @@
+"""The only writer of candles: an upsert by overwrite, in one commit or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ohlcv.schema import CANDLE_COLUMNS, KEY, VALUES, TableContract
+from ohlcv.timeframes import Timeframe
+from ohlcv.windows import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
+from spark_jobs.candles import within
+from spark_jobs.metadata import JavaObject, find_snapshot, table_name
+
+ATTEMPT_KEY = "ohlcv.attempt"
+ACTIONS = ("inserted", "updated", "deleted", "unchanged", "kept")
+
+
+def read_stored(spark: SparkSession, contract: TableContract, table: JavaObject) -> DataFrame:
+    """Read the candle table as it stands now; later commits of others do not move it."""
+    snapshot = table.currentSnapshot()
+    reader = spark.read
+    if snapshot is not None:
+        reader = reader.option("versionAsOf", str(snapshot.snapshotId()))
+    return reader.table(table_name(contract))
+
+
+def volume_type(stored: DataFrame) -> str:
+    """Give the type of the table's volume column: it may have been widened."""
+    return stored.schema["volume"].dataType.simpleString()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The computed candles against the stored ones, and what it takes to make them agree."""
+
+    rows: DataFrame  # every stored or computed candle of the ranges, with its `action` and values to store
+    counts: dict[str, int]
+    changed_partitions: list[date]
+    withheld: int
+    broken: int
+
+
+def compare(
+    computed: DataFrame,
+    stored: DataFrame,
+    timeframe: Timeframe,
+    ranges: list[Range],
+    empty_hours: Iterable[int],
+    now: datetime,
+    *,
+    prune: bool,
+) -> Comparison:
+    """Set the computed candles against those stored for the same windows."""
+    rows = _with_actions(computed, stored, timeframe, ranges, empty_hours, now, prune=prune).persist()
+    partition = F.trunc("window_date", "month") if timeframe.partition == "month" else F.col("window_date")
+    tally = (
+        rows.groupBy(partition.alias("partition"), "action", "withheld", F.col("broken").isNotNull().alias("broken"))
+        .agg(F.count("*").alias("candles"))
+        .collect()
+    )
+    counts = dict.fromkeys(ACTIONS, 0)
+    for row in tally:
+        if row.action is not None:
+            counts[row.action] += row.candles
+    return Comparison(
+        rows=rows,
+        counts=counts,
+        changed_partitions=sorted({row.partition for row in tally if row.action in ("inserted", "updated", "deleted")}),
+        withheld=sum(row.candles for row in tally if row.withheld),
+        broken=sum(row.candles for row in tally if row.broken),
+    )
+
+
+def _with_actions(
+    computed: DataFrame,
+    stored: DataFrame,
+    timeframe: Timeframe,
+    ranges: list[Range],
+    empty_hours: Iterable[int],
+    now: datetime,
+    *,
+    prune: bool,
+) -> DataFrame:
+    new = computed.select(*KEY, F.struct(*VALUES).alias("new"), "withheld", "broken", "exact_volume")
+    old = (
+        stored.where(F.col("window_date").isin(dates_of(ranges)))
+        .where(within(F.unix_micros("window_start"), ranges))
+        .groupBy(*KEY)
+        # A key stored twice (by another hand) comes out as one candle, with its first creation.
+        .agg(
+            F.max(F.struct(*VALUES)).alias("old"),
+            F.count("*").alias("copies"),
+            F.min("created_at").alias("created_at"),
+            F.max("updated_at").alias("updated_at"),
+        )
+    )
+    has_new = F.col("new").isNotNull() & ~F.coalesce("withheld", F.lit(False))
+    new_count = F.when(has_new, F.col("new.trade_count")).otherwise(0)
+    # The source may have let go of old trades. A candle is left alone where one of its hours holds no trades
+    # at all and rebuilding would take trades away from it.
+    expired = _has_empty_hour(timeframe, empty_hours) & (new_count < F.col("old.trade_count")) & ~F.lit(prune)
+    expired = expired & ~F.coalesce("withheld", F.lit(False))
+    action = (
+        F.when(F.col("old").isNull() & has_new, "inserted")
+        .when(F.col("old").isNull(), None)
+        .when(expired, "kept")
+        .when(~has_new, "deleted")
+        .when((F.col("copies") > 1) | (F.col("new") != F.col("old")), "updated")
+        .otherwise("unchanged")
+    )
+    stays = F.col("action").isin("unchanged", "kept")
+    written = F.timestamp_micros(F.lit(to_microseconds(now)))
+    return (
+        new.join(old, on=list(KEY), how="full")
+        .withColumn("action", action)
+        .withColumn("value", F.when(stays | ~has_new, F.col("old")).otherwise(F.col("new")))
+        .select(
+            *KEY,
+            *(F.coalesce(f"value.{name}", f"new.{name}").alias(name) for name in VALUES),
+            F.coalesce("created_at", written).alias("created_at"),
+            F.when(stays, F.col("updated_at")).otherwise(written).alias("updated_at"),
+            "action",
+            F.coalesce("withheld", F.lit(False)).alias("withheld"),
+            "broken",
+            "exact_volume",
+        )
+    )
+
+
+def _has_empty_hour(timeframe: Timeframe, empty_hours: Iterable[int]) -> Column:
+    # An hour holds many short windows, a day candle holds many hours: name each group by its start.
+    group = max(timeframe.length, HOUR) // MICROSECOND
+    starts = sorted({hour * (HOUR // MICROSECOND) // group * group for hour in empty_hours})
+    if not starts:
+        return F.lit(False)
+    start = F.unix_micros("window_start")
+    return (start - F.pmod(start, F.lit(group))).isin(starts)
+
+
+def dates_of(ranges: Iterable[Range]) -> list[date]:
+    """Give the UTC dates the ranges touch."""
+    days: set[date] = set()
+    for span in ranges:
+        first = (span.start - EPOCH).days
+        last = (span.end - MICROSECOND - EPOCH).days
+        days.update((EPOCH.date().fromordinal(EPOCH.date().toordinal() + day)) for day in range(first, last + 1))
+    return sorted(days)
+
+
+def write(
+    comparison: Comparison,
+    stored: DataFrame,
+    contract: TableContract,
+    timeframe: Timeframe,
+    table: JavaObject,
+    ranges: list[Range],
+    summary: dict[str, str],
+    still_held: Callable[[], None],
+) -> int:
+    """Replace exactly the changed partitions in one commit; give the id of its snapshot.
+
+    The rebuilt windows take the place of the old ones; every other row of those partitions is carried over.
+    Plain overwrite, without an isolation option: the one that survives a lost reply of the catalog's database.
+    """
+    columns = [column.name for column in CANDLE_COLUMNS]
+    in_partitions = partition_filter(timeframe, comparison.changed_partitions)
+    carried = stored.where(in_partitions & ~within(F.unix_micros("window_start"), ranges)).select(*columns)
+    rebuilt = comparison.rows.where(in_partitions & F.col("action").isin("inserted", "updated", "unchanged", "kept"))
+    partition = F.trunc("window_date", timeframe.partition) if timeframe.partition == "month" else F.col("window_date")
+    rows = (
+        carried.unionByName(rebuilt.select(*columns))
+        .repartition(partition)
+        .sortWithinPartitions("window_date", "symbol", "exchange", "window_start")
+    )
+    writer: Any = rows.writeTo(table_name(contract)).option("distribution-mode", "none").option("fanout-enabled", "true")
+    for name, value in summary.items():
+        writer = writer.option(f"snapshot-property.{name}", value)
+    still_held()
+    try:
+        writer.overwrite(in_partitions)
+    except Exception:
+        # The outcome may be open: the reply can be lost after the commit has landed. Look before anything is
+        # tried again; a look that fails too leaves the first error standing.
+        landed = _landed(table, summary[ATTEMPT_KEY])
+        if landed is None:
+            raise
+        return landed
+    landed = _landed(table, summary[ATTEMPT_KEY])
+    if landed is None:
+        raise RuntimeError(f"{contract.name}: the commit is not among the newest snapshots")
+    return landed
+
+
+def _landed(table: JavaObject, attempt: str) -> int | None:
+    table.refresh()
+    return find_snapshot(table, ATTEMPT_KEY, attempt)
+
+
+def partition_filter(timeframe: Timeframe, partitions: Iterable[date]) -> Column:
+    """Give the condition on window_date that selects exactly those partitions, whole."""
+    day = F.col("window_date")
+    if timeframe.partition == "day":
+        return day.isin(list(partitions))
+    return reduce(or_, ((day >= first) & (day < _next_month(first)) for first in partitions), F.lit(False))
+
+
+def _next_month(first: date) -> date:
+    return date(first.year + first.month // 12, first.month % 12 + 1, 1)
