@@ -1,0 +1,33 @@
+# Every target does the set-up it needs. `make` alone prints this help.
+.DEFAULT_GOAL := help
+SHELL := bash
+VENV := .venv/bin
+
+.PHONY: help
+help: ## Print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Virtual environment, locked packages, jars, and a JRE where there is none
+	@tools/setup.sh
+
+.PHONY: demo
+demo: setup ## Run the pipeline here on sample trades (everything stays under ./.ohlcv)
+	@$(VENV)/ohlcv demo
+
+.PHONY: test
+test: setup ## Run the tests
+	@$(VENV)/python -m pytest
+
+.PHONY: check
+check: setup ## Judge style, types, locks, shell and YAML; changes nothing
+	@tools/check.sh
+
+.PHONY: fix
+fix: setup ## Repair what can be repaired: format, imports
+	@$(VENV)/ruff format .
+	@$(VENV)/ruff check --fix .
+
+.PHONY: lock
+lock: setup ## Compile requirements.txt from pyproject.toml
+	@tools/lock.sh

@@ -1,0 +1,53 @@
+"""`ohlcv tables`: create the tables and views, widen a volume column."""
+
+from __future__ import annotations
+
+import click
+
+from ohlcv.commands.progress import working
+from ohlcv.errors import OhlcvError
+from ohlcv.schema import CANDLES_VIEW, LATEST_VIEW, NAMESPACE, WIDE_AMOUNT, candles_contract
+from ohlcv.settings import load_settings
+from ohlcv.submit import LOCAL_MASTER, run, views_job
+
+
+@click.group()
+def tables() -> None:
+    """Create the tables and views, widen a volume column."""
+
+
+@tables.command()
+@click.option("--views/--no-views", default=True, show_default=True, help="Also create the views (starts a Spark job once).")
+def create(views: bool) -> None:
+    """Create what is missing of the tables and views; what exists is checked and left alone."""
+    from ohlcv.warehouse import create_tables, has_view
+
+    settings = load_settings()
+    result = create_tables(settings)
+    for name in result.made:
+        click.echo(f"created  {NAMESPACE}.{name}")
+    for name in result.found:
+        click.echo(f"exists   {NAMESPACE}.{name}")
+    missing = [name for name in (CANDLES_VIEW, LATEST_VIEW) if views and not has_view(settings, name)]
+    if missing:
+        with working("creating views"):
+            outcome = run(views_job(), LOCAL_MASTER)
+        if outcome.exit_code:
+            raise OhlcvError(f"the views could not be created: {outcome.error}")
+    for name in (CANDLES_VIEW, LATEST_VIEW) if views else ():
+        click.echo(f"{'created' if name in missing else 'exists '}  {NAMESPACE}.{name} (view)")
+
+
+@tables.command("widen-volume")
+@click.option("--timeframe", "name", required=True, help="The timeframe whose volume needs more digits.")
+def widen_volume(name: str) -> None:
+    """Widen a timeframe's volume to decimal(38,8), for tokens whose volume outgrows ten digits.
+
+    Candles withheld until then are written by the next run over their range.
+    """
+    from ohlcv import warehouse
+
+    settings = load_settings()
+    contract = candles_contract(settings.timeframe(name))
+    widened = warehouse.widen_volume(settings, contract)
+    click.echo(f"{NAMESPACE}.{contract.name}: volume is {'now' if widened else 'already'} {WIDE_AMOUNT}")
