@@ -102,7 +102,7 @@ def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str
             counts = survey(judged)
         with phases.phase("compute"):
             stored = read_stored(spark, contract, table)
-            computed = compute(judged, plan, volume_type(stored))
+            computed = compute(judged, plan, volume_type(table))
             comparison = compare(
                 computed,
                 stored,

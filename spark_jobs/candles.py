@@ -38,7 +38,7 @@ def trade_order() -> Column:
     The price comes last, for ids that repeat from one hour to the next.
     """
     identity = F.coalesce("trade_id", "message_id")
-    is_number = identity.rlike("^[0-9]+$")
+    is_number = identity.rlike("^[0-9]+\\z")
     digits = F.regexp_replace(identity, "^0+", "")
     return F.struct(
         F.col("timestamp"),

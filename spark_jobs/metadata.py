@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -40,11 +40,10 @@ def load_table(spark: SparkSession, contract: TableContract) -> JavaObject:
     jvm: JavaObject = spark.sparkContext._jvm
     try:
         table = jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, table_name(contract))
-    except Py4JJavaError as error:
-        kind = error.java_exception.getClass().getSimpleName()
-        if "NoSuchTable" in kind or "NoSuchNamespace" in kind:
-            raise OhlcvError(f"there is no table {NAMESPACE}.{contract.name}: run 'ohlcv tables create'") from None
-        raise
+    except AnalysisException as error:
+        if error.getCondition() not in ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND"):
+            raise
+        raise OhlcvError(f"there is no table {NAMESPACE}.{contract.name}: run 'ohlcv tables create'") from None
     table.refresh()
     if differences := contract_differences(_shape_of(table), contract):
         raise OhlcvError(f"{NAMESPACE}.{contract.name} is not as agreed: {'; '.join(differences)}")

@@ -28,12 +28,13 @@ def read_stored(spark: SparkSession, contract: TableContract, table: JavaObject)
     reader = spark.read
     if snapshot is not None:
         reader = reader.option("versionAsOf", str(snapshot.snapshotId()))
-    return reader.table(table_name(contract))
+    # A snapshot is read with the columns it was written with: `volume` may have been widened since.
+    return reader.table(table_name(contract)).withColumn("volume", F.col("volume").cast(volume_type(table)))
 
 
-def volume_type(stored: DataFrame) -> str:
-    """Give the type of the table's volume column: it may have been widened."""
-    return stored.schema["volume"].dataType.simpleString()
+def volume_type(table: JavaObject) -> str:
+    """Give the type of the table's volume column."""
+    return str(table.schema().findType("volume").toString())
 
 
 @dataclass(frozen=True)

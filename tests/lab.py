@@ -1,0 +1,213 @@
+"""A warehouse to experiment in: load trades, run the real job, look at what is stored."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from oracle import Candle, OracleAnswer, Trade, oracle
+from pyiceberg.table import Table
+from pyspark.sql import SparkSession
+
+from ohlcv.catalog import spark_properties
+from ohlcv.planning import Progress
+from ohlcv.schema import NAMESPACE, TRADES, candles_contract
+from ohlcv.settings import Settings, load_settings
+from ohlcv.toolchain import jar_paths, spark_environment
+from ohlcv.warehouse import create_tables, load_table, open_catalog
+from ohlcv.windows import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
+from spark_jobs.build import Request, build
+from spark_jobs.metadata import load_table as load_java_table
+from spark_jobs.metadata import read_progress
+
+WIDTHS = {"1m": 60, "5m": 300, "30m": 1800, "1h": 3600, "1d": 86400}
+
+
+@contextmanager
+def spark_session(folder: Path) -> Iterator[SparkSession]:
+    """Start a Spark that fits a small machine: one partition a shuffle, no web page."""
+    os.environ.update(spark_environment())
+    session = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.driver.extraClassPath", ":".join(str(path) for path in jar_paths()))
+        .config("spark.driver.memory", "1g")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.log.level", "ERROR")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.ansi.enabled", "true")
+        .config("spark.sql.adaptive.enabled", "false")
+        .config("spark.sql.shuffle.partitions", "1")
+        .config("spark.sql.warehouse.dir", str(folder / "spark-warehouse"))
+        .config("spark.sql.extensions", spark_properties(load_settings({}))["spark.sql.extensions"])
+        .getOrCreate()
+    )
+    yield session
+    session.stop()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A candle as it stands in its table."""
+
+    candle: Candle
+    created_at: datetime
+    updated_at: datetime
+
+
+Key = tuple[str, str, int]
+
+
+class Lab:
+    """A catalog, its tables, and a Spark session that sees only them."""
+
+    def __init__(self, spark: SparkSession, home: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.settings: Settings = load_settings({"OHLCV_HOME": str(home), **(environment or {})})
+        create_tables(self.settings)
+        self.spark = spark.newSession()
+        for name, value in spark_properties(self.settings).items():
+            if name != "spark.sql.extensions":  # fixed when Spark started
+                self.spark.conf.set(name, value)
+        # Iceberg's Java side looks a catalog up in the active session, which is the newest lab's.
+        jvm: Any = spark.sparkContext._jvm
+        jvm.org.apache.spark.sql.classic.SparkSession.setActiveSession(self.spark._jsparkSession)
+        self.trades: list[Trade] = []
+
+    def table(self, timeframe: str | None = None) -> Table:
+        """Load the table of a timeframe, or the trades."""
+        contract = candles_contract(self.settings.timeframe(timeframe)) if timeframe else TRADES
+        return load_table(open_catalog(self.settings), contract)
+
+    def load(self, *batches: Iterable[Trade]) -> None:
+        """Append each batch of trades as a commit of its own."""
+        for batch in batches:
+            trades = list(batch)
+            table = self.table()
+            rows = [_row(trade) for trade in trades]
+            if rows:
+                table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
+            self.trades += trades
+
+    def sql(self, statement: str) -> None:
+        """Run Spark SQL on the lab's catalog; {trades} stands for the trades table."""
+        self.spark.sql(statement.format(trades=f"iceberg.{NAMESPACE}.{TRADES.name}")).collect()
+
+    def build(
+        self, timeframe: str, start: datetime, end: datetime, *, repair: bool = False, prune: bool = False, **more: str
+    ) -> dict[str, Any]:
+        """Run the job over a range."""
+        request = Request(self.settings.timeframe(timeframe), Range(start, end), repair=repair, prune=prune, **more)
+        return build(self.spark, self.settings, request)
+
+    def stored(self, timeframe: str) -> dict[Key, Stored]:
+        """Read all candles of a timeframe; a key stored twice is an error."""
+        found: dict[Key, Stored] = {}
+        for row in self.table(timeframe).scan().to_arrow().to_pylist():
+            stored = _stored(row)
+            key = (stored.candle.symbol, stored.candle.exchange, stored.candle.window_start_us)
+            assert key not in found, f"{key} is stored twice"
+            assert row["window_date"] == row["window_start"].date()
+            found[key] = stored
+        return found
+
+    def candles(self, timeframe: str) -> dict[Key, Candle]:
+        """Read all candles of a timeframe without their write times."""
+        return {key: stored.candle for key, stored in self.stored(timeframe).items()}
+
+    def expected(self, timeframe: str, *ranges: tuple[datetime, datetime], wide: bool = False) -> OracleAnswer:
+        """Ask the oracle for the candles of the ranges, from every trade loaded so far."""
+        spans = [(to_microseconds(start), to_microseconds(end)) for start, end in ranges]
+        return oracle(self.trades, WIDTHS[timeframe] * 1_000_000, spans, amount_limit=None if wide else 10**10)
+
+    def snapshots(self, timeframe: str | None = None) -> list[int]:
+        """Give the ids of a table's snapshots, oldest first."""
+        return [snapshot.snapshot_id for snapshot in self.table(timeframe).snapshots()]
+
+    def summary(self, timeframe: str) -> dict[str, str]:
+        """Give our part of the newest commit's summary."""
+        snapshot = self.table(timeframe).current_snapshot()
+        assert snapshot is not None
+        assert snapshot.summary is not None
+        properties = snapshot.summary.additional_properties
+        return {name: value for name, value in properties.items() if name.startswith("ohlcv.")}
+
+    def progress(self, timeframe: str) -> Progress:
+        """Read what a candle table records about the trades' changes."""
+        return read_progress(load_java_table(self.spark, candles_contract(self.settings.timeframe(timeframe))))
+
+
+def trade(
+    time: datetime,
+    price: str | Decimal = "100",
+    quantity: str | Decimal = "1",
+    *,
+    trade_id: str | None = "",
+    symbol: str | None = "BTC-USD",
+    exchange: str | None = "kraken",
+    ingested: datetime | None = None,
+    message_id: str | None = "",
+    sequence: int | None = None,
+    partition: datetime | None = None,
+) -> Trade:
+    """Make a trade; ids left empty are made from its time."""
+    microseconds = to_microseconds(time)
+    filed = partition or time
+    trade_id = f"{microseconds}" if trade_id == "" else trade_id
+    return Trade(
+        message_id=f"m-{symbol}-{exchange}-{trade_id}-{price}-{quantity}-{microseconds}" if message_id == "" else message_id,
+        trade_id=trade_id,
+        symbol=symbol,
+        exchange=exchange,
+        timestamp=microseconds,
+        price=Decimal(price),
+        quantity=Decimal(quantity),
+        source_sequence=sequence,
+        ingestion_timestamp=to_microseconds(ingested or time + timedelta(seconds=1)),
+        platform_sequence=None,
+        exchange_date=filed.date(),
+        exchange_hour=filed.hour,
+    )
+
+
+def at(text: str) -> datetime:
+    """Read a UTC time such as 2026-03-01 12:00."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def total(counts: Mapping[str, int]) -> int:
+    """Count the candles a run changed."""
+    return sum(Counter(counts)[action] for action in ("inserted", "updated", "deleted"))
+
+
+def _row(trade: Trade) -> dict[str, Any]:
+    return {**asdict(trade), "asset_class": "crypto"}
+
+
+def _stored(row: Mapping[str, Any]) -> Stored:
+    def micros(name: str) -> int:
+        return int((row[name] - EPOCH) // MICROSECOND)
+
+    assert from_microseconds(micros("window_start")) == row["window_start"]
+    candle = Candle(
+        symbol=row["symbol"],
+        exchange=row["exchange"],
+        window_start_us=micros("window_start"),
+        window_end_us=micros("window_end"),
+        open=row["open_price"],
+        high=row["high_price"],
+        low=row["low_price"],
+        close=row["close_price"],
+        volume=row["volume"],
+        trade_count=row["trade_count"],
+        vwap=row["vwap"],
+    )
+    return Stored(candle, row["created_at"], row["updated_at"])

@@ -1,0 +1,211 @@
+"""The oracle: the rules of a candle in plain Python, slow and easy to check by eye.
+
+Tests hold the Spark job and the DuckDB recomputation against it, so it shares no line and no import with them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from math import floor
+from typing import Any, NamedTuple
+
+HOUR_MICROSECONDS = 3_600_000_000
+EPOCH_DATE = date(1970, 1, 1)
+# The smallest step of decimal(18, 8) and decimal(38, 8), and the first whole number that fits neither.
+UNITS_PER_ONE = 10**8
+NARROW_LIMIT = 10**10
+WIDE_LIMIT = 10**30
+
+# Symbol, exchange, start of the window in microseconds.
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Trade:
+    """A row of the trades table, reduced to the columns a candle depends on."""
+
+    message_id: str | None
+    trade_id: str | None
+    symbol: str | None
+    exchange: str | None
+    timestamp: int | None
+    price: Decimal | None
+    quantity: Decimal | None
+    source_sequence: int | None
+    ingestion_timestamp: int | None
+    platform_sequence: int | None
+    exchange_date: date
+    exchange_hour: int
+
+
+@dataclass(frozen=True)
+class Candle:
+    """What a candle must say."""
+
+    symbol: str
+    exchange: str
+    window_start_us: int
+    window_end_us: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    trade_count: int
+    vwap: Decimal
+
+
+@dataclass(frozen=True)
+class OracleAnswer:
+    """Everything a build of some ranges must come to."""
+
+    candles: dict[Key, Candle]
+    # Candles whose volume does not fit the column, with that volume.
+    withheld: dict[Key, Decimal]
+    rejected: Counter[str]
+    trades_read: int
+
+
+class _Sound(NamedTuple):
+    """A trade that was not rejected, with the keys it is compared by."""
+
+    symbol: str
+    exchange: str
+    timestamp: int
+    price: Fraction
+    quantity: Fraction
+    identity: tuple[Any, ...]
+    version: tuple[Any, ...]
+    order: tuple[Any, ...]
+
+
+def oracle(
+    trades: Iterable[Trade],
+    window_us: int,
+    ranges: list[tuple[int, int]],
+    amount_limit: int | None = NARROW_LIMIT,
+) -> OracleAnswer:
+    """Give the candles of all windows in the ranges; no limit means a volume column widened to decimal(38, 8)."""
+    if any(start >= end or start % window_us or end % window_us for start, end in ranges):
+        raise ValueError("a range holds one or more whole windows")
+    hours = {
+        hour for start, end in ranges for hour in range(start // HOUR_MICROSECONDS, (end - 1) // HOUR_MICROSECONDS + 1)
+    }
+    read = [trade for trade in trades if partition_hour(trade) in hours]
+
+    rejected: Counter[str] = Counter()
+    latest: dict[tuple[Any, ...], _Sound] = {}
+    for trade in read:
+        sound = _judge(trade)
+        if isinstance(sound, str):
+            rejected[sound] += 1
+        elif sound.identity not in latest or latest[sound.identity].version < sound.version:
+            latest[sound.identity] = sound
+
+    windows: defaultdict[Key, list[_Sound]] = defaultdict(list)
+    for sound in latest.values():
+        window_start = sound.timestamp // window_us * window_us
+        if any(start <= window_start and window_start + window_us <= end for start, end in ranges):
+            windows[sound.symbol, sound.exchange, window_start].append(sound)
+
+    limit = WIDE_LIMIT if amount_limit is None else amount_limit
+    computed = {key: _candle(key, window_us, members) for key, members in windows.items()}
+    return OracleAnswer(
+        candles={key: candle for key, candle in computed.items() if candle.volume < limit},
+        withheld={key: candle.volume for key, candle in computed.items() if candle.volume >= limit},
+        rejected=rejected,
+        trades_read=len(read),
+    )
+
+
+def partition_hour(trade: Trade) -> int:
+    """Number the hour a row is filed under, counted from the epoch."""
+    return (trade.exchange_date - EPOCH_DATE).days * 24 + trade.exchange_hour
+
+
+def _judge(trade: Trade) -> _Sound | str:
+    """Give a sound trade with its keys, or the first reason to reject it."""
+    order_id = trade.message_id if trade.trade_id is None else trade.trade_id
+    if trade.symbol is None or trade.exchange is None or trade.timestamp is None or order_id is None:
+        return "null_key"
+    if trade.price is None or trade.price <= 0:
+        return "bad_price"
+    if trade.quantity is None or trade.quantity <= 0:
+        return "bad_quantity"
+    if trade.timestamp // HOUR_MICROSECONDS != partition_hour(trade):
+        return "wrong_partition"
+    # The flag in the identity keeps a trade_id apart from a message_id of the same text.
+    return _Sound(
+        symbol=trade.symbol,
+        exchange=trade.exchange,
+        timestamp=trade.timestamp,
+        price=Fraction(trade.price),
+        quantity=Fraction(trade.quantity),
+        identity=(partition_hour(trade), trade.exchange, trade.symbol, trade.trade_id is None, order_id),
+        version=tuple(
+            _null_first(value)
+            for value in (
+                trade.ingestion_timestamp,
+                trade.platform_sequence,
+                trade.message_id,
+                trade.timestamp,
+                trade.source_sequence,
+                trade.price,
+                trade.quantity,
+            )
+        ),
+        order=(trade.timestamp, _null_first(trade.source_sequence), _id_order(order_id), trade.price),
+    )
+
+
+def _candle(key: Key, window_us: int, members: list[_Sound]) -> Candle:
+    symbol, exchange, window_start = key
+    ordered = sorted(members, key=lambda member: member.order)
+    prices = [member.price for member in ordered]
+    volume = sum((member.quantity for member in ordered), Fraction(0))
+    turnover = sum((member.price * member.quantity for member in ordered), Fraction(0))
+    return Candle(
+        symbol=symbol,
+        exchange=exchange,
+        window_start_us=window_start,
+        window_end_us=window_start + window_us,
+        open=_exact(prices[0]),
+        high=_exact(max(prices)),
+        low=_exact(min(prices)),
+        close=_exact(prices[-1]),
+        volume=_exact(volume),
+        trade_count=len(ordered),
+        vwap=_rounded_half_up(turnover / volume),
+    )
+
+
+def _null_first(value: Any) -> tuple[bool, Any]:
+    return value is not None, value
+
+
+def _id_order(order_id: str) -> tuple[int, int, str]:
+    """Put numbers before all other ids; Python compares text by code point, as the rule asks."""
+    if order_id.isascii() and order_id.isdigit():
+        return 0, int(order_id), order_id
+    return 1, 0, order_id
+
+
+def _rounded_half_up(value: Fraction) -> Decimal:
+    return _from_units(floor(value * UNITS_PER_ONE + Fraction(1, 2)))
+
+
+def _exact(value: Fraction) -> Decimal:
+    units = value * UNITS_PER_ONE
+    if units.denominator != 1:
+        raise ValueError(f"{value} has more than 8 places: no such trade fits the table")
+    return _from_units(units.numerator)
+
+
+def _from_units(units: int) -> Decimal:
+    # Built from text because arithmetic on Decimal would round to the 28 digits of the default context.
+    return Decimal(f"{units}E-8")

@@ -1,0 +1,270 @@
+"""Runs of the real job on real tables: what a range's rebuild may and may not change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from lab import Lab, at, total, trade
+from oracle import Trade
+
+from ohlcv.errors import OhlcvError
+from ohlcv.schema import candles_contract
+from ohlcv.warehouse import widen_volume
+
+NOON = at("2026-03-01 12:00")
+ONE = at("2026-03-01 13:00")
+TWO = at("2026-03-01 14:00")
+
+
+def some_trades(start: str = "2026-03-01 12:00", minutes: int = 60, step: int = 7, **more: str) -> list[Trade]:
+    """Make a trade every few seconds; prices and quantities differ, so that no error hides."""
+    begin = at(start)
+    return [
+        trade(begin + timedelta(seconds=second), f"{100 + second % 13}.{second % 7}", f"0.{second % 97 + 1}", **more)
+        for second in range(0, minutes * 60, step)
+    ]
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "5m", "30m", "1h"])
+def test_a_build_equals_the_oracle_and_says_what_it_did(lab: Lab, timeframe: str) -> None:
+    bad = replace(trade(NOON, trade_id="bad"), price=None)
+    lab.load(some_trades(), [*some_trades(symbol="ETH-USD", step=31), bad])
+    report = lab.build(timeframe, NOON, ONE)
+    expected = lab.expected(timeframe, (NOON, ONE))
+    assert lab.candles(timeframe) == expected.candles
+    assert report["candles"]["inserted"] == len(expected.candles)
+    assert (report["trades_read"], report["rejected"]) == (expected.trades_read, {"bad_price": 1})
+    assert report["snapshot"] == lab.snapshots(timeframe)[-1]
+    assert set(report["seconds"]) == {"lease", "plan", "survey", "compute", "write", "total"}
+
+
+def test_the_commit_says_where_it_came_from(lab: Lab) -> None:
+    lab.load(some_trades())
+    lab.build("1m", NOON, ONE, dag_id="ohlcv_1m", run_id="scheduled__x")
+    summary = lab.summary("1m")
+    del summary["ohlcv.attempt"], summary["ohlcv.progress"]
+    assert summary == {
+        "ohlcv.timeframe": "1m",
+        "ohlcv.dag-id": "ohlcv_1m",
+        "ohlcv.run-id": "scheduled__x",
+        "ohlcv.range-start": "2026-03-01T12:00:00Z",
+        "ohlcv.range-end": "2026-03-01T13:00:00Z",
+        "ohlcv.repaired-hours": "",
+        "ohlcv.trades-snapshot": str(lab.snapshots()[-1]),
+        "ohlcv.trades-read": str(len(lab.trades)),
+        "ohlcv.trades-rejected": "{}",
+        "ohlcv.candles-inserted": "60",
+        "ohlcv.candles-updated": "0",
+        "ohlcv.candles-deleted": "0",
+        "ohlcv.candles-withheld": "0",
+    }
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "1h"])
+def test_a_rerun_commits_nothing(lab: Lab, timeframe: str) -> None:
+    lab.load(some_trades())
+    lab.build(timeframe, NOON, ONE)
+    metadata = lab.table(timeframe).metadata_location
+    report = lab.build(timeframe, NOON, ONE)
+    assert report["snapshot"] is None
+    assert total(report["candles"]) == 0
+    assert lab.table(timeframe).metadata_location == metadata
+
+
+def test_no_trades_is_a_success_that_says_so(lab: Lab) -> None:
+    report = lab.build("1m", NOON, ONE)
+    assert report["notes"] == ["there are no trades in the range"]
+    assert lab.snapshots("1m") == []
+    lab.load(some_trades())
+    report = lab.build("1m", TWO, at("2026-03-01 15:00"))
+    assert report["notes"] == ["there are no trades in the range"]
+    assert report["snapshot"] is None
+
+
+def test_overlapping_ranges_add_nothing_twice(lab: Lab) -> None:
+    lab.load(some_trades(minutes=120))
+    for minutes in range(10, 125, 25):
+        end = NOON + timedelta(minutes=min(minutes, 120))
+        lab.build("1m", end - timedelta(minutes=10), end)
+        lab.build("1m", NOON, end)
+    assert lab.candles("1m") == lab.expected("1m", (NOON, NOON + timedelta(minutes=110))).candles
+
+
+def test_duplicates_count_once_and_corrections_supersede(lab: Lab) -> None:
+    trades = some_trades()
+    again = [replace(each, message_id=f"again-{each.trade_id}") for each in trades[::3]]
+    lab.load(trades, again)
+    lab.build("1m", NOON, ONE)
+    assert lab.candles("1m") == lab.expected("1m", (NOON, ONE)).candles
+    assert sum(candle.trade_count for candle in lab.candles("1m").values()) == len(trades)
+
+    late = [
+        replace(each, price=Decimal(999), timestamp=each.timestamp + 180_000_000, ingestion_timestamp=2**60, message_id=f"c{n}")
+        for n, each in enumerate(trades[:200:50])
+    ]
+    lab.load(late)
+    report = lab.build("1m", NOON, ONE)
+    assert report["candles"]["updated"] > 0
+    assert lab.candles("1m") == lab.expected("1m", (NOON, ONE)).candles
+
+
+def test_a_partition_keeps_its_other_candles(lab: Lab) -> None:
+    """Rebuilding one hour of a day must not lose the rest of that day."""
+    lab.load(some_trades("2026-03-01 00:00", minutes=600, step=60))
+    lab.build("30m", at("2026-03-01 00:00"), at("2026-03-01 10:00"))
+    before = lab.stored("30m")
+    lab.load([trade(at("2026-03-01 04:10"), "777")])
+    report = lab.build("30m", at("2026-03-01 04:00"), at("2026-03-01 05:00"))
+    assert report["candles"] == {"inserted": 0, "updated": 1, "deleted": 0, "unchanged": 1, "kept": 0, "withheld": 0}
+    after = lab.stored("30m")
+    assert {key: after[key] for key in after if after[key] != before[key]}.keys() == {
+        ("BTC-USD", "kraken", 1772337600000000)
+    }
+    assert len(after) == 20
+
+
+def test_created_at_stays_and_updated_at_moves_only_with_a_value(lab: Lab) -> None:
+    lab.load(some_trades(minutes=3))
+    lab.build("1m", NOON, ONE)
+    first = lab.stored("1m")
+    assert all(stored.created_at == stored.updated_at for stored in first.values())
+    lab.load([trade(NOON + timedelta(seconds=61), "500")])
+    lab.build("1m", NOON, ONE)
+    second = lab.stored("1m")
+    changed = ("BTC-USD", "kraken", int((NOON + timedelta(minutes=1)).timestamp()) * 10**6)
+    for key, stored in second.items():
+        assert stored.created_at == first[key].created_at
+        assert (stored.updated_at > first[key].updated_at) == (key == changed)
+
+
+def test_candles_on_both_sides_of_midnight_and_of_a_month(lab: Lab) -> None:
+    start, end = at("2026-01-31 00:00"), at("2026-02-02 00:00")
+    midnight = at("2026-02-01 00:00")
+    microsecond = timedelta(microseconds=1)
+    lab.load(
+        some_trades("2026-01-31 22:00", minutes=240, step=61),
+        [trade(midnight - microsecond, "1", trade_id="a"), trade(midnight, "2", trade_id="b")],
+    )
+    lab.build("1d", start, end)
+    assert lab.candles("1d") == lab.expected("1d", (start, end)).candles
+    assert [candle.close for candle in lab.candles("1d").values()][:1] != []
+    partitions = lab.table("1d").inspect.partitions().to_pylist()
+    assert len(partitions) == 2
+
+    # Rebuilding one month leaves the other's file alone.
+    files = {task.file.file_path for task in lab.table("1d").scan().plan_files()}
+    lab.load([trade(midnight + timedelta(hours=3), "3")])
+    lab.build("1d", midnight, end)
+    assert len(files & {task.file.file_path for task in lab.table("1d").scan().plan_files()}) == 1
+    assert lab.candles("1d") == lab.expected("1d", (start, end)).candles
+
+
+def test_a_candle_whose_trades_are_gone_is_removed(lab: Lab) -> None:
+    lab.load(some_trades(minutes=30))
+    lab.build("1m", NOON, ONE)
+    gone = NOON + timedelta(minutes=10)
+    bound = int(gone.timestamp()) * 10**6
+    lab.sql(f"DELETE FROM {{trades}} WHERE timestamp >= {bound} AND timestamp < {bound + 60_000_000}")
+    report = lab.build("1m", NOON, ONE)
+    assert report["candles"]["deleted"] == 1
+    assert ("BTC-USD", "kraken", bound) not in lab.candles("1m")
+    assert len(lab.candles("1m")) == 29
+
+
+def test_expired_source_hours_keep_their_candles_unless_told_to_prune(lab: Lab) -> None:
+    lab.load(some_trades(minutes=120))
+    lab.build("1m", NOON, TWO)
+    before = lab.stored("1m")
+    lab.sql("DELETE FROM {trades} WHERE exchange_date = DATE '2026-03-01' AND exchange_hour = 12")
+    report = lab.build("1m", NOON, TWO)
+    assert report["candles"]["kept"] == 60
+    assert report["snapshot"] is None
+    assert lab.stored("1m") == before
+    report = lab.build("1m", NOON, TWO, prune=True)
+    assert report["candles"]["deleted"] == 60
+    assert len(lab.candles("1m")) == 60
+
+
+def test_a_day_candle_survives_the_expiry_of_its_first_hours(lab: Lab) -> None:
+    day, end = at("2026-03-01 00:00"), at("2026-03-02 00:00")
+    lab.load(some_trades("2026-03-01 10:00", minutes=240, step=30))
+    lab.build("1d", day, end)
+    before = lab.stored("1d")
+    lab.sql("DELETE FROM {trades} WHERE exchange_date = DATE '2026-03-01' AND exchange_hour < 12")
+    report = lab.build("1d", day, end)
+    assert report["candles"]["kept"] == 1
+    assert lab.stored("1d") == before
+
+
+def test_a_volume_beyond_the_column_is_withheld_reported_and_built_once_widened(lab: Lab) -> None:
+    day, end = at("2026-03-01 00:00"), at("2026-03-02 00:00")
+    lab.load(
+        [trade(NOON + timedelta(minutes=n), "0.00000123", "6000000000.5", symbol="PEPE-USD") for n in range(3)],
+        some_trades(),
+    )
+    report = lab.build("1d", day, end)
+    assert report["candles"]["inserted"] == 1
+    assert report["withheld"] == [
+        {
+            "symbol": "PEPE-USD",
+            "exchange": "kraken",
+            "window_start": "2026-03-01T00:00:00Z",
+            "volume": "18000000001.50000000",
+        }
+    ]
+    assert lab.candles("1d") == lab.expected("1d", (day, end)).candles
+    widen_volume(lab.settings, candles_contract(lab.settings.timeframe("1d")))
+    report = lab.build("1d", day, end)
+    assert report["candles"] == {"inserted": 1, "updated": 0, "deleted": 0, "unchanged": 1, "kept": 0, "withheld": 0}
+    assert lab.candles("1d") == lab.expected("1d", (day, end), wide=True).candles
+
+
+def test_a_stored_candle_that_outgrows_its_column_does_not_stay_wrong(lab: Lab) -> None:
+    lab.load([trade(NOON, "1", "9000000000"), *some_trades(symbol="ETH-USD")])
+    lab.build("1h", NOON, ONE)
+    lab.load([trade(NOON + timedelta(minutes=1), "1", "9000000000")])
+    report = lab.build("1h", NOON, ONE)
+    assert (report["candles"]["withheld"], report["candles"]["deleted"]) == (1, 1)
+    assert [key[0] for key in lab.candles("1h")] == ["ETH-USD"]
+
+
+def test_a_key_stored_twice_is_mended(lab: Lab) -> None:
+    lab.load(some_trades(minutes=5))
+    lab.build("1m", NOON, ONE)
+    table = "iceberg.market_data.gold_ohlcv_1m"
+    lab.sql(f"INSERT INTO {table} SELECT * FROM {table} LIMIT 1")
+    report = lab.build("1m", NOON, ONE)
+    assert report["candles"]["updated"] == 1
+    assert lab.candles("1m") == lab.expected("1m", (NOON, ONE)).candles
+
+
+def test_an_invariant_is_checked_before_the_commit(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sabotage the maths: the run must stop, and nothing may be visible."""
+    from pyspark.sql import functions as F
+
+    import spark_jobs.build as job
+
+    sound = job.candles
+    monkeypatch.setattr(job, "candles", lambda *given: sound(*given).withColumn("high_price", F.lit(Decimal("0.00000001")).cast("decimal(18,8)")))
+    lab.load(some_trades(minutes=2))
+    with pytest.raises(OhlcvError, match="high_price must be the highest"):
+        lab.build("1m", NOON, ONE)
+    assert lab.snapshots("1m") == []
+
+
+def test_a_missing_table_is_named(lab: Lab) -> None:
+    from ohlcv.warehouse import open_catalog
+
+    open_catalog(lab.settings).drop_table(("market_data", "gold_crypto_trades"))
+    with pytest.raises(OhlcvError, match=r"there is no table market_data.gold_crypto_trades: run 'ohlcv tables create'"):
+        lab.build("1m", NOON, ONE)
+
+
+def test_a_table_that_drifted_is_named(lab: Lab) -> None:
+    with lab.table("1m").update_schema() as update:
+        update.rename_column("vwap", "average")
+    with pytest.raises(OhlcvError, match=r"gold_ohlcv_1m is not as agreed: column vwap is missing; unexpected column average"):
+        lab.build("1m", NOON, ONE)

@@ -1,0 +1,195 @@
+"""The candle maths of the job against the oracle: every field equal, whatever the trades."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lab import WIDTHS, at, trade
+from oracle import Candle, OracleAnswer, Trade, oracle
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from strategies import range_lists, trade_lists
+
+from ohlcv.planning import BuildPlan
+from ohlcv.timeframes import timeframe
+from ohlcv.windows import Range, from_microseconds, hours_touched, merge_ranges, to_microseconds
+from spark_jobs.build import compute
+from spark_jobs.trades import COLUMNS, partitions_of, survey, with_verdict
+
+TYPES = pa.schema(
+    [
+        ("message_id", pa.string()),
+        ("trade_id", pa.string()),
+        ("symbol", pa.string()),
+        ("exchange", pa.string()),
+        ("timestamp", pa.int64()),
+        ("price", pa.decimal128(18, 8)),
+        ("quantity", pa.decimal128(18, 8)),
+        ("source_sequence", pa.int64()),
+        ("ingestion_timestamp", pa.int64()),
+        ("platform_sequence", pa.int64()),
+        ("exchange_date", pa.date32()),
+        ("exchange_hour", pa.int32()),
+    ]
+)
+# One Spark query an example: few examples, each of them nasty. The catch is in the strategies, not in the count.
+EXAMPLES = settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+def by_the_job(
+    spark: SparkSession, trades: Sequence[Trade], name: str, spans: Sequence[tuple[int, int]], wide: bool = False
+) -> OracleAnswer:
+    """Let the job's own functions answer what the oracle answers."""
+    ranges = merge_ranges([Range(from_microseconds(start), from_microseconds(end)) for start, end in spans])
+    hours = hours_touched(ranges)
+    of = timeframe(name)
+    rows = pa.Table.from_pylist([asdict(trade) for trade in trades], schema=TYPES)
+    judged = with_verdict(spark.createDataFrame(rows).where(partitions_of(hours)).select(*COLUMNS))
+    counts = survey(judged)
+    plan = BuildPlan(of, ranges[0], ranges, hours)
+    computed = compute(judged, plan, "decimal(38,8)" if wide else "decimal(18,8)")
+    answer = OracleAnswer({}, {}, Counter(), sum(sum(verdicts.values()) for verdicts in counts.values()))
+    for verdicts in counts.values():
+        answer.rejected.update({reason: number for reason, number in verdicts.items() if reason})
+    micros = [F.unix_micros(column).alias(f"{column}_us") for column in ("window_start", "window_end")]
+    for row in computed.select("*", *micros).collect():
+        key = (row.symbol, row.exchange, row.window_start_us)
+        assert key not in answer.candles, "a window came out twice"
+        assert row.broken is None
+        if row.withheld:
+            answer.withheld[key] = row.exact_volume
+            continue
+        answer.candles[key] = Candle(
+            *key,
+            row.window_end_us,
+            row.open_price,
+            row.high_price,
+            row.low_price,
+            row.close_price,
+            row.volume,
+            row.trade_count,
+            row.vwap,
+        )
+    return answer
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+@EXAMPLES
+@given(data=st.data())
+def test_every_field_equals_the_oracle(spark: SparkSession, name: str, data: st.DataObject) -> None:
+    trades = data.draw(trade_lists())
+    spans = data.draw(range_lists(WIDTHS[name] * 1_000_000))
+    assert by_the_job(spark, trades, name, spans) == oracle(trades, WIDTHS[name] * 1_000_000, spans)
+
+
+@EXAMPLES
+@given(trades=trade_lists(bad_rows=False), seed=st.integers(0, 1000))
+def test_the_order_of_files_does_not_matter(spark: SparkSession, trades: list[Trade], seed: int) -> None:
+    span = [(to_microseconds(at("2026-01-31 00:00")), to_microseconds(at("2026-02-02 00:00")))]
+    shuffled = random.Random(seed).sample(trades, len(trades))
+    assert by_the_job(spark, trades, "1h", span) == by_the_job(spark, shuffled, "1h", span)
+
+
+def hour_of(*trades: Trade) -> tuple[list[Trade], list[tuple[int, int]]]:
+    start = at("2026-03-01 12:00")
+    return list(trades), [(to_microseconds(start), to_microseconds(start + timedelta(hours=1)))]
+
+
+def one_candle(spark: SparkSession, name: str, *trades: Trade) -> Candle:
+    listed, span = hour_of(*trades)
+    answer = by_the_job(spark, listed, name, span)
+    assert len(answer.candles) == 1
+    return next(iter(answer.candles.values()))
+
+
+NOON = at("2026-03-01 12:00")
+
+
+def test_ids_that_are_numbers_compare_as_numbers(spark: SparkSession) -> None:
+    candle = one_candle(spark, "1m", trade(NOON, "2", trade_id="10"), trade(NOON, "1", trade_id="9"))
+    assert (candle.open, candle.close) == (1, 2)
+
+
+def test_the_source_sequence_orders_ties_before_ids(spark: SparkSession) -> None:
+    later = trade(NOON, "1", trade_id="1", sequence=8)
+    earlier = trade(NOON, "2", trade_id="2", sequence=7)
+    candle = one_candle(spark, "1m", later, earlier)
+    assert (candle.open, candle.close) == (2, 1)
+
+
+def test_a_microsecond_decides_the_window(spark: SparkSession) -> None:
+    end = NOON + timedelta(minutes=1)
+    listed, span = hour_of(
+        trade(end - timedelta(microseconds=1), "1", trade_id="1"), trade(end, "2", trade_id="2")
+    )
+    answer = by_the_job(spark, listed, "1m", span)
+    assert [candle.open for _, candle in sorted(answer.candles.items())] == [1, 2]
+
+
+def test_microseconds_order_trades_of_one_millisecond(spark: SparkSession) -> None:
+    first = trade(NOON + timedelta(microseconds=1), "1", trade_id="2")
+    second = trade(NOON + timedelta(microseconds=2), "2", trade_id="1")
+    candle = one_candle(spark, "1m", second, first)
+    assert (candle.open, candle.close) == (1, 2)
+
+
+def test_a_correction_moves_its_trade_to_another_minute(spark: SparkSession) -> None:
+    first = trade(NOON, "5", trade_id="1", ingested=NOON)
+    moved = trade(NOON + timedelta(minutes=7), "6", trade_id="1", ingested=NOON + timedelta(hours=5))
+    candle = one_candle(spark, "1m", first, moved)
+    assert candle.window_start_us == to_microseconds(NOON + timedelta(minutes=7))
+    assert (candle.open, candle.trade_count) == (6, 1)
+
+
+def test_the_same_id_in_another_hour_is_another_trade(spark: SparkSession) -> None:
+    later = NOON + timedelta(hours=1)
+    trades = [trade(NOON, "1", trade_id="1"), trade(later, "2", trade_id="1")]
+    span = [(to_microseconds(at("2026-03-01 00:00")), to_microseconds(at("2026-03-02 00:00")))]
+    answer = by_the_job(spark, trades, "1d", span)
+    assert [candle.trade_count for candle in answer.candles.values()] == [2]
+
+
+def test_vwap_is_rounded_half_up_once(spark: SparkSession) -> None:
+    # (0.00000001 + 0.00000002) / 2 lies half way between two steps of the column.
+    half = one_candle(spark, "1m", trade(NOON, "0.00000001", trade_id="1"), trade(NOON, "0.00000002", trade_id="2"))
+    assert half.vwap == Decimal("0.00000002")
+    # 1.499999995 x 10^-8 would be 2 x 10^-8 if it were rounded to a coarser scale first.
+    under = one_candle(
+        spark,
+        "1m",
+        trade(NOON, "0.00000001", "0.50000001", trade_id="1"),
+        trade(NOON, "0.00000002", "0.5", trade_id="2"),
+    )
+    assert under.vwap == Decimal("0.00000001")
+
+
+def test_a_volume_that_does_not_fit_is_withheld_and_fits_when_widened(spark: SparkSession) -> None:
+    listed, span = hour_of(
+        *(trade(NOON, "1", "9999999999.99999999", trade_id=str(number)) for number in range(3)),
+        trade(NOON, "1", "1", trade_id="1", symbol="ETH-USD"),
+    )
+    answer = by_the_job(spark, listed, "1h", span)
+    assert list(answer.withheld.values()) == [Decimal("29999999999.99999997")]
+    assert [key[0] for key in answer.candles] == ["ETH-USD"]
+    assert by_the_job(spark, listed, "1h", span, wide=True) == oracle(listed, 3_600_000_000, span, amount_limit=None)
+
+
+def test_a_turnover_beyond_every_decimal_withholds_its_candle_alone(spark: SparkSession) -> None:
+    # 300 x 10^20 is more than the 22 digits that decimal(38,16) has before the point.
+    huge = "9999999999.99999999"
+    listed, span = hour_of(
+        *(trade(NOON, huge, huge, trade_id=str(number)) for number in range(300)),
+        trade(NOON, "1", "1", trade_id="1", symbol="ETH-USD"),
+    )
+    answer = by_the_job(spark, listed, "1h", span, wide=True)
+    assert [key[0] for key in answer.withheld] == ["BTC-USD"]
+    assert [key[0] for key in answer.candles] == ["ETH-USD"]
