@@ -151,23 +151,20 @@ class TableHistory:
     ) -> list[JavaObject]:
         old_manifests = {manifest.path(): manifest for manifest in old}
         now_manifests = {manifest.path(): manifest for manifest in now}
-        iterables = self._jvm.org.apache.iceberg.relocated.com.google.common.collect.Iterables
+        collections = self._jvm.org.apache.iceberg.relocated.com.google.common.collect
 
         def files_of(paths: Iterable[str], manifests: Mapping[str, JavaObject]) -> JavaObject:
             found = file_set.create()
             for path in paths:
                 reader = read(manifests[path], self._table.io(), self._table.specs())
                 # Sets are filled and compared inside the JVM: merged manifests list many files that did not change.
-                iterables.addAll(found, reader)
+                collections.Iterables.addAll(found, reader)
                 reader.close()
             return found
 
         before = files_of(old_manifests.keys() - now_manifests.keys(), old_manifests)
         after = files_of(now_manifests.keys() - old_manifests.keys(), now_manifests)
-        removed = file_set.of(before)
-        removed.removeAll(after)
-        after.removeAll(before)
-        return [*removed, *after]
+        return [*collections.Sets.difference(before, after), *collections.Sets.difference(after, before)]
 
     def _hour_of(self, file: JavaObject) -> int:
         if file.specId() != self._table.spec().specId():

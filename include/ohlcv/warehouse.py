@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pyiceberg.catalog import Catalog
@@ -47,7 +47,7 @@ _TYPES: dict[str, IcebergType] = {
     "decimal(18, 8)": DecimalType(18, 8),
     "decimal(38, 8)": DecimalType(38, 8),
 }
-_TRANSFORMS: dict[str, Transform[object, object]] = {
+_TRANSFORMS: dict[str, Transform[Any, Any]] = {
     "identity": IdentityTransform(),
     "day": DayTransform(),
     "month": MonthTransform(),
