@@ -188,7 +188,10 @@ class Report:
             f"{SUMMARY_PREFIX}trades-read": str(self.trades_read),
             f"{SUMMARY_PREFIX}trades-rejected": json.dumps(self.rejected),
             f"{SUMMARY_PREFIX}candles-withheld": str(self.comparison.withheld),
-            **{f"{SUMMARY_PREFIX}candles-{action}": str(counts[action]) for action in ("inserted", "updated", "deleted")},
+            **{
+                f"{SUMMARY_PREFIX}candles-{action}": str(counts[action])
+                for action in ("inserted", "updated", "deleted")
+            },
         }
 
     def to_json(self, snapshot: int | None) -> dict[str, Any]:
@@ -213,7 +216,9 @@ class Report:
     def _withheld(self) -> list[dict[str, str]]:
         if not self.comparison.withheld:
             return []
-        rows = self.comparison.rows.where("withheld").orderBy("window_start", "symbol", "exchange").limit(NAMED).collect()
+        rows = (
+            self.comparison.rows.where("withheld").orderBy("window_start", "symbol", "exchange").limit(NAMED).collect()
+        )
         return [
             {
                 "symbol": row.symbol,

@@ -23,10 +23,7 @@ def within(microseconds: Column, ranges: Iterable[Range]) -> Column:
     """Tell whether a time lies in one of the ranges."""
     return reduce(
         or_,
-        (
-            (microseconds >= to_microseconds(span.start)) & (microseconds < to_microseconds(span.end))
-            for span in ranges
-        ),
+        ((microseconds >= to_microseconds(span.start)) & (microseconds < to_microseconds(span.end)) for span in ranges),
         F.lit(False),
     )
 
@@ -113,7 +110,9 @@ def broken_invariant(timeframe: Timeframe) -> Column:
     checks = {
         "high_price must be the highest": F.col("high_price") < F.greatest("open_price", "close_price", "low_price"),
         "low_price must be the lowest": F.col("low_price") > F.least("open_price", "close_price"),
-        "vwap must lie between low_price and high_price": ~F.col("vwap").between(F.col("low_price"), F.col("high_price")),
+        "vwap must lie between low_price and high_price": ~F.col("vwap").between(
+            F.col("low_price"), F.col("high_price")
+        ),
         "volume must be positive": F.col("volume") <= 0,
         "trade_count must be positive": F.col("trade_count") <= 0,
         "window_start must be aligned": F.pmod(start, F.lit(timeframe.microseconds)) != 0,

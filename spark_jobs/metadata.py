@@ -228,4 +228,3 @@ class TableHistory:
             counts[hour] = counts.get(hour, 0) + int(task.file().recordCount())
         tasks.close()
         return counts
-

@@ -10,7 +10,7 @@ from ohlcv.settings import Settings
 
 def open_session(settings: Settings, name: str) -> SparkSession:
     """Start the session; the catalog's address and secrets come from the environment, not the command line."""
-    properties = {
+    properties: dict[str, bool | float | int | str | None] = {
         **spark_properties(settings),
         "spark.sql.session.timeZone": "UTC",
         # A value that does not fit must be an error, never a NULL: Spark 4's default, and the candles rely on it.

@@ -180,7 +180,9 @@ def write(
         .repartition(partition)
         .sortWithinPartitions("window_date", "symbol", "exchange", "window_start")
     )
-    writer: Any = rows.writeTo(table_name(contract)).option("distribution-mode", "none").option("fanout-enabled", "true")
+    writer: Any = (
+        rows.writeTo(table_name(contract)).option("distribution-mode", "none").option("fanout-enabled", "true")
+    )
     for name, value in summary.items():
         writer = writer.option(f"snapshot-property.{name}", value)
     still_held()

@@ -65,7 +65,9 @@ def _day(number: int) -> Column:
 def with_verdict(trades: DataFrame) -> DataFrame:
     """Add `rejected`: the first reason why a trade must not reach a candle, null for a good one."""
     hour_of_partition = F.unix_date("exchange_date") * 24 + F.col("exchange_hour")
-    hour_of_timestamp = F.floor((F.col("timestamp") - F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))) / MICROSECONDS_PER_HOUR)
+    hour_of_timestamp = F.floor(
+        (F.col("timestamp") - F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))) / MICROSECONDS_PER_HOUR
+    )
     no_identity = F.col("trade_id").isNull() & F.col("message_id").isNull()
     null_key = F.col("symbol").isNull() | F.col("exchange").isNull() | F.col("timestamp").isNull() | no_identity
     return trades.withColumn(

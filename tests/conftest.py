@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import Lab, spark_session
 from pyspark.sql import SparkSession
+
+from lab import Lab, spark_session
 
 
 @pytest.fixture(autouse=True)

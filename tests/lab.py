@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from oracle import Candle, OracleAnswer, Trade, oracle
 from pyiceberg.table import Table
 from pyspark.sql import SparkSession
 
@@ -24,6 +23,7 @@ from ohlcv.settings import Settings, load_settings
 from ohlcv.toolchain import jar_paths, spark_environment
 from ohlcv.warehouse import create_tables, load_table, open_catalog
 from ohlcv.windows import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
+from oracle import Candle, OracleAnswer, Trade, oracle
 from spark_jobs.build import Request, build
 from spark_jobs.metadata import load_table as load_java_table
 from spark_jobs.metadata import read_progress
@@ -163,7 +163,9 @@ def trade(
     filed = partition or time
     trade_id = f"{microseconds}" if trade_id == "" else trade_id
     return Trade(
-        message_id=f"m-{symbol}-{exchange}-{trade_id}-{price}-{quantity}-{microseconds}" if message_id == "" else message_id,
+        message_id=f"m-{symbol}-{exchange}-{trade_id}-{price}-{quantity}-{microseconds}"
+        if message_id == ""
+        else message_id,
         trade_id=trade_id,
         symbol=symbol,
         exchange=exchange,

@@ -59,7 +59,7 @@ def _file_lock(settings: Settings, table: str, wait_seconds: float) -> Iterator[
 
 @contextmanager
 def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Iterator[StillHeld]:
-    import psycopg
+    import psycopg.conninfo
 
     address: CatalogAddress = settings.catalog
     name = f"{CATALOG_NAME}.{NAMESPACE}.{table}"
@@ -67,6 +67,7 @@ def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Itera
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
     try:
         connection = psycopg.connect(
+            psycopg.conninfo.make_conninfo("", **dict(address.options)),
             host=address.host,
             port=address.port,
             user=address.user,
@@ -78,7 +79,6 @@ def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Itera
             keepalives_idle=30,
             keepalives_interval=10,
             keepalives_count=3,
-            **dict(address.options),
         )
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[-1]

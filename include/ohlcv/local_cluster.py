@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,8 +109,6 @@ def stop(process: subprocess.Popen[bytes], grace_seconds: float = 10.0) -> None:
             process.wait(grace_seconds)
         except subprocess.TimeoutExpired:
             pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()

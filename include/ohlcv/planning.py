@@ -43,9 +43,7 @@ class Progress:
 
     def to_text(self) -> str:
         """Write the progress for a snapshot's summary or a table property."""
-        return json.dumps(
-            {"snapshot": self.examined_snapshot, "at": self.examined_at, "owed": format_hours(self.owed)}
-        )
+        return json.dumps({"snapshot": self.examined_snapshot, "at": self.examined_at, "owed": format_hours(self.owed)})
 
     @classmethod
     def from_text(cls, text: str) -> Progress:
@@ -131,7 +129,9 @@ def plan_build(
 
 def _changes(timeframe: Timeframe, history: TradesHistory, progress: Progress) -> tuple[set[int], list[str]]:
     if progress.examined_snapshot is None:
-        return set(), ["nothing is recorded yet: only the run's own range is built, older candles are a backfill's work"]
+        return set(), [
+            "nothing is recorded yet: only the run's own range is built, older candles are a backfill's work"
+        ]
     if progress.examined_snapshot == history.snapshot:
         return set(), []
     changed = history.changed_hours(progress.examined_snapshot)

@@ -48,7 +48,13 @@ class Tuning:
     repair_trades: int = 1_000_000
 
     def __post_init__(self) -> None:
-        for name in ("executor_cores", "shuffle_partitions", "repair_trades", "lookback_minutes", "time_target_seconds"):
+        for name in (
+            "executor_cores",
+            "shuffle_partitions",
+            "repair_trades",
+            "lookback_minutes",
+            "time_target_seconds",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be 1 or more, not {value}")

@@ -165,4 +165,3 @@ def run(job: SparkJob, master: str) -> JobOutcome:
         output, log = process.communicate()
     # spark-submit joins the driver's stderr to its own stdout; its stderr is the JVM's log.
     return JobOutcome(process.returncode, (output.strip().splitlines() or [""])[-1], log + output)
-

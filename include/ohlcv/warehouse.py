@@ -5,6 +5,7 @@ The Spark jobs do not import this module: loading pyiceberg costs them three sec
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from pathlib import Path
@@ -52,6 +53,7 @@ _TRANSFORMS: dict[str, Transform[Any, Any]] = {
     "day": DayTransform(),
     "month": MonthTransform(),
 }
+
 
 def open_catalog(settings: Settings) -> Catalog:
     """Open the catalog, making the embedded one's folder on first use."""
@@ -113,10 +115,8 @@ def create_tables(settings: Settings) -> CreatedTables:
     """Create the tables that are missing; those that exist are checked and left alone."""
     check_warehouse(settings)
     catalog = open_catalog(settings)
-    try:
+    with contextlib.suppress(NamespaceAlreadyExistsError):
         catalog.create_namespace(NAMESPACE)
-    except NamespaceAlreadyExistsError:
-        pass
     result = CreatedTables([], [])
     for contract in contracts():
         if catalog.table_exists((NAMESPACE, contract.name)):
@@ -177,7 +177,9 @@ def _make_folder(folder: Path, role: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"{role} {folder} is not writable ({error.strerror}): choose another or grant access") from None
+        raise InputError(
+            f"{role} {folder} is not writable ({error.strerror}): choose another or grant access"
+        ) from None
 
 
 def _iceberg_schema(contract: TableContract) -> Schema:

@@ -113,11 +113,7 @@ def hour_range(hour: int) -> Range:
 
 def hours_touched(ranges: Iterable[Range]) -> set[int]:
     """Number every hour that overlaps one of the ranges."""
-    return {
-        hour
-        for span in ranges
-        for hour in range(hour_number(span.start), hour_number(span.end - MICROSECOND) + 1)
-    }
+    return {hour for span in ranges for hour in range(hour_number(span.start), hour_number(span.end - MICROSECOND) + 1)}
 
 
 def windows_of_hour(timeframe: Timeframe, hour: int) -> Range:

@@ -7,23 +7,30 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from lab import Lab, at, total, trade
-from oracle import Trade
 
+from lab import Lab, at, total, trade
 from ohlcv.errors import OhlcvError
 from ohlcv.schema import candles_contract
 from ohlcv.warehouse import widen_volume
+from oracle import Trade
 
 NOON = at("2026-03-01 12:00")
 ONE = at("2026-03-01 13:00")
 TWO = at("2026-03-01 14:00")
 
 
-def some_trades(start: str = "2026-03-01 12:00", minutes: int = 60, step: int = 7, **more: str) -> list[Trade]:
+def some_trades(
+    start: str = "2026-03-01 12:00", minutes: int = 60, step: int = 7, symbol: str = "BTC-USD"
+) -> list[Trade]:
     """Make a trade every few seconds; prices and quantities differ, so that no error hides."""
     begin = at(start)
     return [
-        trade(begin + timedelta(seconds=second), f"{100 + second % 13}.{second % 7}", f"0.{second % 97 + 1}", **more)
+        trade(
+            begin + timedelta(seconds=second),
+            f"{100 + second % 13}.{second % 7}",
+            f"0.{second % 97 + 1}",
+            symbol=symbol,
+        )
         for second in range(0, minutes * 60, step)
     ]
 
@@ -102,7 +109,13 @@ def test_duplicates_count_once_and_corrections_supersede(lab: Lab) -> None:
     assert sum(candle.trade_count for candle in lab.candles("1m").values()) == len(trades)
 
     late = [
-        replace(each, price=Decimal(999), timestamp=each.timestamp + 180_000_000, ingestion_timestamp=2**60, message_id=f"c{n}")
+        replace(
+            each,
+            price=Decimal(999),
+            timestamp=(each.timestamp or 0) + 180_000_000,
+            ingestion_timestamp=2**60,
+            message_id=f"c{n}",
+        )
         for n, each in enumerate(trades[:200:50])
     ]
     lab.load(late)
@@ -247,8 +260,12 @@ def test_an_invariant_is_checked_before_the_commit(lab: Lab, monkeypatch: pytest
 
     import spark_jobs.build as job
 
-    sound = job.candles
-    monkeypatch.setattr(job, "candles", lambda *given: sound(*given).withColumn("high_price", F.lit(Decimal("0.00000001")).cast("decimal(18,8)")))
+    sound = job.candles  # type: ignore[attr-defined]  # the name the job imported is the one to replace
+    monkeypatch.setattr(
+        job,
+        "candles",
+        lambda *given: sound(*given).withColumn("high_price", F.lit(Decimal("0.00000001")).cast("decimal(18,8)")),
+    )
     lab.load(some_trades(minutes=2))
     with pytest.raises(OhlcvError, match="high_price must be the highest"):
         lab.build("1m", NOON, ONE)
@@ -259,12 +276,16 @@ def test_a_missing_table_is_named(lab: Lab) -> None:
     from ohlcv.warehouse import open_catalog
 
     open_catalog(lab.settings).drop_table(("market_data", "gold_crypto_trades"))
-    with pytest.raises(OhlcvError, match=r"there is no table market_data.gold_crypto_trades: run 'ohlcv tables create'"):
+    with pytest.raises(
+        OhlcvError, match=r"there is no table market_data.gold_crypto_trades: run 'ohlcv tables create'"
+    ):
         lab.build("1m", NOON, ONE)
 
 
 def test_a_table_that_drifted_is_named(lab: Lab) -> None:
     with lab.table("1m").update_schema() as update:
         update.rename_column("vwap", "average")
-    with pytest.raises(OhlcvError, match=r"gold_ohlcv_1m is not as agreed: column vwap is missing; unexpected column average"):
+    with pytest.raises(
+        OhlcvError, match=r"gold_ohlcv_1m is not as agreed: column vwap is missing; unexpected column average"
+    ):
         lab.build("1m", NOON, ONE)

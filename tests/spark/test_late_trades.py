@@ -8,18 +8,20 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from lab import Lab, at, total, trade
-from oracle import Trade
 
+from lab import Lab, at, total, trade
 from ohlcv.windows import format_hours
+from oracle import Trade
 
 NOON = at("2026-03-31 12:00")
 HOUR = timedelta(hours=1)
 TEN_MINUTES = timedelta(minutes=10)
 
 
-def minutely(begin: datetime, minutes: int, **more: str) -> list[Trade]:
-    return [trade(begin + timedelta(minutes=n, seconds=n % 50), f"{100 + n % 7}", **more) for n in range(minutes)]
+def minutely(begin: datetime, minutes: int, symbol: str = "BTC-USD") -> list[Trade]:
+    return [
+        trade(begin + timedelta(minutes=n, seconds=n % 50), f"{100 + n % 7}", symbol=symbol) for n in range(minutes)
+    ]
 
 
 def scheduled(lab: Lab, end: datetime, timeframe: str = "1m") -> dict[str, Any]:
@@ -61,7 +63,7 @@ def test_a_correction_that_moves_a_trade_is_found(lab: Lab) -> None:
     scheduled(lab, NOON)
     moved = replace(
         trades[10],
-        timestamp=trades[10].timestamp + 20 * 60_000_000,
+        timestamp=(trades[10].timestamp or 0) + 20 * 60_000_000,
         price=Decimal(7),
         ingestion_timestamp=2**60,
         message_id="correction",
@@ -74,7 +76,12 @@ def test_a_correction_that_moves_a_trade_is_found(lab: Lab) -> None:
 
 def test_deleted_rewritten_and_compacted_hours_are_looked_at(lab: Lab) -> None:
     begin = NOON - 40 * HOUR
-    lab.load(minutely(begin, 30), minutely(begin, 30, symbol="ETH-USD"), minutely(begin + HOUR, 60), minutely(NOON - HOUR, 60))
+    lab.load(
+        minutely(begin, 30),
+        minutely(begin, 30, symbol="ETH-USD"),
+        minutely(begin + HOUR, 60),
+        minutely(NOON - HOUR, 60),
+    )
     lab.build("1m", begin, NOON)
     scheduled(lab, NOON)
     day, hour = begin.date(), begin.hour
@@ -121,7 +128,8 @@ def test_only_a_repairing_run_moves_the_record(lab: Lab) -> None:
     assert lab.progress("1m") == first
     # Compaction of the candle table speaks no word of it; the record is still found.
     lab.sql(
-        "CALL iceberg.system.rewrite_data_files(table => 'market_data.gold_ohlcv_1m', options => map('rewrite-all', 'true'))"
+        "CALL iceberg.system.rewrite_data_files("
+        "table => 'market_data.gold_ohlcv_1m', options => map('rewrite-all', 'true'))"
     )
     assert lab.progress("1m") == first
     report = scheduled(lab, NOON)

@@ -31,7 +31,7 @@ def demo(trades: int) -> int:
     today = floor_time(datetime.now(UTC), timedelta(days=1))
     results = run_demo(settings, today, trades, working)
     console = Console()
-    console.print(_candles_table([row for row in read_candles(settings, "1h", newest=1).to_pylist()]))
+    console.print(_candles_table(read_candles(settings, settings.timeframe("1h"), newest=1).to_pylist()))
     console.print(_runs_table(results))
     if not all(result.sound for result in results):
         click.echo("error: a timeframe does not hold the candles its trades call for", err=True)
@@ -51,7 +51,10 @@ def _candles_table(rows: list[dict[str, object]]) -> Table:
         start = row["window_start"]
         assert isinstance(start, datetime)
         table.add_row(
-            str(row["symbol"]), str(row["exchange"]), f"{start:%Y-%m-%d %H:%M}Z", *(f"{row[name]:f}" if name != "trade_count" else f"{row[name]:,}" for name in amounts)
+            str(row["symbol"]),
+            str(row["exchange"]),
+            f"{start:%Y-%m-%d %H:%M}Z",
+            *(f"{row[name]:f}" if name != "trade_count" else f"{row[name]:,}" for name in amounts),
         )
     return table
 
@@ -59,7 +62,16 @@ def _candles_table(rows: list[dict[str, object]]) -> Table:
 def _runs_table(results: list[Built]) -> Table:
     table = Table(title="Runs", title_justify="left")
     table.add_column("timeframe")
-    for name in ("trades read", "rejected", "inserted", "unchanged", "candles stored", "candles expected", "seconds", "target"):
+    for name in (
+        "trades read",
+        "rejected",
+        "inserted",
+        "unchanged",
+        "candles stored",
+        "candles expected",
+        "seconds",
+        "target",
+    ):
         table.add_column(name, justify="right")
     table.add_column("")
     for result in results:

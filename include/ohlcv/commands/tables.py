@@ -17,7 +17,9 @@ def tables() -> None:
 
 
 @tables.command()
-@click.option("--views/--no-views", default=True, show_default=True, help="Also create the views (starts a Spark job once).")
+@click.option(
+    "--views/--no-views", default=True, show_default=True, help="Also create the views (starts a Spark job once)."
+)
 def create(views: bool) -> None:
     """Create what is missing of the tables and views; what exists is checked and left alone."""
     from ohlcv.warehouse import create_tables, has_view
