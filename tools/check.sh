@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Judge everything that can be judged without running the product; every finding is shown, nothing is changed.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 status=0
 
 judge() { # judge NAME COMMAND...

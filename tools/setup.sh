@@ -33,8 +33,9 @@ if [ ! -x .venv/bin/python ] || [ ! -x .venv/bin/pip ]; then
     say "virtual environment from $("$python" --version)"
     # Debian splits ensurepip off into python3-venv; only root can mend that without asking.
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then
-        [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+        if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
             fail "this Python has no ensurepip: run 'apt-get install python3-venv' as root, then again"
+        fi
         say "installing Debian's python3-venv"
         apt-get update -qq >&2
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >&2

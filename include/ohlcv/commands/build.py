@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from rich.console import Console
+from rich import box
 from rich.table import Table
 
-from ohlcv.commands.progress import note, working
+from ohlcv.commands.terminal import note, print_table, working
 from ohlcv.errors import InputError, OhlcvError
 from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import LOCAL_MASTER, build_job, check_master, run
@@ -81,7 +81,7 @@ def _ranges(settings: Settings, names: list[str], start: datetime, end: datetime
 
 
 def _print_table(results: list[dict[str, Any]]) -> None:
-    table = Table(title="Built", title_justify="left")
+    table = Table(title="Built", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("timeframe")
     table.add_column("range")
     for column in ("trades", "rejected", *COUNTS, "seconds"):
@@ -95,7 +95,7 @@ def _print_table(results: list[dict[str, Any]]) -> None:
             *(f"{result['candles'][count]:,}" for count in COUNTS),
             f"{result['seconds']['total']:.1f}",
         )
-    Console().print(table)
+    print_table(table)
     for result in results:
         for text in result["notes"]:
             note(f"{result['timeframe']}: {text}")

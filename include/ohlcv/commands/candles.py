@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ohlcv.commands.terminal import print_table
 from ohlcv.settings import Settings, load_settings
 from ohlcv.timeframes import TIMEFRAMES, Timeframe, timeframe
 from ohlcv.windows import iso, parse_time
 
 # pyiceberg, DuckDB and rich take seconds to load: only the functions that use them do, so that --help is quick.
 if TYPE_CHECKING:
-    import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]  # pyarrow ships no types
+    import pyarrow as pa
 
 # As many windows of a series as fit on a screen beside another series.
 TABLE_LIMIT = 20
@@ -181,7 +182,6 @@ def _write_json(found: pa.Table) -> None:
 
 def _print_table(found: pa.Table) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     columns = {name: _cells(found, name) for name in TABLE_HEADINGS if name in found.column_names}
@@ -191,8 +191,7 @@ def _print_table(found: pa.Table) -> None:
         table.add_column(TABLE_HEADINGS[name], justify="left" if text else "right", no_wrap=True)
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*cells)
-    # Wider than any table: on a narrow screen rich would cut digits off. Names are not markup.
-    Console(width=10_000, markup=False, emoji=False, highlight=False).print(table)
+    print_table(table)
 
 
 def _cells(found: pa.Table, name: str) -> list[str]:

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
+from rich import box
 from rich.table import Table
 
-from ohlcv.commands.progress import working
+from ohlcv.commands.terminal import print_table, working
 from ohlcv.settings import load_settings
 from ohlcv.windows import floor_time
 
@@ -30,9 +30,8 @@ def demo(trades: int) -> int:
     settings = load_settings()
     today = floor_time(datetime.now(UTC), timedelta(days=1))
     results = run_demo(settings, today, trades, working)
-    console = Console()
-    console.print(_candles_table(read_candles(settings, settings.timeframe("1h"), newest=1).to_pylist()))
-    console.print(_runs_table(results))
+    print_table(_candles_table(read_candles(settings, settings.timeframe("1h"), newest=1).to_pylist()))
+    print_table(_runs_table(results))
     if not all(result.sound for result in results):
         click.echo("error: a timeframe does not hold the candles its trades call for", err=True)
         return 1
@@ -41,7 +40,7 @@ def demo(trades: int) -> int:
 
 
 def _candles_table(rows: list[dict[str, object]]) -> Table:
-    table = Table(title="The newest 1h candle of each series", title_justify="left")
+    table = Table(title="The newest 1h candle of each series", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("symbol", "exchange", "window_start"):
         table.add_column(name)
     amounts = ("open_price", "high_price", "low_price", "close_price", "volume", "vwap", "trade_count")
@@ -60,7 +59,7 @@ def _candles_table(rows: list[dict[str, object]]) -> Table:
 
 
 def _runs_table(results: list[Built]) -> Table:
-    table = Table(title="Runs", title_justify="left")
+    table = Table(title="Runs", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("timeframe")
     for name in (
         "trades read",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ohlcv.commands.progress import working
+from ohlcv.commands.terminal import working
 from ohlcv.errors import OhlcvError
 from ohlcv.schema import CANDLES_VIEW, LATEST_VIEW, NAMESPACE, WIDE_AMOUNT, candles_contract
 from ohlcv.settings import load_settings

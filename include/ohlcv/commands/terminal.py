@@ -1,4 +1,4 @@
-"""Progress on stderr, for anything that takes longer than two seconds."""
+"""What commands show: results on stdout, progress and notes on stderr."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 
 @contextmanager
@@ -30,3 +31,8 @@ def working(task: str, quiet: bool = False) -> Iterator[None]:
 def note(text: str) -> None:
     """Tell something beside the result, so that the result can be piped on."""
     click.echo(f"note: {text}", err=True)
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as it is: narrowed to the screen, rich would cut digits off."""
+    Console(width=10_000, markup=False, emoji=False, highlight=False).print(table)

@@ -1,0 +1,80 @@
+"""The registry: five timeframes as agreed, and room for more by one entry."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ohlcv.errors import InputError
+from ohlcv.schema import candles_contract, contracts
+from ohlcv.timeframes import TIMEFRAMES, Retention, Timeframe, timeframe
+
+
+def test_the_registry_is_as_agreed() -> None:
+    table = [
+        (
+            of.name,
+            of.cron,
+            of.lookback // timedelta(minutes=1),
+            of.strategy,
+            str(of.retention),
+            of.time_target // timedelta(seconds=1),
+        )
+        for of in TIMEFRAMES.values()
+    ]
+    assert table == [
+        ("1m", "*/5 * * * *", 10, "merge", "90 days", 20),
+        ("5m", "5,20,35,50 * * * *", 20, "merge", "180 days", 30),
+        ("30m", "10,40 * * * *", 60, "overwrite", "1 year", 45),
+        ("1h", "15 * * * *", 120, "overwrite", "3 years", 60),
+        ("1d", "5 0 * * *", 2880, "overwrite", "5 years", 120),
+    ]
+
+
+def test_names_derive_from_the_registry() -> None:
+    derived = [(of.table, of.dag_id, of.partition, of.microseconds) for of in TIMEFRAMES.values()]
+    assert derived == [
+        ("gold_ohlcv_1m", "ohlcv_1m", "day", 60_000_000),
+        ("gold_ohlcv_5m", "ohlcv_5m", "day", 300_000_000),
+        ("gold_ohlcv_30m", "ohlcv_30m", "day", 1_800_000_000),
+        ("gold_ohlcv_1h", "ohlcv_1h", "day", 3_600_000_000),
+        ("gold_ohlcv_1d", "ohlcv_1d", "month", 86_400_000_000),
+    ]
+    assert [contract.name for contract in contracts()] == ["gold_crypto_trades", *(names[0] for names in derived)]
+
+
+def other(**changes: Any) -> Timeframe:
+    values: dict[str, Any] = {**vars(timeframe("1h")), **changes}
+    return Timeframe(**values)
+
+
+@pytest.mark.parametrize(("name", "minutes"), [("15m", 15), ("2h", 120), ("4h", 240)])
+def test_another_timeframe_is_one_entry(name: str, minutes: int) -> None:
+    of = other(name=name, length=timedelta(minutes=minutes), lookback=timedelta(hours=4))
+    assert candles_contract(of).name == f"gold_ohlcv_{name}"
+    assert of.partition == "day"
+
+
+@pytest.mark.parametrize("minutes", [-1, 0, 7, 25, 36 * 60, 48 * 60])
+def test_a_length_that_does_not_divide_a_day_is_refused(minutes: int) -> None:
+    with pytest.raises(ValueError, match="must divide a day"):
+        other(length=timedelta(minutes=minutes), lookback=timedelta(days=9))
+
+
+def test_a_lookback_shorter_than_a_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one window"):
+        other(lookback=timedelta(minutes=59))
+
+
+@pytest.mark.parametrize(("days", "years"), [(0, 0), (1, 1), (-1, 0), (0, -1), (-1, 1)])
+def test_a_retention_is_days_or_years(days: int, years: int) -> None:
+    with pytest.raises(ValueError, match="days or of years"):
+        Retention(days=days, years=years)
+
+
+@pytest.mark.parametrize("name", ["", "2m", "1M", "1m "])
+def test_an_unknown_timeframe_is_told_what_there_is(name: str) -> None:
+    with pytest.raises(InputError, match=f"^unknown timeframe '{name}': choose one of 1m, 5m, 30m, 1h, 1d$"):
+        timeframe(name)
