@@ -9,7 +9,7 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ from spark_jobs.metadata import (
 )
 from spark_jobs.session import open_session
 from spark_jobs.tables import ATTEMPT_KEY, Comparison, compare, read_stored, volume_type, write
-from spark_jobs.trades import latest_versions, read_trades, survey, with_verdict
+from spark_jobs.trades import Survey, counted_once, read_trades, survey, with_verdict
 
 # How many withheld or broken candles a run names; their number is always told.
 NAMED = 100
@@ -99,21 +99,21 @@ def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str
             )
         with phases.phase("survey"):
             judged = with_verdict(read_trades(spark, history.snapshot, plan.hours))
-            counts = survey(judged)
+            found = survey(judged)
         with phases.phase("compute"):
             stored = read_stored(spark, contract, table)
-            computed = compute(judged, plan, volume_type(table))
+            computed = compute(judged, found.repeated, plan, volume_type(table))
             comparison = compare(
                 computed,
                 stored,
                 timeframe,
                 plan.ranges,
-                empty_hours=plan.hours - counts.keys(),
+                empty_hours=plan.hours - found.counts.keys(),
                 now=datetime.now(UTC),
                 prune=request.prune,
             )
             refuse_broken(comparison)
-        report = Report(request, plan, history.snapshot, counts, comparison)
+        report = Report(request, plan, history.snapshot, found, comparison)
         snapshot = None
         with phases.phase("write"):
             if comparison.changed_partitions:
@@ -127,12 +127,12 @@ def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str
     return {**result, "seconds": phases.finish()}
 
 
-def compute(judged: DataFrame, plan: BuildPlan, volume: str) -> DataFrame:
+def compute(judged: DataFrame, repeated: set[int], plan: BuildPlan, volume: str) -> DataFrame:
     """Make the candles of a plan, each marked where it must be withheld or breaks an invariant."""
     good = judged.where(F.col("rejected").isNull())
     withheld = F.col("volume").isNull() | F.col("vwap").isNull()
     return (
-        candles(latest_versions(good), plan.timeframe, plan.ranges, volume)
+        candles(counted_once(good, repeated), plan.timeframe, plan.ranges, volume)
         .withColumn("withheld", withheld)
         .withColumn("broken", F.when(~F.col("withheld"), broken_invariant(plan.timeframe)))
     )
@@ -157,20 +157,20 @@ class Report:
     request: Request
     plan: BuildPlan
     trades_snapshot: int | None
-    counts: Mapping[int, Mapping[str | None, int]]
+    found: Survey
     comparison: Comparison
 
     @property
     def rejected(self) -> dict[str, int]:
         """Add the rejected trades of all hours up by reason."""
         total: Counter[str] = Counter()
-        for verdicts in self.counts.values():
+        for verdicts in self.found.counts.values():
             total.update({reason: trades for reason, trades in verdicts.items() if reason is not None})
         return dict(sorted(total.items()))
 
     @property
     def trades_read(self) -> int:
-        return sum(sum(verdicts.values()) for verdicts in self.counts.values())
+        return sum(sum(verdicts.values()) for verdicts in self.found.counts.values())
 
     def summary(self) -> dict[str, str]:
         """Give the provenance that goes into the snapshot's summary."""

@@ -17,6 +17,7 @@ from ohlcv.errors import OhlcvError
 from ohlcv.planning import Progress
 from ohlcv.schema import NAMESPACE, TRADES, TableContract, TableShape, contract_differences
 from ohlcv.windows import runs_of_hours
+from spark_jobs.trades import hour_of_partition
 
 # Objects of Iceberg's Java library; py4j gives them no types.
 JavaObject = Any
@@ -182,7 +183,7 @@ class TableHistory:
             self._spark.read.option("versionAsOf", str(self.snapshot))
             .table(table_name(TRADES))
             .where(F.col("ingestion_timestamp") >= since_microseconds)
-            .select((F.unix_date("exchange_date") * 24 + F.col("exchange_hour")).alias("hour"))
+            .select(hour_of_partition().alias("hour"))
             .distinct()
             .collect()
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import reduce
 from operator import or_
@@ -64,7 +65,6 @@ def _day(number: int) -> Column:
 
 def with_verdict(trades: DataFrame) -> DataFrame:
     """Add `rejected`: the first reason why a trade must not reach a candle, null for a good one."""
-    hour_of_partition = F.unix_date("exchange_date") * 24 + F.col("exchange_hour")
     hour_of_timestamp = F.floor(
         (F.col("timestamp") - F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))) / MICROSECONDS_PER_HOUR
     )
@@ -75,22 +75,47 @@ def with_verdict(trades: DataFrame) -> DataFrame:
         F.when(null_key, "null_key")
         .when(F.col("price").isNull() | (F.col("price") <= 0), "bad_price")
         .when(F.col("quantity").isNull() | (F.col("quantity") <= 0), "bad_quantity")
-        .when(hour_of_timestamp != hour_of_partition, "wrong_partition"),
+        .when(hour_of_timestamp != hour_of_partition(), "wrong_partition"),
     )
 
 
-def survey(judged: DataFrame) -> Mapping[int, Mapping[str | None, int]]:
-    """Count the trades of each hour by verdict (None for the good ones)."""
+@dataclass(frozen=True)
+class Survey:
+    """What the hours hold: trades by verdict (None for the good ones), and where a trade may stand twice."""
+
+    counts: Mapping[int, Mapping[str | None, int]]
+    repeated: set[int]
+
+
+def survey(judged: DataFrame) -> Survey:
+    """Count the trades of each hour by verdict, and find the hours in which one may have several versions.
+
+    Identities are compared by a 64-bit hash: two trades of one hash only cause a needless look, two versions
+    of one trade are never missed. Choosing the latest version costs ten times this; most hours need none.
+    """
+    identity = F.when(F.col("rejected").isNull(), F.xxhash64("exchange", "symbol", "trade_id", message_identity()))
     rows = (
-        judged.groupBy("exchange_date", "exchange_hour", "rejected")
-        .agg(F.count("*").alias("trades"))
-        .select((F.unix_date("exchange_date") * 24 + F.col("exchange_hour")).alias("hour"), "rejected", "trades")
+        judged.groupBy("exchange_date", "exchange_hour", "rejected", identity.alias("identity"))
+        .agg(F.count("*").alias("versions"))
+        .groupBy("exchange_date", "exchange_hour", "rejected")
+        .agg(F.sum("versions").alias("trades"), F.max("versions").alias("versions"))
+        .select(hour_of_partition().alias("hour"), "rejected", "trades", "versions")
         .collect()
     )
     counts: dict[int, dict[str | None, int]] = {}
-    for hour, rejected, trades in rows:
-        counts.setdefault(hour, {})[rejected] = trades
-    return counts
+    for row in rows:
+        counts.setdefault(row.hour, {})[row.rejected] = row.trades
+    return Survey(counts, {row.hour for row in rows if row.rejected is None and row.versions > 1})
+
+
+def counted_once(good: DataFrame, repeated: set[int]) -> DataFrame:
+    """Give each trade once, looking for versions only in the hours that may have them."""
+    if not repeated:
+        return good
+    in_question = partitions_of(repeated)
+    single = good.where(~in_question)
+    latest = latest_versions(good.where(in_question))
+    return single.select(*latest.columns).unionByName(latest)
 
 
 def latest_versions(good: DataFrame) -> DataFrame:
@@ -108,11 +133,19 @@ def latest_versions(good: DataFrame) -> DataFrame:
         "price",
         "quantity",
     )
-    # A trade without an id of its own is known by its message; the two kinds of id never meet.
-    message_identity = F.when(F.col("trade_id").isNull(), F.col("message_id"))
     return (
-        good.withColumn("message_identity", message_identity)
+        good.withColumn("message_identity", message_identity())
         .groupBy("symbol", "exchange", "exchange_date", "exchange_hour", "trade_id", "message_identity")
         .agg(F.max(version).alias("latest"))
         .select("symbol", "exchange", "trade_id", "latest.*")
     )
+
+
+def message_identity() -> Column:
+    """A trade without an id of its own is known by its message; the two kinds of id never meet."""
+    return F.when(F.col("trade_id").isNull(), F.col("message_id"))
+
+
+def hour_of_partition() -> Column:
+    """Number the hour of a trade's partition."""
+    return F.unix_date("exchange_date") * 24 + F.col("exchange_hour")

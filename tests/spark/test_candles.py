@@ -54,11 +54,11 @@ def by_the_job(
     of = timeframe(name)
     rows = pa.Table.from_pylist([asdict(trade) for trade in trades], schema=TYPES)
     judged = with_verdict(spark.createDataFrame(rows).where(partitions_of(hours)).select(*COLUMNS))
-    counts = survey(judged)
+    found = survey(judged)
     plan = BuildPlan(of, ranges[0], ranges, hours)
-    computed = compute(judged, plan, "decimal(38,8)" if wide else "decimal(18,8)")
-    answer = OracleAnswer({}, {}, Counter(), sum(sum(verdicts.values()) for verdicts in counts.values()))
-    for verdicts in counts.values():
+    computed = compute(judged, found.repeated, plan, "decimal(38,8)" if wide else "decimal(18,8)")
+    answer = OracleAnswer({}, {}, Counter(), sum(sum(verdicts.values()) for verdicts in found.counts.values()))
+    for verdicts in found.counts.values():
         answer.rejected.update({reason: number for reason, number in verdicts.items() if reason})
     micros = [F.unix_micros(column).alias(f"{column}_us") for column in ("window_start", "window_end")]
     for row in computed.select("*", *micros).collect():
