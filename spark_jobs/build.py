@@ -28,6 +28,7 @@ from ohlcv.settings import Settings, load_settings
 from ohlcv.timeframes import Strategy, Timeframe
 from ohlcv.windows import Range, format_hours, iso, parse_time, requested_range
 from spark_jobs.candles import broken_invariant, candles
+from spark_jobs.lifeline import hold_lifeline
 from spark_jobs.metadata import (
     PROGRESS_KEY,
     SUMMARY_PREFIX,
@@ -236,8 +237,12 @@ def arg_parser(strategy: Strategy) -> argparse.ArgumentParser:
     parser.add_argument("--timeframe", required=True)
     parser.add_argument("--start", required=True, help="first window's start, ISO time in UTC")
     parser.add_argument("--end", required=True, help="end of the last window, ISO time in UTC")
-    parser.add_argument("--repair", action="store_true", help="also rebuild old hours whose trades changed")
-    parser.add_argument("--prune", action="store_true", help="remove candles even where the source hour is empty")
+    # Words, not flags: a template can fill in a word, but cannot leave an argument out.
+    for name, text in (
+        ("repair", "also rebuild old hours whose trades changed"),
+        ("prune", "remove candles even where the source hour is empty"),
+    ):
+        parser.add_argument(f"--{name}", choices=("yes", "no"), default="no", help=text)
     parser.add_argument("--dag-id", default="", help="recorded in the commit")
     parser.add_argument("--run-id", default="", help="recorded in the commit")
     return parser
@@ -256,8 +261,8 @@ def read_request(strategy: Strategy, settings: Settings, arguments: list[str]) -
     return Request(
         timeframe=timeframe,
         own=own,
-        repair=values.repair,
-        prune=values.prune,
+        repair=values.repair == "yes",
+        prune=values.prune == "yes",
         dag_id=values.dag_id,
         run_id=values.run_id,
     )
@@ -268,6 +273,7 @@ def main(strategy: Strategy) -> int:
     try:
         settings = load_settings()
         request = read_request(strategy, settings, sys.argv[1:])
+        hold_lifeline()
         spark = open_session(settings, f"ohlcv {request.timeframe} {request.run_id or request.own}")
         result = build(spark, settings, request)
     except OhlcvError as error:

@@ -49,7 +49,7 @@ class SparkJob:
                 *("--executor-cores", str(self.executor_cores)),
                 *("--total-executor-cores", str(self.executor_cores)),
             ]
-        for name, value in sorted({**self.conf, **_network(master)}.items()):
+        for name, value in self.conf.items():
             options += ["--conf", f"{name}={value}"]
         return [str(spark_home() / "bin" / "spark-submit"), *options, self.application, *self.arguments]
 
@@ -64,12 +64,42 @@ def build_job(
     dag_id: str = "",
     run_id: str = "",
 ) -> SparkJob:
-    """Describe the job that builds one timeframe's candles."""
-    arguments = ["--timeframe", timeframe, "--start", iso(own.start), "--end", iso(own.end)]
-    arguments += [flag for flag, wanted in (("--repair", repair), ("--prune", prune)) if wanted]
-    for flag, text in (("--dag-id", dag_id), ("--run-id", run_id)):
-        arguments += [flag, text] if text else []
+    """Describe the job that builds one timeframe's candles of a range."""
+    words = {True: "yes", False: "no"}
+    return templated_job(
+        settings,
+        timeframe,
+        start=iso(own.start),
+        end=iso(own.end),
+        repair=words[repair],
+        prune=words[prune],
+        dag_id=dag_id,
+        run_id=run_id,
+    )
+
+
+def templated_job(
+    settings: Settings,
+    timeframe: str,
+    *,
+    start: str,
+    end: str,
+    repair: str,
+    prune: str,
+    dag_id: str,
+    run_id: str,
+) -> SparkJob:
+    """Describe the same job by texts, which may be Airflow's templates."""
     strategy = settings.timeframe(timeframe).strategy
+    arguments = [
+        *("--timeframe", timeframe),
+        *("--start", start),
+        *("--end", end),
+        *("--repair", repair),
+        *("--prune", prune),
+        *("--dag-id", dag_id),
+        *("--run-id", run_id),
+    ]
     return _job(SCRIPTS[strategy], arguments, settings.tuning[timeframe])
 
 
@@ -106,10 +136,12 @@ def script_folder() -> Path:
     return Path(found.origin).parent
 
 
-def _network(master: str) -> dict[str, str]:
-    # A driver on the master's own loopback must not announce a name that only the outside resolves.
+def job_environment(master: str) -> dict[str, str]:
+    """Give the environment of a job's spark-submit."""
     host = urlsplit(master).hostname if master.startswith("spark://") else "127.0.0.1"
-    return {"spark.driver.host": host} if host in ("127.0.0.1", "localhost") else {}
+    # A driver on the master's own loopback must not announce a name that only the outside resolves.
+    loopback = {"SPARK_LOCAL_IP": host, "SPARK_LOCAL_HOSTNAME": host} if host == "127.0.0.1" else {}
+    return spark_environment() | loopback
 
 
 def check_master(master: str) -> None:
@@ -132,7 +164,7 @@ def check_master(master: str) -> None:
 def started(job: SparkJob, master: str) -> Iterator[subprocess.Popen[str]]:
     """Start a job; leaving the block ends it if it still runs."""
     process = subprocess.Popen(
-        job.command(master), env=spark_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        job.command(master), env=job_environment(master), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         yield process

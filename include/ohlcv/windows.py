@@ -87,6 +87,27 @@ def requested_range(timeframe: Timeframe, start: datetime, end: datetime, known_
     return Range(widened_start, min(ceil_time(end, timeframe.length), last_complete))
 
 
+def run_range(
+    timeframe: Timeframe,
+    *,
+    interval_end: datetime | None,
+    run_after: datetime,
+    start: str | None = None,
+    end: str | None = None,
+) -> Range:
+    """Give the range of an Airflow run of any kind.
+
+    Scheduled, backfilled and cleared runs carry their data interval, and so does one triggered with a date.
+    One without a date builds what the schedule would have built when it was triggered. `start` and `end`
+    (a run's parameters) override; they are cut at the last window complete when the run was due.
+    """
+    if not start and not end:
+        return scheduled_range(timeframe, interval_end or run_after)
+    if not start or not end:
+        raise InputError("give both start and end, or neither")
+    return requested_range(timeframe, parse_time(start)[0], parse_time(end)[0], known_until=run_after)
+
+
 def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
     """Join overlapping and touching ranges into the fewest disjoint ones, in order."""
     merged: list[Range] = []
