@@ -53,11 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> int:
     try:
         result = cli.main(arguments, prog_name="ohlcv", standalone_mode=False)
-    except click.UsageError as error:
-        hint = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
-        return _fail(error.format_message() + hint, error.exit_code)
     except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code)
+        return _refuse(error)
     except click.Abort:
         return _fail("stopped", 130)
     except OhlcvError as error:
@@ -67,6 +64,17 @@ def _run(arguments: list[str] | None) -> int:
         sys.stderr.close()
         return 0
     return result if isinstance(result, int) else 0
+
+
+def _refuse(error: click.ClickException) -> int:
+    """Tell what is wrong with a command line, and where its help is."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        # A group without a command: the message is its help, many lines long.
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f" (see '{context.command_path} --help')" if context else ""
+    return _fail(error.format_message() + hint, error.exit_code)
 
 
 def _fail(message: str, exit_code: int) -> int:

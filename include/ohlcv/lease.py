@@ -10,10 +10,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, LiteralString
 
 from ohlcv.catalog import CATALOG_NAME
 from ohlcv.errors import OhlcvError
@@ -23,6 +25,15 @@ from ohlcv.settings import CatalogAddress, Settings
 # Shorter than a task's timeout of 300 s, longer than any regular job.
 WAIT_SECONDS = 150.0
 _POLL_SECONDS = 0.2
+
+# Who holds an advisory lock: PostgreSQL shows a 63-bit key as its upper and lower half.
+_HOLDER_QUERY = """
+    SELECT application_name
+    FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND classid::bigint << 32 | objid::bigint = %s
+"""
 
 # Raises when the lease is no longer held; asked for right before the commit.
 StillHeld = Callable[[], None]
@@ -73,7 +84,8 @@ def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Itera
             user=address.user,
             password=settings.catalog_password,
             dbname=address.database,
-            application_name=f"ohlcv lease on {table}",
+            # For who waits, and for who looks at pg_stat_activity; PostgreSQL keeps 63 bytes.
+            application_name=f"ohlcv {table}, process {os.getpid()} on {socket.gethostname()}"[:63],
             autocommit=True,
             # A lock whose holder's machine vanished must not outlive it by hours.
             keepalives_idle=30,
@@ -84,19 +96,25 @@ def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Itera
         reason = str(error).strip().splitlines()[-1]
         raise OhlcvError(f"the catalog {address} does not answer ({reason}): check OHLCV_CATALOG_URI") from None
 
+    def ask(query: LiteralString) -> tuple[Any, ...] | None:
+        try:
+            return connection.execute(query, (key,) if "%s" in query else None).fetchone()
+        except psycopg.OperationalError as error:
+            raise OhlcvError(f"the writer's lease on {table} was lost ({error}): nothing was written") from None
+
+    def try_lock() -> bool:
+        row = ask("SELECT pg_try_advisory_lock(%s)")
+        return bool(row and row[0])
+
+    def holder() -> str:
+        row = ask(_HOLDER_QUERY)
+        return str(row[0]).partition(", ")[2] if row else "another session of the catalog's database"
+
+    def still_held() -> None:
+        ask("SELECT 1")
+
     with connection:
-
-        def try_lock() -> bool:
-            row = connection.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone()
-            return bool(row and row[0])
-
-        def still_held() -> None:
-            try:
-                connection.execute("SELECT 1")
-            except psycopg.OperationalError as error:
-                raise OhlcvError(f"the writer's lease on {table} was lost ({error}): nothing was written") from None
-
-        _await(try_lock, table, wait_seconds, lambda: "another session of the catalog's database")
+        _await(try_lock, table, wait_seconds, holder)
         yield still_held
 
 

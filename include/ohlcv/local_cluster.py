@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ohlcv.errors import OhlcvError
+from ohlcv.local_process import HOST, await_line, start, stop
 from ohlcv.toolchain import jar_paths, spark_environment, spark_home
-
-HOST = "127.0.0.1"
-START_SECONDS = 60.0
 
 
 @dataclass
@@ -39,7 +32,7 @@ class LocalCluster:
             self.master,
         )
         self.processes[name] = process
-        _await_line(process, log, r"Successfully registered with master")
+        await_line(process, log, r"Successfully registered with master")
 
 
 @contextmanager
@@ -54,8 +47,8 @@ def local_cluster(folder: Path, cores: int = 1, memory: str = "1g", workers: int
     )
     processes = {"master": master}
     try:
-        address = _await_line(master, log, r"Starting Spark master at (spark://\S+)")
-        web_port = _await_line(master, log, r"Successfully started service 'MasterUI' on port (\d+)")
+        address = await_line(master, log, r"Starting Spark master at (spark://\S+)")
+        web_port = await_line(master, log, r"Successfully started service 'MasterUI' on port (\d+)")
         cluster = LocalCluster(address, f"http://{HOST}:{web_port}", folder, processes)
         for number in range(1, workers + 1):
             cluster.add_worker(f"worker-{number}", cores, memory)
@@ -74,41 +67,4 @@ def _start(folder: Path, name: str, main_class: str, *arguments: str) -> tuple[s
         "SPARK_DAEMON_MEMORY": "256m",
         "SPARK_DAEMON_JAVA_OPTS": "-XX:+UseSerialGC",
     }
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [str(spark_home() / "bin" / "spark-class"), main_class, *arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            # A group of its own: Ctrl-C is for us to handle, and executors end with their worker.
-            start_new_session=True,
-        )
-    return process, log
-
-
-def _await_line(process: subprocess.Popen[bytes], log: Path, pattern: str) -> str:
-    """Wait until a log holds a line; give its first group, or the line."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        text = log.read_text(errors="replace")
-        if found := re.search(pattern, text):
-            return found[found.lastindex or 0]
-        if process.poll() is not None:
-            last = (text.strip().splitlines() or ["it said nothing"])[-1]
-            raise OhlcvError(f"Spark's {log.stem} ended at once ({last}): see {log}")
-        time.sleep(0.1)
-    raise OhlcvError(f"Spark's {log.stem} was not ready within {START_SECONDS:.0f} s: see {log}")
-
-
-def stop(process: subprocess.Popen[bytes], grace_seconds: float = 10.0) -> None:
-    """End a process group: politely, then for good."""
-    if process.poll() is None:
-        try:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(grace_seconds)
-        except subprocess.TimeoutExpired:
-            pass
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    return start([str(spark_home() / "bin" / "spark-class"), main_class, *arguments], environment, log), log

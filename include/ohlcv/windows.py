@@ -64,7 +64,10 @@ def parse_time(text: str) -> tuple[datetime, bool]:
         raise InputError(f"'{text}' is not an ISO time such as 2026-01-31T13:00:00Z") from None
     if time.tzinfo is None:
         return time.replace(tzinfo=UTC), True
-    return time.astimezone(UTC), False
+    try:
+        return time.astimezone(UTC), False
+    except OverflowError:
+        raise InputError(f"'{text}' lies outside the years 1 to 9999 in UTC") from None
 
 
 def scheduled_range(timeframe: Timeframe, interval_end: datetime) -> Range:
@@ -84,7 +87,8 @@ def requested_range(timeframe: Timeframe, start: datetime, end: datetime, known_
             f"no {timeframe} window is complete yet between {iso(start)} and {iso(end)}: "
             f"the last complete one ends {iso(last_complete)}"
         )
-    return Range(widened_start, min(ceil_time(end, timeframe.length), last_complete))
+    # Not min() of both: there is no boundary after the last hours of the year 9999, which some take for "for ever".
+    return Range(widened_start, last_complete if end >= last_complete else ceil_time(end, timeframe.length))
 
 
 def run_range(

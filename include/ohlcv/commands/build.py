@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ohlcv.commands.terminal import note, print_table, working
 from ohlcv.errors import InputError, OhlcvError
+from ohlcv.schema import TRADES, candles_contract
 from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import LOCAL_MASTER, build_job, check_master, run
 from ohlcv.timeframes import TIMEFRAMES, timeframe
@@ -38,8 +39,11 @@ def build(name: str, start: str, end: str, master: str | None, repair: bool, pru
     settings = load_settings()
     names = list(TIMEFRAMES) if name == "all" else [timeframe(name).name]
     ranges = list(_ranges(settings, names, _time(start, "--start"), _time(end, "--end")))
+    if not ranges:
+        raise InputError(f"nothing to build: no window is complete yet between {start} and {end}")
     where = master or settings.spark_master or LOCAL_MASTER
     check_master(where)
+    _check_tables(settings, [each for each, _ in ranges])
     results = []
     for each, own in ranges:
         with working(f"building {each} {own}", quiet=as_json):
@@ -59,6 +63,15 @@ def build(name: str, start: str, end: str, master: str | None, repair: bool, pru
             err=True,
         )
     return 1 if withheld else 0
+
+
+def _check_tables(settings: Settings, names: list[str]) -> None:
+    """Find a missing table or a catalog that is down at once: Spark takes ten seconds and more to say so."""
+    from ohlcv.warehouse import load_table, open_catalog
+
+    catalog = open_catalog(settings)
+    for contract in (TRADES, *(candles_contract(timeframe(name)) for name in names)):
+        load_table(catalog, contract)
 
 
 def _time(text: str, option: str) -> datetime:

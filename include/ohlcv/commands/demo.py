@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--trades", default=636_263, show_default=True, help="How many sample trades.")
+@click.option(
+    "--trades", type=click.IntRange(min=8), default=636_263, show_default=True, help="How many sample trades."
+)
 def demo(trades: int) -> int:
     """Run the pipeline on sample trades: load, build five timeframes on a Spark cluster of its own, count.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ohlcv.errors import InputError
 from ohlcv.settings import load_settings
-from ohlcv.windows import floor_time, parse_time
+from ohlcv.windows import floor_time, iso, parse_time
 
 if TYPE_CHECKING:
     from ohlcv.loading import LoadReport
@@ -93,6 +95,12 @@ def sample(count: int, hours: int, end: str | None, seed: int, duplicates: float
         until, assumed = parse_time(end)
         if assumed:
             click.echo(f"note: --end {end} names no zone and is taken as UTC", err=True)
+    if not math.isfinite(duplicates):
+        raise InputError(f"--duplicates is {duplicates}: give a share below 1 or a count")
+    try:
+        until - timedelta(hours=hours)
+    except OverflowError:
+        raise InputError(f"{hours:,} hours up to {iso(until)} begin before the year 1") from None
     with _progress() as say:
         report = load_sample(
             load_settings(), count, hours, until, seed, duplicates=duplicates, bad_rows=bad_rows, progress=say

@@ -1,0 +1,192 @@
+"""Airflow's four services on this machine's loopback, for the demo and the tests."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from ohlcv.errors import OhlcvError
+from ohlcv.local_process import HOST, START_SECONDS, free_port, start, stop
+from ohlcv.orchestration.site import SPARK_CONNECTION, pools
+from ohlcv.submit import job_environment, script_folder
+
+SERVICES = ("api-server", "dag-processor", "scheduler", "triggerer")
+USER = "admin"
+# Tasks running at a time: Spark jobs share one slot anyway, the others validate.
+PARALLELISM = 4
+
+
+@dataclass
+class LocalAirflow:
+    """A running Airflow: its address, its login, and its REST interface."""
+
+    url: str
+    password: str
+    environment: dict[str, str]
+    folder: Path
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _token: str = ""
+
+    def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """Call the REST interface, logging in on first use."""
+        if not self._token:
+            answer = self._send("POST", "/auth/token", {"username": USER, "password": self.password}, {})
+            self._token = answer["access_token"]
+        return self._send(method, f"/api/v2{path}", body, query)
+
+    def _send(self, method: str, path: str, body: Any, query: Mapping[str, Any]) -> Any:
+        address = f"{self.url}{path}" + (f"?{urlencode(query, doseq=True)}" if query else "")
+        request = urllib.request.Request(
+            address,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            raise OhlcvError(f"{method} {path}: {error.code} {error.read().decode(errors='replace')[:500]}") from None
+        return json.loads(text) if text else None
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """List the runs of a DAG, oldest first."""
+        answer = self.call("GET", f"/dags/{dag_id}/dagRuns", limit=100, order_by="run_after")
+        found: list[dict[str, Any]] = answer["dag_runs"]
+        return found
+
+    def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
+        """Give the task instances of a run by task id."""
+        answer = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")
+        return {instance["task_id"]: instance for instance in answer["task_instances"]}
+
+    def command(self, *arguments: str) -> str:
+        """Run an `airflow` command against this Airflow."""
+        result = subprocess.run(
+            [str(Path(sys.executable).with_name("airflow")), *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            raise OhlcvError(f"airflow {' '.join(arguments)} failed: {(result.stderr or result.stdout).strip()[-500:]}")
+        return result.stdout
+
+
+@contextmanager
+def local_airflow(folder: Path, master: str, spark_web: str, environment: Mapping[str, str]) -> Iterator[LocalAirflow]:
+    """Start Airflow on a free port with its pool and connection in place; leaving the block ends it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    url = f"http://{HOST}:{port}"
+    password = _password(folder)
+    airflow = LocalAirflow(url, password, _environment(folder, port, master, spark_web, environment), folder)
+    airflow.command("db", "migrate")
+    pool_file = folder / "pools.json"
+    pool_file.write_text(json.dumps(pools()))
+    airflow.command("pools", "import", str(pool_file))
+    try:
+        for name in SERVICES:
+            arguments = [name, "--port", str(port), "--host", HOST] if name == "api-server" else [name]
+            command = [str(Path(sys.executable).with_name("airflow")), *arguments]
+            airflow.processes[name] = start(command, airflow.environment, folder / f"{name}.log")
+        _await_healthy(airflow)
+        yield airflow
+    finally:
+        for name in ("scheduler", "triggerer", "dag-processor", "api-server"):
+            if name in airflow.processes:
+                stop(airflow.processes[name], grace_seconds=20)
+
+
+def _password(folder: Path) -> str:
+    """Keep one generated password per folder."""
+    path = folder / "passwords.json"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(json.dumps({USER: secrets.token_urlsafe(12)}))
+    found: str = json.loads(path.read_text())[USER]
+    return found
+
+
+def _environment(
+    folder: Path, port: int, master: str, spark_web: str, environment: Mapping[str, str]
+) -> dict[str, str]:
+    root = script_folder().parent
+    host, _, master_port = master.removeprefix("spark://").partition(":")
+    connection = {
+        "conn_type": "spark",
+        "host": f"spark://{host}",
+        "port": int(master_port),
+        "extra": {"deploy-mode": "client"},
+    }
+    settings = {
+        "CORE__DAGS_FOLDER": str(root / "dags"),
+        "CORE__PLUGINS_FOLDER": str(root / "plugins"),
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__PARALLELISM": str(PARALLELISM),
+        "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(folder / "passwords.json"),
+        "CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
+        "API__BASE_URL": f"http://{HOST}:{port}",
+        "API__HOST": HOST,
+        "API__PORT": str(port),
+        "API__WORKERS": "1",
+        "API__SECRET_KEY": secrets.token_hex(16),
+        "API_AUTH__JWT_SECRET": secrets.token_hex(32),
+        # The log server of the executor would bind a fixed port of all addresses.
+        "LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+        "LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+        "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+        "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+    return {
+        **os.environ,
+        **job_environment(master),
+        **environment,
+        "AIRFLOW_HOME": str(folder),
+        **{f"AIRFLOW__{name}": value for name, value in settings.items()},
+        f"AIRFLOW_CONN_{SPARK_CONNECTION.upper()}": json.dumps(connection),
+        "OHLCV_SPARK_WEB": spark_web,
+        # SparkSubmitOperator looks for spark-submit on the path.
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+    }
+
+
+def _await_healthy(airflow: LocalAirflow) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    state = "the API server does not answer"
+    while time.monotonic() < deadline:
+        for name, process in airflow.processes.items():
+            if process.poll() is not None:
+                raise OhlcvError(f"Airflow's {name} ended at once: see {airflow.folder / f'{name}.log'}")
+        try:
+            with urllib.request.urlopen(f"{airflow.url}/api/v2/monitor/health", timeout=5) as answer:
+                health = json.load(answer)
+        except (OSError, ValueError):
+            time.sleep(0.5)
+            continue
+        state = ", ".join(f"{name} {each['status']}" for name, each in health.items())
+        if all(
+            health[name]["status"] == "healthy" for name in ("metadatabase", "scheduler", "dag_processor", "triggerer")
+        ):
+            return
+        time.sleep(0.5)
+    raise OhlcvError(f"Airflow was not healthy within {START_SECONDS:.0f} s ({state}): see {airflow.folder}")
