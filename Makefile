@@ -31,3 +31,11 @@ fix: setup ## Repair what can be repaired: format, imports
 .PHONY: lock
 lock: setup ## Compile requirements.txt from pyproject.toml
 	@tools/lock.sh
+
+.PHONY: golden
+golden: setup ## Write the reviewed command lines of every Spark task anew (tests/dags/golden)
+	@GOLDEN=write $(VENV)/python -m pytest -q tests/dags/test_command_lines.py
+
+.PHONY: prove-rules
+prove-rules: setup ## Break ten rules of the engine one at a time and show which test catches each
+	@$(VENV)/python tools/broken_rules.py

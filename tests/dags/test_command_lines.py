@@ -1,0 +1,147 @@
+"""The spark-submit of every Spark task, rendered for a run of each kind, as files a reviewer can read in a diff.
+
+`make golden` writes them anew.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ohlcv.submit import build_job, script_folder
+from ohlcv.timeframes import TIMEFRAMES
+from ohlcv.toolchain import jar_paths, spark_home
+from ohlcv.windows import scheduled_range
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden"
+MASTER = "spark://spark-master:7077"
+INTERVAL_END = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
+KINDS = ("scheduled", "backfill", "manual")
+
+
+def run_of(kind: str, *, clear_number: int = 0, interval: bool = True) -> SimpleNamespace:
+    return SimpleNamespace(
+        dag_id="DAG",
+        run_id=f"{kind}__2026-03-01T12:00:00+00:00",
+        run_type=kind,
+        clear_number=clear_number,
+        data_interval_end=INTERVAL_END if interval else None,
+        run_after=INTERVAL_END + timedelta(seconds=7),
+    )
+
+
+def rendered(dag_id: str, run: SimpleNamespace, params: dict[str, Any] | None = None) -> list[str]:
+    """Render the task's templates and build its command the way the operator does."""
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
+
+    dag = DagBag(ROOT / "dags").dags[dag_id]
+    task: Any = dag.get_task("aggregate")
+    given = {"start": None, "end": None, "prune": False} | (params or {})
+    run.dag_id = dag_id
+    task.render_template_fields({"dag_run": run, "params": given}, dag.get_template_env())
+    hook: SparkSubmitHook = task._get_hook()
+    return [_portable(word) for word in hook._build_spark_submit_command(task.application)]
+
+
+def _portable(word: str) -> str:
+    word = word.replace(str(script_folder()), "$SPARK_JOBS")
+    for path in jar_paths():
+        word = word.replace(str(path.parent), "$JARS")
+    return word
+
+
+@pytest.fixture(autouse=True)
+def _connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_SPARK_DEFAULT",
+        '{"conn_type": "spark", "host": "spark://spark-master", "port": 7077, "extra": {"deploy-mode": "client"}}',
+    )
+
+
+@pytest.mark.parametrize("name", TIMEFRAMES)
+def test_command_lines_are_the_reviewed_ones(name: str) -> None:
+    dag_id = TIMEFRAMES[name].dag_id
+    text = "".join(f"# {kind}\n" + "\n".join(rendered(dag_id, run_of(kind))) + "\n\n" for kind in KINDS)
+    path = GOLDEN / f"{dag_id}.txt"
+    if os.environ.get("GOLDEN") == "write":
+        path.write_text(text)
+    assert path.read_text() == text, "the command lines changed: look at them, then run 'make golden'"
+
+
+def test_the_command_line_tool_runs_the_very_same_job() -> None:
+    from ohlcv.settings import load_settings
+
+    own = scheduled_range(TIMEFRAMES["1m"], INTERVAL_END)
+    job = build_job(
+        load_settings(), "1m", own, repair=True, dag_id="ohlcv_1m", run_id="scheduled__2026-03-01T12:00:00+00:00"
+    )
+    ours = [_portable(word) for word in job.command(MASTER)]
+    theirs = rendered("ohlcv_1m", run_of("scheduled"))
+    # The same words in another order of options; the programs' own arguments in the same order.
+    assert ours[0].replace(str(spark_home() / "bin"), "") in (f"/{theirs[0]}", theirs[0])
+    assert sorted(ours[1:]) == sorted(theirs[1:])
+    assert (
+        ours[ours.index("$SPARK_JOBS/ohlcv_incremental.py") :]
+        == theirs[theirs.index("$SPARK_JOBS/ohlcv_incremental.py") :]
+    )
+
+
+def arguments(command: list[str]) -> dict[str, str]:
+    words = command[next(index for index, word in enumerate(command) if word.endswith(".py")) + 1 :]
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def test_a_cleared_run_builds_its_range_and_repairs_nothing() -> None:
+    first = arguments(rendered("ohlcv_1m", run_of("scheduled")))
+    cleared = arguments(rendered("ohlcv_1m", run_of("scheduled", clear_number=1)))
+    assert (first["--repair"], cleared["--repair"]) == ("yes", "no")
+    assert (first["--start"], first["--end"]) == (cleared["--start"], cleared["--end"])
+
+
+def test_an_undated_run_builds_up_to_when_it_was_triggered() -> None:
+    found = arguments(rendered("ohlcv_5m", run_of("manual", interval=False)))
+    assert (found["--start"], found["--end"]) == ("2026-03-01T11:45:00Z", "2026-03-01T12:05:00Z")
+
+
+def test_a_given_range_is_widened_and_cut() -> None:
+    given = {"start": "2026-03-01T10:17:00Z", "end": "2026-03-01T23:00:00Z", "prune": True}
+    found = arguments(rendered("ohlcv_1h", run_of("manual"), given))
+    assert (found["--start"], found["--end"]) == ("2026-03-01T10:00:00Z", "2026-03-01T12:00:00Z")
+    assert (found["--prune"], found["--repair"]) == ("yes", "no")
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"start": "2026-03-01T11:00:00Z", "end": "2026-03-01T10:00:00Z"}, "must be before end"),
+        ({"start": "2026-03-02T10:00:00Z", "end": "2026-03-02T11:00:00Z"}, "no 1h window is complete yet"),
+        ({"start": "yesterday", "end": "2026-03-01T11:00:00Z"}, "is not an ISO time"),
+        ({"start": "2026-03-01T10:00:00Z"}, "give both start and end"),
+    ],
+)
+def test_a_range_that_cannot_be_meant_fails_at_once(given: dict[str, str], complaint: str) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match=complaint):
+        rendered("ohlcv_1h", run_of("manual"), given)
+
+
+def test_the_schedule_goes_before_backfills_and_small_timeframes_before_large_ones() -> None:
+    from ohlcv.orchestration.priority import ScheduleFirst
+
+    def weight(run_id: str, own: int, **attached: Any) -> int:
+        instance: Any = SimpleNamespace(run_id=run_id, task=SimpleNamespace(priority_weight=own), **attached)
+        return ScheduleFirst().get_weight(instance)
+
+    assert weight("scheduled__x", 10) > weight("backfill__x", 50)
+    assert weight("manual__x", 10) > weight("backfill__x", 50)
+    # A backfill that reprocesses a scheduled run keeps that run's id; its type tells.
+    again = SimpleNamespace(run_type="backfill")
+    assert weight("scheduled__x", 50, dag_run=again) == weight("backfill__x", 50)

@@ -1,0 +1,100 @@
+"""Policies every DAG keeps, and the command lines its tasks render."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ohlcv.timeframes import TIMEFRAMES
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def bag() -> DagBag:
+    from airflow.dag_processing.dagbag import DagBag
+
+    found = DagBag(ROOT / "dags")
+    assert found.import_errors == {}
+    return found
+
+
+def test_there_is_a_dag_for_every_timeframe(bag: DagBag) -> None:
+    assert {timeframe.dag_id for timeframe in TIMEFRAMES.values()} <= set(bag.dags)
+
+
+def test_every_dag_keeps_the_policies(bag: DagBag) -> None:
+    for dag in bag.dags.values():
+        assert "ohlcv" in dag.tags
+        assert dag.doc_md
+        assert dag.description
+        assert dag.catchup is False
+        assert dag.max_active_runs == 1
+        for task in dag.tasks:
+            assert task.owner == "market-data", task
+            assert task.retries >= 1, task
+            assert task.retry_delay >= timedelta(seconds=30), task
+            assert task.execution_timeout, task
+            assert type(task.weight_rule).__name__ == "ScheduleFirst", task
+
+
+def test_candle_dags_are_as_the_registry_says(bag: DagBag) -> None:
+    weights = []
+    for timeframe in TIMEFRAMES.values():
+        dag = bag.dags[timeframe.dag_id]
+        timetable: Any = dag.timetable
+        assert (type(timetable).__name__, timetable.expression) == ("CronDataIntervalTimetable", timeframe.cron)
+        aggregate, validate = dag.get_task("aggregate"), dag.get_task("validate")
+        assert aggregate.downstream_task_ids == {"validate"}
+        assert (aggregate.pool, aggregate.pool_slots) == ("ohlcv_spark", 1)
+        assert (aggregate.retries, aggregate.retry_delay) == (2, timedelta(seconds=60))
+        assert aggregate.execution_timeout == timedelta(seconds=300)
+        assert (validate.retries, validate.retry_delay) == (1, timedelta(seconds=30))
+        assert [asset.name for asset in validate.outlets] == [timeframe.table]  # type: ignore[attr-defined]
+        weights.append(aggregate.priority_weight)
+    assert weights == sorted(weights, reverse=True), "smaller timeframes go first"
+
+
+def test_parsing_loads_no_spark_and_no_data_library() -> None:
+    script = (
+        "import sys; from airflow.dag_processing.dagbag import DagBag; "
+        f"DagBag({str(ROOT / 'dags')!r}); "
+        "print([name for name in ('pyspark', 'pyiceberg', 'duckdb') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip().splitlines()[-1] == "[]"
+
+
+# Layer -> packages it must not import.
+LAYERS = {
+    "include/ohlcv": ("airflow", "pyspark", "spark_jobs"),
+    "spark_jobs": ("airflow",),
+    "dags": ("pyspark", "spark_jobs"),
+    "plugins": ("pyspark", "spark_jobs"),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers_import_only_what_they_may(layer: str) -> None:
+    offences = []
+    for path in (ROOT / layer).rglob("*.py"):
+        if "orchestration" in path.parts:
+            continue  # the one part of the package that knows Airflow
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            offences += [f"{path.name}: {name}" for name in names if name.split(".")[0] in LAYERS[layer]]
+    assert offences == []
+
+
+def test_plugins_holds_exactly_one_file() -> None:
+    assert [path.name for path in (ROOT / "plugins").glob("*.py")] == ["ohlcv_plugin.py"]
