@@ -226,6 +226,7 @@ class Report:
                 "exchange": row.exchange,
                 "window_start": iso(row.window_start.astimezone(UTC)),
                 "volume": str(row.exact_volume),
+                "reason": "volume" if row.volume is None else "turnover",
             }
             for row in rows
         ]

@@ -120,7 +120,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         raise InputError(f"unknown setting {name}" + (f": did you mean {near[0]}?" if near else ""))
 
     home = Path(values.get("OHLCV_HOME") or ".ohlcv").absolute()
-    return Settings(
+    settings = Settings(
         home=home,
         catalog=_catalog_address(values.get("OHLCV_CATALOG_URI"), home),
         catalog_password=_secret(values, "OHLCV_CATALOG_PASSWORD"),
@@ -138,6 +138,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             for timeframe in TIMEFRAMES
         },
     )
+    for name in TIMEFRAMES:
+        settings.timeframe(name)
+    return settings
 
 
 def _tuning(values: Mapping[str, str]) -> Tuning:
@@ -183,6 +186,8 @@ def _catalog_address(text: str | None, home: Path) -> CatalogAddress:
 
 def _warehouse(text: str | None, home: Path) -> str:
     text = text or str(home / "warehouse")
+    if "://" in text and not text.startswith("file://"):
+        raise InputError(f"OHLCV_WAREHOUSE is '{text}': give a folder, or its file:// address")
     return text.rstrip("/") if "://" in text else Path(text).absolute().as_uri()
 
 

@@ -149,16 +149,29 @@ def validate(settings: Settings, timeframe: Timeframe, own: Range, run_id: str =
     repaired = (windows_of_hour(timeframe, hour) for hour in parse_hours(commit.get("ohlcv.repaired-hours", "")))
     ranges = merge_ranges([own, *(Range(span.start, min(span.end, own.end)) for span in repaired)])
     trades = load_table(catalog, TRADES)
-    # As of the trades the candles were built from: those that came since are not errors.
-    snapshot, notes = _trades_snapshot(trades, commit or _newest_commit(table))
+    # As of the trades the candles were built from: those that came since are not errors. Mostly that is the run's
+    # own commit; a run that found nothing to change left none, and an older try's may stand behind another's.
+    newest = _newest_commit(table)
+    verdicts = []
+    for built in [newest, commit] if commit and commit != newest else [newest]:
+        snapshot, notes = _trades_snapshot(trades, built)
+        candles, findings = _check(timeframe, ranges, trades, table, snapshot)
+        verdicts.append(Verdict(timeframe.name, ranges, candles, findings, notes, commit))
+        if not findings:
+            break
+    return min(verdicts, key=lambda verdict: len(verdict.findings))
+
+
+def _check(
+    timeframe: Timeframe, ranges: list[Range], trades: Table, table: Table, snapshot: int | None
+) -> tuple[int, list[Finding]]:
     hours = hours_touched(ranges)
     source = trades.scan(_hours_filter(hours), selected_fields=_TRADE_COLUMNS, snapshot_id=snapshot).to_arrow()
     first, last = ranges[0].start, ranges[-1].end
     stored = table.scan(f"window_start >= '{first.isoformat()}' AND window_start < '{last.isoformat()}'").to_arrow()
     wide = table.schema().find_type("volume").precision > 18  # type: ignore[attr-defined]  # the contract's decimal
     rows, candles, empty = _compare(timeframe, ranges, source, stored, hours)
-    findings = [finding for row in rows for finding in _judge(row, timeframe, empty, wide)]
-    return Verdict(timeframe.name, ranges, candles, findings, notes, commit)
+    return candles, [finding for row in rows for finding in _judge(row, timeframe, empty, wide)]
 
 
 def _compare(

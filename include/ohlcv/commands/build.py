@@ -57,11 +57,16 @@ def build(name: str, start: str, end: str, master: str | None, repair: bool, pru
         _print_table(results)
     withheld = [(result["timeframe"], candle) for result in results for candle in result["withheld"]]
     for each, candle in withheld[:20]:
-        click.echo(
-            f"withheld: {each} {candle['symbol']} {candle['exchange']} {candle['window_start']}: volume "
-            f"{candle['volume']} does not fit; widen it by 'ohlcv tables widen-volume --timeframe {each}'",
-            err=True,
+        cure = (
+            f"volume {candle['volume']} does not fit; widen it by 'ohlcv tables widen-volume --timeframe {each}'"
+            if candle["reason"] == "volume"
+            else "its turnover (price x quantity) has more digits than the engine's decimals: look at its trades"
         )
+        click.echo(
+            f"withheld: {each} {candle['symbol']} {candle['exchange']} {candle['window_start']}: {cure}", err=True
+        )
+    if len(withheld) > 20:
+        click.echo(f"withheld: and {len(withheld) - 20} more", err=True)
     return 1 if withheld else 0
 
 

@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from ohlcv.commands.terminal import print_table, working
+from ohlcv.errors import OhlcvError
 from ohlcv.settings import load_settings
 from ohlcv.windows import floor_time
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 @click.option(
     "--trades", type=click.IntRange(min=8), default=636_263, show_default=True, help="How many sample trades."
 )
-def demo(trades: int) -> int:
-    """Run the pipeline on sample trades: load, build five timeframes on a Spark cluster of its own, count.
+def demo(trades: int) -> None:
+    """Run the pipeline on sample trades: load, build five timeframes on a Spark cluster of its own, check.
 
     Everything lives under OHLCV_HOME (./.ohlcv) and stays there to be looked at; nothing keeps running.
     """
@@ -35,10 +36,10 @@ def demo(trades: int) -> int:
     print_table(_candles_table(read_candles(settings, settings.timeframe("1h"), newest=1).to_pylist()))
     print_table(_runs_table(results))
     if not all(result.sound for result in results):
-        click.echo("error: a timeframe does not hold the candles its trades call for", err=True)
-        return 1
+        for finding in [finding for result in results for finding in result.verdict.findings][:20]:
+            click.echo(f"wrong: {finding}", err=True)
+        raise OhlcvError("a timeframe does not hold the candles its trades call for")
     click.echo("Look around:  .venv/bin/ohlcv candles --timeframe 1m --symbol BTC-USD")
-    return 0
 
 
 def _candles_table(rows: list[dict[str, object]]) -> Table:
@@ -68,8 +69,8 @@ def _runs_table(results: list[Built]) -> Table:
         "rejected",
         "inserted",
         "unchanged",
-        "candles stored",
-        "candles expected",
+        "candles checked",
+        "findings",
         "seconds",
         "target",
     ):
@@ -86,8 +87,8 @@ def _runs_table(results: list[Built]) -> Table:
             f"{sum(result.report['rejected'].values()):,}",
             f"{result.report['candles']['inserted']:,}",
             f"{result.report['candles']['unchanged']:,}",
-            f"{result.rows:,}",
-            f"{result.rows_expected:,}",
+            f"{result.verdict.candles:,}",
+            f"{len(result.verdict.findings):,}",
             f"{result.seconds:.1f}",
             f"{target:.0f}",
             verdict,

@@ -56,7 +56,7 @@ def _time(text: str) -> datetime:
 
 def backfill(args: argparse.Namespace) -> None:
     """Create a backfill, and wait for it."""
-    from airflow.exceptions import AirflowException
+    from airflow.sdk.exceptions import AirflowException
     from airflow.utils.providers_configuration_loader import providers_configuration_loaded
 
     try:
