@@ -39,6 +39,8 @@ def spark_session(folder: Path) -> Iterator[SparkSession]:
         SparkSession.builder.master("local[2]")
         .config("spark.driver.extraClassPath", ":".join(str(path) for path in jar_paths()))
         .config("spark.driver.memory", "1g")
+        # Short queries never repay the optimising compiler.
+        .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
