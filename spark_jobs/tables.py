@@ -12,6 +12,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from ohlcv.errors import OhlcvError
 from ohlcv.schema import CANDLE_COLUMNS, KEY, VALUES, TableContract
 from ohlcv.timeframes import Timeframe
 from ohlcv.windows import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
@@ -188,10 +189,15 @@ def write(
     still_held()
     try:
         writer.overwrite(in_partitions)
-    except Exception:
-        # The outcome may be open: the reply can be lost after the commit has landed. Look before anything is
-        # tried again; a look that fails too leaves the first error standing.
-        landed = _landed(table, summary[ATTEMPT_KEY])
+    except Exception as error:
+        # The reply can be lost after the commit has landed: look before anything is tried again.
+        try:
+            landed = _landed(table, summary[ATTEMPT_KEY])
+        except Exception:
+            raise OhlcvError(
+                f"{contract.name}: the catalog stopped answering, so the commit may have landed or not: "
+                "run again, a rerun writes only what is missing"
+            ) from error
         if landed is None:
             raise
         return landed

@@ -251,6 +251,7 @@ class _Order:
     pattern: bytes
     tag: bytes
     times: int
+    then_refuse: bool
 
 
 class DroppingProxy:
@@ -264,25 +265,32 @@ class DroppingProxy:
         self._order: _Order | None = None
         self._connections: set[_Connection] = set()
         self._closed = False
+        self._refusing = False
         self._listener = _Listener((LOCALHOST, 0), self._serve)
         self.port = int(self._listener.server_address[1])
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
-    def arm(self, pattern: bytes, *, tag: bytes = b"UPDATE 1", times: int = 1) -> None:
+    def arm(self, pattern: bytes, *, tag: bytes = b"UPDATE 1", times: int = 1, then_refuse: bool = False) -> None:
         """Lose the next acknowledgement of a statement that contains the pattern.
 
         Only one that says `tag` outside of a transaction, which is to say one that tells of a commit, is lost:
         any other answer (UPDATE 0, an error, an UPDATE before its COMMIT) is delivered, and the proxy stays armed.
         For a client that commits by itself, arm it with pattern and tag b"COMMIT".
+        With `then_refuse` the server looks dead from that moment on, until `accept`: nobody can ask what happened.
         """
         with self._changed:
-            self._order = _Order(pattern, tag, times)
+            self._order = _Order(pattern, tag, times, then_refuse)
 
     def disarm(self) -> None:
         """Lose nothing any more."""
         with self._changed:
             self._order = None
+
+    def accept(self) -> None:
+        """Take connections again."""
+        with self._changed:
+            self._refusing = False
 
     def wait_dropped(self, timeout: float, count: int = 1) -> bool:
         """Wait until `count` acknowledgements were lost in all; say whether they were."""
@@ -322,9 +330,13 @@ class DroppingProxy:
             order.times -= 1
             if order.times == 0:
                 self._order = None
+                self._refusing = order.then_refuse
             self.dropped += 1
+            connections = list(self._connections) if self._refusing else []
             self._changed.notify_all()
-            return True
+        for connection in connections:
+            connection.cut()
+        return True
 
     def _serve(self, client: socket.socket) -> None:
         try:
@@ -336,9 +348,9 @@ class DroppingProxy:
             connection = _Connection(client, server, self)
             with self._changed:
                 self._connections.add(connection)
-                closed = self._closed
+                closed = self._closed or self._refusing
             try:
-                # `close` cannot have cut a connection it did not know of yet.
+                # Who cut the others cannot have cut a connection it did not know of yet.
                 if not closed:
                     connection.relay()
             finally:

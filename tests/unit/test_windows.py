@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -187,7 +188,7 @@ def test_merged_ranges_are_the_fewest_that_cover_the_same(spans: list[Range]) ->
     merged = merge_ranges(spans)
     assert all(covered(time, spans) == covered(time, merged) for time in marks([*spans, *merged]))
     # Disjoint with a gap between: no two of them could be one.
-    assert all(before.end < after.start for before, after in zip(merged, merged[1:], strict=False))
+    assert all(before.end < after.start for before, after in pairwise(merged))
     assert merge_ranges(reversed(spans)) == merged
 
 
@@ -219,7 +220,7 @@ def test_hours_survive_being_written_and_read(hours: set[int]) -> None:
     runs = list(runs_of_hours(hours))
     assert {hour for first, last in runs for hour in range(first, last + 1)} == hours
     # Two runs never touch, so the text is as short as it gets.
-    assert all(before[1] + 1 < after[0] for before, after in zip(runs, runs[1:], strict=False))
+    assert all(before[1] + 1 < after[0] for before, after in pairwise(runs))
 
 
 def test_hours_are_written_compactly() -> None:

@@ -1,0 +1,175 @@
+"""Settings: defaults, overrides, and every value that cannot be meant refused with its cure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ohlcv.errors import InputError
+from ohlcv.settings import CatalogAddress, Tuning, load_settings
+from ohlcv.timeframes import TIMEFRAMES
+
+POSTGRES = "postgresql://candles@db.example:6432/market"
+
+
+def test_without_any_setting_everything_lies_under_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings({})
+    assert settings.home == tmp_path / ".ohlcv"
+    assert settings.catalog == CatalogAddress("sqlite", str(tmp_path / ".ohlcv" / "catalog.db"))
+    assert settings.warehouse == f"file://{tmp_path}/.ohlcv/warehouse"
+    assert (settings.spark_master, settings.catalog_password) == (None, None)
+    assert settings.tuning == dict.fromkeys(TIMEFRAMES, Tuning())
+    assert {name: settings.timeframe(name) for name in TIMEFRAMES} == TIMEFRAMES
+
+
+def test_an_empty_value_is_no_value() -> None:
+    names = ("OHLCV_HOME", "OHLCV_CATALOG_URI", "OHLCV_WAREHOUSE", "OHLCV_SPARK_MASTER", "OHLCV_1M_EXECUTOR_CORES")
+    assert load_settings(dict.fromkeys(names, "")) == load_settings({})
+
+
+def test_variables_of_others_are_none_of_our_business() -> None:
+    assert load_settings({"PATH": "/bin", "AIRFLOW__CORE__X": "1", "ohlcv_home": "/x"}) == load_settings({})
+
+
+def test_the_environment_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OHLCV_HOME", str(tmp_path))
+    assert load_settings().home == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("OHLCV_HOMES", "OHLCV_HOME"),
+        ("OHLCV_CATALOG_URL", "OHLCV_CATALOG_URI"),
+        ("OHLCV_1D_EXECUTOR_MEMROY", "OHLCV_1D_EXECUTOR_MEMORY"),
+    ],
+)
+def test_an_unknown_name_is_refused_and_the_near_one_named(name: str, near: str) -> None:
+    with pytest.raises(InputError, match=f"^unknown setting {name}: did you mean {near}\\?$"):
+        load_settings({name: "x"})
+
+
+def test_a_name_like_no_other_is_refused_too() -> None:
+    with pytest.raises(InputError, match=r"^unknown setting OHLCV_ZZZZZZZZZZZZ$"):
+        load_settings({"OHLCV_ZZZZZZZZZZZZ": "x"})
+
+
+def test_a_timeframes_own_tuning_wins_over_the_general_one() -> None:
+    settings = load_settings(
+        {
+            "OHLCV_EXECUTOR_MEMORY": "2g",
+            "OHLCV_1D_EXECUTOR_MEMORY": "4096m",
+            "OHLCV_1D_EXECUTOR_CORES": "4",
+            "OHLCV_5M_REPAIR_TRADES": "12345",
+        }
+    )
+    assert {name: tuning.executor_memory for name, tuning in settings.tuning.items()} == {
+        **dict.fromkeys(TIMEFRAMES, "2g"),
+        "1d": "4096m",
+    }
+    assert (settings.tuning["1d"].executor_cores, settings.tuning["1h"].executor_cores) == (4, 1)
+    assert settings.tuning["5m"].repair_trades == 12345
+
+
+def test_lookback_and_time_target_replace_the_registrys() -> None:
+    settings = load_settings({"OHLCV_1H_LOOKBACK_MINUTES": "180", "OHLCV_TIME_TARGET_SECONDS": "7"})
+    assert settings.timeframe("1h").lookback == timedelta(hours=3)
+    assert settings.timeframe("1m").lookback == TIMEFRAMES["1m"].lookback
+    assert {settings.timeframe(name).time_target for name in TIMEFRAMES} == {timedelta(seconds=7)}
+
+
+@pytest.mark.parametrize("field", ["executor_cores", "shuffle_partitions", "repair_trades", "lookback_minutes"])
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [("0", "must be 1 or more"), ("-3", "must be 1 or more"), ("1.5", "whole number"), ("many", "whole number")],
+)
+def test_numbers_that_cannot_be_meant(field: str, value: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=f"{field} {complaint}|{field} must be a {complaint}"):
+        load_settings({f"OHLCV_1D_{field.upper()}": value})
+
+
+@pytest.mark.parametrize("value", ["511m", "0g", "1", "1024", "1024M", "1.5g", "1 g", "-1g", "1g ", "lots"])
+@pytest.mark.parametrize("field", ["executor_memory", "driver_memory"])
+def test_memory_that_cannot_be_meant(field: str, value: str) -> None:
+    with pytest.raises(InputError, match=f"^{field} must be 512m or more, as in 1024m or 2g, not '{value}'$"):
+        load_settings({f"OHLCV_{field.upper()}": value})
+
+
+def test_a_lookback_shorter_than_its_window_is_refused() -> None:
+    with pytest.raises(InputError, match="the lookback of 1h must hold at least one window"):
+        load_settings({"OHLCV_1H_LOOKBACK_MINUTES": "59"}).timeframe("1h")
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("sqlite:////folder/catalog.db", CatalogAddress("sqlite", "/folder/catalog.db")),
+        ("sqlite:////with%20space/c.db", CatalogAddress("sqlite", "/with space/c.db")),
+        (POSTGRES, CatalogAddress("postgresql", "market", "db.example", 6432, "candles")),
+        ("postgresql://u@h/d", CatalogAddress("postgresql", "d", "h", 5432, "u")),
+        (
+            "postgresql://u%40x@h/d?sslmode=require&connect_timeout=3",
+            CatalogAddress("postgresql", "d", "h", 5432, "u@x", (("sslmode", "require"), ("connect_timeout", "3"))),
+        ),
+    ],
+)
+def test_catalog_addresses(uri: str, address: CatalogAddress) -> None:
+    assert load_settings({"OHLCV_CATALOG_URI": uri}).catalog == address
+
+
+@pytest.mark.parametrize(
+    ("uri", "complaint"),
+    [
+        ("mysql://u@h/d", "starts with 'mysql': use sqlite or postgresql"),
+        ("postgresql+psycopg://u@h/d", "use sqlite or postgresql"),
+        ("catalog.db", "use sqlite or postgresql"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///", "names no file"),
+        ("postgresql://h/d", "must name user, host and database"),
+        ("postgresql://u@h", "must name user, host and database"),
+        ("postgresql://u@/d", "must name user, host and database"),
+        ("postgresql://u@h:port/d", "is not an address"),
+        ("postgresql://u@h:99999/d", "is not an address"),
+        ("postgresql://u@[h/d", "is not an address"),
+    ],
+)
+def test_catalog_addresses_that_cannot_be_meant(uri: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        load_settings({"OHLCV_CATALOG_URI": uri})
+
+
+@pytest.mark.parametrize("password", ["hunter2", ""])
+def test_a_password_in_the_address_is_refused_without_repeating_it(password: str) -> None:
+    with pytest.raises(InputError, match="carries a password: give it by OHLCV_CATALOG_PASSWORD") as caught:
+        load_settings({"OHLCV_CATALOG_URI": f"postgresql://u:{password}@h/d"})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_comes_by_variable_or_file_and_is_never_shown(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("from file\n")
+    base = {"OHLCV_CATALOG_URI": POSTGRES}
+    by_variable = load_settings({**base, "OHLCV_CATALOG_PASSWORD": "from variable"})
+    by_file = load_settings(
+        {**base, "OHLCV_CATALOG_PASSWORD_FILE": str(file), "OHLCV_CATALOG_PASSWORD": "from variable"}
+    )
+    assert (by_variable.catalog_password, by_file.catalog_password) == ("from variable", "from file")
+    for settings in (by_variable, by_file):
+        assert "from " not in f"{settings!r} {settings} {settings.catalog!r} {settings.catalog}"
+    assert str(by_file.catalog) == POSTGRES
+
+
+def test_a_password_file_that_cannot_be_read_is_named_by_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^OHLCV_CATALOG_PASSWORD_FILE cannot be read: No such file or directory$"):
+        load_settings({"OHLCV_CATALOG_PASSWORD_FILE": str(tmp_path / "gone")})
+
+
+@pytest.mark.parametrize(
+    ("text", "warehouse"),
+    [("/data/candles", "file:///data/candles"), ("s3://bucket/candles/", "s3://bucket/candles")],
+)
+def test_warehouses(text: str, warehouse: str) -> None:
+    assert load_settings({"OHLCV_WAREHOUSE": text}).warehouse == warehouse

