@@ -20,7 +20,7 @@ find_python() {
     local candidate
     for candidate in "${PYTHON:-}" python3.12 python3.11 python3.13 python3; do
         if [ -n "$candidate" ] && command -v "$candidate" >/dev/null &&
-            "$candidate" -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info < (3, 14))'; then
+            "$candidate" -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
             command -v "$candidate"
             return
         fi

@@ -10,10 +10,12 @@ import importlib.util
 import os
 import re
 import shutil
+import ssl
 import stat
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from ohlcv.errors import OhlcvError
 
 # Java versions Spark 4.1 was tried on.
 JAVA_VERSIONS = (17, 21)
+# The password every Java gives to a list of certificates, which holds no secret.
+TRUSTSTORE_OPTION = "-Djavax.net.ssl.trustStorePassword=changeit"
 
 
 @dataclass(frozen=True)
@@ -125,19 +129,40 @@ def _packaged_java() -> Path | None:
     real = Path(found.origin).parent / "java-runtime"
     home = share_directory() / "jre"
     launcher = home / "bin" / "java"
+    trust = home / "truststore.p12"
     script = f"""#!/usr/bin/env bash
-# Start the packaged JRE without the optional module it does not have.
+# Start the packaged JRE without the optional module it does not have, and trusting whom this machine trusts.
 kept=()
 for argument in "$@"; do
     [ "$argument" = --add-modules=jdk.incubator.vector ] || kept+=("$argument")
 done
+[ ! -f "{trust}" ] || kept=(-Djavax.net.ssl.trustStore="{trust}" {TRUSTSTORE_OPTION} "${{kept[@]}}")
 exec "{real}/bin/java" "${{kept[@]}}"
 """
     if not launcher.is_file() or launcher.read_text() != script:
         launcher.parent.mkdir(parents=True, exist_ok=True)
+        _write_truststore(trust)
         launcher.write_text(script)
         launcher.chmod(launcher.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     return home
+
+
+def _write_truststore(path: Path) -> None:
+    """Give the JRE the certificates Python finds on this machine: a company's own authority is among them."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+
+    authorities = ssl.create_default_context().get_ca_certs(binary_form=True)
+    if not authorities:
+        return
+    with warnings.catch_warnings():
+        # Some old authorities are odd in form; they are the machine's choice, not ours.
+        warnings.simplefilter("ignore")
+        entries = [
+            pkcs12.PKCS12Certificate(x509.load_der_x509_certificate(each), str(number).encode())
+            for number, each in enumerate(authorities)
+        ]
+        path.write_bytes(pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(b"changeit")))
 
 
 def fetch_jars() -> Path:
@@ -160,8 +185,10 @@ def fetch_jars() -> Path:
         for jar in JARS:
             found = _checksum(fetched / jar.file_name)
             if found is None:
-                reason = (result.stderr.strip().splitlines() or ["no output"])[-1]
-                raise OhlcvError(f"could not fetch {jar.coordinate}: {reason}")
+                lines = [line.strip() for line in result.stderr.splitlines() if not line.startswith("\tat ")]
+                named = [line for line in lines if "Exception" in line or "not found" in line]
+                reason = (named or lines or ["spark-submit said nothing"])[-1]
+                raise OhlcvError(f"could not fetch {jar.coordinate} ({reason}): check the way to Maven Central")
             if found != jar.sha256:
                 raise OhlcvError(f"{jar.coordinate} has checksum {found}, not the pinned {jar.sha256}")
             shutil.move(fetched / jar.file_name, folder / jar.file_name)

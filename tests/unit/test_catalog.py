@@ -47,18 +47,18 @@ def test_the_embedded_catalog() -> None:
 
 
 def test_a_postgresql_catalog() -> None:
-    settings = site("postgresql://candles@db:6432/market?sslmode=require", "pw", "s3://bucket/candles")
+    settings = site("postgresql://candles@db:6432/market?sslmode=require", "pw", "file:///shared/candles")
     assert pyiceberg_properties(settings) == {
         "type": "sql",
         "uri": "postgresql+psycopg://candles:pw@db:6432/market?sslmode=require",
-        "warehouse": "s3://bucket/candles",
+        "warehouse": "file:///shared/candles",
     }
     assert spark_properties(settings) == {
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         PREFIX: "org.apache.iceberg.spark.SparkCatalog",
         f"{PREFIX}.type": "jdbc",
         f"{PREFIX}.jdbc.schema-version": "V1",
-        f"{PREFIX}.warehouse": "s3://bucket/candles",
+        f"{PREFIX}.warehouse": "file:///shared/candles",
         f"{PREFIX}.uri": "jdbc:postgresql://db:6432/market?sslmode=require",
         f"{PREFIX}.jdbc.user": "candles",
         f"{PREFIX}.jdbc.password": "pw",

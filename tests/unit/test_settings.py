@@ -169,7 +169,12 @@ def test_a_password_file_that_cannot_be_read_is_named_by_its_setting(tmp_path: P
 
 @pytest.mark.parametrize(
     ("text", "warehouse"),
-    [("/data/candles", "file:///data/candles"), ("s3://bucket/candles/", "s3://bucket/candles")],
+    [("/data/candles", "file:///data/candles"), ("file:///data/candles/", "file:///data/candles")],
 )
 def test_warehouses(text: str, warehouse: str) -> None:
     assert load_settings({"OHLCV_WAREHOUSE": text}).warehouse == warehouse
+
+
+def test_a_warehouse_the_jobs_cannot_reach_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^OHLCV_WAREHOUSE is 's3://bucket': give a folder, or its file:// address$"):
+        load_settings({"OHLCV_WAREHOUSE": "s3://bucket"})
