@@ -93,7 +93,7 @@ def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Itera
             keepalives_count=3,
         )
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[0]
         raise OhlcvError(f"the catalog {address} does not answer ({reason}): check OHLCV_CATALOG_URI") from None
 
     def ask(query: LiteralString) -> tuple[Any, ...] | None:

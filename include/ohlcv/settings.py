@@ -188,7 +188,8 @@ def _warehouse(text: str | None, home: Path) -> str:
     text = text or str(home / "warehouse")
     if "://" in text and not text.startswith("file://"):
         raise InputError(f"OHLCV_WAREHOUSE is '{text}': give a folder, or its file:// address")
-    return text.rstrip("/") if "://" in text else Path(text).absolute().as_uri()
+    # Not as_uri(): Spark and pyiceberg take a %20 in a location for what it says, not for a space.
+    return text.rstrip("/") if "://" in text else f"file://{Path(text).absolute()}"
 
 
 def _secret(values: Mapping[str, str], name: str) -> str | None:

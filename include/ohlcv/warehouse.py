@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
@@ -168,7 +168,7 @@ def check_warehouse(settings: Settings) -> None:
     """Fail early, with the cure, where a local warehouse cannot be written."""
     parts = urlsplit(settings.warehouse)
     if parts.scheme == "file":
-        _make_folder(Path(unquote(parts.path)), "the warehouse (OHLCV_WAREHOUSE)")
+        _make_folder(Path(parts.path), "the warehouse (OHLCV_WAREHOUSE)")
 
 
 def _make_folder(folder: Path, role: str) -> None:

@@ -14,6 +14,7 @@ from ohlcv import submit
 from ohlcv.errors import OhlcvError
 from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import (
+    JAVA_OPTIONS,
     JobOutcome,
     SparkJob,
     build_job,
@@ -70,6 +71,8 @@ def test_the_job_of_each_timeframe_on_a_cluster(name: str) -> None:
         "--total-executor-cores": "1",
         "spark.driver.extraClassPath": class_path,
         "spark.executor.extraClassPath": class_path,
+        "spark.driver.extraJavaOptions": JAVA_OPTIONS,
+        "spark.executor.extraJavaOptions": JAVA_OPTIONS,
         "spark.log.level": "WARN",
         "spark.sql.shuffle.partitions": "1",
         "spark.ui.enabled": "false",
