@@ -109,6 +109,10 @@ class RunningJob:
 
     def kill(self, pid: int) -> None:
         """Kill a process outright, one that this job started."""
+        if pid == self.process.pid:
+            # Popen knows when the process is gone and its number may be another's.
+            self.process.kill()
+            return
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

@@ -226,6 +226,7 @@ def test_a_volume_beyond_the_column_is_withheld_reported_and_built_once_widened(
             "exchange": "kraken",
             "window_start": "2026-03-01T00:00:00Z",
             "volume": "18000000001.50000000",
+            "reason": "volume",
         }
     ]
     assert lab.candles("1d") == lab.expected("1d", (day, end)).candles
