@@ -6,10 +6,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @contextmanager
@@ -20,6 +22,8 @@ def working(task: str, quiet: bool = False) -> Iterator[None]:
         return
     begin = time.monotonic()
     if sys.stderr.isatty():
+        from rich.console import Console
+
         with Console(stderr=True).status(f"{task} …"):
             yield
     else:
@@ -35,4 +39,6 @@ def note(text: str) -> None:
 
 def print_table(table: Table) -> None:
     """Print a table as wide as it is: narrowed to the screen, rich would cut digits off."""
+    from rich.console import Console
+
     Console(width=10_000, markup=False, emoji=False, highlight=False).print(table)
