@@ -9,7 +9,7 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,9 +21,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.errors import InputError, OhlcvError
-from ohlcv.lease import writers_lease
-from ohlcv.planning import BuildPlan, plan_build
-from ohlcv.schema import candles_contract
+from ohlcv.lease import StillHeld, writers_lease
+from ohlcv.planning import BuildPlan, Progress, plan_build
+from ohlcv.schema import TableContract, candles_contract
 from ohlcv.settings import Settings, load_settings
 from ohlcv.timeframes import Strategy, Timeframe
 from ohlcv.windows import Range, format_hours, iso, parse_time, requested_range
@@ -32,6 +32,7 @@ from spark_jobs.lifeline import hold_lifeline
 from spark_jobs.metadata import (
     PROGRESS_KEY,
     SUMMARY_PREFIX,
+    JavaObject,
     TableHistory,
     load_table,
     read_progress,
@@ -39,7 +40,7 @@ from spark_jobs.metadata import (
 )
 from spark_jobs.session import open_session
 from spark_jobs.tables import ATTEMPT_KEY, Comparison, compare, read_stored, volume_type, write
-from spark_jobs.trades import Survey, counted_once, read_trades, survey, with_verdict
+from spark_jobs.trades import Survey, counted_once, good_trades, read_trades, survey, with_verdict
 
 # How many withheld or broken candles a run names; their number is always told.
 NAMED = 100
@@ -78,62 +79,85 @@ class Phases:
         return {**self.seconds, "total": round(time.monotonic() - self._begin, 3)}
 
 
+@dataclass(frozen=True)
+class Source:
+    """The trades of a run, judged and counted, as they stood at one snapshot."""
+
+    trades: DataFrame  # each good trade once
+    found: Survey
+    snapshot: int | None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A candle table under the writer's lease, as it stood when the run took it."""
+
+    contract: TableContract
+    table: JavaObject
+    recorded: Progress
+    stored: DataFrame
+    still_held: StillHeld
+
+    @classmethod
+    def of(cls, spark: SparkSession, timeframe: Timeframe, still_held: StillHeld) -> Target:
+        """Load the table and what it has recorded."""
+        contract = candles_contract(timeframe)
+        table = load_table(spark, contract)
+        return cls(contract, table, read_progress(table), read_stored(spark, contract, table), still_held)
+
+
 def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
     """Build the candles of one timeframe and range; give what the run has to report."""
     timeframe = request.timeframe
-    contract = candles_contract(timeframe)
     phases = Phases()
     with ExitStack() as stack:
         with phases.phase("lease"):
-            still_held = stack.enter_context(writers_lease(settings, contract.name))
+            still_held = stack.enter_context(writers_lease(settings, candles_contract(timeframe).name))
         with phases.phase("plan"):
-            table = load_table(spark, contract)
+            target = Target.of(spark, timeframe, still_held)
+            # Looked at under the lease: a snapshot from before could be older than what another writer used.
             history = TableHistory(spark)
-            recorded = read_progress(table)
             plan = plan_build(
                 timeframe,
                 request.own,
                 history,
-                recorded,
+                target.recorded,
                 repair=request.repair,
                 repair_trades=settings.tuning[timeframe.name].repair_trades,
             )
         with phases.phase("survey"):
             judged = with_verdict(read_trades(spark, history.snapshot, plan.hours))
             found = survey(judged)
+        source = Source(counted_once(good_trades(judged), found.repeated), found, history.snapshot)
         with phases.phase("compute"):
-            stored = read_stored(spark, contract, table)
-            computed = compute(judged, found.repeated, plan, volume_type(table))
-            comparison = compare(
-                computed,
-                stored,
-                timeframe,
-                plan.ranges,
-                empty_hours=plan.hours - found.counts.keys(),
-                now=datetime.now(UTC),
-                prune=request.prune,
-            )
-            refuse_broken(comparison)
-        report = Report(request, plan, history.snapshot, found, comparison)
-        snapshot = None
+            report = rebuild(source, target, plan, request)
         with phases.phase("write"):
-            if comparison.changed_partitions:
-                snapshot = write(
-                    comparison, stored, contract, timeframe, table, plan.ranges, report.summary(), still_held
-                )
-            elif plan.progress != recorded:
-                record_progress(table, plan.progress)
+            snapshot = report.commit()
         result = report.to_json(snapshot)
-        comparison.rows.unpersist()
+        report.comparison.rows.unpersist()
     return {**result, "seconds": phases.finish()}
 
 
-def compute(judged: DataFrame, repeated: set[int], plan: BuildPlan, volume: str) -> DataFrame:
+def rebuild(source: Source, target: Target, plan: BuildPlan, request: Request) -> Report:
+    """Compute the candles of a plan and hold them against the stored ones; writes nothing."""
+    comparison = compare(
+        compute(source.trades, plan, volume_type(target.table)),
+        target.stored,
+        plan.timeframe,
+        plan.ranges,
+        empty_hours=plan.hours - source.found.counts.keys(),
+        now=datetime.now(UTC),
+        prune=request.prune,
+    )
+    refuse_broken(comparison)
+    return Report(request, plan, source, target, comparison)
+
+
+def compute(trades: DataFrame, plan: BuildPlan, volume: str) -> DataFrame:
     """Make the candles of a plan, each marked where it must be withheld or breaks an invariant."""
-    good = judged.where(F.col("rejected").isNull())
     withheld = F.col("volume").isNull() | F.col("vwap").isNull()
     return (
-        candles(counted_once(good, repeated), plan.timeframe, plan.ranges, volume)
+        candles(trades, plan.timeframe, plan.ranges, volume)
         .withColumn("withheld", withheld)
         .withColumn("broken", F.when(~F.col("withheld"), broken_invariant(plan.timeframe)))
     )
@@ -153,25 +177,43 @@ def refuse_broken(comparison: Comparison) -> None:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run tells: in its last line, and in the summary of its commit."""
+    """A table's candles rebuilt: what there is to write, and what the run tells of it."""
 
     request: Request
     plan: BuildPlan
-    trades_snapshot: int | None
-    found: Survey
+    source: Source
+    target: Target
     comparison: Comparison
+
+    def commit(self) -> int | None:
+        """Write what changed, in one commit or none; give its snapshot."""
+        target = self.target
+        if self.comparison.changed_partitions:
+            return write(
+                self.comparison,
+                target.stored,
+                target.contract,
+                self.plan.timeframe,
+                target.table,
+                self.plan.ranges,
+                self.summary(),
+                target.still_held,
+            )
+        if self.plan.progress != target.recorded:
+            record_progress(target.table, self.plan.progress)
+        return None
 
     @property
     def rejected(self) -> dict[str, int]:
         """Add the rejected trades of all hours up by reason."""
         total: Counter[str] = Counter()
-        for verdicts in self.found.counts.values():
+        for verdicts in self.source.found.counts.values():
             total.update({reason: trades for reason, trades in verdicts.items() if reason is not None})
         return dict(sorted(total.items()))
 
     @property
     def trades_read(self) -> int:
-        return sum(sum(verdicts.values()) for verdicts in self.found.counts.values())
+        return sum(sum(verdicts.values()) for verdicts in self.source.found.counts.values())
 
     def summary(self) -> dict[str, str]:
         """Give the provenance that goes into the snapshot's summary."""
@@ -185,7 +227,7 @@ class Report:
             f"{SUMMARY_PREFIX}range-start": iso(self.plan.own.start),
             f"{SUMMARY_PREFIX}range-end": iso(self.plan.own.end),
             f"{SUMMARY_PREFIX}repaired-hours": format_hours(self.plan.repaired),
-            f"{SUMMARY_PREFIX}trades-snapshot": str(self.trades_snapshot or ""),
+            f"{SUMMARY_PREFIX}trades-snapshot": str(self.source.snapshot or ""),
             f"{SUMMARY_PREFIX}trades-read": str(self.trades_read),
             f"{SUMMARY_PREFIX}trades-rejected": json.dumps(self.rejected),
             f"{SUMMARY_PREFIX}candles-withheld": str(self.comparison.withheld),
@@ -205,7 +247,7 @@ class Report:
             "range": {"start": iso(self.plan.own.start), "end": iso(self.plan.own.end)},
             "dirty_hours": format_hours(self.plan.repaired),
             "owed_hours": format_hours(self.plan.progress.owed),
-            "trades_snapshot": self.trades_snapshot,
+            "trades_snapshot": self.source.snapshot,
             "trades_read": self.trades_read,
             "rejected": self.rejected,
             "candles": {**self.comparison.counts, "withheld": self.comparison.withheld},
@@ -270,13 +312,28 @@ def read_request(strategy: Strategy, settings: Settings, arguments: list[str]) -
 
 
 def main(strategy: Strategy) -> int:
+    """Run the job of one strategy."""
+
+    def job(settings: Settings) -> tuple[str, Job]:
+        request = read_request(strategy, settings, sys.argv[1:])
+        name = f"ohlcv {request.timeframe} {request.run_id or request.own}"
+        return name, lambda spark: build(spark, settings, request)
+
+    return run_script(job)
+
+
+# What a script does once it has a session; its result is the report.
+Job = Callable[[SparkSession], dict[str, Any]]
+
+
+def run_script(prepare: Callable[[Settings], tuple[str, Job]]) -> int:
     """Run a job script: the report is the last line on stdout, an error the last on stderr."""
     try:
         settings = load_settings()
-        request = read_request(strategy, settings, sys.argv[1:])
+        name, job = prepare(settings)
         hold_lifeline()
-        spark = open_session(settings, f"ohlcv {request.timeframe} {request.run_id or request.own}")
-        result = build(spark, settings, request)
+        spark = open_session(settings, name)
+        result = job(spark)
     except OhlcvError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 from pyspark.sql import SparkSession
 
 from ohlcv.catalog import spark_properties
 from ohlcv.settings import Settings
+from ohlcv.submit import APPLICATION_MARK
 
 
 def open_session(settings: Settings, name: str) -> SparkSession:
@@ -18,4 +21,7 @@ def open_session(settings: Settings, name: str) -> SparkSession:
         # One run is one small query: planning it again between its stages costs more than it saves.
         "spark.sql.adaptive.enabled": "false",
     }
-    return SparkSession.builder.appName(name).config(map=properties).getOrCreate()
+    spark = SparkSession.builder.appName(name).config(map=properties).getOrCreate()
+    # The Airflow task reads it off the log, to link to the application's page while it runs.
+    print(f"{APPLICATION_MARK}{spark.sparkContext.applicationId}", file=sys.stderr, flush=True)
+    return spark

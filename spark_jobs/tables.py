@@ -42,7 +42,8 @@ def volume_type(table: JavaObject) -> str:
 class Comparison:
     """The computed candles against the stored ones, and what it takes to make them agree."""
 
-    rows: DataFrame  # every stored or computed candle of the ranges, with its `action` and values to store
+    # Every stored or computed candle of the ranges: the values to store, those it had (`old`), and its `action`.
+    rows: DataFrame
     counts: dict[str, int]
     changed_partitions: list[date]
     withheld: int
@@ -128,6 +129,7 @@ def _with_actions(
             *(F.coalesce(f"value.{name}", f"new.{name}").alias(name) for name in VALUES),
             F.coalesce("created_at", written).alias("created_at"),
             F.when(stays, F.col("updated_at")).otherwise(written).alias("updated_at"),
+            "old",
             "action",
             F.coalesce("withheld", F.lit(False)).alias("withheld"),
             "broken",

@@ -108,6 +108,11 @@ def survey(judged: DataFrame) -> Survey:
     return Survey(counts, {row.hour for row in rows if row.rejected is None and row.versions > 1})
 
 
+def good_trades(judged: DataFrame) -> DataFrame:
+    """Leave the rejected ones out."""
+    return judged.where(F.col("rejected").isNull())
+
+
 def counted_once(good: DataFrame, repeated: set[int]) -> DataFrame:
     """Give each trade once, looking for versions only in the hours that may have them."""
     if not repeated:

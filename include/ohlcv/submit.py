@@ -18,7 +18,10 @@ from ohlcv.toolchain import jar_paths, spark_environment, spark_home
 from ohlcv.windows import Range, iso
 
 SCRIPTS: dict[Strategy, str] = {"merge": "ohlcv_incremental.py", "overwrite": "ohlcv_batch.py"}
+REPROCESS_SCRIPT = "ohlcv_reprocess.py"
 VIEWS_SCRIPT = "ohlcv_views.py"
+# What a job's log line begins with that tells the id of its Spark application.
+APPLICATION_MARK = "spark application: "
 # Without a cluster the driver does the executors' work too.
 LOCAL_MASTER = "local[*]"
 LOCAL_DRIVER_MEMORY = "2g"
@@ -108,12 +111,40 @@ def templated_job(
     return _job(SCRIPTS[strategy], arguments, settings.tuning[timeframe])
 
 
+def reprocess_job(
+    settings: Settings,
+    *,
+    day: str,
+    until: str,
+    timeframes: str,
+    prune: str,
+    dry_run: str,
+    dag_id: str = "",
+    run_id: str = "",
+) -> SparkJob:
+    """Describe the job that rebuilds a day in several timeframes, by texts which may be Airflow's templates."""
+    arguments = [
+        *("--day", day),
+        *("--until", until),
+        *("--timeframes", timeframes),
+        *("--prune", prune),
+        *("--dry-run", dry_run),
+        *("--dag-id", dag_id),
+        *("--run-id", run_id),
+    ]
+    # It reads whole days, as the longest timeframe does. A day may be millions of trades, which repay the
+    # optimising compiler.
+    return _job(
+        REPROCESS_SCRIPT, arguments, settings.tuning[list(settings.tuning)[-1]], java_options="-XX:+UseSerialGC"
+    )
+
+
 def views_job() -> SparkJob:
     """Describe the job that creates the views."""
     return _job(VIEWS_SCRIPT, [], Tuning())
 
 
-def _job(script: str, arguments: list[str], tuning: Tuning) -> SparkJob:
+def _job(script: str, arguments: list[str], tuning: Tuning, java_options: str = JAVA_OPTIONS) -> SparkJob:
     class_path = ":".join(str(path) for path in jar_paths())
     return SparkJob(
         application=str(script_folder() / script),
@@ -122,8 +153,8 @@ def _job(script: str, arguments: list[str], tuning: Tuning) -> SparkJob:
             # On the class path from the start: --jars would copy them to every executor at every run.
             "spark.driver.extraClassPath": class_path,
             "spark.executor.extraClassPath": class_path,
-            "spark.driver.extraJavaOptions": JAVA_OPTIONS,
-            "spark.executor.extraJavaOptions": JAVA_OPTIONS,
+            "spark.driver.extraJavaOptions": java_options,
+            "spark.executor.extraJavaOptions": java_options,
             "spark.log.level": "WARN",
             "spark.sql.shuffle.partitions": str(tuning.shuffle_partitions),
             # The master's page shows the application; a web server in every short job costs a second.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from ohlcv.errors import InputError
-from ohlcv.timeframes import Timeframe
+from ohlcv.timeframes import DAY, Timeframe
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -110,6 +110,40 @@ def run_range(
     if not start or not end:
         raise InputError("give both start and end, or neither")
     return requested_range(timeframe, parse_time(start)[0], parse_time(end)[0], known_until=run_after)
+
+
+def parse_day(text: str) -> date:
+    """Read an ISO date."""
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise InputError(f"'{text}' is not an ISO date such as 2026-01-31") from None
+
+
+def day_range(day: date) -> Range:
+    """Give the span of a UTC day."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return Range(midnight, midnight + DAY)
+
+
+def run_days(
+    *, interval_end: datetime | None, run_after: datetime, start: str | None = None, end: str | None = None
+) -> list[date]:
+    """Give the UTC days a reprocessing run of any kind rebuilds: by itself the last whole one.
+
+    `start` and `end` override: every day they touch, up to the one under way when the run was due.
+    """
+    if not start and not end:
+        return [floor_time(interval_end or run_after, DAY).date() - DAY]
+    if not start or not end:
+        raise InputError("give both start and end, or neither")
+    first, last = parse_time(start)[0], parse_time(end)[0]
+    if first >= last:
+        raise InputError(f"start {iso(first)} must be before end {iso(last)}")
+    if first >= run_after:
+        raise InputError(f"start {iso(first)} lies in the future: the run was due at {iso(run_after)}")
+    midnights = range((first - EPOCH) // DAY, (ceil_time(min(last, run_after), DAY) - EPOCH) // DAY)
+    return [(EPOCH + number * DAY).date() for number in midnights]
 
 
 def merge_ranges(ranges: Iterable[Range]) -> list[Range]:

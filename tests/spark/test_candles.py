@@ -22,7 +22,7 @@ from ohlcv.timeframes import timeframe
 from ohlcv.windows import Range, from_microseconds, hours_touched, merge_ranges, to_microseconds
 from oracle import Candle, OracleAnswer, Trade, oracle
 from spark_jobs.build import compute
-from spark_jobs.trades import COLUMNS, partitions_of, survey, with_verdict
+from spark_jobs.trades import COLUMNS, counted_once, good_trades, partitions_of, survey, with_verdict
 from strategies import range_lists, trade_lists
 
 TYPES = pa.schema(
@@ -56,7 +56,8 @@ def by_the_job(
     judged = with_verdict(spark.createDataFrame(rows).where(partitions_of(hours)).select(*COLUMNS))
     found = survey(judged)
     plan = BuildPlan(of, ranges[0], ranges, hours)
-    computed = compute(judged, found.repeated, plan, "decimal(38,8)" if wide else "decimal(18,8)")
+    once = counted_once(good_trades(judged), found.repeated)
+    computed = compute(once, plan, "decimal(38,8)" if wide else "decimal(18,8)")
     answer = OracleAnswer({}, {}, Counter(), sum(sum(verdicts.values()) for verdicts in found.counts.values()))
     for verdicts in found.counts.values():
         answer.rejected.update({reason: number for reason, number in verdicts.items() if reason})

@@ -1,0 +1,200 @@
+"""Reprocessing: one UTC day, all timeframes, one read of the trades, one commit per table that changed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, date
+from typing import Any
+
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+from pyspark.storagelevel import StorageLevel
+
+from ohlcv.errors import InputError
+from ohlcv.lease import writers_lease
+from ohlcv.planning import plan_build
+from ohlcv.schema import VALUES, candles_contract
+from ohlcv.settings import Settings
+from ohlcv.timeframes import Timeframe
+from ohlcv.windows import Range, day_range, hours_touched, iso, parse_day, parse_time, requested_range
+from spark_jobs.build import Job, Phases, Request, Source, Target, rebuild, run_script
+from spark_jobs.metadata import TableHistory
+from spark_jobs.trades import counted_once, good_trades, read_trades, survey, with_verdict
+
+# How many differences a dry run names per timeframe; their number is always told.
+LARGEST = 20
+
+
+@dataclass(frozen=True)
+class DayRequest:
+    """What a reprocessing job was asked to do."""
+
+    day: date
+    # The ranges of the day that are complete, by timeframe.
+    ranges: dict[Timeframe, Range]
+    notes: tuple[str, ...] = ()
+    prune: bool = False
+    dry_run: bool = False
+    dag_id: str = ""
+    run_id: str = ""
+
+
+def reprocess(spark: SparkSession, settings: Settings, request: DayRequest) -> dict[str, Any]:
+    """Rebuild a day; give what there is to report, by timeframe."""
+    phases = Phases()
+    reports: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        with phases.phase("lease"):
+            # All of them before the trades are looked at, in the registry's order: the snapshot read below must
+            # not be older than what another writer used in between, and nobody holds two the other way round.
+            leases = {
+                timeframe: stack.enter_context(writers_lease(settings, candles_contract(timeframe).name))
+                for timeframe in request.ranges
+            }
+        with phases.phase("read"):
+            history = TableHistory(spark)
+            hours = hours_touched(request.ranges.values())
+            judged = with_verdict(read_trades(spark, history.snapshot, hours)).persist(StorageLevel.MEMORY_AND_DISK)
+            stack.callback(judged.unpersist)
+            found = survey(judged)
+            trades = counted_once(good_trades(judged), found.repeated)
+            if found.repeated:
+                trades = trades.persist(StorageLevel.MEMORY_AND_DISK)
+                stack.callback(trades.unpersist)
+        source = Source(trades, found, history.snapshot)
+        for timeframe, own in request.ranges.items():
+            with phases.phase(timeframe.name):
+                target = Target.of(spark, timeframe, leases[timeframe])
+                plan = plan_build(timeframe, own, history, target.recorded, repair=False, repair_trades=1)
+                asked = Request(timeframe, own, prune=request.prune, dag_id=request.dag_id, run_id=request.run_id)
+                report = rebuild(source, target, plan, asked)
+                snapshot = None if request.dry_run else report.commit()
+                told = report.to_json(snapshot)
+                if request.dry_run:
+                    told["differences"] = largest_differences(report.comparison.rows)
+                report.comparison.rows.unpersist()
+            show(told, dry_run=request.dry_run)
+            reports.append(told)
+    return {
+        "day": request.day.isoformat(),
+        "dry_run": request.dry_run,
+        "notes": list(request.notes),
+        "timeframes": reports,
+        "seconds": phases.finish(),
+    }
+
+
+def largest_differences(rows: DataFrame) -> list[dict[str, Any]]:
+    """Name the candles that would change most, by the field that would change most in proportion."""
+    # Only for the order in which they are shown, so floating point will do. A whole candle counts as 1.
+    share = F.greatest(
+        *(
+            F.abs(F.col(name).cast("double") - F.col(f"old.{name}").cast("double"))
+            / F.col(f"old.{name}").cast("double")
+            for name in VALUES
+            if name not in ("window_end", "window_date", "trade_count")
+        )
+    )
+    found = (
+        rows.where(F.col("action").isin("inserted", "updated", "deleted"))
+        .withColumn("share", F.when(F.col("action") == "updated", share).otherwise(1.0))
+        .orderBy(F.desc("share"), "window_start", "symbol", "exchange")
+        .limit(LARGEST)
+        .collect()
+    )
+    return [_difference(row) for row in found]
+
+
+def _difference(row: Row) -> dict[str, Any]:
+    old = row.old.asDict() if row.old is not None else {}
+    new = {} if row.action == "deleted" else {name: row[name] for name in VALUES}
+    names = VALUES if row.action == "updated" else ("close_price", "volume", "trade_count")
+    return {
+        "symbol": row.symbol,
+        "exchange": row.exchange,
+        "window_start": iso(row.window_start.astimezone(UTC)),
+        "action": row.action,
+        "fields": {
+            name: {"stored": _text(old.get(name)), "rebuilt": _text(new.get(name))}
+            for name in names
+            if old.get(name) != new.get(name)
+        },
+    }
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def show(report: dict[str, Any], *, dry_run: bool) -> None:
+    """Tell of a timeframe in the log, for people."""
+    counts = report["candles"]
+    words = ", ".join(f"{counts[action]:,} {action}" for action in counts if counts[action])
+    print(f"{report['timeframe']}: {'would be ' if dry_run else ''}{words or 'no candles'}", file=sys.stderr)
+    for difference in report.get("differences", []):
+        fields = ", ".join(
+            f"{name} {values['stored'] or '-'} -> {values['rebuilt'] or '-'}"
+            for name, values in difference["fields"].items()
+        )
+        place = f"{difference['symbol']} {difference['exchange']} {difference['window_start']}"
+        print(f"  {difference['action']:8} {place}: {fields}", file=sys.stderr)
+    sys.stderr.flush()
+
+
+def arg_parser(settings: Settings) -> argparse.ArgumentParser:
+    """Give the command line of the job."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--day", required=True, help="UTC day, as in 2026-01-31")
+    parser.add_argument("--until", required=True, help="ISO time in UTC; only windows complete then are rebuilt")
+    parser.add_argument("--timeframes", default=",".join(settings.tuning), help="comma-separated, in any order")
+    for name, text in (
+        ("prune", "remove candles even where the source hour is empty"),
+        ("dry-run", "write nothing, show the largest differences"),
+    ):
+        parser.add_argument(f"--{name}", choices=("yes", "no"), default="no", help=text)
+    parser.add_argument("--dag-id", default="", help="recorded in the commits")
+    parser.add_argument("--run-id", default="", help="recorded in the commits")
+    return parser
+
+
+def read_request(settings: Settings, arguments: list[str]) -> DayRequest:
+    """Check the arguments before anything starts."""
+    values = arg_parser(settings).parse_args(arguments)
+    day = parse_day(values.day)
+    until, _ = parse_time(values.until)
+    wanted = {settings.timeframe(name.strip()).name for name in values.timeframes.split(",")}
+    ranges: dict[Timeframe, Range] = {}
+    notes: list[str] = []
+    for name in (name for name in settings.tuning if name in wanted):
+        timeframe = settings.timeframe(name)
+        span = day_range(day)
+        try:
+            ranges[timeframe] = requested_range(timeframe, span.start, span.end, known_until=until)
+        except InputError as error:
+            notes.append(f"{name} is left out: {error}")
+    if not ranges:
+        raise InputError(f"nothing to rebuild: no window of {day} is complete at {iso(until)}")
+    return DayRequest(
+        day=day,
+        ranges=ranges,
+        notes=tuple(notes),
+        prune=values.prune == "yes",
+        dry_run=values.dry_run == "yes",
+        dag_id=values.dag_id,
+        run_id=values.run_id,
+    )
+
+
+def main() -> int:
+    """Run the job."""
+
+    def job(settings: Settings) -> tuple[str, Job]:
+        request = read_request(settings, sys.argv[1:])
+        return f"ohlcv reprocess {request.day} {request.run_id}".strip(), lambda spark: reprocess(
+            spark, settings, request
+        )
+
+    return run_script(job)

@@ -1,0 +1,173 @@
+"""Reprocessing a day: all timeframes from one read, one commit per table that changed, and what a dry run shows."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from lab import WIDTHS, Lab, at, trade
+from ohlcv.errors import InputError
+from ohlcv.settings import load_settings
+from spark_jobs.reprocess import read_request, reprocess
+
+DAY = "2026-03-01"
+ONLY_1H = ("--timeframes", "1h")
+DAY_BEFORE = (at("2026-02-28 00:00"), at("2026-03-01 00:00"))
+WHOLE_DAY = (at("2026-03-01 00:00"), at("2026-03-02 00:00"))
+
+
+@pytest.fixture
+def lab(spark: SparkSession, tmp_path: Path) -> Lab:
+    lab = Lab(spark, tmp_path)
+    lab.load(
+        [
+            trade(at("2026-02-28 23:59"), price="99"),
+            trade(at("2026-03-01 00:00"), price="100"),
+            trade(at("2026-03-01 09:31"), price="101", symbol="ETH-USD"),
+            trade(at("2026-03-01 23:59"), price="102"),
+            trade(at("2026-03-02 00:00"), price="103"),
+        ]
+    )
+    return lab
+
+
+def run(lab: Lab, *arguments: str, until: str = "2026-03-02T01:30:00Z") -> dict[str, Any]:
+    request = read_request(lab.settings, ["--day", DAY, "--until", until, "--run-id", "r", *arguments])
+    return reprocess(lab.spark, lab.settings, request)
+
+
+def counts(report: dict[str, Any]) -> dict[str, dict[str, int]]:
+    return {
+        each["timeframe"]: {action: number for action, number in each["candles"].items() if number}
+        for each in report["timeframes"]
+    }
+
+
+def test_a_day_is_rebuilt_in_every_timeframe_with_one_commit_each(lab: Lab) -> None:
+    lab.build("1m", *DAY_BEFORE)
+    before = lab.candles("1m")
+    report = run(lab)
+    assert [each["timeframe"] for each in report["timeframes"]] == list(WIDTHS)
+    for name in WIDTHS:
+        expected = lab.expected(name, WHOLE_DAY).candles
+        assert lab.candles(name) == expected | (before if name == "1m" else {})
+        assert len(lab.snapshots(name)) == (2 if name == "1m" else 1)
+        assert lab.summary(name)["ohlcv.run-id"] == "r"
+    assert {each["trades_read"] for each in report["timeframes"]} == {3}
+
+
+def test_only_tables_that_changed_get_a_commit(lab: Lab) -> None:
+    two = ("--timeframes", "5m,1d")
+    run(lab, *two)
+    # A second trade in the minute of the first: every timeframe's first candle changes.
+    lab.load([trade(at("2026-03-01 00:00:30"), price="90")])
+    lab.build("5m", *WHOLE_DAY)
+    report = run(lab, *two)
+    assert counts(report) == {"5m": {"unchanged": 3}, "1d": {"updated": 1, "unchanged": 1}}
+    assert [each["timeframe"] for each in report["timeframes"] if each["snapshot"] is None] == ["5m"]
+    for name in ("5m", "1d"):
+        assert lab.candles(name) == lab.expected(name, WHOLE_DAY).candles
+        assert len(lab.snapshots(name)) == 2
+    assert all(each["snapshot"] is None for each in run(lab, *two)["timeframes"])
+
+
+def test_versions_of_a_trade_are_counted_once_in_every_timeframe(lab: Lab) -> None:
+    first = trade(at("2026-03-01 09:31"), price="101", symbol="ETH-USD")
+    lab.load(
+        [
+            trade(
+                at("2026-03-01 09:31"), "77", symbol="ETH-USD", trade_id=first.trade_id, ingested=at("2026-03-03 00:00")
+            )
+        ]
+    )
+    run(lab, "--timeframes", "1m,1d")
+    for name in ("1m", "1d"):
+        assert lab.candles(name) == lab.expected(name, WHOLE_DAY).candles
+
+
+def test_a_dry_run_writes_nothing_and_names_the_largest_differences_first(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(lab)
+    # One candle would grow a little, one a lot, one appear; and one vanish.
+    lab.load(
+        [
+            trade(at("2026-03-01 00:00:30"), price="100", quantity="0.5"),
+            trade(at("2026-03-01 09:31:30"), price="101", quantity="50", symbol="ETH-USD"),
+            trade(at("2026-03-01 12:00"), price="100", quantity="2"),
+        ]
+    )
+    lab.sql("DELETE FROM {trades} WHERE symbol = 'BTC-USD' AND exchange_hour = 23 AND exchange_date = '2026-03-01'")
+    lab.load([trade(at("2026-03-01 23:10"), symbol="XRP-USD")])
+    before = {name: lab.snapshots(name) for name in WIDTHS}
+    capsys.readouterr()
+    report = run(lab, "--dry-run", "yes", "--timeframes", "1h,1m")
+    assert {name: lab.snapshots(name) for name in WIDTHS} == before
+    assert counts(report) == {name: {"inserted": 2, "updated": 2, "deleted": 1} for name in ("1m", "1h")}
+    named = [(each["action"], each["symbol"], each["window_start"]) for each in report["timeframes"][0]["differences"]]
+    assert named == [
+        ("updated", "ETH-USD", "2026-03-01T09:31:00Z"),
+        ("inserted", "BTC-USD", "2026-03-01T12:00:00Z"),
+        ("inserted", "XRP-USD", "2026-03-01T23:10:00Z"),
+        ("deleted", "BTC-USD", "2026-03-01T23:59:00Z"),
+        ("updated", "BTC-USD", "2026-03-01T00:00:00Z"),
+    ]
+    assert report["timeframes"][0]["differences"][0]["fields"] == {
+        "volume": {"stored": "1.00000000", "rebuilt": "51.00000000"},
+        "trade_count": {"stored": "1", "rebuilt": "2"},
+    }
+    shown = capsys.readouterr().err
+    assert "1m: would be 2 inserted, 2 updated, 1 deleted" in shown
+    assert "updated  ETH-USD kraken 2026-03-01T09:31:00Z: volume 1.00000000 -> 51.00000000" in shown
+
+
+def test_prune_removes_what_an_empty_hour_left_behind(lab: Lab) -> None:
+    run(lab, *ONLY_1H)
+    lab.sql("DELETE FROM {trades} WHERE exchange_date = '2026-03-01' AND exchange_hour = 9")
+    assert counts(run(lab, *ONLY_1H))["1h"] == {"unchanged": 2, "kept": 1}
+    assert counts(run(lab, *ONLY_1H, "--prune", "yes"))["1h"] == {"unchanged": 2, "deleted": 1}
+
+
+def test_only_windows_complete_when_the_run_was_due_are_rebuilt(lab: Lab) -> None:
+    report = run(lab, until="2026-03-01T09:32:10Z")
+    ranges = {each["timeframe"]: each["range"]["end"] for each in report["timeframes"]}
+    assert ranges == {
+        "1m": "2026-03-01T09:32:00Z",
+        "5m": "2026-03-01T09:30:00Z",
+        "30m": "2026-03-01T09:30:00Z",
+        "1h": "2026-03-01T09:00:00Z",
+    }
+    assert report["notes"][0].startswith("1d is left out: no 1d window is complete")
+
+
+def test_reprocessing_leaves_the_recorded_progress_alone(lab: Lab) -> None:
+    lab.build("1h", at("2026-03-01 22:00"), at("2026-03-02 00:00"), repair=True)
+    recorded = lab.progress("1h")
+    lab.load([trade(at("2026-03-01 05:00"))])
+    run(lab, "--timeframes", "1h")
+    assert lab.candles("1h") == lab.expected("1h", WHOLE_DAY).candles
+    assert lab.progress("1h") == recorded
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--day", "yesterday", "--until", "2026-03-02"], "'yesterday' is not an ISO date"),
+        (["--day", DAY, "--until", "soon"], "'soon' is not an ISO time"),
+        (["--day", DAY, "--until", "2026-03-02", "--timeframes", "1m,7m"], "unknown timeframe '7m'"),
+        (["--day", DAY, "--until", "2026-03-01T00:00:30Z"], "nothing to rebuild: no window of 2026-03-01"),
+    ],
+)
+def test_a_request_that_cannot_be_meant_is_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_request(load_settings({}), arguments)
+
+
+def test_a_request_keeps_the_order_of_the_registry() -> None:
+    request = read_request(load_settings({}), ["--day", DAY, "--until", "2026-03-02", "--timeframes", "1d,1m"])
+    assert ([each.name for each in request.ranges], request.day) == (["1m", "1d"], date(2026, 3, 1))
+    assert request.ranges[next(iter(request.ranges))].start == datetime(2026, 3, 1, tzinfo=UTC)
