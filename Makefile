@@ -12,8 +12,8 @@ setup: ## Virtual environment, locked packages, jars, and a JRE where there is n
 	@tools/setup.sh
 
 .PHONY: demo
-demo: setup ## Run the pipeline here on sample trades (everything stays under ./.ohlcv)
-	@$(VENV)/ohlcv demo
+demo: setup ## Run the pipeline here: Spark, Airflow, sample trades as time goes by (ONCE=1: stop after a run of each)
+	@$(VENV)/ohlcv demo $(if $(ONCE),--once)
 
 .PHONY: test
 test: setup ## Run the tests

@@ -1,7 +1,8 @@
-"""The package's door into Airflow: the link on Spark tasks, and the order in which they get the pool's slot."""
+"""The package's door into Airflow: links on Spark tasks, the order they get the pool's slot in, checks at start."""
 
 from airflow.plugins_manager import AirflowPlugin
 
+from ohlcv.orchestration import startup
 from ohlcv.orchestration.links import SparkLink
 from ohlcv.orchestration.priority import ScheduleFirst
 
@@ -12,3 +13,4 @@ class OhlcvPlugin(AirflowPlugin):
     name = "ohlcv"
     operator_extra_links = (SparkLink(),)
     priority_weight_strategies = (ScheduleFirst,)
+    listeners = (startup,)

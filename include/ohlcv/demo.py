@@ -1,78 +1,169 @@
-"""The demo: the whole pipeline on sample trades, on this machine, from nothing."""
+"""The demo: the whole pipeline on this machine, from nothing, on trades made up as time goes by."""
 
 from __future__ import annotations
 
-import json
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ohlcv.errors import OhlcvError
+from ohlcv.loading import append_trades
+from ohlcv.local_airflow import LocalAirflow, local_airflow
 from ohlcv.local_cluster import local_cluster
-from ohlcv.sample import load_sample
+from ohlcv.sample import Feed
 from ohlcv.schema import CANDLES_VIEW
+from ohlcv.serving import newest_trade
 from ohlcv.settings import Settings
-from ohlcv.submit import LOCAL_MASTER, SparkJob, build_job, run, views_job
-from ohlcv.timeframes import TIMEFRAMES, Timeframe
-from ohlcv.validation import Verdict, validate
+from ohlcv.submit import LOCAL_MASTER, run, views_job
+from ohlcv.timeframes import TIMEFRAMES
 from ohlcv.warehouse import create_tables, has_view
-from ohlcv.windows import Range, ceil_time, floor_time
 
 Working = Callable[[str], AbstractContextManager[None]]
-SAMPLE_HOURS = 13
+Say = Callable[[str], None]
+
+# The day's candles look back two days.
+HISTORY = timedelta(hours=49)
+FEED_SECONDS = 20
+FEED_TRADES_PER_SECOND = 4
+# Five Spark jobs one after another on a small, busy machine take two or three minutes.
+FIRST_RUNS_SECONDS = 900.0
+POLL_SECONDS = 1.0
+REPROCESS = "ohlcv_reprocess"
 
 
 @dataclass(frozen=True)
-class Built:
-    """One timeframe of the demo: what its job reported, and whether the table holds what it should."""
+class DemoRun:
+    """A run that has ended: how, how long its Spark job took, and what its check saw."""
 
-    timeframe: Timeframe
-    report: dict[str, Any]
+    dag_id: str
+    run_id: str
+    state: str
     seconds: float
-    verdict: Verdict
+    event: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The running services."""
+
+    settings: Settings
+    airflow: LocalAirflow
+    spark_web: str
+
+    def first_runs(self, say: Say) -> list[DemoRun]:
+        """Let the DAGs run, and wait for one validated run of each timeframe."""
+        self.airflow.unpause(*(timeframe.dag_id for timeframe in TIMEFRAMES.values()))
+        deadline = time.monotonic() + FIRST_RUNS_SECONDS
+        found: dict[str, DemoRun] = {}
+        while len(found) < len(TIMEFRAMES):
+            if time.monotonic() > deadline:
+                missing = ", ".join(each.dag_id for each in TIMEFRAMES.values() if each.dag_id not in found)
+                raise OhlcvError(f"no run of {missing} ended within {FIRST_RUNS_SECONDS:.0f} s: see {self.airflow.url}")
+            for timeframe in TIMEFRAMES.values():
+                if timeframe.dag_id not in found and (ended := self._ended(timeframe.dag_id)):
+                    found[timeframe.dag_id] = ended[0]
+                    say(_line(ended[0]))
+            time.sleep(POLL_SECONDS)
+        return [found[timeframe.dag_id] for timeframe in TIMEFRAMES.values()]
+
+    def fill_history(self) -> None:
+        """Have the days behind the lookbacks built, through the DAG that does this in earnest."""
+        self.airflow.unpause(REPROCESS)
+        now = datetime.now(UTC)
+        conf = {"start": (now - HISTORY).isoformat(), "end": now.isoformat()}
+        self.airflow.call("POST", f"/dags/{REPROCESS}/dagRuns", {"logical_date": None, "conf": conf})
+
+    def watch(self, say: Say) -> None:
+        """Tell of every run that ends, for ever."""
+        seen = {run.run_id for dag_id in self._dag_ids for run in self._ended(dag_id)}
+        while True:
+            for dag_id in self._dag_ids:
+                for ended in self._ended(dag_id):
+                    if ended.run_id not in seen:
+                        seen.add(ended.run_id)
+                        say(_line(ended))
+            time.sleep(5 * POLL_SECONDS)
 
     @property
-    def sound(self) -> bool:
-        return self.verdict.candles > 0 and not self.verdict.findings
+    def _dag_ids(self) -> list[str]:
+        return [*(timeframe.dag_id for timeframe in TIMEFRAMES.values()), REPROCESS]
+
+    def _ended(self, dag_id: str) -> list[DemoRun]:
+        ended = [run for run in self.airflow.runs(dag_id) if run["state"] in ("success", "failed")]
+        events = self.airflow.call("GET", "/assets/events", source_dag_id=dag_id, limit=100)["asset_events"]
+        extras = {event["source_run_id"]: event["extra"] for event in events}
+        return [self._as_run(dag_id, run, extras.get(run["dag_run_id"], {})) for run in ended]
+
+    def _as_run(self, dag_id: str, run: dict[str, Any], event: dict[str, Any]) -> DemoRun:
+        # A reprocessing run has a job for every day: its seconds are the whole run's.
+        measured = run if dag_id == REPROCESS else self.airflow.tasks(dag_id, run["dag_run_id"])["aggregate"]
+        return DemoRun(dag_id, run["dag_run_id"], run["state"], float(measured["duration"] or 0), event)
 
 
-def run_demo(settings: Settings, today: datetime, trades: int, working: Working) -> list[Built]:
-    """Load sample trades of yesterday, build every timeframe on a cluster of its own, check what came out."""
+def _line(run: DemoRun) -> str:
+    span = run.event.get("ranges", [{}])[-1]
+    words = f"{span['start']} .. {span['end']}" if span else run.run_id
+    return f"{run.dag_id} {words}: {run.state} after {run.seconds:.1f} s"
+
+
+@contextmanager
+def demo_services(settings: Settings, trades: int, working: Working, say: Say) -> Iterator[Demo]:
+    """Bring everything up: tables, trades up to now, Spark, Airflow, and new trades as time goes by."""
     with working("creating the tables"):
         create_tables(settings)
     if not has_view(settings, CANDLES_VIEW):
         with working("creating the views"):
-            _run(views_job(), LOCAL_MASTER)
-    # Ending at midnight, the sample fills complete windows of every timeframe, the day's included.
-    span = Range(today - timedelta(hours=SAMPLE_HOURS), today)
-    with working(f"loading {trades:,} sample trades {span}"):
-        load_sample(settings, trades=trades, hours=SAMPLE_HOURS, end=today)
-    results = []
-    with working("starting a Spark master and a worker on 127.0.0.1"):
-        cluster = local_cluster(settings.home / "spark")
-        running = cluster.__enter__()
+            outcome = run(views_job(), LOCAL_MASTER)
+            if outcome.exit_code:
+                raise OhlcvError(outcome.error)
+    with working(f"loading {trades:,} sample trades up to now"):
+        feed = _load_history(settings, trades)
+    with ExitStack() as stack:
+        with working("starting a Spark master and a worker on 127.0.0.1"):
+            cluster = stack.enter_context(local_cluster(settings.home / "spark"))
+        with working("starting Airflow on 127.0.0.1 (scheduler, DAG processor, API server, triggerer)"):
+            environment = {"OHLCV_HOME": str(settings.home)}
+            airflow = stack.enter_context(
+                local_airflow(settings.home / "airflow", cluster.master, cluster.web, environment)
+            )
+        stack.enter_context(_feeding(settings, feed, say))
+        yield Demo(settings, airflow, cluster.web)
+
+
+def _load_history(settings: Settings, trades: int) -> Feed:
+    now = datetime.now(UTC)
+    newest = newest_trade(settings)
+    # A demo before this one has left off somewhere: go on from there, no older trade is made twice.
+    begin = max(now - HISTORY, newest + timedelta(milliseconds=1)) if newest else now - HISTORY
+    feed = Feed(begin)
+    share = max(round(trades * ((now - begin) / HISTORY)), 8)
+    if now - begin > timedelta(seconds=1):
+        append_trades(settings, feed.batch(now, share))
+    return feed
+
+
+@contextmanager
+def _feeding(settings: Settings, feed: Feed, say: Say) -> Iterator[None]:
+    """Add the trades of the last seconds, again and again, until the block is left."""
+    stopped = threading.Event()
+
+    def feeding() -> None:
+        while not stopped.wait(FEED_SECONDS):
+            now = datetime.now(UTC)
+            seconds = (now - feed.end).total_seconds()
+            try:
+                append_trades(settings, feed.batch(now, max(round(FEED_TRADES_PER_SECOND * seconds), 8)))
+            except OhlcvError as error:
+                say(f"the feed missed {seconds:.0f} s of trades: {error}")
+
+    thread = threading.Thread(target=feeding, name="feed", daemon=True)
+    thread.start()
     try:
-        for name in TIMEFRAMES:
-            timeframe = settings.timeframe(name)
-            own = Range(floor_time(span.start, timeframe.length), ceil_time(span.end, timeframe.length))
-            with working(f"building {name}"):
-                begin = time.monotonic()
-                report = json.loads(_run(build_job(settings, name, own), running.master))
-                seconds = time.monotonic() - begin
-            with working(f"checking {name} by another engine"):
-                verdict = validate(settings, timeframe, own)
-            results.append(Built(timeframe, report, seconds, verdict))
+        yield
     finally:
-        with working("stopping Spark"):
-            cluster.__exit__(None, None, None)
-    return results
-
-
-def _run(job: SparkJob, master: str) -> str:
-    outcome = run(job, master)
-    if outcome.exit_code:
-        raise OhlcvError(outcome.error)
-    return outcome.last_line
+        stopped.set()
+        thread.join()

@@ -25,6 +25,7 @@ from ohlcv.submit import job_environment, script_folder
 
 SERVICES = ("api-server", "dag-processor", "scheduler", "triggerer")
 USER = "admin"
+PREFERRED_PORT = 8080
 # Tasks running at a time: Spark jobs share one slot anyway, the others validate.
 PARALLELISM = 4
 
@@ -62,6 +63,26 @@ class LocalAirflow:
             raise OhlcvError(f"{method} {path}: {error.code} {error.read().decode(errors='replace')[:500]}") from None
         return json.loads(text) if text else None
 
+    def unpause(self, *dag_ids: str) -> None:
+        """Let DAGs run, once the DAG processor has found them."""
+        deadline = time.monotonic() + START_SECONDS
+        for dag_id in dag_ids:
+            while dag_id not in self.dags():
+                if time.monotonic() > deadline:
+                    errors = self.call("GET", "/importErrors")["import_errors"]
+                    why = errors[0]["stack_trace"].strip().splitlines()[-1] if errors else "see dag-processor.log"
+                    raise OhlcvError(f"Airflow does not find the DAG {dag_id}: {why}")
+                time.sleep(0.5)
+            self.pause(dag_id, False)
+
+    def pause(self, dag_id: str, paused: bool = True) -> None:
+        """Pause a DAG, or let it run."""
+        self.call("PATCH", f"/dags/{dag_id}", {"is_paused": paused})
+
+    def dags(self) -> dict[str, dict[str, Any]]:
+        """Give the DAGs Airflow knows by id."""
+        return {dag["dag_id"]: dag for dag in self.call("GET", "/dags", limit=100)["dags"]}
+
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """List the runs of a DAG, oldest first."""
         answer = self.call("GET", f"/dags/{dag_id}/dagRuns", limit=100, order_by="run_after")
@@ -88,13 +109,18 @@ class LocalAirflow:
 
 
 @contextmanager
-def local_airflow(folder: Path, master: str, spark_web: str, environment: Mapping[str, str]) -> Iterator[LocalAirflow]:
+def local_airflow(
+    folder: Path,
+    master: str,
+    spark_web: str,
+    environment: Mapping[str, str],
+    dags: Path | None = None,
+) -> Iterator[LocalAirflow]:
     """Start Airflow on a free port with its pool and connection in place; leaving the block ends it."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    url = f"http://{HOST}:{port}"
-    password = _password(folder)
-    airflow = LocalAirflow(url, password, _environment(folder, port, master, spark_web, environment), folder)
+    port = free_port(PREFERRED_PORT)
+    settings = _environment(folder, port, master, spark_web, dags or script_folder().parent / "dags")
+    airflow = LocalAirflow(f"http://{HOST}:{port}", _password(folder), {**settings, **environment}, folder)
     airflow.command("db", "migrate")
     pool_file = folder / "pools.json"
     pool_file.write_text(json.dumps(pools()))
@@ -122,10 +148,7 @@ def _password(folder: Path) -> str:
     return found
 
 
-def _environment(
-    folder: Path, port: int, master: str, spark_web: str, environment: Mapping[str, str]
-) -> dict[str, str]:
-    root = script_folder().parent
+def _environment(folder: Path, port: int, master: str, spark_web: str, dags: Path) -> dict[str, str]:
     host, _, master_port = master.removeprefix("spark://").partition(":")
     connection = {
         "conn_type": "spark",
@@ -134,8 +157,8 @@ def _environment(
         "extra": {"deploy-mode": "client"},
     }
     settings = {
-        "CORE__DAGS_FOLDER": str(root / "dags"),
-        "CORE__PLUGINS_FOLDER": str(root / "plugins"),
+        "CORE__DAGS_FOLDER": str(dags),
+        "CORE__PLUGINS_FOLDER": str(script_folder().parent / "plugins"),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": str(PARALLELISM),
@@ -160,7 +183,6 @@ def _environment(
     return {
         **os.environ,
         **job_environment(master),
-        **environment,
         "AIRFLOW_HOME": str(folder),
         **{f"AIRFLOW__{name}": value for name, value in settings.items()},
         f"AIRFLOW_CONN_{SPARK_CONNECTION.upper()}": json.dumps(connection),

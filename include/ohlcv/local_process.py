@@ -32,10 +32,15 @@ def start(command: Sequence[str], environment: Mapping[str, str], log: Path) -> 
         )
 
 
-def free_port() -> int:
-    """Find a free port of the loopback."""
+def free_port(preferred: int = 0) -> int:
+    """Find a free port of the loopback: the preferred one, or else any."""
     with socket.socket() as listener:
-        listener.bind((HOST, 0))
+        # As the servers do: a port whose last user has just gone is free.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, preferred))
+        except OSError:
+            listener.bind((HOST, 0))
         return int(listener.getsockname()[1])
 
 

@@ -134,7 +134,46 @@ def _check(trades: int, hours: int, end: datetime, late: float, duplicates: floa
         raise InputError("shares and counts of a sample cannot be negative, nor a share above 1")
 
 
-def _good_rows(random: np.random.Generator, trades: int, start: int, end: int, ties: bool) -> dict[str, Integers]:
+class Feed:
+    """Trades without end: each batch goes on where the last one stopped."""
+
+    def __init__(self, begin: datetime, seed: int = STANDARD_SEED) -> None:
+        self.end = begin
+        self._random = np.random.default_rng([seed, to_microseconds(begin)])
+        self._tick_prices = [symbol.price // symbol.tick for symbol in _SYMBOLS for _ in _EXCHANGES]
+        # Ids count on from the milliseconds of the beginning: as long as there are fewer trades than milliseconds,
+        # one that begins later never repeats an id.
+        self._next_ids = [to_microseconds(begin) // 1000] * len(self._tick_prices)
+
+    def batch(self, end: datetime, trades: int) -> pa.Table:
+        """Make that many trades of all series between the last end and this one."""
+        series = len(self._tick_prices)
+        start_us, end_us = to_microseconds(self.end), to_microseconds(end)
+        if not series <= trades < (end_us - start_us) // 1000:
+            raise InputError(f"a batch holds {series} trades or more, and fewer than one in a millisecond")
+        rows = _good_rows(self._random, trades, start_us, end_us, True, self._tick_prices, self._next_ids)
+        prefix = hashlib.sha256(f"{self._next_ids} {end_us}".encode()).hexdigest()[:20]
+        for number in range(series):
+            own = rows["series"] == number
+            self._tick_prices[number] = int(rows["price"][own][-1]) // _SYMBOLS[number // len(_EXCHANGES)].tick
+            self._next_ids[number] += int(own.sum())
+        rows["ingestion"] = rows["timestamp"] + self._random.integers(5_000, 900_000, trades)
+        rows["partition"] = rows["timestamp"] // HOUR
+        rows["bad"] = np.full(trades, -1)
+        order = np.argsort(rows["timestamp"], kind="stable")
+        self.end = end
+        return _as_table({name: values[order] for name, values in rows.items()}, order, prefix)
+
+
+def _good_rows(
+    random: np.random.Generator,
+    trades: int,
+    start: int,
+    end: int,
+    ties: bool,
+    tick_prices: list[int] | None = None,
+    first_ids: list[int] | None = None,
+) -> dict[str, Integers]:
     weights = [symbol.weight for symbol in _SYMBOLS for _ in _EXCHANGES]
     spare = trades - len(weights)
     counts = [1 + spare * weight // sum(weights) for weight in weights]
@@ -142,14 +181,16 @@ def _good_rows(random: np.random.Generator, trades: int, start: int, end: int, t
     parts: list[dict[str, Integers]] = []
     for number, count in enumerate(counts):
         symbol = _SYMBOLS[number // len(_EXCHANGES)]
-        walk = symbol.price // symbol.tick + np.cumsum(random.integers(-symbol.step, symbol.step + 1, count))
+        begin = tick_prices[number] if tick_prices else symbol.price // symbol.tick
+        first = first_ids[number] if first_ids else 1
+        walk = begin + np.cumsum(random.integers(-symbol.step, symbol.step + 1, count))
         # Two draws multiplied: many small trades, few large ones.
         lots = random.integers(1, 200, count) * random.integers(1, 200, count)
         parts.append(
             {
                 "series": np.full(count, number),
                 # From 1 on, so that ids grow from one digit to many and text order differs from theirs.
-                "trade": np.arange(1, count + 1),
+                "trade": np.arange(first, first + count),
                 "timestamp": _times(random, count, start, end, ties),
                 "price": np.maximum(np.abs(walk), 1) * symbol.tick,
                 "quantity": lots * symbol.lot,

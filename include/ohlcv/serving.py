@@ -24,7 +24,7 @@ from pyiceberg.expressions import (
 from pyiceberg.table import Table
 
 from ohlcv.errors import InputError
-from ohlcv.schema import AMOUNT_SCALE, candles_contract
+from ohlcv.schema import AMOUNT_SCALE, TRADES, candles_contract
 from ohlcv.settings import Settings
 from ohlcv.timeframes import DAY, Timeframe
 from ohlcv.warehouse import load_table, open_catalog
@@ -87,6 +87,21 @@ def recent_series(settings: Settings, timeframe: Timeframe) -> list[Series]:
     """Name each (symbol, exchange) with a candle in the newest 31 partitions."""
     table = load_table(open_catalog(settings), candles_contract(timeframe))
     return sorted(_recent_series(table, timeframe, AlwaysTrue(), _partitions(table, AlwaysTrue())))
+
+
+def newest_trade(settings: Settings) -> datetime | None:
+    """Give the time of the newest trade, None while there is none."""
+    table = load_table(open_catalog(settings), TRADES)
+    hours = {(task.file.partition[0], task.file.partition[1]) for task in table.scan().plan_files()}
+    for day, hour in sorted(hours, reverse=True):
+        date_text = (EPOCH + timedelta(days=day)).date().isoformat()
+        rows = table.scan(
+            f"exchange_date = '{date_text}' AND exchange_hour = {hour}", selected_fields=("timestamp",)
+        ).to_arrow()
+        newest: int | None = pc.max(rows["timestamp"]).as_py()
+        if newest is not None:
+            return EPOCH + newest * MICROSECOND
+    return None
 
 
 def _check_request(start: datetime | None, end: datetime | None, newest: int | None, fill: str | None) -> None:

@@ -23,6 +23,8 @@ GOLDEN = Path(__file__).parent / "golden"
 MASTER = "spark://spark-master:7077"
 INTERVAL_END = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 KINDS = ("scheduled", "backfill", "manual")
+REPROCESS = "ohlcv_reprocess"
+MAPPED_DAY = "2026-02-28"
 
 
 def run_of(kind: str, *, clear_number: int = 0, interval: bool = True) -> SimpleNamespace:
@@ -42,8 +44,10 @@ def rendered(dag_id: str, run: SimpleNamespace, params: dict[str, Any] | None = 
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 
     dag = DagBag(ROOT / "dags").dags[dag_id]
-    task: Any = dag.get_task("aggregate")
-    given = {"start": None, "end": None, "prune": False} | (params or {})
+    task: Any = dag.get_task("aggregate" if dag_id != REPROCESS else "one_day.rebuild")
+    # What only a mapped run of the task knows: its day.
+    task.application_args = [word if isinstance(word, str) else MAPPED_DAY for word in task.application_args]
+    given = {name: dag.params[name] for name in dag.params} | (params or {})
     run.dag_id = dag_id
     task.render_template_fields({"dag_run": run, "params": given}, dag.get_template_env())
     hook: SparkSubmitHook = task._get_hook()
@@ -65,9 +69,8 @@ def _connection(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("name", TIMEFRAMES)
-def test_command_lines_are_the_reviewed_ones(name: str) -> None:
-    dag_id = TIMEFRAMES[name].dag_id
+@pytest.mark.parametrize("dag_id", [*(timeframe.dag_id for timeframe in TIMEFRAMES.values()), REPROCESS])
+def test_command_lines_are_the_reviewed_ones(dag_id: str) -> None:
     text = "".join(f"# {kind}\n" + "\n".join(rendered(dag_id, run_of(kind))) + "\n\n" for kind in KINDS)
     path = GOLDEN / f"{dag_id}.txt"
     if os.environ.get("GOLDEN") == "write":
@@ -131,6 +134,50 @@ def test_a_range_that_cannot_be_meant_fails_at_once(given: dict[str, str], compl
 
     with pytest.raises(AirflowFailException, match=complaint):
         rendered("ohlcv_1h", run_of("manual"), given)
+
+
+def test_reprocessing_takes_what_its_form_says() -> None:
+    given = {"timeframes": ["1h", "1d"], "prune": True, "dry_run": True}
+    found = arguments(rendered(REPROCESS, run_of("manual"), given))
+    assert (found["--timeframes"], found["--prune"], found["--dry-run"]) == ("1h,1d", "yes", "yes")
+    assert (found["--day"], found["--until"]) == (MAPPED_DAY, "2026-03-01T12:05:07Z")
+
+
+@pytest.mark.parametrize(
+    ("run", "given", "days"),
+    [
+        ({}, {}, ["2026-02-28"]),
+        ({"interval": False}, {}, ["2026-02-28"]),
+        ({}, {"start": "2026-02-27T10:00:00Z", "end": "2026-02-28T00:00:01Z"}, ["2026-02-27", "2026-02-28"]),
+        # The day under way is the last one there can be.
+        ({}, {"start": "2026-02-28T00:00:00Z", "end": "2027-01-01T00:00:00Z"}, ["2026-02-28", "2026-03-01"]),
+    ],
+)
+def test_a_reprocessing_run_knows_its_days(run: dict[str, Any], given: dict[str, str], days: list[str]) -> None:
+    from ohlcv.orchestration.ranges import own_days
+
+    asked: Any = run_of("manual", **run)
+    assert [day.isoformat() for day in own_days(asked, given)] == days
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"start": "2026-03-01T11:00:00Z", "end": "2026-03-01T10:00:00Z"}, "must be before end"),
+        ({"start": "2026-03-02T10:00:00Z", "end": "2026-03-02T11:00:00Z"}, "lies in the future"),
+        ({"start": "yesterday", "end": "2026-03-01T11:00:00Z"}, "is not an ISO time"),
+        ({"end": "2026-03-01T10:00:00Z"}, "give both start and end"),
+        ({"start": "2020-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z"}, "2,192 days are too many for one run"),
+    ],
+)
+def test_days_that_cannot_be_meant_fail_at_once(given: dict[str, str], complaint: str) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from ohlcv.orchestration.ranges import own_days
+
+    asked: Any = run_of("manual")
+    with pytest.raises(AirflowFailException, match=complaint):
+        own_days(asked, given)
 
 
 def test_the_schedule_goes_before_backfills_and_small_timeframes_before_large_ones() -> None:

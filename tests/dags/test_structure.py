@@ -33,18 +33,38 @@ def test_there_is_a_dag_for_every_timeframe(bag: DagBag) -> None:
 
 
 def test_every_dag_keeps_the_policies(bag: DagBag) -> None:
+    from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+
     for dag in bag.dags.values():
         assert "ohlcv" in dag.tags
         assert dag.doc_md
         assert dag.description
         assert dag.catchup is False
-        assert dag.max_active_runs == 1
+        # A long reprocessing must not keep the night's run from its turn; the pool keeps their jobs apart.
+        assert dag.max_active_runs == (2 if dag.dag_id == "ohlcv_reprocess" else 1)
         for task in dag.tasks:
             assert task.owner == "market-data", task
             assert task.retries, task
             assert task.retry_delay >= timedelta(seconds=30), task
             assert task.execution_timeout, task
+            if isinstance(task, SparkSubmitOperator):
+                assert (task.pool, task.pool_slots) == ("ohlcv_spark", 1), task
+                assert (task.retries, task.retry_delay) == (2, timedelta(seconds=60)), task
+                assert [link.name for link in task.operator_extra_links] == ["Spark UI"], task
             assert type(task.weight_rule).__name__ == "ScheduleFirst", task
+
+
+def test_a_reprocessing_run_is_a_job_and_a_check_per_day(bag: DagBag) -> None:
+    dag = bag.dags["ohlcv_reprocess"]
+    timetable: Any = dag.timetable
+    assert (type(timetable).__name__, timetable.expression) == ("CronDataIntervalTimetable", "30 1 * * *")
+    rebuild, validate = dag.get_task("one_day.rebuild"), dag.get_task("one_day.validate")
+    assert rebuild.downstream_task_ids == {"one_day.validate"}
+    assert rebuild.get_closest_mapped_task_group() is not None
+    assert [asset.name for asset in validate.outlets] == [timeframe.table for timeframe in TIMEFRAMES.values()]
+    assert rebuild.priority_weight < min(
+        bag.dags[timeframe.dag_id].get_task("aggregate").priority_weight for timeframe in TIMEFRAMES.values()
+    )
 
 
 def test_candle_dags_are_as_the_registry_says(bag: DagBag) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import signal
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -11,35 +12,58 @@ from rich.table import Table
 
 from ohlcv.commands.terminal import print_table, working
 from ohlcv.errors import OhlcvError
-from ohlcv.settings import load_settings
-from ohlcv.windows import floor_time
+from ohlcv.settings import Settings, load_settings
+from ohlcv.timeframes import TIMEFRAMES
 
 if TYPE_CHECKING:
-    from ohlcv.demo import Built
+    from ohlcv.demo import DemoRun
 
 
 @click.command()
 @click.option(
-    "--trades", type=click.IntRange(min=8), default=636_263, show_default=True, help="How many sample trades."
+    "--trades", type=click.IntRange(min=8), default=636_263, show_default=True, help="Sample trades of two days."
 )
-def demo(trades: int) -> None:
-    """Run the pipeline on sample trades: load, build five timeframes on a Spark cluster of its own, check.
+@click.option("--once", is_flag=True, help="Stop by itself once every timeframe has a validated run.")
+def demo(trades: int, once: bool) -> int:
+    """Run the pipeline here: Spark, Airflow, sample trades up to now, and new ones as time goes by.
 
-    Everything lives under OHLCV_HOME (./.ohlcv) and stays there to be looked at; nothing keeps running.
+    Waits until every timeframe has a run that was checked by another engine, then stays up until Ctrl-C, which stops
+    everything it started. All it keeps lives under OHLCV_HOME (./.ohlcv).
     """
-    from ohlcv.demo import run_demo
+    from ohlcv.demo import demo_services
+    from ohlcv.local_airflow import USER
     from ohlcv.serving import read_candles
 
     settings = load_settings()
-    today = floor_time(datetime.now(UTC), timedelta(days=1))
-    results = run_demo(settings, today, trades, working)
-    print_table(_candles_table(read_candles(settings, settings.timeframe("1h"), newest=1).to_pylist()))
-    print_table(_runs_table(results))
-    if not all(result.sound for result in results):
-        for finding in [finding for result in results for finding in result.verdict.findings][:20]:
-            click.echo(f"wrong: {finding}", err=True)
-        raise OhlcvError("a timeframe does not hold the candles its trades call for")
-    click.echo("Look around:  .venv/bin/ohlcv candles --timeframe 1m --symbol BTC-USD")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ready = False
+    try:
+        with demo_services(settings, trades, working, _say) as running:
+            _say("unpausing five DAGs, waiting for a validated run of each …")
+            runs = running.first_runs(_say)
+            print_table(_candles_table(read_candles(settings, settings.timeframe("1h"), newest=1).to_pylist()))
+            print_table(_runs_table(settings, runs))
+            failed = [run for run in runs if run.state != "success"]
+            if failed:
+                raise OhlcvError(
+                    f"{', '.join(run.dag_id for run in failed)} failed: see {settings.home / 'airflow' / 'logs'}"
+                )
+            ready = True
+            if not once:
+                click.echo(f"Airflow:  {running.airflow.url}   user {USER}   password {running.airflow.password}")
+                click.echo(f"Spark:    {running.spark_web}")
+                click.echo("Candles:  .venv/bin/ohlcv candles --timeframe 1m --symbol BTC-USD")
+                click.echo("Ctrl-C stops everything. Runs as they end, the two days of history first:")
+                running.fill_history()
+                running.watch(_say)
+    except KeyboardInterrupt:
+        _say("stopped")
+        return 0 if ready else 130
+    return 0
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _candles_table(rows: list[dict[str, object]]) -> Table:
@@ -61,36 +85,22 @@ def _candles_table(rows: list[dict[str, object]]) -> Table:
     return table
 
 
-def _runs_table(results: list[Built]) -> Table:
+def _runs_table(settings: Settings, runs: list[DemoRun]) -> Table:
     table = Table(title="Runs", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("timeframe")
-    for name in (
-        "trades read",
-        "rejected",
-        "inserted",
-        "unchanged",
-        "candles checked",
-        "findings",
-        "seconds",
-        "target",
-    ):
+    table.add_column("DAG")
+    table.add_column("range")
+    for name in ("trades read", "inserted", "updated", "candles checked", "seconds", "target"):
         table.add_column(name, justify="right")
     table.add_column("")
-    for result in results:
-        target = result.timeframe.time_target.total_seconds()
-        verdict = "ok" if result.sound else "WRONG"
-        if result.seconds > target:
-            verdict += ", slow"
+    for run, name in zip(runs, TIMEFRAMES, strict=True):
+        target = settings.timeframe(name).time_target.total_seconds()
+        span = run.event["ranges"][-1] if run.event else {"start": "", "end": ""}
         table.add_row(
-            result.timeframe.name,
-            f"{result.report['trades_read']:,}",
-            f"{sum(result.report['rejected'].values()):,}",
-            f"{result.report['candles']['inserted']:,}",
-            f"{result.report['candles']['unchanged']:,}",
-            f"{result.verdict.candles:,}",
-            f"{len(result.verdict.findings):,}",
-            f"{result.seconds:.1f}",
+            run.dag_id,
+            f"{span['start']} .. {span['end']}",
+            *(f"{run.event.get(key, 0):,}" for key in ("trades_read", "inserted", "updated", "candles_checked")),
+            f"{run.seconds:.1f}",
             f"{target:.0f}",
-            verdict,
+            run.state + (", slow" if run.seconds > target else ""),
         )
     return table

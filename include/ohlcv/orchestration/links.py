@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from airflow.sdk import BaseOperatorLink
 
@@ -16,10 +17,21 @@ WEB_ADDRESS = "OHLCV_SPARK_WEB"
 DEFAULT_WEB_ADDRESS = "http://127.0.0.1:8080"
 
 
+def spark_web() -> str:
+    """Give the address of the master's page."""
+    return (os.environ.get(WEB_ADDRESS) or DEFAULT_WEB_ADDRESS).rstrip("/")
+
+
+def application_page(application: str) -> str:
+    """Give the page of one application: its executors and their logs."""
+    return f"{spark_web()}/app/?{urlencode({'appId': application})}"
+
+
 class SparkLink(BaseOperatorLink):
-    """The master's page: running applications first, finished ones below, each by the name of its run."""
+    """The page of the task's application while it runs; after that the master's, which lists finished ones by run."""
 
     name = "Spark UI"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002  # Airflow's signature
-        return os.environ.get(WEB_ADDRESS) or DEFAULT_WEB_ADDRESS
+        # Airflow asks when the task has ended; while it runs the task itself says where (orchestration/tasks.py).
+        return spark_web()

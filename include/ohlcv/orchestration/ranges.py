@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from ohlcv.errors import InputError
 from ohlcv.settings import load_settings
-from ohlcv.windows import Range, iso, run_range
+from ohlcv.windows import Range, iso, run_days, run_range
 
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol
+
+# Each day of a reprocessing run is a row of tasks in the web UI; Airflow's own limit is 1,024.
+MOST_DAYS = 1_000
 
 
 def own_range(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any]) -> Range:
@@ -44,4 +48,30 @@ def repairs(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
     return "yes" if scheduled and not params.get("start") else "no"
 
 
-MACROS = {"range_start": range_start, "range_end": range_end, "repairs": repairs}
+def own_days(dag_run: DagRunProtocol, params: dict[str, Any]) -> list[date]:
+    """Give the UTC days a reprocessing run rebuilds."""
+    try:
+        days = run_days(
+            interval_end=dag_run.data_interval_end,
+            run_after=due_time(dag_run),
+            start=params.get("start"),
+            end=params.get("end"),
+        )
+        if len(days) > MOST_DAYS:
+            raise InputError(f"{len(days):,} days are too many for one run, {MOST_DAYS} are the most: use a backfill")
+    except InputError as error:
+        raise AirflowFailException(str(error)) from None
+    return days
+
+
+def due_time(dag_run: DagRunProtocol) -> datetime:
+    """Tell when a run was due: only what was complete then is built."""
+    return max(dag_run.run_after, dag_run.data_interval_end or dag_run.run_after)
+
+
+def due(dag_run: DagRunProtocol) -> str:
+    """Give the due time for a template."""
+    return iso(due_time(dag_run))
+
+
+MACROS = {"range_start": range_start, "range_end": range_end, "repairs": repairs, "due": due}

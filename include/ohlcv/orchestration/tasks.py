@@ -3,29 +3,61 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk import Asset, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import Asset, BaseHook, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ohlcv.catalog import CATALOG_NAME
-from ohlcv.orchestration.links import SparkLink
+from ohlcv.orchestration.links import SparkLink, application_page
 from ohlcv.orchestration.priority import ScheduleFirst
-from ohlcv.orchestration.ranges import own_range
-from ohlcv.orchestration.site import SPARK_CONNECTION, SPARK_POOL
+from ohlcv.orchestration.ranges import due_time, own_days, own_range
+from ohlcv.orchestration.site import SPARK_CONNECTION, SPARK_POOL, connection_problem
 from ohlcv.schema import NAMESPACE
-from ohlcv.submit import SparkJob
+from ohlcv.submit import APPLICATION_MARK, SparkJob
 from ohlcv.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.timeframes import timeframe as registered
+from ohlcv.windows import Range, day_range, parse_day, requested_range
+
+if TYPE_CHECKING:
+    from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
+    from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
 
+# Less than any timeframe's: candles that are due go before the rebuilding of old ones.
+REPROCESS_WEIGHT = 5
+
 
 class CandleJobOperator(SparkSubmitOperator):
-    """SparkSubmitOperator with a link to Spark's own page."""
+    """SparkSubmitOperator that refuses a missing connection at once, and links to its application while it runs."""
 
     operator_extra_links = (SparkLink(),)
+
+    def execute(self, context: Context) -> None:
+        """Submit the job and wait for it."""
+        if problem := connection_problem(BaseHook.get_connection):
+            # Without it the provider would silently submit to a YARN that is not there.
+            raise AirflowFailException(problem)
+        self._task_instance = context["ti"]
+        super().execute(context)
+
+    def _get_hook(self) -> SparkSubmitHook:
+        # The provider reads the log of spark-submit line by line and offers no way to look along.
+        hook = super()._get_hook()
+        read_log = hook._process_spark_submit_log
+        hook._process_spark_submit_log = lambda itr: read_log(self._watched(itr))  # type: ignore[method-assign]
+        return hook
+
+    def _watched(self, lines: Iterator[str]) -> Iterator[str]:
+        for line in lines:
+            if line.startswith(APPLICATION_MARK):
+                application = line.removeprefix(APPLICATION_MARK).strip()
+                self._task_instance.xcom_push(key=SparkLink().xcom_key, value=application_page(application))
+            yield line
 
 
 def spark_task(task_id: str, job: SparkJob, weight: int, timeout: timedelta, **more: Any) -> CandleJobOperator:
@@ -75,17 +107,76 @@ def validate_task(timeframe: Timeframe) -> Any:
         doc_md=f"Recompute the {timeframe} candles the run built by another engine, and compare every field.",
     )
     def validate_candles() -> None:
-        # DuckDB and pyiceberg are loaded where the task runs, not where DAG files are parsed.
-        from ohlcv.settings import load_settings
-        from ohlcv.validation import describe, event_details, validate
-
         context = get_current_context()
         run = context["dag_run"]
-        own = own_range(timeframe.name, run, dict(context["params"]))
-        verdict = validate(load_settings(), timeframe, own, run.run_id)
-        log.info("%s", describe(verdict))
-        context["outlet_events"][asset_of(timeframe)].extra = event_details(verdict)
-        if verdict.findings:
-            raise AirflowFailException(f"{len(verdict.findings)} findings, the first: {verdict.findings[0]}")
+        _validate([(timeframe, own_range(timeframe.name, run, dict(context["params"])))])
 
     return validate_candles()
+
+
+def days_task() -> Any:
+    """Make the task that lists the UTC days a reprocessing run rebuilds."""
+
+    @task(
+        task_id="days",
+        retries=1,
+        retry_delay=timedelta(seconds=30),
+        weight_rule=ScheduleFirst(),
+        doc_md="List the UTC days to rebuild.",
+    )
+    def days() -> list[str]:
+        context = get_current_context()
+        found = [day.isoformat() for day in own_days(context["dag_run"], dict(context["params"]))]
+        log.info("%d days: %s", len(found), ", ".join(found))
+        return found
+
+    return days()
+
+
+def validate_day_task(day: str) -> Any:
+    """Make the task that checks a reprocessed day."""
+
+    @task(
+        task_id="validate",
+        retries=1,
+        retry_delay=timedelta(seconds=30),
+        outlets=[asset_of(timeframe) for timeframe in TIMEFRAMES.values()],
+        priority_weight=REPROCESS_WEIGHT,
+        weight_rule=ScheduleFirst(),
+        doc_md="Recompute the day's candles by another engine, and compare every field.",
+    )
+    def validate_day(day: str) -> None:
+        context = get_current_context()
+        params = dict(context["params"])
+        if params["dry_run"]:
+            raise AirflowSkipException("a dry run writes nothing, so there is nothing to check")
+        span = day_range(parse_day(day))
+        due = due_time(context["dag_run"])
+        _validate(
+            [
+                (timeframe, requested_range(timeframe, span.start, span.end, known_until=due))
+                for timeframe in map(registered, params["timeframes"])
+                # A day under way has no complete window of the long timeframes yet.
+                if span.start + timeframe.length <= due
+            ]
+        )
+
+    return validate_day(day)
+
+
+def _validate(asked: list[tuple[Timeframe, Range]]) -> None:
+    """Check ranges, tell the assets of them, and fail where a candle is not as its trades call for."""
+    # DuckDB and pyiceberg are loaded where the task runs, not where DAG files are parsed.
+    from ohlcv.settings import load_settings
+    from ohlcv.validation import describe, event_details, validate
+
+    context = get_current_context()
+    settings = load_settings()
+    findings = []
+    for timeframe, own in asked:
+        verdict = validate(settings, timeframe, own, context["dag_run"].run_id)
+        log.info("%s", describe(verdict))
+        context["outlet_events"][asset_of(timeframe)].extra = event_details(verdict)
+        findings += verdict.findings
+    if findings:
+        raise AirflowFailException(f"{len(findings)} findings, the first: {findings[0]}")

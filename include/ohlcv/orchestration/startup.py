@@ -1,0 +1,27 @@
+"""Report a missing pool or connection when Airflow's services start, not by tasks that wait for ever."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.listeners import hookimpl
+
+from ohlcv.orchestration.site import connection_problem, pool_problem
+
+log = logging.getLogger(__name__)
+
+
+@hookimpl
+def on_starting(component: Any) -> None:
+    """Look at the site where a service starts that has the database: scheduler, triggerer, DAG processor."""
+    from airflow.jobs.job import Job
+    from airflow.models.connection import Connection
+    from airflow.utils.session import create_session
+
+    if not isinstance(component, Job):
+        return
+    with create_session() as session:
+        problems = [pool_problem(session), connection_problem(Connection.get_connection_from_secrets)]
+    for problem in filter(None, problems):
+        log.error("ohlcv: %s", problem)
