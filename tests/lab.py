@@ -93,10 +93,7 @@ class Lab:
         """Append each batch of trades as a commit of its own."""
         for batch in batches:
             trades = list(batch)
-            table = self.table()
-            rows = [_row(trade) for trade in trades]
-            if rows:
-                table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
+            append(self.table(), trades)
             self.trades += trades
 
     def sql(self, statement: str) -> None:
@@ -112,14 +109,7 @@ class Lab:
 
     def stored(self, timeframe: str) -> dict[Key, Stored]:
         """Read all candles of a timeframe; a key stored twice is an error."""
-        found: dict[Key, Stored] = {}
-        for row in self.table(timeframe).scan().to_arrow().to_pylist():
-            stored = _stored(row)
-            key = (stored.candle.symbol, stored.candle.exchange, stored.candle.window_start_us)
-            assert key not in found, f"{key} is stored twice"
-            assert row["window_date"] == row["window_start"].date()
-            found[key] = stored
-        return found
+        return read_stored_candles(self.table(timeframe))
 
     def candles(self, timeframe: str) -> dict[Key, Candle]:
         """Read all candles of a timeframe without their write times."""
@@ -145,6 +135,25 @@ class Lab:
     def progress(self, timeframe: str) -> Progress:
         """Read what a candle table records about the trades' changes."""
         return read_progress(load_java_table(self.spark, candles_contract(self.settings.timeframe(timeframe))))
+
+
+def append(table: Table, trades: Iterable[Trade]) -> None:
+    """Append trades in one commit."""
+    rows = [{**asdict(trade), "asset_class": "crypto"} for trade in trades]
+    if rows:
+        table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
+
+
+def read_stored_candles(table: Table) -> dict[Key, Stored]:
+    """Read all candles of a table; a key stored twice is an error."""
+    found: dict[Key, Stored] = {}
+    for row in table.scan().to_arrow().to_pylist():
+        stored = _stored(row)
+        key = (stored.candle.symbol, stored.candle.exchange, stored.candle.window_start_us)
+        assert key not in found, f"{key} is stored twice"
+        assert row["window_date"] == row["window_start"].date()
+        found[key] = stored
+    return found
 
 
 def trade(
@@ -190,10 +199,6 @@ def at(text: str) -> datetime:
 def total(counts: Mapping[str, int]) -> int:
     """Count the candles a run changed."""
     return sum(Counter(counts)[action] for action in ("inserted", "updated", "deleted"))
-
-
-def _row(trade: Trade) -> dict[str, Any]:
-    return {**asdict(trade), "asset_class": "crypto"}
 
 
 def _stored(row: Mapping[str, Any]) -> Stored:

@@ -59,13 +59,48 @@ def await_line(process: subprocess.Popen[bytes], log: Path, pattern: str) -> str
 
 
 def stop(process: subprocess.Popen[bytes], grace_seconds: float = 10.0) -> None:
-    """End a process group: politely, then for good."""
+    """End a process and everything below it: politely, then for good."""
+    # Looked up before: children of a parent that is gone are nobody's. Some have groups of their own.
+    below = {pid: birth for pid in descendants(process.pid) if (birth := _birth_of(pid))}
     if process.poll() is None:
         try:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(grace_seconds)
         except subprocess.TimeoutExpired:
             pass
+    below |= {pid: birth for pid in descendants(process.pid) if (birth := _birth_of(pid))}
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    for pid, birth in below.items():
+        # A number that has gone to another process meanwhile is left alone.
+        if _birth_of(pid) == birth:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def descendants(root: int) -> list[int]:
+    """Give the living processes below one, parents first."""
+    parents = {int(path.name): parent_of(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit()}
+    found = [root]
+    for above in found:
+        found += [pid for pid, parent in parents.items() if parent == above]
+    return found[1:]
+
+
+def parent_of(pid: int) -> int | None:
+    """Give a process's parent; none for one that is gone or a zombie, which nobody can kill any more."""
+    fields = _status(pid)
+    return int(fields[1]) if fields and fields[0] != "Z" else None
+
+
+def _birth_of(pid: int) -> str | None:
+    fields = _status(pid)
+    return fields[19] if fields else None
+
+
+def _status(pid: int) -> list[str] | None:
+    with suppress(OSError):
+        # The name, in brackets, may hold anything; the state and the other fields follow it.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return None

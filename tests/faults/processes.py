@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from ohlcv.local_process import descendants, parent_of
 from ohlcv.submit import SparkJob, started
 
 # Compiled by the quick compiler alone, a short job takes half the processor time: for the test's environment.
@@ -25,7 +26,7 @@ POLL_SECONDS = 0.05
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], what: str, poll_seconds: float = POLL_SECONDS) -> T:
+def wait_for(condition: Callable[[], T | None], what: str, poll_seconds: float = POLL_SECONDS) -> T:
     """Wait until a condition gives something true, and give that."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not (found := condition()):
@@ -36,24 +37,6 @@ def wait_for(condition: Callable[[], T], what: str, poll_seconds: float = POLL_S
 
 def all_pids() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-
-
-def parent_of(pid: int) -> int | None:
-    """Give a process's parent; none for one that is gone or a zombie, which nobody can kill any more."""
-    with suppress(OSError):
-        # The name, in brackets, may hold anything; state and parent follow it.
-        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
-        return None if state == "Z" else int(parent)
-    return None
-
-
-def descendants(root: int) -> list[int]:
-    """Give the living processes below one, parents first."""
-    parents = {pid: parent_of(pid) for pid in all_pids()}
-    found = [root]
-    for above in found:
-        found += [pid for pid, parent in parents.items() if parent == above]
-    return found[1:]
 
 
 def command_line(pid: int) -> str:

@@ -23,13 +23,13 @@ from faults.processes import (
     carriers,
     command_line,
     descendant,
-    descendants,
     has_open,
     running,
     wait_for,
 )
 from lab import Key, Lab, Stored, at, trade
 from ohlcv.local_cluster import LocalCluster, local_cluster
+from ohlcv.local_process import descendants
 from ohlcv.schema import NAMESPACE
 from ohlcv.submit import build_job, run
 from ohlcv.windows import Range, from_microseconds

@@ -1,0 +1,23 @@
+"""The services, started once: a site as it is installed, and one whose 1m DAG is due every minute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services_lab import Site, running_site
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running_site(tmp_path_factory.mktemp("site")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def quick_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    dags = Path(__file__).parent / "dags"
+    with running_site(tmp_path_factory.mktemp("quick-site"), dags) as running:
+        yield running
