@@ -19,6 +19,10 @@ demo: setup ## Run the pipeline here: Spark, Airflow, sample trades as time goes
 test: setup ## Run the tests
 	@$(VENV)/python -m pytest
 
+.PHONY: test-services
+test-services: setup ## The long tests on real services: backfills, outages, kills, order (three quarters of an hour)
+	@$(VENV)/python -m pytest -m heavy -rP tests/services
+
 .PHONY: check
 check: setup ## Judge style, types, locks, shell and YAML; changes nothing
 	@tools/check.sh
