@@ -84,7 +84,8 @@ class Site:
             now = self.run(run.dag_id, run.run_id)
             return now if now.state in ENDED else None
 
-        return wait_for(look, f"{run} ends", POLL_SECONDS)
+        # Three tries a minute apart, each of a job that may wait for others.
+        return wait_for(look, f"{run} ends", POLL_SECONDS, patience=900)
 
     def succeeds(self, run: Run) -> Run:
         """Wait for a run's end, and have it be a good one."""

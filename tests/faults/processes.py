@@ -26,11 +26,13 @@ POLL_SECONDS = 0.05
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T | None], what: str, poll_seconds: float = POLL_SECONDS) -> T:
+def wait_for(
+    condition: Callable[[], T | None], what: str, poll_seconds: float = POLL_SECONDS, patience: float = WAIT_SECONDS
+) -> T:
     """Wait until a condition gives something true, and give that."""
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + patience
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited {WAIT_SECONDS:.0f} s in vain: {what}"
+        assert time.monotonic() < deadline, f"waited {patience:.0f} s in vain: {what}"
         time.sleep(poll_seconds)
     return found
 
