@@ -93,6 +93,16 @@ class Site:
         assert ended.state == "success", f"{ended}\n{self.log(ended)}"
         return ended
 
+    def quiet(self, dag_id: str) -> None:
+        """Pause a DAG, and wait until none of its tasks runs; the rest of a run that is under way stays undone."""
+        self.airflow.pause(dag_id)
+
+        def still() -> bool:
+            tasks = (self.airflow.tasks(dag_id, run.run_id) for run in self.runs(dag_id) if run.state == "running")
+            return not any(each["state"] in ("queued", "running") for found in tasks for each in found.values())
+
+        wait_for(still, f"{dag_id} is quiet", POLL_SECONDS)
+
     def first_scheduled(self, dag_id: str) -> Run:
         """Let a DAG run, and wait for its first scheduled run to end well."""
         self.airflow.unpause(dag_id)

@@ -77,9 +77,7 @@ def test_a_pause_of_three_ticks_leaves_no_hole(feeding: Site) -> None:
 
 def test_an_outage_of_two_days_is_filled_over_several_runs_one_of_them_killed(feeding: Site) -> None:
     wait_for(lambda: good_runs(feeding), "progress is recorded", POLL_SECONDS)
-    feeding.airflow.pause(DAG)
-    for run in feeding.runs(DAG):
-        feeding.ended(run)
+    feeding.quiet(DAG)
     known = {run.run_id for run in feeding.runs(DAG)}
     end = floor_time(datetime.now(UTC), timedelta(hours=1)) - timedelta(hours=1)
     begin = end - OUTAGE
@@ -107,10 +105,8 @@ def test_an_outage_of_two_days_is_filled_over_several_runs_one_of_them_killed(fe
 
     # A run a minute, one of them tried again a minute later.
     wait_for(nothing_owed, "every hour is repaired", POLL_SECONDS, patience=1800)
-    feeding.airflow.pause(DAG)
-    for run in feeding.runs(DAG):
-        feeding.ended(run)
-    runs = [run for run in feeding.runs(DAG, "scheduled") if run.run_id not in known]
+    feeding.quiet(DAG)
+    runs = [run for run in feeding.runs(DAG, "scheduled") if run.run_id not in known and run.state in ENDED]
     print("run, state, tries, seconds of the last try, repaired hours:")
     repaired = {summary["run-id"]: summary["repaired-hours"] for summary in feeding.summaries("1m") if summary}
     for run in runs:

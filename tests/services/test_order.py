@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from faults.processes import wait_for
 from ohlcv.lease import writers_lease
 from ohlcv.timeframes import DAY, TIMEFRAMES
 from ohlcv.windows import floor_time, iso
-from services_lab import POLL_SECONDS, Site
+from services_lab import POLL_SECONDS, Site, running_site
 
 pytestmark = pytest.mark.heavy
 
@@ -41,6 +42,13 @@ def watching(site: Site, seen: list[list[str]]) -> Iterator[None]:
         thread.join()
 
 
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A site where no DAG has run yet: all are due as soon as they are unpaused."""
+    with running_site(tmp_path) as running:
+        yield running
+
+
 def test_five_due_timeframes_pass_a_backfill_of_fifty_runs_one_job_at_a_time(site: Site) -> None:
     begin = TODAY - 4 * DAY
     site.feed(begin, datetime.now(UTC), 40_000)
@@ -54,13 +62,6 @@ def test_five_due_timeframes_pass_a_backfill_of_fifty_runs_one_job_at_a_time(sit
         "dag_run_conf": {},
     }
     dags = [timeframe.dag_id for timeframe in TIMEFRAMES.values()]
-    for dag_id in dags:
-        site.airflow.unpause(dag_id)
-        site.airflow.pause(dag_id)
-    for dag_id in dags:
-        for run in site.runs(dag_id):
-            site.ended(run)
-    old = {run.run_id for dag_id in dags for run in site.runs(dag_id)}
     seen: list[list[str]] = []
     with watching(site, seen):
         # While the first backfilled job waits for the lease, everybody else comes to stand in line.
@@ -71,20 +72,18 @@ def test_five_due_timeframes_pass_a_backfill_of_fifty_runs_one_job_at_a_time(sit
             for dag_id in dags:
                 site.airflow.unpause(dag_id)
 
-            def in_line() -> bool:
-                return all(
-                    any(
-                        run.run_id not in old
-                        and site.airflow.tasks(dag_id, run.run_id)["aggregate"]["state"] == "scheduled"
-                        for run in site.runs(dag_id, "scheduled")
-                    )
+            def waiting() -> dict[str, str]:
+                return {
+                    dag_id: site.airflow.tasks(dag_id, run.run_id)["aggregate"]["state"]
                     for dag_id in dags
-                )
+                    for run in site.runs(dag_id, "scheduled")
+                }
 
-            wait_for(in_line, "five scheduled runs stand in line", POLL_SECONDS)
-            due = {
-                run.run_id: dag_id for dag_id in dags for run in site.runs(dag_id, "scheduled") if run.run_id not in old
-            }
+            try:
+                wait_for(lambda: list(waiting().values()) == ["scheduled"] * 5, "all five stand in line", POLL_SECONDS)
+            finally:
+                print("in line:", waiting())
+            due = {run.run_id: dag_id for dag_id in dags for run in site.runs(dag_id, "scheduled")}
         for run_id, dag_id in due.items():
             site.succeeds(site.run(dag_id, run_id))
         done = len([run for run in site.runs("ohlcv_1m", "backfill") if run.state == "success"])
@@ -95,9 +94,6 @@ def test_five_due_timeframes_pass_a_backfill_of_fifty_runs_one_job_at_a_time(sit
         wait_for(goes_on, "the backfill goes on", POLL_SECONDS)
         site.airflow.call("PUT", f"/backfills/{created['id']}/cancel")
         wait_for(lambda: not site.applications(), "the last job ends", POLL_SECONDS)
-    for dag_id in dags:
-        site.airflow.pause(dag_id)
-
     print("applications as the master saw them:", *seen, sep="\n  ")
     assert max(len(names) for names in seen) == 1
     jobs = [names[0].split(" ", 2) for names in seen if names]
