@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,11 @@ def running_site(folder: Path, dags: Path | None = None, **environment: str) -> 
         local_airflow(folder / "airflow", cluster.master, cluster.web, given | dict([QUICK_JAVA]), dags) as airflow,
     ):
         yield Site(settings, cluster, airflow)
+
+
+def clock(time: datetime) -> None:
+    """Wait for a time of day."""
+    wait_for(lambda: datetime.now(UTC) >= time, f"it is {time}", POLL_SECONDS, patience=900)
 
 
 def _as_run(answer: dict[str, Any]) -> Run:

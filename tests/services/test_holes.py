@@ -14,7 +14,7 @@ from faults.processes import carriers, command_line, wait_for
 from ohlcv.loading import append_trades
 from ohlcv.sample import Feed
 from ohlcv.windows import Range, floor_time, hours_touched, merge_ranges, parse_hours
-from services_lab import ENDED, POLL_SECONDS, Run, Site
+from services_lab import ENDED, POLL_SECONDS, Run, Site, clock
 
 pytestmark = pytest.mark.heavy
 
@@ -49,11 +49,6 @@ def good_runs(site: Site) -> list[Run]:
 
 def due_after(site: Site, time: datetime) -> list[Run]:
     return [run for run in good_runs(site) if datetime.fromisoformat(run.interval_end or "") > time]
-
-
-def clock(time: datetime) -> None:
-    """Wait for a time of day."""
-    wait_for(lambda: datetime.now(UTC) >= time, f"it is {time}", POLL_SECONDS)
 
 
 def test_a_pause_of_three_ticks_leaves_no_hole(feeding: Site) -> None:
