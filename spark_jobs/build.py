@@ -123,7 +123,7 @@ def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str
                 history,
                 target.recorded,
                 repair=request.repair,
-                repair_trades=settings.tuning[timeframe.name].repair_trades,
+                repair_trades=settings.repair_trades(timeframe.name),
             )
         with phases.phase("survey"):
             judged = with_verdict(read_trades(spark, history.snapshot, plan.hours))

@@ -168,7 +168,7 @@ class Site:
     def assert_exact(self, timeframe: str, start: datetime, end: datetime) -> int:
         """Have another engine find nothing missing, extra or wrong in a range; give the number of candles."""
         verdict = validate(self.settings, self.settings.timeframe(timeframe), Range(start, end))
-        assert verdict.findings == []
+        assert verdict.failures == []
         return verdict.candles
 
     def _candles(self, timeframe: str) -> Any:

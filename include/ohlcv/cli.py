@@ -15,6 +15,7 @@ COMMANDS = {
     "trades": "Load trades from files, or make sample trades.",
     "build": "Build candles through spark-submit.",
     "candles": "Show candles.",
+    "validate": "Check stored candles against their rules and their trades.",
     "demo": "Run the whole pipeline here, on sample trades.",
 }
 

@@ -31,6 +31,11 @@ PLAIN_NAMES = (
 )
 
 
+# Trades to mend old hours with, per second of a timeframe's time target. A cold core reads and compares some 75,000
+# a second: a fifth of the target, so that a run in the middle of a repair still meets it.
+REPAIR_SHARE = 15_000
+
+
 @dataclass(frozen=True)
 class Tuning:
     """What a site may set for the Spark job of one timeframe."""
@@ -44,9 +49,8 @@ class Tuning:
     driver_memory: str = "512m"
     # One core sorts a run's few candles faster in one partition than in the 200 Spark would make.
     shuffle_partitions: int = 1
-    # Trades a scheduled run may read on top of its own range to mend old hours. At the half million a
-    # second one cold core does, a million is two seconds: what is left over is the next run's.
-    repair_trades: int = 1_000_000
+    # Trades a scheduled run may read on top of its own range to mend old hours; by itself REPAIR_SHARE says.
+    repair_trades: int | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -104,6 +108,11 @@ class Settings:
         if tuning.time_target_seconds is not None:
             found = dataclasses.replace(found, time_target=tuning.time_target_seconds * timedelta(seconds=1))
         return found
+
+    def repair_trades(self, name: str) -> int:
+        """Give the trades a scheduled run of a timeframe may read to mend old hours."""
+        own = self.tuning[name].repair_trades
+        return own if own is not None else int(self.timeframe(name).time_target.total_seconds() * REPAIR_SHARE)
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:

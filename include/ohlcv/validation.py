@@ -1,13 +1,17 @@
-"""Check stored candles against a recomputation from the trades by another engine (DuckDB, no JVM).
+"""Check stored candles: by rules of their own, and against a recomputation from the trades by another engine.
 
-Shares no code with the Spark job: only the contract's names. Memory and time grow with the range.
+DuckDB over pyiceberg, no JVM. Shares no code with the Spark job: only the contract's names. Memory and time grow with
+the range, not with the table.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -15,13 +19,18 @@ import pyarrow as pa
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
+from ohlcv.checks import RULES, VALUES, Rule, Severity
+from ohlcv.planning import Progress
 from ohlcv.schema import AMOUNT_LIMIT, TRADES, candles_contract
 from ohlcv.settings import Settings
-from ohlcv.timeframes import Timeframe
+from ohlcv.timeframes import DAY, TIMEFRAMES, Timeframe
 from ohlcv.warehouse import load_table, open_catalog
 from ohlcv.windows import (
     HOUR,
+    MICROSECOND,
     Range,
+    ceil_time,
+    floor_time,
     from_microseconds,
     hours_touched,
     iso,
@@ -50,18 +59,27 @@ _TRADE_COLUMNS = (
     "exchange_hour",
 )
 
+# As a reader sees them: whole numbers of 10^-8 as decimals, microseconds as ISO times.
+_MACROS = """
+CREATE MACRO amount(units) AS CASE WHEN units < 0 THEN '-' ELSE '' END
+    || (abs(units) // 100000000) || '.' || lpad(CAST(abs(units) % 100000000 AS VARCHAR), 8, '0');
+CREATE MACRO instant(us) AS coalesce(strftime(make_timestamp(us), '%Y-%m-%dT%H:%M:%SZ'), 'NULL');
+"""
+
+_TRADES = """
+SELECT *, date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hour AS hour_number,
+    coalesce(symbol IS NOT NULL AND exchange IS NOT NULL AND coalesce(trade_id, message_id) IS NOT NULL
+        AND price > 0 AND quantity > 0
+        AND "timestamp" // 3600000000 = date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hour, false
+    ) AS good
+FROM read_trades
+"""
+
 # Every amount as a whole number of 10^-8; sums as 128-bit integers. A version is the latest by the same total order
 # as in the data contract; ids made of digits compare as numbers.
-_RECOMPUTE = """
-WITH good AS (
-    SELECT *, date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hour AS hour_number
-    FROM trades
-    WHERE symbol IS NOT NULL AND exchange IS NOT NULL AND "timestamp" IS NOT NULL
-      AND coalesce(trade_id, message_id) IS NOT NULL AND price > 0 AND quantity > 0
-      AND "timestamp" // 3600000000 = date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hour
-),
-latest AS (
-    SELECT * FROM good
+_EXPECTED = """
+WITH latest AS (
+    SELECT * FROM trades WHERE good
     QUALIFY row_number() OVER (
         PARTITION BY exchange, symbol, hour_number, trade_id, CASE WHEN trade_id IS NULL THEN message_id END
         ORDER BY ingestion_timestamp DESC NULLS LAST, platform_sequence DESC NULLS LAST, message_id DESC NULLS LAST,
@@ -69,7 +87,8 @@ latest AS (
     ) = 1
 ),
 keyed AS (
-    SELECT symbol, exchange, "timestamp", "timestamp" // $length * $length AS window_start, source_sequence,
+    SELECT symbol, exchange, "timestamp", source_sequence,
+        "timestamp" // getvariable('length') * getvariable('length') AS window_start,
         CAST(CAST(price AS DECIMAL(28, 8)) * 100000000 AS BIGINT) AS price,
         CAST(CAST(quantity AS DECIMAL(28, 8)) * 100000000 AS BIGINT) AS quantity,
         coalesce(trade_id, message_id) AS id,
@@ -104,22 +123,49 @@ SELECT symbol, exchange, epoch_us(window_start) AS window_start, epoch_us(window
     CAST(CAST(close_price AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS close_price,
     CAST(floor(volume) AS HUGEINT) * 100000000 + CAST(volume % 1 * 100000000 AS HUGEINT) AS volume, trade_count,
     CAST(CAST(vwap AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS vwap
-FROM stored WHERE {in_ranges}
+FROM {source} WHERE {in_ranges}
 """
 
-_VALUES = ("open_price", "high_price", "low_price", "close_price", "volume", "trade_count", "vwap")
+# A candle stays as it was where the source has let go of the trades: one of its hours holds none at all, and a
+# recomputation would take trades away from it.
+_START = "epoch_us(window_start)"
+_PAIRS = """
+WITH once AS (SELECT DISTINCT ON (symbol, exchange, window_start) * FROM stored),
+both_sides AS (
+    SELECT coalesce(once.symbol, expected.symbol) AS symbol, coalesce(once.exchange, expected.exchange) AS exchange,
+        coalesce(once.window_start, expected.window_start) AS window_start,
+        once.window_start IS NOT NULL AS is_stored, expected.window_start IS NOT NULL AS is_expected, {fields}
+    FROM once FULL JOIN expected USING (symbol, exchange, window_start)
+)
+SELECT * FROM both_sides
+WHERE NOT (is_stored AND coalesce(expected_trade_count, 0) < stored_trade_count AND EXISTS (
+    SELECT 1 FROM empty_hours
+    WHERE hour * 3600000000 >= window_start // {group} * {group}
+        AND hour * 3600000000 < window_start // {group} * {group} + {group}
+))
+"""
+
+# Rules that hold the candles against the trades: what trades there were is a question of when.
+_BY_TRADES = ("fields_equal_the_trades", "none_is_missing", "none_is_withheld", "none_is_extra")
+_BY_SMALLER = "agrees_with_the_smaller"
+_LACKS = ("none_is_missing", "none_is_withheld")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A candle that is not as it must be."""
+    """Where a rule does not hold."""
 
     rule: str
+    severity: Severity
     symbol: str
     exchange: str
     window_start: str
     stored: str
     expected: str
+
+    @property
+    def window(self) -> tuple[str, str, str]:
+        return self.symbol, self.exchange, self.window_start
 
     def __str__(self) -> str:
         return (
@@ -135,120 +181,212 @@ class Verdict:
     timeframe: str
     ranges: list[Range]
     candles: int
+    trades: int
     findings: list[Finding]
     notes: list[str]
     # The provenance of the run's commit, empty where it changed nothing.
-    commit: dict[str, str]
+    commit: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.severity == "FAIL"]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.severity == "WARN"]
+
+    def counts(self) -> dict[str, int]:
+        """Count the findings of every rule, those that found nothing included."""
+        return dict.fromkeys(RULES, 0) | Counter(finding.rule for finding in self.findings)
 
 
 def validate(settings: Settings, timeframe: Timeframe, own: Range, run_id: str = "") -> Verdict:
-    """Check the candles of a range, and of the old hours the run `run_id` repaired."""
+    """Check the candles of a range; for a run `run_id`, those of the old hours it repaired as well."""
     catalog = open_catalog(settings)
-    table = load_table(catalog, candles_contract(timeframe))
-    commit = _commit_of(table, run_id) if run_id else {}
+    table, trades = load_table(catalog, candles_contract(timeframe)), load_table(catalog, TRADES)
+    commit = _commit_of(table, run_id, own) if run_id else {}
     repaired = (windows_of_hour(timeframe, hour) for hour in parse_hours(commit.get("ohlcv.repaired-hours", "")))
     ranges = merge_ranges([own, *(Range(span.start, min(span.end, own.end)) for span in repaired)])
-    trades = load_table(catalog, TRADES)
-    # As of the trades the candles were built from: those that came since are not errors. Mostly that is the run's
-    # own commit; a run that found nothing to change left none, and an older try's may stand behind another's.
-    newest = _newest_commit(table)
-    verdicts = []
-    for built in [newest, commit] if commit and commit != newest else [newest]:
-        snapshot, notes = _trades_snapshot(trades, built)
-        candles, findings = _check(timeframe, ranges, trades, table, snapshot)
-        verdicts.append(Verdict(timeframe.name, ranges, candles, findings, notes, commit))
-        if not findings:
+    verdict = _check(timeframe, ranges, trades, table, commit)
+    if not run_id:
+        verdict = _excuse_owed(verdict, timeframe, progress_of(table))
+    smaller = _next_smaller(timeframe)
+    if smaller is not None:
+        small_table = load_table(catalog, candles_contract(smaller))
+        findings = _disagreements(timeframe, smaller, ranges, trades, table, small_table)
+        verdict = replace(verdict, findings=[*verdict.findings, *findings])
+    return verdict
+
+
+def validate_days(settings: Settings, timeframe: Timeframe, own: Range) -> Iterator[Verdict]:
+    """Check a range day by day, so that memory holds one day of trades at a time."""
+    start = own.start
+    while start < own.end:
+        end = min(ceil_time(start + MICROSECOND, DAY), own.end)
+        yield validate(settings, timeframe, Range(start, end))
+        start = end
+
+
+def merged(verdicts: Sequence[Verdict]) -> Verdict:
+    """Join the verdicts of a timeframe."""
+    return Verdict(
+        verdicts[0].timeframe,
+        merge_ranges(span for verdict in verdicts for span in verdict.ranges),
+        sum(verdict.candles for verdict in verdicts),
+        sum(verdict.trades for verdict in verdicts),
+        [finding for verdict in verdicts for finding in verdict.findings],
+        list(dict.fromkeys(note for verdict in verdicts for note in verdict.notes)),
+    )
+
+
+def checkable(settings: Settings, timeframe: Timeframe, wanted: Range) -> Range | None:
+    """Cut a range to what has been built: later windows are not missing, they are not due or the table is stale."""
+    until = built_until(load_table(open_catalog(settings), candles_contract(timeframe)))
+    start = floor_time(wanted.start, timeframe.length)
+    if until is None or start >= min(until, wanted.end):
+        return None
+    return Range(start, min(until, ceil_time(wanted.end, timeframe.length)))
+
+
+def _check(timeframe: Timeframe, ranges: list[Range], trades: Table, table: Table, commit: dict[str, str]) -> Verdict:
+    # As of the trades the candles were built from: those that came since are not errors. Mostly that is the run's own
+    # commit; a run that found nothing to change left none, and an older try's may stand behind another's. What is
+    # right by one of them is right.
+    snapshots, notes = _trades_snapshots(trades, table, commit)
+    verdict: Verdict | None = None
+    for snapshot in snapshots:
+        found = _check_at(timeframe, ranges, trades, table, snapshot)
+        if verdict is not None:
+            wrong = {finding.window for finding in found.failures if finding.rule in _BY_TRADES}
+            still = [each for each in verdict.findings if each.rule not in _BY_TRADES or each.window in wrong]
+            found = replace(verdict, findings=still)
+        verdict = found
+        if not any(finding.rule in _BY_TRADES for finding in verdict.findings):
             break
-    return min(verdicts, key=lambda verdict: len(verdict.findings))
+    assert verdict is not None
+    return replace(verdict, notes=notes, commit=commit)
 
 
-def _check(
-    timeframe: Timeframe, ranges: list[Range], trades: Table, table: Table, snapshot: int | None
-) -> tuple[int, list[Finding]]:
+def _check_at(timeframe: Timeframe, ranges: list[Range], trades: Table, table: Table, snapshot: int | None) -> Verdict:
     hours = hours_touched(ranges)
     source = trades.scan(_hours_filter(hours), selected_fields=_TRADE_COLUMNS, snapshot_id=snapshot).to_arrow()
-    first, last = ranges[0].start, ranges[-1].end
-    stored = table.scan(f"window_start >= '{first.isoformat()}' AND window_start < '{last.isoformat()}'").to_arrow()
+    with _scene(timeframe, table, ranges) as connection:
+        connection.register("read_trades", source)
+        connection.execute(f"CREATE TEMP TABLE trades AS {_TRADES}")
+        connection.execute(f"CREATE TEMP TABLE expected AS {_EXPECTED.format(in_ranges=_in_ranges(ranges))}")
+        present = {row[0] for row in connection.execute("SELECT DISTINCT hour_number FROM trades").fetchall()}
+        connection.execute("CREATE TEMP TABLE empty_hours (hour BIGINT)")
+        if hours - present:
+            connection.executemany("INSERT INTO empty_hours VALUES (?)", [[hour] for hour in sorted(hours - present)])
+        fields = ", ".join(f"once.{name} AS stored_{name}, expected.{name} AS expected_{name}" for name in VALUES)
+        group = max(timeframe.length, HOUR) // MICROSECOND
+        connection.execute(f"CREATE TEMP TABLE pairs AS {_PAIRS.format(fields=fields, group=group)}")
+        findings = [
+            finding for rule in RULES.values() if rule.name != _BY_SMALLER for finding in _offenders(connection, rule)
+        ]
+        candles = connection.execute("SELECT count(*) FROM stored").fetchone()
+    return Verdict(timeframe.name, ranges, int(candles[0] if candles else 0), len(source), findings, [])
+
+
+def _disagreements(
+    timeframe: Timeframe, smaller: Timeframe, ranges: list[Range], trades: Table, table: Table, small_table: Table
+) -> list[Finding]:
+    """Hold the candles against those of the next smaller timeframe, as far as both have looked at the same trades."""
+    progress = progress_of(small_table)
+    until = built_until(small_table)
+    if until is None:
+        return []
+    with _scene(timeframe, table, ranges) as connection:
+        connection.register("small_rows", _stored_candles(small_table, ranges))
+        connection.execute(
+            f"CREATE TEMP TABLE smaller AS {_STORED.format(source='small_rows', in_ranges=_in_ranges(ranges, _START))}"
+        )
+        connection.execute("SET VARIABLE smaller_name = ?", [smaller.name])
+        found = list(_offenders(connection, RULES[_BY_SMALLER]))
+    spans = {finding.window_start: _window(timeframe, finding) for finding in found}
+    # What the smaller one has not built yet, or knows to owe, it cannot agree with.
+    judged = {
+        start: span for start, span in spans.items() if span.end <= until and not hours_touched([span]) & progress.owed
+    }
+    if not judged:
+        return []
+    # Late trades reach one timeframe before the other: where each is right by the trades it has seen, they will agree.
+    # What the smaller one misses is for its own check to tell: its history may not have been built yet.
+    wanted = merge_ranges(judged.values())
+    wrong = _check(timeframe, wanted, trades, table, {}).failures
+    wrong += [
+        finding for finding in _check(smaller, wanted, trades, small_table, {}).failures if finding.rule not in _LACKS
+    ]
+    windows = {(each.symbol, each.exchange, iso(_window_start(timeframe, each.window_start))) for each in wrong}
+    return [finding for finding in found if finding.window_start in judged and finding.window in windows]
+
+
+def _window(timeframe: Timeframe, finding: Finding) -> Range:
+    start = _window_start(timeframe, finding.window_start)
+    return Range(start, start + timeframe.length)
+
+
+def _window_start(timeframe: Timeframe, instant: str) -> datetime:
+    return floor_time(datetime.fromisoformat(instant), timeframe.length)
+
+
+def _next_smaller(timeframe: Timeframe) -> Timeframe | None:
+    fitting = [
+        each for each in TIMEFRAMES.values() if each.length < timeframe.length and not timeframe.length % each.length
+    ]
+    return max(fitting, key=lambda each: each.length, default=None)
+
+
+def _excuse_owed(verdict: Verdict, timeframe: Timeframe, progress: Progress) -> Verdict:
+    """Turn what the table itself knows to owe into a warning: its next runs rebuild those hours."""
+    findings = [
+        replace(finding, severity="WARN")
+        if finding.rule in _BY_TRADES and hours_touched([_window(timeframe, finding)]) & progress.owed
+        else finding
+        for finding in verdict.findings
+    ]
+    return replace(verdict, findings=findings)
+
+
+@contextmanager
+def _scene(timeframe: Timeframe, table: Table, ranges: list[Range]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database in memory that holds the stored candles of the ranges."""
     wide = table.schema().find_type("volume").precision > 18  # type: ignore[attr-defined]  # the contract's decimal
-    rows, candles, empty = _compare(timeframe, ranges, source, stored, hours)
-    return candles, [finding for row in rows for finding in _judge(row, timeframe, empty, wide)]
-
-
-def _compare(
-    timeframe: Timeframe, ranges: list[Range], source: pa.Table, stored: pa.Table, hours: set[int]
-) -> tuple[list[dict[str, Any]], int, set[int]]:
-    bounds = " OR ".join(
-        f"(window_start >= {to_microseconds(span.start)} AND window_start < {to_microseconds(span.end)})"
-        for span in ranges
-    )
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("trades", source)
-        connection.register("stored", stored)
+        connection.execute(_MACROS)
+        connection.execute(f"SET VARIABLE length = {timeframe.microseconds}")
+        connection.execute(f"SET VARIABLE volume_limit = {10**38 if wide else AMOUNT_LIMIT}")
+        connection.register("stored_rows", _stored_candles(table, ranges))
         connection.execute(
-            f"CREATE TEMP TABLE expected AS {_RECOMPUTE.format(in_ranges=bounds)}",
-            {"length": timeframe.microseconds},
+            f"CREATE TEMP TABLE stored AS {_STORED.format(source='stored_rows', in_ranges=_in_ranges(ranges, _START))}"
         )
-        in_microseconds = bounds.replace("window_start", "epoch_us(window_start)")
-        connection.execute(f"CREATE TEMP TABLE found AS {_STORED.format(in_ranges=in_microseconds)}")
-        present = connection.execute(
-            "SELECT DISTINCT date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hour FROM trades"
-        ).fetchall()
-        count = connection.execute("SELECT count(*) FROM found").fetchone()
-        differs = " OR ".join(f"found.{name} IS DISTINCT FROM expected.{name}" for name in _VALUES)
-        pairs = ", ".join(f"found.{name} AS stored_{name}, expected.{name} AS expected_{name}" for name in _VALUES)
-        cursor = connection.execute(f"""
-            SELECT coalesce(found.symbol, expected.symbol) AS symbol,
-                coalesce(found.exchange, expected.exchange) AS exchange,
-                coalesce(found.window_start, expected.window_start) AS window_start,
-                count(*) OVER (PARTITION BY found.symbol, found.exchange, found.window_start) AS copies, {pairs},
-                found.window_end AS window_end, CAST(found.window_date AS VARCHAR) AS window_date
-            FROM found FULL JOIN expected USING (symbol, exchange, window_start)
-            QUALIFY {differs} OR (copies > 1 AND found.symbol IS NOT NULL)
-                OR found.window_end <> found.window_start + {timeframe.microseconds}
-                OR epoch_us(CAST(found.window_date AS TIMESTAMP)) <> found.window_start // 86400000000 * 86400000000
-            ORDER BY window_start, symbol, exchange
-        """)
-        names = [column[0] for column in cursor.description or ()]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return rows, int(count[0] if count else 0), hours - {int(row[0]) for row in present}
+        yield connection
 
 
-def _judge(row: dict[str, Any], timeframe: Timeframe, empty: set[int], wide: bool) -> Iterable[Finding]:
-    start = row["window_start"]
-    where = (row["symbol"], row["exchange"], iso(from_microseconds(start)))
-    stored, expected = row["stored_trade_count"], row["expected_trade_count"]
-    span = Range(from_microseconds(start), from_microseconds(start) + max(timeframe.length, HOUR))
-    if stored is not None and empty & hours_touched([span]) and (expected or 0) < stored:
-        # The source has let go of the trades: the candle stays as it was when they were there.
-        return
-    if expected is None:
-        yield Finding("no candle without trades", *where, f"{stored} trades", "nothing")
-    elif stored is None and not wide and row["expected_volume"] >= AMOUNT_LIMIT:
-        yield Finding("volume must fit its column", *where, "withheld", _amount(row["expected_volume"]))
-    elif stored is None:
-        yield Finding("no candle missing", *where, "nothing", f"{expected} trades")
-    else:
-        if row["copies"] > 1:
-            yield Finding("key unique", *where, f"{row['copies']} rows", "1 row")
-        for name in _VALUES:
-            if row[f"stored_{name}"] != row[f"expected_{name}"]:
-                show = str if name == "trade_count" else _amount
-                yield Finding(
-                    f"{name} equals the trades", *where, show(row[f"stored_{name}"]), show(row[f"expected_{name}"])
-                )
-        if row["window_end"] != start + timeframe.microseconds:
-            yield Finding(
-                "window_end one window later", *where, str(row["window_end"]), str(start + timeframe.microseconds)
-            )
-        if row["window_date"] != from_microseconds(start).date().isoformat():
-            yield Finding(
-                "window_date the UTC date", *where, row["window_date"], from_microseconds(start).date().isoformat()
-            )
+def _offenders(connection: duckdb.DuckDBPyConnection, rule: Rule) -> Iterator[Finding]:
+    rows = connection.execute(
+        f"SELECT * FROM ({rule.offenders()}) ORDER BY window_start, symbol, exchange, stored"
+    ).fetchall()
+    for symbol, exchange, start, stored, expected in rows:
+        yield Finding(
+            rule.name, rule.severity, symbol, exchange, iso(from_microseconds(start)), str(stored), str(expected)
+        )
 
 
-def _amount(units: int | None) -> str:
-    return "NULL" if units is None else f"{units // 10**8}.{units % 10**8:08d}"
+def _stored_candles(table: Table, ranges: list[Range]) -> pa.Table:
+    first, last = ranges[0].start, ranges[-1].end
+    return table.scan(f"window_start >= '{first.isoformat()}' AND window_start < '{last.isoformat()}'").to_arrow()
+
+
+def _in_ranges(ranges: list[Range], column: str = "window_start") -> str:
+    return (
+        "("
+        + " OR ".join(
+            f"({column} >= {to_microseconds(span.start)} AND {column} < {to_microseconds(span.end)})" for span in ranges
+        )
+        + ")"
+    )
 
 
 def _hours_filter(hours: set[int]) -> str:
@@ -261,43 +399,87 @@ def _hours_filter(hours: set[int]) -> str:
     return " OR ".join(parts)
 
 
-def _ours(snapshot: Snapshot) -> dict[str, str]:
+def our_summary(snapshot: Snapshot) -> dict[str, str]:
+    """Give what a job wrote into its commit's summary; nothing for a commit of other hands."""
     properties = snapshot.summary.additional_properties if snapshot.summary else {}
     return {name: value for name, value in properties.items() if name.startswith("ohlcv.")}
 
 
-def _commit_of(table: Table, run_id: str) -> dict[str, str]:
-    for snapshot in reversed(table.snapshots()[-200:]):
-        if (summary := _ours(snapshot)).get("ohlcv.run-id") == run_id:
+def _commit_of(table: Table, run_id: str, own: Range) -> dict[str, str]:
+    """Find the newest commit of a run for a range: one that reprocesses has a commit for every day."""
+    for snapshot in reversed(table.snapshots()):
+        summary = our_summary(snapshot)
+        if (summary.get("ohlcv.run-id"), summary.get("ohlcv.range-start")) == (run_id, iso(own.start)):
             return summary
     return {}
 
 
 def _newest_commit(table: Table) -> dict[str, str]:
+    return next(filter(None, map(our_summary, reversed(table.snapshots()))), {})
+
+
+def progress_of(table: Table) -> Progress:
+    """Read how far a candle table has looked at the trades' changes, as its jobs recorded it."""
+    base, progress = 0, Progress()
     for snapshot in reversed(table.snapshots()):
-        if summary := _ours(snapshot):
-            return summary
-    return {}
+        if text := our_summary(snapshot).get("ohlcv.progress"):
+            base, progress = snapshot.snapshot_id, Progress.from_text(text)
+            break
+    if table.properties.get("ohlcv.progress-base") == str(base):
+        return Progress.from_text(table.properties["ohlcv.progress"])
+    return progress
 
 
-def _trades_snapshot(trades: Table, commit: dict[str, str]) -> tuple[int | None, list[str]]:
-    recorded = commit.get("ohlcv.trades-snapshot")
-    if not recorded:
-        return None, []
-    if trades.snapshot_by_id(int(recorded)) is None:
-        return None, [f"the trades snapshot {recorded} has expired: checked against the present trades"]
-    return int(recorded), []
+def built_until(table: Table) -> datetime | None:
+    """Tell up to when the table has been built; None where it never was."""
+    ends = [text for text in (our_summary(each).get("ohlcv.range-end") for each in table.snapshots()) if text]
+    return max(map(datetime.fromisoformat, ends), default=None)
+
+
+def _trades_snapshots(trades: Table, table: Table, commit: dict[str, str]) -> tuple[list[int | None], list[str]]:
+    """Give the snapshots of the trades that the candles may have been built from, the likeliest first."""
+    recorded = [commit.get("ohlcv.trades-snapshot"), _newest_commit(table).get("ohlcv.trades-snapshot")]
+    named = dict.fromkeys([int(text) for text in recorded if text] + [progress_of(table).examined_snapshot or 0])
+    kept = [snapshot for snapshot in named if snapshot and trades.snapshot_by_id(snapshot) is not None]
+    gone = [snapshot for snapshot in named if snapshot and trades.snapshot_by_id(snapshot) is None]
+    if kept:
+        return list(kept), []
+    notes = [f"the trades snapshot {gone[0]} has expired: checked against the present trades"] if gone else []
+    return [None], notes
 
 
 def describe(verdict: Verdict) -> str:
     """Write a verdict for a log."""
-    lines = [f"{verdict.timeframe}: {verdict.candles} candles checked, {len(verdict.findings)} findings"]
+    lines = [
+        f"{verdict.timeframe}: {verdict.candles} candles checked against {verdict.trades} trades, "
+        f"{len(verdict.failures)} failures, {len(verdict.warnings)} warnings"
+    ]
     lines += [f"  range {span}" for span in verdict.ranges]
     lines += [f"  note: {note}" for note in verdict.notes]
-    lines += [f"  FAIL {finding}" for finding in verdict.findings[:NAMED]]
-    if len(verdict.findings) > NAMED:
-        lines.append(f"  and {len(verdict.findings) - NAMED} more")
+    for severity, found in (("FAIL", verdict.failures), ("WARN", verdict.warnings)):
+        lines += [f"  {severity} {finding}" for finding in found[:NAMED]]
+        if len(found) > NAMED:
+            lines.append(f"  and {len(found) - NAMED:,} more of {severity}")
     return "\n".join(lines)
+
+
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """Give a verdict as plain values."""
+    counts = verdict.counts()
+    return {
+        "timeframe": verdict.timeframe,
+        "ranges": [{"start": iso(span.start), "end": iso(span.end)} for span in verdict.ranges],
+        "candles": verdict.candles,
+        "trades": verdict.trades,
+        "failures": len(verdict.failures),
+        "warnings": len(verdict.warnings),
+        "rules": {
+            rule.name: {"severity": rule.severity, "invariant": rule.invariant, "findings": counts[rule.name]}
+            for rule in RULES.values()
+        },
+        "findings": [asdict(finding) for finding in [*verdict.failures, *verdict.warnings][:NAMED]],
+        "notes": verdict.notes,
+    }
 
 
 def event_details(verdict: Verdict) -> dict[str, Any]:
@@ -309,6 +491,7 @@ def event_details(verdict: Verdict) -> dict[str, Any]:
         "timeframe": verdict.timeframe,
         "ranges": [{"start": iso(span.start), "end": iso(span.end)} for span in verdict.ranges],
         "candles_checked": verdict.candles,
+        "warnings": len(verdict.warnings),
         **counts,
         "trades_read": int(verdict.commit.get("ohlcv.trades-read", 0)),
         "rejected": json.loads(verdict.commit.get("ohlcv.trades-rejected", "{}")),

@@ -167,6 +167,12 @@ def test_a_group_alone_shows_its_help_as_it_is(user: User, words: tuple[str, ...
         (("trades", "sample", "--duplicates", "nan"), "--duplicates is nan: give a share below 1 or a count"),
         (("trades", "sample", "--hours", "100000000"), "100,000,000 hours up to "),
         (("demo", "--trades", "7"), "Invalid value for '--trades': 7 is not in the range x>=8."),
+        (("validate", "--timeframe", "7m"), "unknown timeframe '7m': choose one of 1m, 5m, 30m, 1h, 1d"),
+        (("validate", "--start", "2026-03-01T00:00Z"), "give --lookback-days, or both --start and --end"),
+        (
+            ("validate", "--start", "2026-03-02T00:00Z", "--end", "2026-03-01T00:00Z"),
+            "start 2026-03-02T00:00Z must be before end 2026-03-01T00:00Z",
+        ),
         (("trades", "load"), "Missing argument 'FILE...'."),
         (("trades", "load", "x.csv", "--format", "nope"), "Invalid value for '--format': 'nope' is not one of"),
     ],
@@ -195,6 +201,7 @@ COMMAND_LINES = [
     ("trades", "load", "x.csv"),
     ("build", "--timeframe", "all", *DAY),
     ("candles", "--timeframe", "1m"),
+    ("validate", "--timeframe", "1m"),
     ("demo", "--trades", "8"),
 ]
 any_command = pytest.mark.parametrize("words", COMMAND_LINES, ids=lambda words: " ".join(words[:2]))
@@ -389,6 +396,26 @@ def test_a_day_from_nothing_to_exact_candles(user: User, spark: SparkSession) ->
     assert (shown.returncode, "window start" in shown.stdout, "2026-03-01T00:00:00Z" in shown.stdout) == (0, True, True)
     assert "Traceback" not in shown.stderr
     views_are_readable(lab, {name: report["candles"]["inserted"] for name, report in reports.items()})
+    validation_tells_good_from_bad(user, lab)
+
+
+def validation_tells_good_from_bad(user: User, lab: Lab) -> None:
+    verdicts = [json.loads(line) for line in user.gets("validate", *DAY, "--format", "json").splitlines()]
+    assert [verdict["timeframe"] for verdict in verdicts] == list(WIDTHS)
+    # The sample's bad rows and repeated deliveries are worth a warning, and no more.
+    assert [verdict["failures"] for verdict in verdicts] == [0] * 5
+    assert {finding["rule"] for verdict in verdicts for finding in verdict["findings"]} <= {
+        "few_trades_are_rejected",
+        "sequences_have_no_gaps",
+    }
+    lab.sql("DELETE FROM iceberg.market_data.gold_ohlcv_1h WHERE window_start = TIMESTAMP '2026-03-01 20:00:00'")
+    result = user.types("validate", "--timeframe", "1h", *DAY)
+    assert result.returncode == 1
+    assert "FAIL 1h none_is_missing: BTC-USD binance 2026-03-01T20:00:00Z: stored nothing, expected " in result.stderr
+    assert "every window with trades has its candle" in result.stdout
+    never = user.types("validate", "--start", "2026-02-01T00:00Z", "--end", "2026-02-02T00:00Z", "--timeframe", "1d")
+    assert never.returncode == 0
+    assert "note: 1d: there are no trades in [2026-02-01T00:00:00Z, 2026-02-02T00:00:00Z)" in never.stderr
 
 
 def views_are_readable(lab: Lab, counts: Mapping[str, int]) -> None:

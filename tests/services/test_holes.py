@@ -100,6 +100,7 @@ def test_an_outage_of_two_days_is_filled_over_several_runs_one_of_them_killed(fe
 
     # A run a minute, one of them tried again a minute later.
     wait_for(nothing_owed, "every hour is repaired", POLL_SECONDS, patience=1800)
+    feeding.succeeds(feeding.run(DAG, feeding.summaries("1m")[-1]["run-id"]))
     feeding.quiet(DAG)
     runs = [run for run in feeding.runs(DAG, "scheduled") if run.run_id not in known and run.state in ENDED]
     print("run, state, tries, seconds of the last try, repaired hours:")

@@ -178,3 +178,13 @@ def test_warehouses(text: str, warehouse: str) -> None:
 def test_a_warehouse_the_jobs_cannot_reach_is_refused() -> None:
     with pytest.raises(InputError, match=r"^OHLCV_WAREHOUSE is 's3://bucket': give a folder, or its file:// address$"):
         load_settings({"OHLCV_WAREHOUSE": "s3://bucket"})
+
+
+def test_the_budget_of_repairs_follows_the_time_target_unless_it_is_given() -> None:
+    settings = load_settings({"OHLCV_5M_TIME_TARGET_SECONDS": "10", "OHLCV_1D_REPAIR_TRADES": "7"})
+    assert {name: settings.repair_trades(name) for name in ("1m", "5m", "1h", "1d")} == {
+        "1m": 300_000,
+        "5m": 150_000,
+        "1h": 900_000,
+        "1d": 7,
+    }

@@ -172,11 +172,11 @@ def _validate(asked: list[tuple[Timeframe, Range]]) -> None:
 
     context = get_current_context()
     settings = load_settings()
-    findings = []
+    failures = []
     for timeframe, own in asked:
         verdict = validate(settings, timeframe, own, context["dag_run"].run_id)
         log.info("%s", describe(verdict))
         context["outlet_events"][asset_of(timeframe)].extra = event_details(verdict)
-        findings += verdict.findings
-    if findings:
-        raise AirflowFailException(f"{len(findings)} findings, the first: {findings[0]}")
+        failures += verdict.failures
+    if failures:
+        raise AirflowFailException(f"{len(failures)} candles are not as they must be, the first: {failures[0]}")

@@ -1,0 +1,98 @@
+"""`ohlcv validate`: check stored candles, rule by rule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+from rich import box
+from rich.table import Table
+
+from ohlcv.commands.terminal import note, print_table, working
+from ohlcv.errors import InputError
+from ohlcv.settings import load_settings
+from ohlcv.timeframes import TIMEFRAMES, timeframe
+from ohlcv.windows import Range, parse_time
+
+if TYPE_CHECKING:
+    from ohlcv.validation import Verdict
+
+
+@click.command()
+@click.option("--timeframe", "name", default="all", show_default=True, help=f"{', '.join(TIMEFRAMES)} or all.")
+@click.option("--lookback-days", type=click.IntRange(1, 100_000), help="The days before now.  [default: 7]")
+@click.option("--start", help="ISO time; with --end instead of --lookback-days.")
+@click.option("--end", help="ISO time, not included.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def validate(name: str, lookback_days: int | None, start: str | None, end: str | None, form: str) -> int:
+    """Check stored candles by rules of their own, and against a recomputation from their trades by another engine.
+
+    Only what has been built is checked. Exits with 1 when a candle is not as it must be; warnings leave it at 0.
+    """
+    from ohlcv.validation import as_json, checkable, merged, validate_days
+
+    settings = load_settings()
+    names = list(TIMEFRAMES) if name == "all" else [timeframe(name).name]
+    wanted = _wanted(lookback_days, start, end)
+    verdicts: dict[str, Verdict] = {}
+    for each in names:
+        of = settings.timeframe(each)
+        own = checkable(settings, of, wanted)
+        if own is None:
+            note(f"{each}: nothing has been built in {wanted}")
+            continue
+        with working(f"checking {each} {own}", quiet=form == "json"):
+            verdicts[each] = merged(list(validate_days(settings, of, own)))
+        if not verdicts[each].trades:
+            note(f"{each}: there are no trades in {own}")
+    if form == "json":
+        for verdict in verdicts.values():
+            click.echo(json.dumps(as_json(verdict)))
+    elif verdicts:
+        _show(verdicts)
+    return 1 if any(verdict.failures for verdict in verdicts.values()) else 0
+
+
+def _wanted(lookback_days: int | None, start: str | None, end: str | None) -> Range:
+    if start is None and end is None:
+        now = datetime.now(UTC)
+        return Range(now - timedelta(days=lookback_days or 7), now)
+    if lookback_days is not None or start is None or end is None:
+        raise InputError("give --lookback-days, or both --start and --end")
+    times = []
+    for option, text in (("--start", start), ("--end", end)):
+        time, assumed = parse_time(text)
+        if assumed:
+            note(f"{option} {text} names no zone: taken as UTC")
+        times.append(time)
+    if times[0] >= times[1]:
+        raise InputError(f"start {start} must be before end {end}")
+    return Range(times[0], times[1])
+
+
+def _show(verdicts: Mapping[str, Verdict]) -> None:
+    from ohlcv.checks import RULES
+
+    table = Table(title="Findings by rule", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    table.add_column("rule")
+    for name in verdicts:
+        table.add_column(name, justify="right")
+    table.add_row("", "candles checked", *(f"{verdict.candles:,}" for verdict in verdicts.values()))
+    table.add_row("", "trades read", *(f"{verdict.trades:,}" for verdict in verdicts.values()), end_section=True)
+    counts = {name: verdict.counts() for name, verdict in verdicts.items()}
+    for rule in RULES.values():
+        cells = (f"{counts[name][rule.name]:,}" if counts[name][rule.name] else "ok" for name in verdicts)
+        table.add_row(rule.severity, rule.invariant, *cells)
+    print_table(table)
+    for name, verdict in verdicts.items():
+        for text in verdict.notes:
+            note(f"{name}: {text}")
+        for severity, found in (("FAIL", verdict.failures), ("WARN", verdict.warnings)):
+            for finding in found[:20]:
+                click.echo(f"{severity} {name} {finding}", err=True)
+            if len(found) > 20:
+                click.echo(f"{severity} {name} and {len(found) - 20:,} more", err=True)
