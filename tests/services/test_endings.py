@@ -41,7 +41,8 @@ def processes(site: Site) -> Processes:
     """Give the processes of tasks and jobs: what they are, by pid."""
     kinds = {"org.apache.spark.deploy.SparkSubmit": "spark-submit (JVM of the driver)", "spark_jobs/ohlcv_": "driver"}
     found: Processes = {}
-    for pid in carriers(f"OHLCV_HOME={site.settings.home}"):
+    # Those of Airflow rename themselves, which takes their environment away; a job that lost its parents has kept its.
+    for pid in {*carriers(f"OHLCV_HOME={site.settings.home}"), *descendants(site.airflow.processes["scheduler"].pid)}:
         words = command_line(pid)
         kind = next((kind for word, kind in kinds.items() if word in words), None)
         # The executor's supervisor is called "airflow worker -- LocalExecutor: …", what it supervises has the bare id.
