@@ -16,6 +16,7 @@ COMMANDS = {
     "build": "Build candles through spark-submit.",
     "candles": "Show candles.",
     "validate": "Check stored candles against their rules and their trades.",
+    "health": "Show whether candles are fresh, runs good, workers there.",
     "demo": "Run the whole pipeline here, on sample trades.",
 }
 

@@ -9,15 +9,12 @@ import secrets
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
+from ohlcv.airflow_api import AirflowApi
 from ohlcv.errors import OhlcvError
 from ohlcv.local_process import HOST, START_SECONDS, free_port, start, stop
 from ohlcv.orchestration.site import SPARK_CONNECTION, pools
@@ -30,38 +27,15 @@ PREFERRED_PORT = 8080
 PARALLELISM = 4
 
 
-@dataclass
-class LocalAirflow:
-    """A running Airflow: its address, its login, and its REST interface."""
+class LocalAirflow(AirflowApi):
+    """A running Airflow: its processes, its environment, its login, and its REST interface."""
 
-    url: str
-    password: str
-    environment: dict[str, str]
-    folder: Path
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _token: str = ""
-
-    def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        """Call the REST interface, logging in on first use."""
-        if not self._token:
-            answer = self._send("POST", "/auth/token", {"username": USER, "password": self.password}, {})
-            self._token = answer["access_token"]
-        return self._send(method, f"/api/v2{path}", body, query)
-
-    def _send(self, method: str, path: str, body: Any, query: Mapping[str, Any]) -> Any:
-        address = f"{self.url}{path}" + (f"?{urlencode(query, doseq=True)}" if query else "")
-        request = urllib.request.Request(
-            address,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                text = answer.read()
-        except urllib.error.HTTPError as error:
-            raise OhlcvError(f"{method} {path}: {error.code} {error.read().decode(errors='replace')[:500]}") from None
-        return json.loads(text) if text else None
+    def __init__(self, url: str, password: str, environment: dict[str, str], folder: Path) -> None:
+        super().__init__(url, USER, password)
+        self.password = password
+        self.environment = environment
+        self.folder = folder
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def unpause(self, *dag_ids: str) -> None:
         """Let DAGs run, once the DAG processor has found them."""
@@ -78,21 +52,6 @@ class LocalAirflow:
     def pause(self, dag_id: str, paused: bool = True) -> None:
         """Pause a DAG, or let it run."""
         self.call("PATCH", f"/dags/{dag_id}", {"is_paused": paused})
-
-    def dags(self) -> dict[str, dict[str, Any]]:
-        """Give the DAGs Airflow knows by id."""
-        return {dag["dag_id"]: dag for dag in self.call("GET", "/dags", limit=100)["dags"]}
-
-    def runs(self, dag_id: str) -> list[dict[str, Any]]:
-        """List the runs of a DAG, oldest first."""
-        answer = self.call("GET", f"/dags/{dag_id}/dagRuns", limit=100, order_by="run_after")
-        found: list[dict[str, Any]] = answer["dag_runs"]
-        return found
-
-    def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
-        """Give the task instances of a run by task id."""
-        answer = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")
-        return {instance["task_id"]: instance for instance in answer["task_instances"]}
 
     def command(self, *arguments: str) -> str:
         """Run an `airflow` command against this Airflow."""

@@ -89,6 +89,12 @@ def recent_series(settings: Settings, timeframe: Timeframe) -> list[Series]:
     return sorted(_recent_series(table, timeframe, AlwaysTrue(), _partitions(table, AlwaysTrue())))
 
 
+def newest_candle_end(settings: Settings, timeframe: Timeframe) -> datetime | None:
+    """Give the end of the newest candle of all series, None while there is none."""
+    start = _newest_window(load_table(open_catalog(settings), candles_contract(timeframe)), timeframe)
+    return None if start is None else EPOCH + start * MICROSECOND + timeframe.length
+
+
 def newest_trade(settings: Settings) -> datetime | None:
     """Give the time of the newest trade, None while there is none."""
     table = load_table(open_catalog(settings), TRADES)

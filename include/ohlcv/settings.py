@@ -27,6 +27,11 @@ PLAIN_NAMES = (
     "OHLCV_WAREHOUSE",
     "OHLCV_SPARK_MASTER",
     "OHLCV_SPARK_WEB",
+    "OHLCV_SPARK_WORKERS",
+    "OHLCV_AIRFLOW_URL",
+    "OHLCV_AIRFLOW_USER",
+    "OHLCV_AIRFLOW_PASSWORD",
+    "OHLCV_AIRFLOW_PASSWORD_FILE",
     "OHLCV_JARS",
 )
 
@@ -87,6 +92,15 @@ class CatalogAddress:
 
 
 @dataclass(frozen=True)
+class AirflowAddress:
+    """Where Airflow's REST interface is, and who asks."""
+
+    url: str
+    user: str
+    password: str = dataclasses.field(repr=False)
+
+
+@dataclass(frozen=True)
 class Settings:
     """Where things are, and how much a job may use."""
 
@@ -95,6 +109,11 @@ class Settings:
     catalog_password: str | None = dataclasses.field(repr=False)
     warehouse: str
     spark_master: str | None
+    # The master's page, where people and the health check reach it, and how many workers it should have.
+    spark_web: str | None
+    spark_workers: int
+    # Where run history is asked for.
+    airflow: AirflowAddress | None
     tuning: Mapping[str, Tuning]
 
     def timeframe(self, name: str) -> Timeframe:
@@ -135,6 +154,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         catalog_password=_secret(values, "OHLCV_CATALOG_PASSWORD"),
         warehouse=_warehouse(values.get("OHLCV_WAREHOUSE"), home),
         spark_master=values.get("OHLCV_SPARK_MASTER") or None,
+        spark_web=_web_address(values, "OHLCV_SPARK_WEB"),
+        spark_workers=_count(values, "OHLCV_SPARK_WORKERS", 1),
+        airflow=_airflow_address(values),
         tuning={
             timeframe: _tuning(
                 {
@@ -191,6 +213,32 @@ def _catalog_address(text: str | None, home: Path) -> CatalogAddress:
         unquote(parts.username),
         tuple(parse_qsl(parts.query)),
     )
+
+
+def _airflow_address(values: Mapping[str, str]) -> AirflowAddress | None:
+    url = _web_address(values, "OHLCV_AIRFLOW_URL")
+    if url is None:
+        return None
+    user, password = values.get("OHLCV_AIRFLOW_USER"), _secret(values, "OHLCV_AIRFLOW_PASSWORD")
+    if not user or not password:
+        raise InputError("OHLCV_AIRFLOW_URL needs OHLCV_AIRFLOW_USER and OHLCV_AIRFLOW_PASSWORD (or …_FILE) beside it")
+    return AirflowAddress(url, user, password)
+
+
+def _web_address(values: Mapping[str, str], name: str) -> str | None:
+    text = values.get(name)
+    if not text:
+        return None
+    if urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname:
+        raise InputError(f"{name} is '{text}': give an address such as http://host:8080")
+    return text.rstrip("/")
+
+
+def _count(values: Mapping[str, str], name: str, default: int) -> int:
+    text = values.get(name) or str(default)
+    if not text.isdigit() or int(text) < 1:
+        raise InputError(f"{name} must be a whole number of 1 or more, not '{text}'")
+    return int(text)
 
 
 def _warehouse(text: str | None, home: Path) -> str:

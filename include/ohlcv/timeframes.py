@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
+
+from croniter import croniter
 
 from ohlcv.errors import InputError
 
@@ -61,6 +63,11 @@ class Timeframe:
     @property
     def dag_id(self) -> str:
         return f"ohlcv_{self.name}"
+
+    def ticks_before(self, time: datetime) -> tuple[datetime, datetime]:
+        """Give the last two times at or before one at which the schedule was due, the newer first."""
+        ticks = croniter(self.cron, time + timedelta(seconds=1), ret_type=datetime)
+        return ticks.get_prev(), ticks.get_prev()
 
     @property
     def partition(self) -> Literal["day", "month"]:

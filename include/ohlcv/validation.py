@@ -269,7 +269,7 @@ def _check(timeframe: Timeframe, ranges: list[Range], trades: Table, table: Tabl
 
 def _check_at(timeframe: Timeframe, ranges: list[Range], trades: Table, table: Table, snapshot: int | None) -> Verdict:
     hours = hours_touched(ranges)
-    source = trades.scan(_hours_filter(hours), selected_fields=_TRADE_COLUMNS, snapshot_id=snapshot).to_arrow()
+    source = trades.scan(hours_filter(hours), selected_fields=_TRADE_COLUMNS, snapshot_id=snapshot).to_arrow()
     with _scene(timeframe, table, ranges) as connection:
         connection.register("read_trades", source)
         connection.execute(f"CREATE TEMP TABLE trades AS {_TRADES}")
@@ -389,7 +389,8 @@ def _in_ranges(ranges: list[Range], column: str = "window_start") -> str:
     )
 
 
-def _hours_filter(hours: set[int]) -> str:
+def hours_filter(hours: set[int]) -> str:
+    """Write the condition on the partition columns that selects those hours."""
     parts = []
     for first, last in runs_of_hours(hours):
         for day in range(first // 24, last // 24 + 1):

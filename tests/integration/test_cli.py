@@ -202,6 +202,7 @@ COMMAND_LINES = [
     ("build", "--timeframe", "all", *DAY),
     ("candles", "--timeframe", "1m"),
     ("validate", "--timeframe", "1m"),
+    ("health",),
     ("demo", "--trades", "8"),
 ]
 any_command = pytest.mark.parametrize("words", COMMAND_LINES, ids=lambda words: " ".join(words[:2]))

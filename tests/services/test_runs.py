@@ -12,6 +12,10 @@ import pytest
 from faults.processes import wait_for
 from lab import trade
 from ohlcv.errors import OhlcvError
+from ohlcv.health import runs as health_of_runs
+from ohlcv.health import workers
+from ohlcv.local_airflow import USER
+from ohlcv.settings import load_settings
 from ohlcv.timeframes import DAY, TIMEFRAMES
 from ohlcv.windows import HOUR, Range, floor_time, iso, scheduled_range
 from services_lab import POLL_SECONDS, Run, Site
@@ -50,6 +54,23 @@ def test_a_scheduled_run_builds_its_lookback_and_checks_it(fed: Site, scheduled:
     (event,) = fed.airflow.call("GET", "/assets/events", source_run_id=scheduled.run_id)["asset_events"]
     assert event["extra"]["ranges"] == [{"start": iso(own.start), "end": iso(own.end)}]
     assert (event["extra"]["inserted"], event["extra"]["candles_checked"]) == (16, 16)
+
+
+def test_health_asks_airflow_and_the_master(fed: Site, scheduled: Run) -> None:
+    settings = load_settings(
+        {
+            "OHLCV_HOME": str(fed.settings.home),
+            "OHLCV_SPARK_WEB": fed.cluster.web,
+            "OHLCV_AIRFLOW_URL": fed.airflow.url,
+            "OHLCV_AIRFLOW_USER": USER,
+            "OHLCV_AIRFLOW_PASSWORD": fed.airflow.password,
+        }
+    )
+    assert workers(settings).found == "1 alive, 1 cores, 1,024 MiB"
+    told = {(each.subject, each.aspect): each.found for each in health_of_runs(settings, datetime.now(UTC))}
+    assert told["1h", "runs in 24 h"] == "1 of 1 good (100.0%)"
+    assert told["1h", "last job"] == f"{fed.task(scheduled, 'aggregate')['duration']:.1f} s"
+    assert told["1d", "runs in 24 h"] == "none has ended"
 
 
 def test_a_cleared_run_builds_exactly_its_range_and_commits_nothing_when_nothing_changed(

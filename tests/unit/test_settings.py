@@ -188,3 +188,29 @@ def test_the_budget_of_repairs_follows_the_time_target_unless_it_is_given() -> N
         "1h": 900_000,
         "1d": 7,
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        (
+            {"OHLCV_AIRFLOW_URL": "http://a:8080"},
+            "OHLCV_AIRFLOW_URL needs OHLCV_AIRFLOW_USER and OHLCV_AIRFLOW_PASSWORD",
+        ),
+        ({"OHLCV_AIRFLOW_URL": "a:8080"}, "OHLCV_AIRFLOW_URL is 'a:8080': give an address such as http://host:8080"),
+        ({"OHLCV_SPARK_WEB": "spark://a:7077"}, "OHLCV_SPARK_WEB is 'spark://a:7077': give an address"),
+        ({"OHLCV_SPARK_WORKERS": "0"}, "OHLCV_SPARK_WORKERS must be a whole number of 1 or more, not '0'"),
+    ],
+)
+def test_addresses_that_cannot_be_meant(values: dict[str, str], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        load_settings(values)
+
+
+def test_the_password_of_airflow_is_never_shown() -> None:
+    names = ("URL", "USER", "PASSWORD")
+    values = dict(zip((f"OHLCV_AIRFLOW_{name}" for name in names), ("http://a", "u", "hunter2"), strict=True))
+    settings = load_settings(values)
+    assert settings.airflow is not None
+    assert settings.airflow.password == "hunter2"
+    assert "hunter2" not in repr(settings)

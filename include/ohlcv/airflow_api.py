@@ -1,0 +1,65 @@
+"""Airflow's REST interface: what tasks and commands may know of runs, which never reach its database."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from ohlcv.errors import OhlcvError
+
+TIMEOUT_SECONDS = 60
+
+
+class AirflowApi:
+    """One Airflow, and the login to it, used on the first call."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self.url = url.rstrip("/")
+        self._user = user
+        self._password = password
+        self._token = ""
+
+    def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """Call the interface."""
+        if not self._token:
+            answer = self._send("POST", "/auth/token", {"username": self._user, "password": self._password}, {})
+            self._token = answer["access_token"]
+        return self._send(method, f"/api/v2{path}", body, query)
+
+    def _send(self, method: str, path: str, body: Any, query: Mapping[str, Any]) -> Any:
+        request = urllib.request.Request(
+            f"{self.url}{path}" + (f"?{urlencode(query, doseq=True)}" if query else ""),
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            detail = error.read().decode(errors="replace")[:500]
+            raise OhlcvError(f"Airflow at {self.url} refused {method} {path}: {error.code} {detail}") from None
+        except OSError as error:
+            raise OhlcvError(
+                f"Airflow at {self.url} does not answer ({error}): start it or check the address"
+            ) from None
+        return json.loads(text) if text else None
+
+    def runs(self, dag_id: str, **query: Any) -> list[dict[str, Any]]:
+        """List the runs of a DAG, oldest due first."""
+        answer = self.call("GET", f"/dags/{dag_id}/dagRuns", **{"limit": 100, "order_by": "run_after", **query})
+        found: list[dict[str, Any]] = answer["dag_runs"]
+        return found
+
+    def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
+        """Give the task instances of a run by task id."""
+        answer = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")
+        return {instance["task_id"]: instance for instance in answer["task_instances"]}
+
+    def dags(self) -> dict[str, dict[str, Any]]:
+        """Give the DAGs by id."""
+        return {dag["dag_id"]: dag for dag in self.call("GET", "/dags", limit=100)["dags"]}

@@ -1,0 +1,163 @@
+"""Is the house in order: age of candles, runs and their times, workers, storage. Each a small function with a limit."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pyiceberg.table import Table
+
+from ohlcv.airflow_api import AirflowApi
+from ohlcv.errors import OhlcvError
+from ohlcv.schema import TRADES, candles_contract
+from ohlcv.serving import newest_candle_end, newest_trade
+from ohlcv.settings import AirflowAddress, Settings
+from ohlcv.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.validation import hours_filter
+from ohlcv.warehouse import load_table, open_catalog
+from ohlcv.windows import Range, floor_time, hours_touched, iso, to_microseconds
+
+# A run that is due has this long to end before its candles are late. With a tick every five minutes a 1m candle is
+# then late when the newest one ended ten minutes ago.
+GRACE = timedelta(minutes=5)
+SUCCESS_WINDOW = timedelta(hours=24)
+SUCCESS_TARGET, SUCCESS_LIMIT = 0.99, 0.95
+DURATION_LIMIT = 1.5
+
+State = Literal["ok", "alert", "quiet", "unknown"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One thing that was looked at: what it is, what was found, what it should be, and whether that is too bad."""
+
+    subject: str
+    aspect: str
+    found: str
+    target: str
+    state: State
+
+
+def health(settings: Settings, now: datetime) -> list[Measure]:
+    """Look at everything."""
+    measures = [freshness(settings, settings.timeframe(name), now) for name in TIMEFRAMES]
+    measures += runs(settings, now)
+    measures += [workers(settings)]
+    measures += storage(settings)
+    return measures
+
+
+def freshness(settings: Settings, timeframe: Timeframe, now: datetime) -> Measure:
+    """Tell how old the newest candle is; late are candles behind trades, not markets in which nobody trades."""
+    end = newest_candle_end(settings, timeframe)
+    tick, tick_before = timeframe.ticks_before(now - GRACE)
+    due = floor_time(tick, timeframe.length)
+    # Right before the next tick it is this old.
+    usual = tick - tick_before + (tick - due)
+    target = f"ends up to {_span(usual)} ago, {_span(usual + GRACE)} at most"
+    found = "no candle yet" if end is None else f"newest ends {iso(end)}, {_span(now - end)} ago"
+    if end is not None and end >= due:
+        return Measure(timeframe.name, "candles", found, target, "ok")
+    if not _has_trades(settings, Range(end or due - timeframe.lookback, due)):
+        trade = newest_trade(settings)
+        told = "there are no trades" if trade is None else f"no trades since {iso(trade)}"
+        return Measure(timeframe.name, "candles", f"{found}; {told}", target, "quiet")
+    return Measure(timeframe.name, "candles", f"{found}; there are later trades", target, "alert")
+
+
+def _has_trades(settings: Settings, span: Range) -> bool:
+    """Tell whether a span holds a sound trade."""
+    table = load_table(open_catalog(settings), TRADES)
+    condition = (
+        f"({hours_filter(hours_touched([span]))}) AND timestamp >= {to_microseconds(span.start)} "
+        f"AND timestamp < {to_microseconds(span.end)} AND price > 0 AND quantity > 0"
+    )
+    return len(table.scan(condition, selected_fields=("timestamp",), limit=1).to_arrow()) > 0
+
+
+def runs(settings: Settings, now: datetime) -> list[Measure]:
+    """Ask Airflow how the scheduled runs of a day went, and how long the last jobs took."""
+    if settings.airflow is None:
+        return [Measure("runs", "last 24 h", "not asked: OHLCV_AIRFLOW_URL is not set", "", "unknown")]
+    try:
+        return _runs_by(settings, settings.airflow, now)
+    except OhlcvError as error:
+        return [Measure("runs", "last 24 h", str(error), "", "alert")]
+
+
+def _runs_by(settings: Settings, address: AirflowAddress, now: datetime) -> list[Measure]:
+    api = AirflowApi(address.url, address.user, address.password)
+    known = api.dags()
+    measures = []
+    for name in TIMEFRAMES:
+        timeframe = settings.timeframe(name)
+        if timeframe.dag_id not in known:
+            measures.append(Measure(name, "runs", "Airflow does not know the DAG", "", "alert"))
+            continue
+        since = iso(now - SUCCESS_WINDOW)
+        found = api.runs(timeframe.dag_id, run_type="scheduled", end_date_gte=since, order_by="-run_after")
+        measures.append(success_rate(name, [run["state"] for run in found if run["state"] in ("success", "failed")]))
+        if found:
+            task = api.tasks(timeframe.dag_id, found[0]["dag_run_id"])["aggregate"]
+            measures.append(duration(timeframe, task["duration"]))
+    return measures
+
+
+def success_rate(name: str, states: list[str]) -> Measure:
+    """Hold the share of good runs against its limit."""
+    target = f"above {SUCCESS_TARGET:.0%}, {SUCCESS_LIMIT:.0%} at least"
+    if not states:
+        return Measure(name, "runs in 24 h", "none has ended", target, "unknown")
+    good = states.count("success")
+    state: State = "alert" if good < SUCCESS_LIMIT * len(states) else "ok"
+    return Measure(name, "runs in 24 h", f"{good} of {len(states)} good ({good / len(states):.1%})", target, state)
+
+
+def duration(timeframe: Timeframe, seconds: float | None) -> Measure:
+    """Hold the last job's seconds against its target."""
+    limit = timeframe.time_target.total_seconds() * DURATION_LIMIT
+    target = f"{timeframe.time_target.total_seconds():.0f} s, {limit:.0f} s at most"
+    if seconds is None:
+        return Measure(timeframe.name, "last job", "has not ended", target, "unknown")
+    return Measure(timeframe.name, "last job", f"{seconds:.1f} s", target, "alert" if seconds > limit else "ok")
+
+
+def workers(settings: Settings) -> Measure:
+    """Ask the master for its workers."""
+    target = f"{settings.spark_workers} alive"
+    if settings.spark_web is None:
+        return Measure("Spark", "workers", "not asked: OHLCV_SPARK_WEB is not set", target, "unknown")
+    try:
+        with urllib.request.urlopen(f"{settings.spark_web}/json/", timeout=10) as answer:
+            found = json.load(answer)["workers"]
+    except (OSError, ValueError) as error:
+        return Measure("Spark", "workers", f"the master's page does not answer ({error})", target, "alert")
+    alive = [worker for worker in found if worker["state"] == "ALIVE"]
+    cores, memory = (sum(worker[key] for worker in alive) for key in ("cores", "memory"))
+    state: State = "ok" if len(alive) >= settings.spark_workers else "alert"
+    return Measure("Spark", "workers", f"{len(alive)} alive, {cores} cores, {memory:,} MiB", target, state)
+
+
+def storage(settings: Settings) -> list[Measure]:
+    """Tell how much the tables hold, by their newest snapshot."""
+    catalog = open_catalog(settings)
+    contracts = [TRADES, *(candles_contract(settings.timeframe(name)) for name in TIMEFRAMES)]
+    return [_size(load_table(catalog, contract)) for contract in contracts]
+
+
+def _size(table: Table) -> Measure:
+    snapshot = table.current_snapshot()
+    summary: dict[str, Any] = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+    rows, files, size = (int(summary.get(f"total-{key}", 0)) for key in ("records", "data-files", "files-size"))
+    found = f"{rows:,} rows in {files:,} files, {size / 2**20:,.1f} MiB; {len(table.snapshots()):,} snapshots"
+    return Measure(table.name()[-1], "storage", found, "", "ok")
+
+
+def _span(span: timedelta) -> str:
+    seconds = int(span.total_seconds())
+    days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
+    parts = [f"{days} d" if days else "", f"{hours} h" if hours else "", f"{minutes} min" if minutes else ""]
+    return " ".join(filter(None, parts)) or f"{seconds} s"

@@ -1,0 +1,150 @@
+"""Health: what is late, what is only quiet, and the limits of everything else."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from lab import Lab, at, trade
+from ohlcv.health import Measure, duration, freshness, health, runs, storage, success_rate, workers
+from ohlcv.settings import load_settings
+from ohlcv.timeframes import TIMEFRAMES
+
+NOON = at("2026-03-01 12:00")
+
+
+def fresh(lab: Lab, name: str, now: datetime) -> Measure:
+    return freshness(lab.settings, lab.settings.timeframe(name), now)
+
+
+def test_candles_are_late_only_when_trades_came_after_them(lab: Lab) -> None:
+    minutes = timedelta(minutes=1)
+    lab.load([trade(NOON + n * minutes) for n in range(5)])
+    lab.build("1m", NOON, NOON + 5 * minutes)
+    # Due at 12:10 is what ended by then; a run has five minutes for it.
+    assert fresh(lab, "1m", NOON + 9 * minutes).state == "ok"
+    assert fresh(lab, "1m", NOON + 14 * minutes + timedelta(seconds=59)).state == "ok"
+    quiet = fresh(lab, "1m", NOON + 15 * minutes)
+    assert (quiet.state, quiet.found) == (
+        "quiet",
+        "newest ends 2026-03-01T12:05:00Z, 10 min ago; no trades since 2026-03-01T12:04:00Z",
+    )
+    assert quiet.target == "ends up to 5 min ago, 10 min at most"
+    # A trade of a window that is not due yet changes nothing, nor does one that is rejected.
+    lab.load([trade(NOON + 10 * minutes), trade(NOON + 7 * minutes, "0")])
+    assert fresh(lab, "1m", NOON + 15 * minutes).state == "quiet"
+    lab.load([trade(NOON + 6 * minutes)])
+    late = fresh(lab, "1m", NOON + 15 * minutes)
+    assert (late.state, late.found) == ("alert", "newest ends 2026-03-01T12:05:00Z, 10 min ago; there are later trades")
+    lab.build("1m", NOON + 5 * minutes, NOON + 10 * minutes)
+    # The newest candle ends before what is due, but nobody traded in between.
+    assert fresh(lab, "1m", NOON + 15 * minutes).state == "quiet"
+
+
+@pytest.mark.parametrize(
+    ("name", "on_time", "late"),
+    [
+        ("5m", "2026-03-01 12:39:59", "2026-03-01 12:40"),
+        ("30m", "2026-03-01 13:14:59", "2026-03-01 13:15"),
+        ("1h", "2026-03-01 14:19:59", "2026-03-01 14:20"),
+        ("1d", "2026-03-03 00:09:59", "2026-03-03 00:10"),
+    ],
+)
+def test_every_timeframe_is_late_by_its_own_schedule(lab: Lab, name: str, on_time: str, late: str) -> None:
+    lab.load([trade(at("2026-03-01 12:10")), trade(at("2026-03-02 12:10")), trade(at("2026-03-01 12:31"))])
+    lab.load([trade(at("2026-03-01 13:10"))])
+    ends = {"5m": "12:20", "30m": "12:30", "1h": "13:00"}
+    end = at(f"2026-03-01 {ends[name]}") if name in ends else at("2026-03-02 00:00")
+    lab.build(name, at("2026-03-01 00:00"), end)
+    if name == "5m":
+        lab.load([trade(at("2026-03-01 12:16")), trade(at("2026-03-01 12:21"))])
+        lab.build(name, at("2026-03-01 00:00"), end)
+    assert fresh(lab, name, at(on_time)).state == "ok"
+    assert fresh(lab, name, at(late)).state == "alert"
+
+
+def test_tables_without_anything_are_quiet_until_trades_come(lab: Lab) -> None:
+    nothing = fresh(lab, "1h", NOON)
+    assert (nothing.state, nothing.found) == ("quiet", "no candle yet; there are no trades")
+    lab.load([trade(NOON - timedelta(hours=1, minutes=30))])
+    assert fresh(lab, "1h", NOON).state == "alert"
+
+
+@pytest.mark.parametrize(
+    ("good", "failed", "state"), [(0, 0, "unknown"), (19, 1, "ok"), (95, 5, "ok"), (94, 6, "alert"), (0, 1, "alert")]
+)
+def test_success_has_a_limit(good: int, failed: int, state: str) -> None:
+    assert success_rate("1m", ["success"] * good + ["failed"] * failed).state == state
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(None, "unknown"), (30.0, "ok"), (30.1, "alert")])
+def test_a_job_may_take_half_as_long_again_as_its_target(seconds: float | None, state: str) -> None:
+    assert duration(TIMEFRAMES["1m"], seconds).state == state
+
+
+@pytest.fixture
+def master() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Stand in for a master's page, to say what a real one cannot be made to say."""
+    found: list[dict[str, Any]] = []
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"workers": found}).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Page)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", found
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_missing_worker_is_an_alert(master: tuple[str, list[dict[str, Any]]]) -> None:
+    address, found = master
+    settings = load_settings({"OHLCV_SPARK_WEB": address, "OHLCV_SPARK_WORKERS": "2"})
+    found += [{"state": "ALIVE", "cores": 2, "memory": 1024}, {"state": "DEAD", "cores": 8, "memory": 9000}]
+    assert workers(settings) == Measure("Spark", "workers", "1 alive, 2 cores, 1,024 MiB", "2 alive", "alert")
+    found.append({"state": "ALIVE", "cores": 1, "memory": 512})
+    assert workers(settings).state == "ok"
+
+
+def test_what_cannot_be_asked_is_told(lab: Lab) -> None:
+    measures = health(lab.settings, NOON)
+    assert {(each.subject, each.state) for each in measures if each.state == "unknown"} == {
+        ("runs", "unknown"),
+        ("Spark", "unknown"),
+    }
+    down = load_settings(
+        {
+            "OHLCV_HOME": str(lab.settings.home),
+            "OHLCV_SPARK_WEB": "http://127.0.0.1:1",
+            "OHLCV_AIRFLOW_URL": "http://127.0.0.1:1",
+            "OHLCV_AIRFLOW_USER": "somebody",
+            "OHLCV_AIRFLOW_PASSWORD": "hunter2",
+        }
+    )
+    assert workers(down).state == "alert"
+    (run,) = runs(down, NOON)
+    assert run.state == "alert"
+    assert run.found.startswith("Airflow at http://127.0.0.1:1 does not answer (")
+    assert "hunter2" not in run.found
+
+
+def test_storage_is_told_per_table(lab: Lab) -> None:
+    lab.load([trade(NOON)], [trade(NOON + timedelta(hours=1))])
+    by_table = {each.subject: each.found for each in storage(lab.settings)}
+    assert list(by_table) == ["gold_crypto_trades", *(f"gold_ohlcv_{name}" for name in TIMEFRAMES)]
+    assert by_table["gold_crypto_trades"].startswith("2 rows in 2 files, ")
+    assert by_table["gold_ohlcv_1d"] == "0 rows in 0 files, 0.0 MiB; 0 snapshots"
