@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task_group
 
+from ohlcv.orchestration.incidents import run_failed, run_succeeded
 from ohlcv.orchestration.ranges import MACROS
 from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.tasks import REPROCESS_WEIGHT, days_task, spark_task, validate_day_task
@@ -43,6 +44,8 @@ def build_dag(settings: Settings) -> DAG:
         # A long reprocessing must not keep the night's run from its turn.
         max_active_runs=2,
         default_args=DEFAULT_ARGUMENTS,
+        on_failure_callback=run_failed,
+        on_success_callback=run_succeeded,
         user_defined_macros=MACROS,
         tags=["ohlcv", "reprocess"],
         params={

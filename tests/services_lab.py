@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -145,6 +145,10 @@ class Site:
         with urllib.request.urlopen(f"{self.cluster.web}/json/", timeout=10) as answer:
             return [application["name"] for application in json.load(answer)["activeapps"]]
 
+    def worker_states(self) -> list[str]:
+        with urllib.request.urlopen(f"{self.cluster.web}/json/", timeout=10) as answer:
+            return [worker["state"] for worker in json.load(answer)["workers"]]
+
     # What the tables hold.
 
     def snapshots(self, timeframe: str) -> list[int]:
@@ -176,9 +180,11 @@ class Site:
 
 
 @contextmanager
-def running_site(folder: Path, dags: Path | None = None, **environment: str) -> Iterator[Site]:
+def running_site(
+    folder: Path, *, dags: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Site]:
     """Start everything on an empty catalog; leaving the block ends it."""
-    given = {"OHLCV_HOME": str(folder / "home"), **environment}
+    given = {"OHLCV_HOME": str(folder / "home"), **(environment or {})}
     settings = load_settings(given)
     create_tables(settings)
     with (

@@ -23,6 +23,7 @@ from ohlcv.submit import job_environment, script_folder
 SERVICES = ("api-server", "dag-processor", "scheduler", "triggerer")
 USER = "admin"
 PREFERRED_PORT = 8080
+PASSWORD_FILE, LOGINS_FILE = "password", "passwords.json"
 # Tasks running at a time: Spark jobs share one slot anyway, the others validate.
 PARALLELISM = 4
 
@@ -98,13 +99,16 @@ def local_airflow(
 
 
 def _password(folder: Path) -> str:
-    """Keep one generated password per folder."""
-    path = folder / "passwords.json"
+    """Keep one generated password per folder: as Airflow's login reads it, and bare, for whoever asks Airflow."""
+    path = folder / PASSWORD_FILE
     if not path.exists():
         path.touch(mode=0o600)
-        path.write_text(json.dumps({USER: secrets.token_urlsafe(12)}))
-    found: str = json.loads(path.read_text())[USER]
-    return found
+        path.write_text(secrets.token_urlsafe(12))
+    password = path.read_text()
+    logins = folder / LOGINS_FILE
+    logins.touch(mode=0o600)
+    logins.write_text(json.dumps({USER: password}))
+    return password
 
 
 def _environment(folder: Path, port: int, master: str, spark_web: str, dags: Path) -> dict[str, str]:
@@ -123,7 +127,7 @@ def _environment(folder: Path, port: int, master: str, spark_web: str, dags: Pat
         "CORE__PARALLELISM": str(PARALLELISM),
         "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(folder / "passwords.json"),
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(folder / LOGINS_FILE),
         "CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
         "API__BASE_URL": f"http://{HOST}:{port}",
@@ -146,6 +150,9 @@ def _environment(folder: Path, port: int, master: str, spark_web: str, dags: Pat
         **{f"AIRFLOW__{name}": value for name, value in settings.items()},
         f"AIRFLOW_CONN_{SPARK_CONNECTION.upper()}": json.dumps(connection),
         "OHLCV_SPARK_WEB": spark_web,
+        "OHLCV_AIRFLOW_URL": f"http://{HOST}:{port}",
+        "OHLCV_AIRFLOW_USER": USER,
+        "OHLCV_AIRFLOW_PASSWORD_FILE": str(folder / PASSWORD_FILE),
         # SparkSubmitOperator looks for spark-submit on the path.
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
     }

@@ -32,6 +32,8 @@ PLAIN_NAMES = (
     "OHLCV_AIRFLOW_USER",
     "OHLCV_AIRFLOW_PASSWORD",
     "OHLCV_AIRFLOW_PASSWORD_FILE",
+    "OHLCV_ALERT_EMAIL",
+    "OHLCV_RUNBOOK_URL",
     "OHLCV_JARS",
 )
 
@@ -114,6 +116,8 @@ class Settings:
     spark_workers: int
     # Where run history is asked for.
     airflow: AirflowAddress | None
+    # Who is told by email.
+    alert_email: tuple[str, ...]
     tuning: Mapping[str, Tuning]
 
     def timeframe(self, name: str) -> Timeframe:
@@ -157,6 +161,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         spark_web=_web_address(values, "OHLCV_SPARK_WEB"),
         spark_workers=_count(values, "OHLCV_SPARK_WORKERS", 1),
         airflow=_airflow_address(values),
+        alert_email=_recipients(values.get("OHLCV_ALERT_EMAIL")),
         tuning={
             timeframe: _tuning(
                 {
@@ -223,6 +228,14 @@ def _airflow_address(values: Mapping[str, str]) -> AirflowAddress | None:
     if not user or not password:
         raise InputError("OHLCV_AIRFLOW_URL needs OHLCV_AIRFLOW_USER and OHLCV_AIRFLOW_PASSWORD (or …_FILE) beside it")
     return AirflowAddress(url, user, password)
+
+
+def _recipients(text: str | None) -> tuple[str, ...]:
+    found = tuple(filter(None, (part.strip() for part in (text or "").split(","))))
+    for address in found:
+        if not re.fullmatch(r"[^@\s]+@[^@\s]+", address):
+            raise InputError(f"OHLCV_ALERT_EMAIL has '{address}', which is no address such as you@example.com")
+    return found
 
 
 def _web_address(values: Mapping[str, str], name: str) -> str | None:

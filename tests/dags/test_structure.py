@@ -35,11 +35,14 @@ def test_there_is_a_dag_for_every_timeframe(bag: DagBag) -> None:
 def test_every_dag_keeps_the_policies(bag: DagBag) -> None:
     from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 
+    from ohlcv.orchestration.incidents import run_failed, run_succeeded, task_failed
+
     for dag in bag.dags.values():
         assert "ohlcv" in dag.tags
         assert dag.doc_md
         assert dag.description
         assert dag.catchup is False
+        assert (dag.on_failure_callback, dag.on_success_callback) == (run_failed, run_succeeded)
         # A long reprocessing must not keep the night's run from its turn; the pool keeps their jobs apart.
         assert dag.max_active_runs == (2 if dag.dag_id == "ohlcv_reprocess" else 1)
         for task in dag.tasks:
@@ -47,6 +50,8 @@ def test_every_dag_keeps_the_policies(bag: DagBag) -> None:
             assert task.retries, task
             assert task.retry_delay >= timedelta(seconds=30), task
             assert task.execution_timeout, task
+            callbacks: Any = task.on_failure_callback
+            assert list(callbacks) == [task_failed], task
             if isinstance(task, SparkSubmitOperator):
                 assert (task.pool, task.pool_slots) == ("ohlcv_spark", 1), task
                 assert (task.retries, task.retry_delay) == (2, timedelta(seconds=60)), task

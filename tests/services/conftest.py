@@ -20,5 +20,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def quick_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     dags = Path(__file__).parent / "dags"
     # With a lookback of one window, whatever fills a hole is not the lookback.
-    with running_site(tmp_path_factory.mktemp("quick-site"), dags, OHLCV_1M_LOOKBACK_MINUTES="1") as running:
+    with running_site(
+        tmp_path_factory.mktemp("quick-site"), dags=dags, environment={"OHLCV_1M_LOOKBACK_MINUTES": "1"}
+    ) as running:
         yield running

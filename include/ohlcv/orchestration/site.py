@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from ohlcv.orchestration.incidents import task_failed
+
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
@@ -19,6 +21,7 @@ DEFAULT_ARGUMENTS: dict[str, Any] = {
     "retries": 2,
     "retry_delay": timedelta(seconds=60),
     "execution_timeout": timedelta(seconds=300),
+    "on_failure_callback": task_failed,
 }
 
 

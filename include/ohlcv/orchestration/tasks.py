@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
@@ -12,6 +12,7 @@ from airflow.sdk import Asset, BaseHook, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ohlcv.catalog import CATALOG_NAME
+from ohlcv.orchestration.incidents import judge
 from ohlcv.orchestration.links import SparkLink, application_page
 from ohlcv.orchestration.priority import ScheduleFirst
 from ohlcv.orchestration.ranges import due_time, own_days, own_range
@@ -162,6 +163,25 @@ def validate_day_task(day: str) -> Any:
         )
 
     return validate_day(day)
+
+
+def look_task() -> Any:
+    """Make the task that looks at everybody's health."""
+
+    @task(task_id="look", weight_rule=ScheduleFirst(), doc_md="Measure, show, and alert what crosses a limit.")
+    def look() -> None:
+        from ohlcv.health import health
+        from ohlcv.settings import load_settings
+
+        context = get_current_context()
+        # Looks at the present, whatever run it is: health of the past is history.
+        measures = health(load_settings(), datetime.now(UTC))
+        for measure in measures:
+            log.info("%-8s %s %s: %s", measure.state, measure.subject, measure.aspect, measure.found)
+        bad = judge(measures, context)
+        log.info("in alert: %s", ", ".join(bad) or "nothing")
+
+    return look()
 
 
 def _validate(asked: list[tuple[Timeframe, Range]]) -> None:
