@@ -18,7 +18,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from faults.processes import command_line, wait_for
-from ohlcv.local_process import descendants
+from ohlcv.local_process import HOST, descendants, free_port
 from ohlcv.timeframes import DAY
 from ohlcv.windows import HOUR, floor_time, iso
 from services_lab import POLL_SECONDS, Run, Site, running_site
@@ -48,10 +48,10 @@ class Mailbox:
 @pytest.fixture(scope="module")
 def mailbox() -> Iterator[tuple[Mailbox, int]]:
     box = Mailbox()
-    server = Controller(box, hostname="127.0.0.1", port=0)
+    port = free_port()
+    server = Controller(box, hostname=HOST, port=port)
     server.start()
-    listening: Any = server.server
-    yield box, listening.sockets[0].getsockname()[1]
+    yield box, port
     server.stop()
 
 
