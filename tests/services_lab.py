@@ -116,9 +116,11 @@ class Site:
         return dict(zip(words[::2], words[1::2], strict=True))
 
     def range_of(self, run: Run) -> tuple[str, str]:
-        """Give the range a run's job was told to build."""
+        """Give the range a run's job was told to build, and show it in the report."""
         arguments = self.arguments(run)
-        return arguments["--start"], arguments["--end"]
+        told = arguments["--start"], arguments["--end"]
+        print(f"{run.type:10} {run.dag_id} {run.run_id}: {' .. '.join(told)}, repair {arguments['--repair']}")
+        return told
 
     def task(self, run: Run, task_id: str, map_index: int = -1) -> dict[str, Any]:
         path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}"

@@ -33,6 +33,8 @@ FEED_TRADES_PER_SECOND = 4
 FIRST_RUNS_SECONDS = 900.0
 POLL_SECONDS = 1.0
 REPROCESS = "ohlcv_reprocess"
+# Where people expect Airflow; taken, another one is found.
+PREFERRED_PORT = 8080
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,9 @@ def demo_services(settings: Settings, trades: int, working: Working, say: Say) -
         with working("starting Airflow on 127.0.0.1 (scheduler, DAG processor, API server, triggerer)"):
             environment = {"OHLCV_HOME": str(settings.home)}
             airflow = stack.enter_context(
-                local_airflow(settings.home / "airflow", cluster.master, cluster.web, environment)
+                local_airflow(
+                    settings.home / "airflow", cluster.master, cluster.web, environment, preferred_port=PREFERRED_PORT
+                )
             )
         stack.enter_context(_feeding(settings, feed, say))
         yield Demo(settings, airflow, cluster.web)

@@ -22,7 +22,6 @@ from ohlcv.submit import job_environment, script_folder
 
 SERVICES = ("api-server", "dag-processor", "scheduler", "triggerer")
 USER = "admin"
-PREFERRED_PORT = 8080
 PASSWORD_FILE, LOGINS_FILE = "password", "passwords.json"
 # Tasks running at a time: Spark jobs share one slot anyway, the others validate.
 PARALLELISM = 4
@@ -75,10 +74,11 @@ def local_airflow(
     spark_web: str,
     environment: Mapping[str, str],
     dags: Path | None = None,
+    preferred_port: int = 0,
 ) -> Iterator[LocalAirflow]:
     """Start Airflow on a free port with its pool and connection in place; leaving the block ends it."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port(PREFERRED_PORT)
+    port = free_port(preferred_port)
     settings = _environment(folder, port, master, spark_web, dags or script_folder().parent / "dags")
     airflow = LocalAirflow(f"http://{HOST}:{port}", _password(folder), {**settings, **environment}, folder)
     airflow.command("db", "migrate")
