@@ -175,6 +175,11 @@ def _await_healthy(airflow: LocalAirflow) -> None:
         if all(
             health[name]["status"] == "healthy" for name in ("metadatabase", "scheduler", "dag_processor", "triggerer")
         ):
-            return
+            try:
+                airflow.call("GET", "/version")
+                return
+            except OhlcvError as error:
+                # Somebody else's Airflow, which was quicker to take the port: ours will end and be named above.
+                state = str(error)
         time.sleep(0.5)
     raise OhlcvError(f"Airflow was not healthy within {START_SECONDS:.0f} s ({state}): see {airflow.folder}")
