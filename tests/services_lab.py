@@ -14,6 +14,7 @@ from typing import Any
 
 from faults.processes import QUICK_JAVA, wait_for
 from lab import append, read_stored_candles
+from ohlcv.errors import OhlcvError
 from ohlcv.loading import append_trades
 from ohlcv.local_airflow import LocalAirflow, local_airflow
 from ohlcv.local_cluster import LocalCluster, local_cluster
@@ -22,7 +23,7 @@ from ohlcv.schema import TRADES, candles_contract
 from ohlcv.settings import Settings, load_settings
 from ohlcv.validation import validate
 from ohlcv.warehouse import create_tables, load_table, open_catalog
-from ohlcv.windows import Range
+from ohlcv.windows import Range, iso
 from oracle import Trade
 
 ENDED = ("success", "failed")
@@ -70,6 +71,29 @@ class Site:
         """Start a run by hand."""
         body = {"logical_date": logical_date, "conf": conf or {}}
         return _as_run(self.airflow.call("POST", f"/dags/{dag_id}/dagRuns", body))
+
+    def backfill(self, dag_id: str, first: datetime, last: datetime, behavior: str = "none", at_once: int = 1) -> int:
+        """Create a backfill; give its id."""
+        body = {
+            "dag_id": dag_id,
+            "from_date": iso(first),
+            "to_date": iso(last),
+            "reprocess_behavior": behavior,
+            "max_active_runs": at_once,
+            "run_backwards": False,
+            "dag_run_conf": {},
+        }
+
+        def create() -> int | None:
+            try:
+                return int(self.airflow.call("POST", "/backfills", body)["id"])
+            except OhlcvError as error:
+                # On SQLite, Airflow asks to try again where the scheduler writes at the same moment.
+                if "Database is locked" not in str(error):
+                    raise
+                return None
+
+        return wait_for(create, f"a backfill of {dag_id} is created", POLL_SECONDS)
 
     def clear(self, run: Run) -> None:
         """Clear a finished run, as the button in the web UI does."""

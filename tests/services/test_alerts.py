@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -119,7 +120,7 @@ def test_failed_runs_are_one_incident_with_one_recovery(
         first.run_id,
         f"aggregate: start {reversed_range['start']} must be before end {reversed_range['end']}",
         "none that can be built",
-        f"/dags/ohlcv_1h/runs/{first.run_id}",
+        f'/dags/ohlcv_1h/runs/{quote(first.run_id, safe="")}">Run',
         "https://wiki.example.com/ohlcv#a-run-failed",
     ):
         assert part in body

@@ -37,18 +37,9 @@ def own_range(run: Run, name: str) -> Range:
 
 def backfill(site: Site, behavior: str) -> list[Run]:
     """Have the three intervals backfilled; give their runs when they have ended."""
-    body = {
-        "dag_id": DAG,
-        "from_date": iso(FROM),
-        "to_date": iso(TO),
-        "reprocess_behavior": behavior,
-        "max_active_runs": 1,
-        "run_backwards": False,
-        "dag_run_conf": {},
-    }
-    created = site.airflow.call("POST", "/backfills", body)
-    path = f"/backfills/{created['id']}"
-    wait_for(lambda: site.airflow.call("GET", path)["completed_at"], f"backfill {created['id']} ends", POLL_SECONDS)
+    created = site.backfill(DAG, FROM, TO, behavior)
+    path = f"/backfills/{created}"
+    wait_for(lambda: site.airflow.call("GET", path)["completed_at"], f"backfill {created} ends", POLL_SECONDS)
     return site.runs(DAG, "backfill")
 
 

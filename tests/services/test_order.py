@@ -13,7 +13,7 @@ import pytest
 from faults.processes import wait_for
 from ohlcv.lease import writers_lease
 from ohlcv.timeframes import DAY, TIMEFRAMES
-from ohlcv.windows import floor_time, iso
+from ohlcv.windows import floor_time
 from services_lab import POLL_SECONDS, Site, clock, running_site
 
 pytestmark = pytest.mark.heavy
@@ -54,19 +54,11 @@ def test_five_due_timeframes_pass_a_backfill_of_fifty_runs_one_job_at_a_time(sit
     site.feed(begin, datetime.now(UTC), 40_000)
     dags = [timeframe.dag_id for timeframe in TIMEFRAMES.values()]
     first = site.first_scheduled("ohlcv_1m")
-    body = {
-        "dag_id": "ohlcv_1m",
-        "from_date": iso(begin + timedelta(hours=1)),
-        "to_date": iso(begin + timedelta(hours=1, minutes=5 * (RUNS - 1))),
-        "reprocess_behavior": "none",
-        "max_active_runs": RUNS,
-        "run_backwards": False,
-        "dag_run_conf": {},
-    }
     seen: list[list[str]] = []
     with watching(site, seen):
         # Away from a tick of the 1m DAG, until shortly before the next one.
-        created = site.airflow.call("POST", "/backfills", body)
+        start = begin + timedelta(hours=1)
+        created = site.backfill("ohlcv_1m", start, start + timedelta(minutes=5 * (RUNS - 1)), at_once=RUNS)
         tick = floor_time(datetime.now(UTC) + timedelta(minutes=7), timedelta(minutes=5))
         clock(tick - timedelta(seconds=50))
         # While a backfilled job waits for the lease, everybody else comes to stand in line.
@@ -98,7 +90,7 @@ def test_five_due_timeframes_pass_a_backfill_of_fifty_runs_one_job_at_a_time(sit
         before_going_on = finished()
         wait_for(lambda: finished() > before_going_on, "the backfill goes on", POLL_SECONDS)
         print(f"backfilled runs: {RUNS} asked for, {finished()} done when the five were")
-        site.airflow.call("PUT", f"/backfills/{created['id']}/cancel")
+        site.airflow.call("PUT", f"/backfills/{created}/cancel")
 
     print("applications as the master saw them:", *seen, sep="\n  ")
     assert max(len(names) for names in seen) == 1

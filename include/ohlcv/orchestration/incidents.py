@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
@@ -128,6 +129,6 @@ def _links(context: Context, section: str) -> tuple[tuple[str, str], ...]:
     log_page = [("Log", str(instance.log_url))] if instance is not None else []
     return (
         *log_page,
-        ("Run", f"{base}/dags/{run.dag_id}/runs/{run.run_id}"),
+        ("Run", f"{base}/dags/{run.dag_id}/runs/{quote(run.run_id, safe='')}"),
         ("Runbook", f"{os.environ.get(RUNBOOK) or DEFAULT_RUNBOOK}#{section}"),
     )
