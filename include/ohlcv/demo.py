@@ -62,6 +62,7 @@ class Demo:
         deadline = time.monotonic() + FIRST_RUNS_SECONDS
         found: dict[str, DemoRun] = {}
         while len(found) < len(TIMEFRAMES):
+            self.airflow.check_alive()
             if time.monotonic() > deadline:
                 missing = ", ".join(each.dag_id for each in TIMEFRAMES.values() if each.dag_id not in found)
                 raise OhlcvError(f"no run of {missing} ended within {FIRST_RUNS_SECONDS:.0f} s: see {self.airflow.url}")
@@ -83,6 +84,7 @@ class Demo:
         """Tell of every run that ends, for ever."""
         seen = {run.run_id for dag_id in self._dag_ids for run in self._ended(dag_id)}
         while True:
+            self.airflow.check_alive()
             for dag_id in self._dag_ids:
                 for ended in self._ended(dag_id):
                     if ended.run_id not in seen:

@@ -37,6 +37,12 @@ class LocalAirflow(AirflowApi):
         self.folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
+    def check_alive(self) -> None:
+        """Raise where a service has ended."""
+        for name, process in self.processes.items():
+            if process.poll() is not None:
+                raise OhlcvError(f"Airflow's {name} has ended: see {self.folder / f'{name}.log'}")
+
     def unpause(self, *dag_ids: str) -> None:
         """Let DAGs run, once the DAG processor has found them."""
         deadline = time.monotonic() + START_SECONDS
@@ -162,9 +168,7 @@ def _await_healthy(airflow: LocalAirflow) -> None:
     deadline = time.monotonic() + START_SECONDS
     state = "the API server does not answer"
     while time.monotonic() < deadline:
-        for name, process in airflow.processes.items():
-            if process.poll() is not None:
-                raise OhlcvError(f"Airflow's {name} ended at once: see {airflow.folder / f'{name}.log'}")
+        airflow.check_alive()
         try:
             with urllib.request.urlopen(f"{airflow.url}/api/v2/monitor/health", timeout=5) as answer:
                 health = json.load(answer)

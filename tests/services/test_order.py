@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from faults.databases import new_database
 from faults.processes import wait_for
 from ohlcv.lease import writers_lease
 from ohlcv.timeframes import DAY, TIMEFRAMES
 from ohlcv.windows import floor_time
+from servers import LOCALHOST, postgres_server
 from services_lab import POLL_SECONDS, Site, clock, running_site
 
 pytestmark = pytest.mark.heavy
@@ -44,9 +46,18 @@ def watching(site: Site, seen: list[list[str]]) -> Iterator[None]:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """A site where no DAG has run yet: all are due as soon as they are unpaused."""
-    with running_site(tmp_path) as running:
-        yield running
+    """A site where no DAG has run yet: all are due as soon as they are unpaused.
+
+    Airflow's database is PostgreSQL, as a site's is: on SQLite it does not support backfills beside a busy scheduler.
+    """
+    with postgres_server(tmp_path / "postgres") as server:
+        login = f"{server.user}:{server.password}@{LOCALHOST}:{server.port}/{new_database(server)}"
+        addresses = {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg://{login}",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+psycopg_async://{login}",
+        }
+        with running_site(tmp_path, environment=addresses) as running:
+            yield running
 
 
 def test_five_due_timeframes_pass_a_backfill_of_fifty_runs_one_job_at_a_time(site: Site) -> None:
