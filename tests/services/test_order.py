@@ -14,7 +14,7 @@ from faults.databases import new_database
 from faults.processes import wait_for
 from ohlcv.lease import writers_lease
 from ohlcv.timeframes import DAY, TIMEFRAMES
-from ohlcv.windows import floor_time
+from ohlcv.windows import ceil_time, floor_time
 from servers import LOCALHOST, postgres_server
 from services_lab import POLL_SECONDS, Site, clock, running_site
 
@@ -25,8 +25,8 @@ RUNS = 50
 
 
 @contextmanager
-def watching(site: Site, seen: list[list[str]]) -> Iterator[None]:
-    """Note every change of the applications the master holds for running."""
+def watching(site: Site, seen: list[list[str]], changed: list[datetime]) -> Iterator[None]:
+    """Note every change of the applications the master holds for running, and when it was."""
     stopped = threading.Event()
 
     def watch() -> None:
@@ -34,6 +34,7 @@ def watching(site: Site, seen: list[list[str]]) -> Iterator[None]:
             now = site.applications()
             if not seen or seen[-1] != now:
                 seen.append(now)
+                changed.append(datetime.now(UTC))
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -64,19 +65,25 @@ def test_five_due_timeframes_pass_a_backfill_of_fifty_runs_one_job_at_a_time(sit
     begin = TODAY - 4 * DAY
     site.feed(begin, datetime.now(UTC), 40_000)
     dags = [timeframe.dag_id for timeframe in TIMEFRAMES.values()]
-    first = site.first_scheduled("ohlcv_1m")
+    site.first_scheduled("ohlcv_1m")
     seen: list[list[str]] = []
-    with watching(site, seen):
-        # Away from a tick of the 1m DAG, until shortly before the next one.
+    changed: list[datetime] = []
+    with watching(site, seen, changed):
+        # Until shortly before the next tick of the 1m DAG, so that all five wait when it comes.
         start = begin + timedelta(hours=1)
         created = site.backfill("ohlcv_1m", start, start + timedelta(minutes=5 * (RUNS - 1)), at_once=RUNS)
-        tick = floor_time(datetime.now(UTC) + timedelta(minutes=7), timedelta(minutes=5))
-        clock(tick - timedelta(seconds=50))
+        clock(ceil_time(datetime.now(UTC) + timedelta(seconds=60), timedelta(minutes=5)) - timedelta(seconds=45))
         # While a backfilled job waits for the lease, everybody else comes to stand in line.
         with writers_lease(site.settings, "gold_ohlcv_1m"):
-            before = {name for names in seen for name in names}
-            wait_for(lambda: set(site.applications()) - before, "a backfilled job waits", POLL_SECONDS)
-            done_before = len(seen)
+            taken = datetime.now(UTC)
+
+            def parked() -> bool:
+                # One that had its commit behind it is gone within seconds; one that stays waits.
+                since = max(taken, changed[-1])
+                return bool(seen and seen[-1] and datetime.now(UTC) - since > timedelta(seconds=10))
+
+            wait_for(parked, "a backfilled job waits", POLL_SECONDS)
+            held = len(seen) - 1
             site.airflow.unpause(*dags[1:])
 
             def waiting() -> dict[str, str]:
@@ -84,14 +91,19 @@ def test_five_due_timeframes_pass_a_backfill_of_fifty_runs_one_job_at_a_time(sit
                     dag_id: site.airflow.tasks(dag_id, run.run_id)["aggregate"]["state"]
                     for dag_id in dags
                     for run in site.runs(dag_id, "scheduled")
-                    if run.run_id != first.run_id
+                    if run.state in ("queued", "running")
                 }
 
             try:
                 wait_for(lambda: list(waiting().values()) == ["scheduled"] * 5, "all five stand in line", POLL_SECONDS)
             finally:
                 print("in line:", waiting())
-            due = {run.run_id: dag_id for dag_id in dags for run in site.runs(dag_id, "scheduled") if run != first}
+            due = {
+                run.run_id: dag_id
+                for dag_id in dags
+                for run in site.runs(dag_id, "scheduled")
+                if run.state in ("queued", "running")
+            }
         for run_id, dag_id in due.items():
             site.succeeds(site.run(dag_id, run_id))
 
@@ -105,7 +117,7 @@ def test_five_due_timeframes_pass_a_backfill_of_fifty_runs_one_job_at_a_time(sit
 
     print("applications as the master saw them:", *seen, sep="\n  ")
     assert max(len(names) for names in seen) == 1
-    jobs = [names[0].split(" ", 2) for names in seen[done_before - 1 :] if names]
+    jobs = [names[0].split(" ", 2) for names in seen[held:] if names]
     order = [(timeframe, run_id in due) for _, timeframe, run_id in jobs]
     # The one that held the slot, the five that were due, and the backfill again.
     assert order[:6] == [("1m", False), *((name, True) for name in TIMEFRAMES)]
