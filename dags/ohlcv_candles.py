@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
-from ohlcv.orchestration.incidents import run_failed, run_succeeded
+from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.ranges import MACROS
 from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.tasks import priority_of, spark_task, validate_task
@@ -54,6 +54,7 @@ def build_dag(settings: Settings, timeframe: Timeframe) -> DAG:
         default_args=DEFAULT_ARGUMENTS,
         on_failure_callback=run_failed,
         on_success_callback=run_succeeded,
+        deadline=deadline(timeframe.deadline),
         user_defined_macros=MACROS,
         tags=["ohlcv", "candles", timeframe.name],
         params={

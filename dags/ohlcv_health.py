@@ -13,11 +13,12 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
-from ohlcv.orchestration.incidents import run_failed, run_succeeded
+from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.tasks import look_task
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
+DEADLINE = timedelta(minutes=10)
 
 with DAG(
     dag_id="ohlcv_health",
@@ -30,6 +31,7 @@ with DAG(
     default_args=DEFAULT_ARGUMENTS | {"retries": 1, "retry_delay": timedelta(seconds=30)},
     on_failure_callback=run_failed,
     on_success_callback=run_succeeded,
+    deadline=deadline(DEADLINE),
     tags=["ohlcv", "health"],
 ) as ohlcv_health:
     look_task()

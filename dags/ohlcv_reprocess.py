@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task_group
 
-from ohlcv.orchestration.incidents import run_failed, run_succeeded
+from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.ranges import MACROS
 from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.tasks import REPROCESS_WEIGHT, days_task, spark_task, validate_day_task
@@ -29,6 +29,8 @@ from ohlcv.timeframes import TIMEFRAMES
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 TIMEOUT = timedelta(minutes=15)
+# A day takes minutes; that it waits for those that are due first is no news.
+DEADLINE = timedelta(hours=1)
 
 
 def build_dag(settings: Settings) -> DAG:
@@ -46,6 +48,7 @@ def build_dag(settings: Settings) -> DAG:
         default_args=DEFAULT_ARGUMENTS,
         on_failure_callback=run_failed,
         on_success_callback=run_succeeded,
+        deadline=deadline(DEADLINE),
         user_defined_macros=MACROS,
         tags=["ohlcv", "reprocess"],
         params={

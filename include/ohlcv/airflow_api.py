@@ -12,6 +12,8 @@ from urllib.parse import urlencode
 from ohlcv.errors import OhlcvError
 
 TIMEOUT_SECONDS = 60
+# The most Airflow gives at once.
+PAGE = 100
 
 
 class AirflowApi:
@@ -50,10 +52,14 @@ class AirflowApi:
         return json.loads(text) if text else None
 
     def runs(self, dag_id: str, **query: Any) -> list[dict[str, Any]]:
-        """List the runs of a DAG, oldest due first."""
-        answer = self.call("GET", f"/dags/{dag_id}/dagRuns", **{"limit": 100, "order_by": "run_after", **query})
-        found: list[dict[str, Any]] = answer["dag_runs"]
-        return found
+        """List all runs of a DAG, oldest due first."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = {"limit": PAGE, "offset": len(found), "order_by": "run_after", **query}
+            answer = self.call("GET", f"/dags/{dag_id}/dagRuns", **page)
+            found += answer["dag_runs"]
+            if len(answer["dag_runs"]) < PAGE:
+                return found
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
         """Give the task instances of a run by task id."""

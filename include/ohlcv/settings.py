@@ -51,6 +51,8 @@ class Tuning:
     lookback_minutes: int | None = None
     # Seconds; replaces the registry's time target.
     time_target_seconds: int | None = None
+    # Seconds; replaces the registry's deadline.
+    deadline_seconds: int | None = None
     executor_cores: int = 1
     executor_memory: str = "1024m"
     driver_memory: str = "512m"
@@ -66,6 +68,7 @@ class Tuning:
             "repair_trades",
             "lookback_minutes",
             "time_target_seconds",
+            "deadline_seconds",
         ):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -130,6 +133,8 @@ class Settings:
             found = dataclasses.replace(found, lookback=tuning.lookback_minutes * timedelta(minutes=1))
         if tuning.time_target_seconds is not None:
             found = dataclasses.replace(found, time_target=tuning.time_target_seconds * timedelta(seconds=1))
+        if tuning.deadline_seconds is not None:
+            found = dataclasses.replace(found, deadline=tuning.deadline_seconds * timedelta(seconds=1))
         return found
 
     def repair_trades(self, name: str) -> int:

@@ -42,7 +42,10 @@ class Timeframe:
     lookback: timedelta
     strategy: Strategy
     retention: Retention
+    # A job of this timeframe should take no longer.
     time_target: timedelta
+    # A scheduled run that has not ended this long after it was queued is told of: waiting and retries included.
+    deadline: timedelta = timedelta(minutes=10)
 
     def __post_init__(self) -> None:
         # Windows are aligned to the UTC epoch; only lengths that divide a day keep midnight a boundary,

@@ -35,7 +35,7 @@ def test_there_is_a_dag_for_every_timeframe(bag: DagBag) -> None:
 def test_every_dag_keeps_the_policies(bag: DagBag) -> None:
     from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 
-    from ohlcv.orchestration.incidents import run_failed, run_succeeded, task_failed
+    from ohlcv.orchestration.callbacks import run_failed, run_succeeded, task_failed
 
     for dag in bag.dags.values():
         assert "ohlcv" in dag.tags

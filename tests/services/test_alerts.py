@@ -20,7 +20,7 @@ from aiosmtpd.controller import Controller
 
 from faults.processes import command_line, wait_for
 from ohlcv.local_process import HOST, descendants, free_port
-from ohlcv.timeframes import DAY
+from ohlcv.timeframes import DAY, TIMEFRAMES
 from ohlcv.windows import HOUR, floor_time, iso
 from services_lab import POLL_SECONDS, Run, Site, running_site
 
@@ -80,12 +80,10 @@ def hook() -> Iterator[tuple[list[str], str]]:
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def watched(
-    tmp_path_factory: pytest.TempPathFactory, mailbox: tuple[Mailbox, int], hook: tuple[list[str], str]
-) -> Iterator[Site]:
+def alerting(mailbox: tuple[Mailbox, int], hook: tuple[list[str], str]) -> dict[str, str]:
+    """Give the environment of a site that alerts."""
     smtp = {"disable_ssl": True, "disable_tls": True, "from_email": "ohlcv@example.com"}
-    environment = {
+    return {
         "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(
             {"conn_type": "smtp", "host": "127.0.0.1", "port": mailbox[1], "extra": smtp}
         ),
@@ -93,6 +91,13 @@ def watched(
         "OHLCV_ALERT_EMAIL": "team@example.com, night@example.com",
         "OHLCV_RUNBOOK_URL": "https://wiki.example.com/ohlcv",
     }
+
+
+@pytest.fixture(scope="module")
+def watched(
+    tmp_path_factory: pytest.TempPathFactory, mailbox: tuple[Mailbox, int], hook: tuple[list[str], str]
+) -> Iterator[Site]:
+    environment = alerting(mailbox, hook) | {"OHLCV_5M_DEADLINE_SECONDS": "3"}
     with running_site(tmp_path_factory.mktemp("watched"), environment=environment) as site:
         site.feed(BEGIN, TODAY, 10_000)
         yield site
@@ -169,35 +174,106 @@ def health_run(site: Site) -> Run:
     return site.succeeds(site.trigger("ohlcv_health"))
 
 
-def test_a_missing_worker_is_alerted_once_and_its_return_once(watched: Site, mailbox: tuple[Mailbox, int]) -> None:
-    box = mailbox[0]
-    watched.airflow.unpause("ohlcv_health")
-    for run in watched.runs("ohlcv_health"):
-        watched.ended(run)
-    name, worker = next((n, p) for n, p in watched.cluster.processes.items() if n.startswith("worker"))
+def lose_worker(site: Site) -> str:
+    name, worker = next((n, p) for n, p in site.cluster.processes.items() if n.startswith("worker"))
     worker.kill()
     worker.wait()
-    del watched.cluster.processes[name]
-    wait_for(lambda: "ALIVE" not in watched.worker_states(), "the master misses it", POLL_SECONDS)
-    for _ in range(2):
-        run = health_run(watched)
-        assert "alert    Spark workers: 0 alive" in watched.log(run, "look")
-    watched.cluster.add_worker(f"{name}-again", 1, "1g")
-    health_run(watched)
-    about = [title for title in box.titles() if "Spark workers" in title]
-    assert about == ["OHLCV health: Spark workers", "OHLCV health: Spark workers is good again"]
+    del site.cluster.processes[name]
+    wait_for(lambda: "ALIVE" not in site.worker_states(), "the master misses it", POLL_SECONDS)
+    return name
 
 
-def test_a_dead_mail_server_changes_no_run(tmp_path: Path) -> None:
+def test_a_scheduled_run_past_its_deadline_is_alerted_and_a_run_by_hand_is_not(
+    watched: Site, mailbox: tuple[Mailbox, int]
+) -> None:
+    box = mailbox[0]
+    before = len(box.mails)
+    watched.airflow.unpause("ohlcv_5m")
+    watched.succeeds(watched.trigger("ohlcv_5m", {"start": iso(BEGIN), "end": iso(BEGIN + HOUR)}))
+    (run, *_) = wait_for(lambda: watched.runs("ohlcv_5m", "scheduled"), "5m is scheduled", POLL_SECONDS)
+    watched.succeeds(run)
+    wait_for(lambda: len(box.mails) > before + 1, "an alert and a recovery come", POLL_SECONDS)
+    assert box.titles()[before:][:2] == ["ohlcv_5m is late", "ohlcv_5m is good again"]
+    body = box.mails[before].get_body(("html",)).get_content()
+    for part in (
+        run.run_id,
+        watched.range_of(run)[0],
+        "the run has not ended 0.05 minutes after it was queued",
+        "https://wiki.example.com/ohlcv#a-run-is-late",
+    ):
+        assert part in body
+
+
+def test_an_hour_of_outage_is_one_alert_and_one_recovery(
+    tmp_path: Path, mailbox: tuple[Mailbox, int], hook: tuple[list[str], str]
+) -> None:
+    """The worker is lost, and an hour of trades finds nobody to make candles of them.
+
+    The hour is played: its trades come at once, and a look at health is asked for where six would have been due.
+    """
+    box, (texts, _) = mailbox[0], hook
+    # This machine may be slow, which is another incident.
+    environment = alerting(mailbox, hook) | {"OHLCV_TIME_TARGET_SECONDS": "300", "OHLCV_DEADLINE_SECONDS": "3600"}
+    with running_site(tmp_path, environment=environment) as site:
+        began = datetime.now(UTC) - HOUR
+        site.feed(BEGIN, began, 5_000)
+        dags = [timeframe.dag_id for timeframe in TIMEFRAMES.values()]
+        for dag_id in dags:
+            site.first_scheduled(dag_id)
+            site.quiet(dag_id)
+        site.airflow.unpause("ohlcv_health")
+        health_run(site)
+        told = len(box.mails), len(texts)
+
+        name = lose_worker(site)
+        site.feed(began, datetime.now(UTC), 1_000)
+        health_run(site)
+        known = {run.run_id for run in site.runs("ohlcv_1m")}
+        site.airflow.unpause("ohlcv_1m")
+
+        def tried() -> Run | None:
+            new = [run for run in site.runs("ohlcv_1m", "scheduled") if run.run_id not in known]
+            started = new and site.task(new[-1], "aggregate")["state"] == "running"
+            return new[-1] if started else None
+
+        run = wait_for(tried, "a run waits for a worker", POLL_SECONDS, patience=600)
+        path = f"/dags/ohlcv_1m/dagRuns/{run.run_id}"
+        site.airflow.call("PATCH", path, {"state": "failed"})
+        for _ in range(5):
+            looked = health_run(site)
+        log = site.log(looked, "look")
+        assert "alert    Spark workers: 0 alive" in log
+        assert "alert    1m candles" in log
+        assert "alert    1h candles" in log
+        assert "alert    1m runs in 24 h" in log
+
+        site.cluster.add_worker(f"{name}-again", 1, "1g")
+        # Back, but nothing is mended yet.
+        health_run(site)
+        assert (len(box.mails), len(texts)) == (told[0] + 1, told[1] + 1)
+        for dag_id in dags:
+            site.airflow.unpause(dag_id)
+            site.succeeds(site.trigger(dag_id))
+        looked = health_run(site)
+        print(site.log(looked, "look"))
+        assert box.titles()[told[0] :] == ["OHLCV health: Spark workers", "OHLCV health: Spark workers good again"]
+        assert len(texts) == told[1] + 2
+        print(*texts[told[1] :], sep="\n")
+
+
+def test_a_dead_mail_server_and_a_malformed_hook_change_no_run(tmp_path: Path) -> None:
     dead = {
         "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps({"conn_type": "smtp", "host": "127.0.0.1", "port": 1}),
+        "AIRFLOW_CONN_SLACK_DEFAULT": json.dumps({"conn_type": "slackwebhook", "password": "no address at all"}),
         "OHLCV_ALERT_EMAIL": "team@example.com",
     }
     with running_site(tmp_path, environment=dead) as site:
         site.feed(BEGIN, TODAY, 1_000)
         site.airflow.unpause("ohlcv_health")
         run = site.first_scheduled("ohlcv_health")
-        assert "could not be sent by email" in site.log(run, "look")
+        log = site.log(run, "look")
+        assert "could not be sent by email" in log
+        assert "could not be sent by Slack" in log
         task = site.task(run, "look")
         assert (task["state"], task["try_number"]) == ("success", 1)
         assert timedelta(seconds=task["duration"]) < timedelta(minutes=2)

@@ -1,7 +1,4 @@
-"""One alert per incident and one notice when it ends, by email and by Slack, each where its connection is there.
-
-An incident is open as long as its Airflow variable is there, so that every process of Airflow knows of it.
-"""
+"""What is told, and its ways to people: email and Slack, each where its connection is there."""
 
 from __future__ import annotations
 
@@ -10,13 +7,11 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from airflow.sdk import BaseHook, Variable
+from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from ohlcv.settings import load_settings
-from ohlcv.windows import iso
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +19,6 @@ EMAIL_CONNECTION = "smtp_default"
 SLACK_CONNECTION = "slack_default"
 # A dead server must not hold a task or the DAG processor up: after this a message is given up.
 PATIENCE_SECONDS = 10.0
-INCIDENT = "ohlcv_incident:"
 
 
 @dataclass(frozen=True)
@@ -55,20 +49,6 @@ class Notice:
 
 def _slack(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def open_incident(key: str, notice: Notice) -> None:
-    """Tell of an incident, unless that has been done; where nobody could be told, the next one tries again."""
-    if Variable.get(INCIDENT + key, default=None) is None and deliver(notice):
-        Variable.set(INCIDENT + key, iso(datetime.now(UTC)))
-
-
-def close_incident(key: str, recovery: Callable[[str], Notice]) -> None:
-    """Tell that an incident is over; the notice is made of the time it began."""
-    since = Variable.get(INCIDENT + key, default=None)
-    if since is not None:
-        Variable.delete(INCIDENT + key)
-        deliver(recovery(since))
 
 
 def deliver(notice: Notice) -> bool:

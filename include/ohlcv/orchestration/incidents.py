@@ -1,134 +1,64 @@
-"""What is an incident: a run that failed, and a limit of health that is crossed.
+"""Incidents: each is told once when it begins and once when it ends, however many ticks and processes see it.
 
-The callbacks are the DAGs': they run in the DAG processor, also when the task's own process was killed.
+An incident stands as long as its Airflow variable is there, so that every process of Airflow knows of it.
 """
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 
-from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import Variable
 
-from ohlcv.orchestration.alerts import Notice, close_incident, open_incident
-from ohlcv.orchestration.ranges import own_days, own_range
-from ohlcv.timeframes import TIMEFRAMES
+from ohlcv.orchestration.alerts import Notice, deliver
+from ohlcv.windows import iso
 
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from ohlcv.health import Measure
-
-RUNBOOK = "OHLCV_RUNBOOK_URL"
-DEFAULT_RUNBOOK = "docs/runbook.md"
-# The first line of a task's error, left for the DAG's callback, which is given none.
-ERROR_KEY = "ohlcv_error"
-TASKS = ("aggregate", "validate", "days", "one_day.rebuild", "one_day.validate", "look")
+VARIABLE = "ohlcv_incident:"
 
 
-def task_failed(context: Context) -> None:
-    """Keep the first line of a task's error; runs in the task's process, after the last try."""
-    context["ti"].xcom_push(key=ERROR_KEY, value=f"{context['ti'].task_id}: {first_line(context.get('exception'))}")
+@dataclass(frozen=True)
+class Incident:
+    """What is known of an incident that has not ended."""
+
+    since: str
+    # Somebody was told; false where it follows from another incident, or every message failed.
+    told: bool
+    # It follows from another incident, which has been told.
+    follows: bool
+    error: str
 
 
-def first_line(error: object) -> str:
-    """Find the line that says what went wrong: a job's last words begin with 'error: '."""
-    lines = [line.strip() for line in str(error or "no error was given").splitlines() if line.strip()]
-    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return (told[-1] if told else lines[0])[:500]
+def standing(key: str) -> Incident | None:
+    """Give an incident that has not ended."""
+    found = Variable.get(VARIABLE + key, default=None)
+    return None if found is None else Incident(**json.loads(found))
 
 
-def run_failed(context: Context) -> None:
-    """Tell of a run that failed."""
-    run = context["dag_run"]
-    errors = _errors(context) or ["no task left an error: its process was killed, or lost"]
-    open_incident(
-        _key(context),
-        Notice(
-            f"{run.dag_id} failed",
-            (("Run", run.run_id), ("Range", _range(context)), *(("Error", error) for error in errors)),
-            _links(context, "a-run-failed"),
-        ),
-    )
+def open_incident(key: str, notice: Notice, *, error: str = "", follows: bool = False) -> None:
+    """Tell of an incident, unless that has been done or it follows from one that has been told.
+
+    What only followed, and goes on when the other has ended, is told then; what nobody could be told is tried again.
+    """
+    found = standing(key)
+    if found and (found.told or follows):
+        return
+    told = not follows and deliver(notice)
+    since = found.since if found else iso(datetime.now(UTC))
+    Variable.set(VARIABLE + key, json.dumps(asdict(Incident(since, told, follows, error))))
 
 
-def run_succeeded(context: Context) -> None:
-    """Tell that runs are good again, if they were not."""
-    run = context["dag_run"]
-
-    def recovery(since: str) -> Notice:
-        facts = (("Run", run.run_id), ("Range", _range(context)), ("Failing since", since))
-        return Notice(f"{run.dag_id} is good again", facts, _links(context, "a-run-failed"))
-
-    close_incident(_key(context), recovery)
+def close_incident(key: str, recovery: Callable[[str], Notice]) -> None:
+    """End an incident, and tell those who were told of it; the notice is made of the time it began."""
+    found = standing(key)
+    if found is not None:
+        Variable.delete(VARIABLE + key)
+        if found.told:
+            deliver(recovery(found.since))
 
 
-def judge(measures: list[Measure], context: Context) -> list[str]:
-    """Open and close the incidents of health; give the subjects that are in alert."""
-    bad = []
-    for measure in measures:
-        name = f"{measure.subject} {measure.aspect}"
-        facts = (("Found", measure.found), ("Should be", measure.target))
-        section = SECTIONS.get(measure.aspect, "daily-health-check")
-        if measure.state == "alert":
-            bad.append(name)
-            open_incident(f"health:{name}", Notice(f"OHLCV health: {name}", facts, _links(context, section)))
-        elif measure.state != "unknown":
-
-            def recovery(since: str, name: str = name, facts: tuple[tuple[str, str], ...] = facts) -> Notice:
-                return Notice(f"OHLCV health: {name} is good again", (*facts, ("In alert since", since)))
-
-            close_incident(f"health:{name}", recovery)
-    return bad
-
-
-# Aspect of a measure -> section of the runbook.
-SECTIONS = {
-    "candles": "stale-candles",
-    "last job": "runs-too-slow",
-    "runs in 24 h": "a-run-failed",
-    "workers": "a-spark-worker-is-missing",
-}
-
-
-def _key(context: Context) -> str:
-    # By kind of run: a backfill that goes well says nothing of the schedule.
-    return f"{context['dag_run'].dag_id}:{context['dag_run'].run_type}"
-
-
-def _errors(context: Context) -> list[str]:
-    instance: Any = context.get("ti")
-    if instance is None:
-        return []
-    found = (instance.xcom_pull(task_ids=task_id, key=ERROR_KEY) for task_id in TASKS if _knows(instance, task_id))
-    return [str(each) for each in found if each]
-
-
-def _knows(instance: Any, task_id: str) -> bool:
-    return instance.task is not None and task_id in instance.task.dag.task_ids
-
-
-def _range(context: Context) -> str:
-    run, params = context["dag_run"], dict(context.get("params") or {})
-    try:
-        for timeframe in TIMEFRAMES.values():
-            if timeframe.dag_id == run.dag_id:
-                return str(own_range(timeframe.name, run, params))
-        days = own_days(run, params)
-    except AirflowFailException:
-        return "none that can be built"
-    return f"{days[0]} to {days[-1]}"
-
-
-def _links(context: Context, section: str) -> tuple[tuple[str, str], ...]:
-    run = context["dag_run"]
-    base = conf.get("api", "base_url", fallback="").rstrip("/")
-    instance: Any = context.get("ti")
-    log_page = [("Log", str(instance.log_url))] if instance is not None else []
-    return (
-        *log_page,
-        ("Run", f"{base}/dags/{run.dag_id}/runs/{quote(run.run_id, safe='')}"),
-        ("Runbook", f"{os.environ.get(RUNBOOK) or DEFAULT_RUNBOOK}#{section}"),
-    )
+def gist(error: str) -> str:
+    """Give what two errors of one cause share: not the task's name, nor details in brackets."""
+    return re.sub(r" \(.*?\)", "", error.partition(": ")[2]).strip()

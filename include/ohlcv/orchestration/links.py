@@ -1,12 +1,13 @@
-"""Links from a task to the pages of others."""
+"""Links: from a task to the pages of others, and from an alert to what it is about."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from airflow.sdk import BaseOperatorLink
+from airflow.sdk.configuration import conf
 
 if TYPE_CHECKING:
     from airflow.sdk.bases.operator import BaseOperator
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 # Where people reach the master's page: the driver only knows its address inside the cluster.
 WEB_ADDRESS = "OHLCV_SPARK_WEB"
 DEFAULT_WEB_ADDRESS = "http://127.0.0.1:8080"
+RUNBOOK = "OHLCV_RUNBOOK_URL"
+DEFAULT_RUNBOOK = "docs/runbook.md"
 
 
 def spark_web() -> str:
@@ -35,3 +38,13 @@ class SparkLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002  # Airflow's signature
         # Airflow asks when the task has ended; while it runs the task itself says where (orchestration/tasks.py).
         return spark_web()
+
+
+def run_links(dag_id: str, run_id: str, section: str, log_page: str | None = None) -> tuple[tuple[str, str], ...]:
+    """Give where an alert leads: the log where there is one, the run, and the runbook's section."""
+    base = conf.get("api", "base_url", fallback="").rstrip("/")
+    return (
+        *([("Log", log_page)] if log_page else []),
+        ("Run", f"{base}/dags/{dag_id}/runs/{quote(run_id, safe='')}"),
+        ("Runbook", f"{os.environ.get(RUNBOOK) or DEFAULT_RUNBOOK}#{section}"),
+    )

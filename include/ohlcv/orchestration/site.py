@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ohlcv.orchestration.incidents import task_failed
+from ohlcv.orchestration.callbacks import task_failed
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

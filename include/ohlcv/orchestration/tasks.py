@@ -12,11 +12,11 @@ from airflow.sdk import Asset, BaseHook, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ohlcv.catalog import CATALOG_NAME
-from ohlcv.orchestration.incidents import judge
 from ohlcv.orchestration.links import SparkLink, application_page
 from ohlcv.orchestration.priority import ScheduleFirst
 from ohlcv.orchestration.ranges import due_time, own_days, own_range
 from ohlcv.orchestration.site import SPARK_CONNECTION, SPARK_POOL, connection_problem
+from ohlcv.orchestration.watch import judge
 from ohlcv.schema import NAMESPACE
 from ohlcv.submit import APPLICATION_MARK, SparkJob
 from ohlcv.timeframes import TIMEFRAMES, Timeframe
