@@ -43,7 +43,7 @@ def open_incident(key: str, notice: Notice, *, error: str = "", follows: bool = 
     What only followed, and goes on when the other has ended, is told then; what nobody could be told is tried again.
     """
     found = standing(key)
-    if found and (found.told or follows):
+    if found and found.told:
         return
     told = not follows and deliver(notice)
     since = found.since if found else iso(datetime.now(UTC))
