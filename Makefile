@@ -23,6 +23,10 @@ test: setup ## Run the tests
 test-services: setup ## The long tests on real services: backfills, outages, kills, order (three quarters of an hour)
 	@$(VENV)/python -m pytest -m heavy -rP tests/services
 
+.PHONY: test-containers
+test-containers: setup ## Build the image and run what runs in it, by podman and buildah, as root (ten minutes)
+	@$(VENV)/python -m pytest -m containers -rP tests/containers
+
 .PHONY: check
 check: setup ## Judge style, types, locks, shell and YAML; changes nothing
 	@tools/check.sh

@@ -72,7 +72,7 @@ def build_dag(settings: Settings, timeframe: Timeframe) -> DAG:
     ) as dag:
         aggregate = spark_task("aggregate", job, priority_of(timeframe), TIMEOUT)
         aggregate.doc_md = f"Build the {timeframe} candles of the run's range; one commit, or none."
-        aggregate >> validate_task(timeframe)
+        aggregate >> validate_task(timeframe, settings)
     return dag
 
 

@@ -87,7 +87,7 @@ def build_dag(settings: Settings) -> DAG:
             )
             rebuild = spark_task("rebuild", job, REPROCESS_WEIGHT, TIMEOUT)
             rebuild.doc_md = "Rebuild one UTC day; one commit per table that changed, or none."
-            rebuild >> validate_day_task(day)
+            rebuild >> validate_day_task(day, settings)
 
         one_day.expand(day=days_task())
     return dag

@@ -8,6 +8,9 @@ They run in DuckDB over these tables, amounts as whole numbers of 10^-8 and time
 * `smaller`: the stored candles of a smaller timeframe, `smaller_name` says which;
 * `trades`: the trades read, `hour_number` the hour of their partition, `good` those that reach a candle.
 
+Freshness is asked for apart, by the variables `due` (the end of the newest candle there should be), `newest` (the end
+of the newest there is) and `traded` (the newest trade between the two).
+
 A rule gives the columns symbol, exchange, window_start, stored, expected.
 """
 
@@ -206,4 +209,13 @@ def sequences_have_no_gaps() -> str:
         f"({span}) || ' from ' || min(source_sequence) || ' to ' || max(source_sequence) AS expected "
         "FROM trades WHERE good AND source_sequence IS NOT NULL GROUP BY symbol, exchange "
         f"HAVING {span} > count(DISTINCT source_sequence)"
+    )
+
+
+@_rule("WARN", "the newest candle is as new as the schedule asks for, unless nobody traded since")
+def candles_are_fresh() -> str:
+    return (
+        "SELECT '' AS symbol, '' AS exchange, getvariable('due') AS window_start, "
+        "'candles up to ' || instant(getvariable('newest')) || ', trades up to ' || instant(getvariable('traded')) "
+        "AS stored, 'candles up to here' AS expected WHERE getvariable('traded') IS NOT NULL"
     )

@@ -12,17 +12,14 @@ from pyiceberg.table import Table
 
 from ohlcv.airflow_api import AirflowApi
 from ohlcv.errors import OhlcvError
+from ohlcv.freshness import GRACE, look
 from ohlcv.schema import TRADES, candles_contract
-from ohlcv.serving import newest_candle_end, newest_trade
+from ohlcv.serving import newest_trade
 from ohlcv.settings import AirflowAddress, Settings
 from ohlcv.timeframes import TIMEFRAMES, Timeframe
-from ohlcv.validation import hours_filter
 from ohlcv.warehouse import load_table, open_catalog
-from ohlcv.windows import Range, floor_time, hours_touched, iso, to_microseconds
+from ohlcv.windows import iso
 
-# A run that is due has this long to end before its candles are late. With a tick every five minutes a 1m candle is
-# then late when the newest one ended ten minutes ago.
-GRACE = timedelta(minutes=5)
 SUCCESS_WINDOW = timedelta(hours=24)
 SUCCESS_TARGET, SUCCESS_LIMIT = 0.99, 0.95
 DURATION_LIMIT = 1.5
@@ -52,30 +49,17 @@ def health(settings: Settings, now: datetime) -> list[Measure]:
 
 def freshness(settings: Settings, timeframe: Timeframe, now: datetime) -> Measure:
     """Tell how old the newest candle is; late are candles behind trades, not markets in which nobody trades."""
-    end = newest_candle_end(settings, timeframe)
-    tick, tick_before = timeframe.ticks_before(now - GRACE)
-    due = floor_time(tick, timeframe.length)
-    # Right before the next tick it is this old.
-    usual = tick - tick_before + (tick - due)
-    target = f"ends up to {_span(usual)} ago, {_span(usual + GRACE)} at most"
+    state = look(settings, timeframe, now)
+    target = f"ends up to {_span(state.usual)} ago, {_span(state.usual + GRACE)} at most"
+    end = state.newest
     found = "no candle yet" if end is None else f"newest ends {iso(end)}, {_span(now - end)} ago"
-    if end is not None and end >= due:
+    if end is not None and end >= state.due:
         return Measure(timeframe.name, "candles", found, target, "ok")
-    if not _has_trades(settings, Range(end or due - timeframe.lookback, due)):
+    if state.traded is None:
         trade = newest_trade(settings)
         told = "there are no trades" if trade is None else f"no trades since {iso(trade)}"
         return Measure(timeframe.name, "candles", f"{found}; {told}", target, "quiet")
     return Measure(timeframe.name, "candles", f"{found}; there are later trades", target, "alert")
-
-
-def _has_trades(settings: Settings, span: Range) -> bool:
-    """Tell whether a span holds a sound trade."""
-    table = load_table(open_catalog(settings), TRADES)
-    condition = (
-        f"({hours_filter(hours_touched([span]))}) AND timestamp >= {to_microseconds(span.start)} "
-        f"AND timestamp < {to_microseconds(span.end)} AND price > 0 AND quantity > 0"
-    )
-    return len(table.scan(condition, selected_fields=("timestamp",), limit=1).to_arrow()) > 0
 
 
 def runs(settings: Settings, now: datetime) -> list[Measure]:

@@ -27,8 +27,18 @@ from ohlcv.errors import InputError
 from ohlcv.schema import AMOUNT_SCALE, TRADES, candles_contract
 from ohlcv.settings import Settings
 from ohlcv.timeframes import DAY, Timeframe
-from ohlcv.warehouse import load_table, open_catalog
-from ohlcv.windows import EPOCH, MICROSECOND, ceil_time, floor_time, iso, to_microseconds
+from ohlcv.warehouse import hours_filter, load_table, open_catalog
+from ohlcv.windows import (
+    EPOCH,
+    MICROSECOND,
+    Range,
+    ceil_time,
+    floor_time,
+    from_microseconds,
+    hours_touched,
+    iso,
+    to_microseconds,
+)
 
 # How far a reader looks for a series that is quiet: a month of daily partitions, two and a half years of
 # monthly ones. Without a bound, a series with one candle too few would cost a read of the whole table.
@@ -95,18 +105,21 @@ def newest_candle_end(settings: Settings, timeframe: Timeframe) -> datetime | No
     return None if start is None else EPOCH + start * MICROSECOND + timeframe.length
 
 
-def newest_trade(settings: Settings) -> datetime | None:
-    """Give the time of the newest trade, None while there is none."""
+def newest_trade(settings: Settings, span: Range | None = None) -> datetime | None:
+    """Give the time of the newest trade that may reach a candle, of all or in a span; None while there is none."""
     table = load_table(open_catalog(settings), TRADES)
-    hours = {(task.file.partition[0], task.file.partition[1]) for task in table.scan().plan_files()}
-    for day, hour in sorted(hours, reverse=True):
-        date_text = (EPOCH + timedelta(days=day)).date().isoformat()
-        rows = table.scan(
-            f"exchange_date = '{date_text}' AND exchange_hour = {hour}", selected_fields=("timestamp",)
-        ).to_arrow()
+    sound = "price > 0 AND quantity > 0"
+    if span is not None:
+        sound += f" AND timestamp >= {to_microseconds(span.start)} AND timestamp < {to_microseconds(span.end)}"
+    hours = {task.file.partition[0] * 24 + task.file.partition[1] for task in table.scan().plan_files()}
+    if span is not None:
+        hours &= hours_touched([span])
+    # The newest hour first: mostly that is all there is to read.
+    for hour in sorted(hours, reverse=True):
+        rows = table.scan(f"({hours_filter({hour})}) AND {sound}", selected_fields=("timestamp",)).to_arrow()
         newest: int | None = pc.max(rows["timestamp"]).as_py()
         if newest is not None:
-            return EPOCH + newest * MICROSECOND
+            return from_microseconds(newest)
     return None
 
 

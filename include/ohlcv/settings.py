@@ -32,6 +32,9 @@ PLAIN_NAMES = (
     "OHLCV_AIRFLOW_USER",
     "OHLCV_AIRFLOW_PASSWORD",
     "OHLCV_AIRFLOW_PASSWORD_FILE",
+    "OHLCV_VALIDATION_RUNTIME",
+    "OHLCV_VALIDATION_IMAGE",
+    "OHLCV_VALIDATION_NETWORK",
     "OHLCV_ALERT_EMAIL",
     "OHLCV_RUNBOOK_URL",
     "OHLCV_JARS",
@@ -106,6 +109,16 @@ class AirflowAddress:
 
 
 @dataclass(frozen=True)
+class Validation:
+    """Where the DAGs' validation runs: in Airflow's worker, or in a container of the project's image."""
+
+    runtime: Literal["worker", "docker"]
+    image: str
+    # The container network from which catalog and store are reached; the engine's default where none is given.
+    network: str | None
+
+
+@dataclass(frozen=True)
 class Settings:
     """Where things are, and how much a job may use."""
 
@@ -119,6 +132,7 @@ class Settings:
     spark_workers: int
     # Where run history is asked for.
     airflow: AirflowAddress | None
+    validation: Validation
     # Who is told by email.
     alert_email: tuple[str, ...]
     tuning: Mapping[str, Tuning]
@@ -166,6 +180,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         spark_web=_web_address(values, "OHLCV_SPARK_WEB"),
         spark_workers=_count(values, "OHLCV_SPARK_WORKERS", 1),
         airflow=_airflow_address(values),
+        validation=_validation(values),
         alert_email=_recipients(values.get("OHLCV_ALERT_EMAIL")),
         tuning={
             timeframe: _tuning(
@@ -233,6 +248,17 @@ def _airflow_address(values: Mapping[str, str]) -> AirflowAddress | None:
     if not user or not password:
         raise InputError("OHLCV_AIRFLOW_URL needs OHLCV_AIRFLOW_USER and OHLCV_AIRFLOW_PASSWORD (or …_FILE) beside it")
     return AirflowAddress(url, user, password)
+
+
+def _validation(values: Mapping[str, str]) -> Validation:
+    runtime = values.get("OHLCV_VALIDATION_RUNTIME") or "worker"
+    if runtime not in ("worker", "docker"):
+        raise InputError(f"OHLCV_VALIDATION_RUNTIME is '{runtime}': use worker or docker")
+    return Validation(
+        runtime,  # type: ignore[arg-type]  # one of the two, as was just seen
+        values.get("OHLCV_VALIDATION_IMAGE") or "ohlcv:latest",
+        values.get("OHLCV_VALIDATION_NETWORK") or None,
+    )
 
 
 def _recipients(text: str | None) -> tuple[str, ...]:

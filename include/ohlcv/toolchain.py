@@ -179,7 +179,9 @@ def fetch_jars() -> Path:
             *("--conf", f"spark.jars.ivy={scratch}/ivy"),
             str(script),
         ]
-        result = subprocess.run(command, env=spark_environment(), capture_output=True, text=True, check=False)
+        # An image is built on machines that cannot resolve their own name.
+        here = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_HOSTNAME": "127.0.0.1"}
+        result = subprocess.run(command, env=spark_environment() | here, capture_output=True, text=True, check=False)
         fetched = Path(scratch) / "ivy" / "jars"
         folder.mkdir(parents=True, exist_ok=True)
         for jar in JARS:

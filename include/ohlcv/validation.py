@@ -20,11 +20,12 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from ohlcv.checks import RULES, VALUES, Rule, Severity
+from ohlcv.freshness import look
 from ohlcv.planning import Progress
 from ohlcv.schema import AMOUNT_LIMIT, TRADES, candles_contract
 from ohlcv.settings import Settings
 from ohlcv.timeframes import DAY, TIMEFRAMES, Timeframe
-from ohlcv.warehouse import load_table, open_catalog
+from ohlcv.warehouse import hours_filter, load_table, open_catalog
 from ohlcv.windows import (
     HOUR,
     MICROSECOND,
@@ -36,7 +37,6 @@ from ohlcv.windows import (
     iso,
     merge_ranges,
     parse_hours,
-    runs_of_hours,
     to_microseconds,
     windows_of_hour,
 )
@@ -148,6 +148,8 @@ WHERE NOT (is_stored AND coalesce(expected_trade_count, 0) < stored_trade_count 
 # Rules that hold the candles against the trades: what trades there were is a question of when.
 _BY_TRADES = ("fields_equal_the_trades", "none_is_missing", "none_is_withheld", "none_is_extra")
 _BY_SMALLER = "agrees_with_the_smaller"
+# Not a matter of one table's range.
+_APART = (_BY_SMALLER, "candles_are_fresh")
 _LACKS = ("none_is_missing", "none_is_withheld")
 
 
@@ -168,10 +170,7 @@ class Finding:
         return self.symbol, self.exchange, self.window_start
 
     def __str__(self) -> str:
-        return (
-            f"{self.rule}: {self.symbol} {self.exchange} {self.window_start}: "
-            f"stored {self.stored}, expected {self.expected}"
-        )
+        return f"{self.rule}: {' '.join(filter(None, self.window))}: stored {self.stored}, expected {self.expected}"
 
 
 @dataclass(frozen=True)
@@ -225,6 +224,16 @@ def validate_days(settings: Settings, timeframe: Timeframe, own: Range) -> Itera
         end = min(ceil_time(start + MICROSECOND, DAY), own.end)
         yield validate(settings, timeframe, Range(start, end))
         start = end
+
+
+def lateness(settings: Settings, timeframe: Timeframe, now: datetime) -> list[Finding]:
+    """Warn of candles that are older than their schedule allows, while there are later trades."""
+    state = look(settings, timeframe, now)
+    with duckdb.connect() as connection:
+        connection.execute(_MACROS)
+        for name, time in (("due", state.due), ("newest", state.newest), ("traded", state.traded)):
+            connection.execute(f"SET VARIABLE {name} = ?", [None if time is None else to_microseconds(time)])
+        return list(_offenders(connection, RULES["candles_are_fresh"]))
 
 
 def merged(verdicts: Sequence[Verdict]) -> Verdict:
@@ -282,7 +291,7 @@ def _check_at(timeframe: Timeframe, ranges: list[Range], trades: Table, table: T
         group = max(timeframe.length, HOUR) // MICROSECOND
         connection.execute(f"CREATE TEMP TABLE pairs AS {_PAIRS.format(fields=fields, group=group)}")
         findings = [
-            finding for rule in RULES.values() if rule.name != _BY_SMALLER for finding in _offenders(connection, rule)
+            finding for rule in RULES.values() if rule.name not in _APART for finding in _offenders(connection, rule)
         ]
         candles = connection.execute("SELECT count(*) FROM stored").fetchone()
     return Verdict(timeframe.name, ranges, int(candles[0] if candles else 0), len(source), findings, [])
@@ -389,17 +398,6 @@ def _in_ranges(ranges: list[Range], column: str = "window_start") -> str:
     )
 
 
-def hours_filter(hours: set[int]) -> str:
-    """Write the condition on the partition columns that selects those hours."""
-    parts = []
-    for first, last in runs_of_hours(hours):
-        for day in range(first // 24, last // 24 + 1):
-            low, high = max(first - day * 24, 0), min(last - day * 24, 23)
-            date = from_microseconds(day * 24 * 3_600_000_000).date()
-            parts.append(f"(exchange_date = '{date}' AND exchange_hour >= {low} AND exchange_hour <= {high})")
-    return " OR ".join(parts)
-
-
 def our_summary(snapshot: Snapshot) -> dict[str, str]:
     """Give what a job wrote into its commit's summary; nothing for a commit of other hands."""
     properties = snapshot.summary.additional_properties if snapshot.summary else {}
@@ -462,6 +460,12 @@ def describe(verdict: Verdict) -> str:
         if len(found) > NAMED:
             lines.append(f"  and {len(found) - NAMED:,} more of {severity}")
     return "\n".join(lines)
+
+
+def complaint(verdicts: Sequence[Verdict]) -> str | None:
+    """Say in one line that candles are not as they must be."""
+    failures = [failure for verdict in verdicts for failure in verdict.failures]
+    return f"{len(failures):,} candles are not as they must be, the first: {failures[0]}" if failures else None
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:

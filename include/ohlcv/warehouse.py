@@ -38,6 +38,7 @@ from ohlcv.catalog import CATALOG_NAME, pyiceberg_properties
 from ohlcv.errors import InputError, OhlcvError
 from ohlcv.schema import NAMESPACE, TableContract, TableShape, contract_differences, contracts
 from ohlcv.settings import Settings
+from ohlcv.windows import from_microseconds, runs_of_hours
 
 _TYPES: dict[str, IcebergType] = {
     "string": StringType(),
@@ -220,3 +221,14 @@ def _iceberg_partitions(contract: TableContract, schema: Schema) -> PartitionSpe
             for index, partition in enumerate(contract.partitions)
         )
     )
+
+
+def hours_filter(hours: set[int]) -> str:
+    """Write the condition on the partition columns that selects those hours."""
+    parts = []
+    for first, last in runs_of_hours(hours):
+        for day in range(first // 24, last // 24 + 1):
+            low, high = max(first - day * 24, 0), min(last - day * 24, 23)
+            date = from_microseconds(day * 24 * 3_600_000_000).date()
+            parts.append(f"(exchange_date = '{date}' AND exchange_hour >= {low} AND exchange_hour <= {high})")
+    return " OR ".join(parts)

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from lab import WIDTHS, Lab, at, trade
 from ohlcv.checks import RULES
-from ohlcv.validation import Verdict, describe, event_details, validate
+from ohlcv.validation import Verdict, describe, event_details, lateness, validate
 from ohlcv.windows import Range
 from strategies import trade_lists
 
@@ -247,3 +247,29 @@ def test_a_feed_that_is_mostly_bad_or_full_of_gaps_is_a_warning(lab: Lab) -> Non
         "expected at most 1%",
         "sequences_have_no_gaps: BTC-USD kraken 2026-03-01T12:00:00Z: stored 20 numbers, expected 39 from 1 to 39",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "late_at", "due"),
+    [
+        ("1m", "00:05", "00:00"),
+        ("5m", "00:10", "00:05"),
+        ("30m", "00:15", "00:00"),
+        ("1h", "00:20", "00:00"),
+        ("1d", "00:10", "00:00"),
+    ],
+)
+def test_candles_behind_trades_are_a_warning_of_the_present(lab: Lab, name: str, late_at: str, due: str) -> None:
+    timeframe = lab.settings.timeframe(name)
+    lab.load([trade(at("2026-03-01 23:59:30"))], [trade(at("2026-03-02 23:59:30"))])
+    lab.build(name, at("2026-03-01 00:00"), at("2026-03-02 00:00"))
+    assert lateness(lab.settings, timeframe, at("2026-03-02 00:00")) == []
+    late = at(f"2026-03-03 {late_at}")
+    (finding,) = lateness(lab.settings, timeframe, late)
+    assert str(finding) == (
+        f"candles_are_fresh: 2026-03-03T{due}:00Z: stored candles up to 2026-03-02T00:00:00Z, "
+        "trades up to 2026-03-02T23:59:30Z, expected candles up to here"
+    )
+    assert finding.severity == "WARN"
+    lab.build(name, at("2026-03-02 00:00"), at("2026-03-03 00:00"))
+    assert lateness(lab.settings, timeframe, late) == []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -26,13 +27,26 @@ if TYPE_CHECKING:
 @click.option("--lookback-days", type=click.IntRange(1, 100_000), help="The days before now.  [default: 7]")
 @click.option("--start", help="ISO time; with --end instead of --lookback-days.")
 @click.option("--end", help="ISO time, not included.")
+@click.option("--run", "run_id", help="Check what an Airflow run built, repaired hours included; with --range.")
+@click.option("--range", "ranges", multiple=True, help="1m=START/END, once per timeframe; with --run.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def validate(name: str, lookback_days: int | None, start: str | None, end: str | None, form: str) -> int:
+def validate(
+    name: str,
+    lookback_days: int | None,
+    start: str | None,
+    end: str | None,
+    run_id: str | None,
+    ranges: tuple[str, ...],
+    form: str,
+) -> int:
     """Check stored candles by rules of their own, and against a recomputation from their trades by another engine.
 
     Only what has been built is checked. Exits with 1 when a candle is not as it must be; warnings leave it at 0.
+    With --run and --range it does what a DAG's validate task does, and ends with one line of JSON.
     """
-    from ohlcv.validation import as_json, checkable, merged, validate_days
+    if run_id or ranges:
+        return _check_run(run_id, ranges)
+    from ohlcv.validation import as_json, checkable, lateness, merged, validate_days
 
     settings = load_settings()
     names = list(TIMEFRAMES) if name == "all" else [timeframe(name).name]
@@ -46,6 +60,10 @@ def validate(name: str, lookback_days: int | None, start: str | None, end: str |
             continue
         with working(f"checking {each} {own}", quiet=form == "json"):
             verdicts[each] = merged(list(validate_days(settings, of, own)))
+            if start is None:
+                # Of the days before now; a range of its own says nothing of the present.
+                late = lateness(settings, of, datetime.now(UTC))
+                verdicts[each] = replace(verdicts[each], findings=[*verdicts[each].findings, *late])
         if not verdicts[each].trades:
             note(f"{each}: there are no trades in {own}")
     if form == "json":
@@ -56,21 +74,51 @@ def validate(name: str, lookback_days: int | None, start: str | None, end: str |
     return 1 if any(verdict.failures for verdict in verdicts.values()) else 0
 
 
+def _check_run(run_id: str | None, ranges: Sequence[str]) -> int:
+    from ohlcv import validation
+
+    if not run_id or not ranges:
+        raise InputError("give both --run and --range, as in --range 1m=2026-01-31T10:00:00Z/2026-01-31T10:10:00Z")
+    settings = load_settings()
+    asked = [_asked(text) for text in ranges]
+    verdicts = []
+    for name, own in asked:
+        verdicts.append(validation.validate(settings, settings.timeframe(name), own, run_id))
+        click.echo(validation.describe(verdicts[-1]), err=True)
+    complaint = validation.complaint(verdicts)
+    events = [validation.event_details(verdict) for verdict in verdicts]
+    click.echo(json.dumps({"complaint": complaint, "events": events}))
+    return 1 if complaint else 0
+
+
+def _asked(text: str) -> tuple[str, Range]:
+    name, _, span = text.partition("=")
+    start, _, end = span.partition("/")
+    if not start or not end:
+        raise InputError(f"--range {text} is not as in 1m=2026-01-31T10:00:00Z/2026-01-31T10:10:00Z")
+    return timeframe(name).name, _range(("--range", start), ("--range", end))
+
+
 def _wanted(lookback_days: int | None, start: str | None, end: str | None) -> Range:
     if start is None and end is None:
         now = datetime.now(UTC)
         return Range(now - timedelta(days=lookback_days or 7), now)
     if lookback_days is not None or start is None or end is None:
         raise InputError("give --lookback-days, or both --start and --end")
+    return _range(("--start", start), ("--end", end))
+
+
+def _range(*named: tuple[str, str]) -> Range:
     times = []
-    for option, text in (("--start", start), ("--end", end)):
+    for option, text in named:
         time, assumed = parse_time(text)
         if assumed:
             note(f"{option} {text} names no zone: taken as UTC")
         times.append(time)
-    if times[0] >= times[1]:
-        raise InputError(f"start {start} must be before end {end}")
-    return Range(times[0], times[1])
+    start, end = times
+    if start >= end:
+        raise InputError(f"start {named[0][1]} must be before end {named[1][1]}")
+    return Range(start, end)
 
 
 def _show(verdicts: Mapping[str, Verdict]) -> None:

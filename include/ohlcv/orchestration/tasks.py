@@ -8,24 +8,25 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk import Asset, BaseHook, get_current_context, task
+from airflow.sdk import BaseHook, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from ohlcv.catalog import CATALOG_NAME
 from ohlcv.orchestration.links import SparkLink, application_page
 from ohlcv.orchestration.priority import ScheduleFirst
 from ohlcv.orchestration.ranges import due_time, own_days, own_range
 from ohlcv.orchestration.site import SPARK_CONNECTION, SPARK_POOL, connection_problem
+from ohlcv.orchestration.validating import Asked, Question, ValidateOperator, asset_of
 from ohlcv.orchestration.watch import judge
-from ohlcv.schema import NAMESPACE
 from ohlcv.submit import APPLICATION_MARK, SparkJob
 from ohlcv.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.timeframes import timeframe as registered
-from ohlcv.windows import Range, day_range, parse_day, requested_range
+from ohlcv.windows import day_range, parse_day, requested_range
 
 if TYPE_CHECKING:
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperator, Context
+
+    from ohlcv.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -90,29 +91,19 @@ def priority_of(timeframe: Timeframe) -> int:
     return 10 * (len(TIMEFRAMES) - list(TIMEFRAMES).index(timeframe.name))
 
 
-def asset_of(timeframe: Timeframe) -> Asset:
-    """Give the asset a timeframe's table is in Airflow."""
-    return Asset(name=timeframe.table, uri=f"{CATALOG_NAME}://{NAMESPACE}/{timeframe.table}", group="ohlcv")
-
-
-def validate_task(timeframe: Timeframe) -> Any:
+def validate_task(timeframe: Timeframe, settings: Settings) -> BaseOperator:
     """Make the task that checks what a run built against the trades, and tells the asset of it."""
 
-    @task(
-        task_id="validate",
-        retries=1,
-        retry_delay=timedelta(seconds=30),
-        outlets=[asset_of(timeframe)],
-        priority_weight=priority_of(timeframe),
-        weight_rule=ScheduleFirst(),
-        doc_md=f"Recompute the {timeframe} candles the run built by another engine, and compare every field.",
-    )
-    def validate_candles() -> None:
-        context = get_current_context()
-        run = context["dag_run"]
-        _validate([(timeframe, own_range(timeframe.name, run, dict(context["params"])))])
+    def asked(context: Context, _: str) -> list[Asked]:
+        return [(timeframe, own_range(timeframe.name, context["dag_run"], dict(context["params"])))]
 
-    return validate_candles()
+    return _validate_task(
+        settings,
+        asked,
+        [timeframe],
+        priority_of(timeframe),
+        f"Recompute the {timeframe} candles the run built by another engine, and compare every field.",
+    )
 
 
 def days_task() -> Any:
@@ -134,35 +125,52 @@ def days_task() -> Any:
     return days()
 
 
-def validate_day_task(day: str) -> Any:
+def validate_day_task(day: str, settings: Settings) -> BaseOperator:
     """Make the task that checks a reprocessed day."""
 
-    @task(
-        task_id="validate",
-        retries=1,
-        retry_delay=timedelta(seconds=30),
-        outlets=[asset_of(timeframe) for timeframe in TIMEFRAMES.values()],
-        priority_weight=REPROCESS_WEIGHT,
-        weight_rule=ScheduleFirst(),
-        doc_md="Recompute the day's candles by another engine, and compare every field.",
-    )
-    def validate_day(day: str) -> None:
-        context = get_current_context()
+    def asked(context: Context, day: str) -> list[Asked]:
         params = dict(context["params"])
         if params["dry_run"]:
             raise AirflowSkipException("a dry run writes nothing, so there is nothing to check")
         span = day_range(parse_day(day))
         due = due_time(context["dag_run"])
-        _validate(
-            [
-                (timeframe, requested_range(timeframe, span.start, span.end, known_until=due))
-                for timeframe in map(registered, params["timeframes"])
-                # A day under way has no complete window of the long timeframes yet.
-                if span.start + timeframe.length <= due
-            ]
-        )
+        return [
+            (timeframe, requested_range(timeframe, span.start, span.end, known_until=due))
+            for timeframe in map(registered, params["timeframes"])
+            # A day under way has no complete window of the long timeframes yet.
+            if span.start + timeframe.length <= due
+        ]
 
-    return validate_day(day)
+    return _validate_task(
+        settings,
+        asked,
+        list(TIMEFRAMES.values()),
+        REPROCESS_WEIGHT,
+        "Recompute the day's candles by another engine, and compare every field.",
+        day=day,
+    )
+
+
+def _validate_task(
+    settings: Settings, asked: Question, timeframes: list[Timeframe], weight: int, text: str, **more: Any
+) -> BaseOperator:
+    operator: type[BaseOperator] = ValidateOperator
+    if settings.validation.runtime == "docker":
+        # Loaded where it is used: most sites have no docker.
+        from ohlcv.orchestration.container import ContainerValidateOperator
+
+        operator = ContainerValidateOperator
+    return operator(
+        task_id="validate",
+        asked=asked,
+        retries=1,
+        retry_delay=timedelta(seconds=30),
+        outlets=[asset_of(timeframe) for timeframe in timeframes],
+        priority_weight=weight,
+        weight_rule=ScheduleFirst(),
+        doc_md=text,
+        **more,
+    )
 
 
 def look_task() -> Any:
@@ -182,21 +190,3 @@ def look_task() -> Any:
         log.info("in alert: %s", ", ".join(bad) or "nothing")
 
     return look()
-
-
-def _validate(asked: list[tuple[Timeframe, Range]]) -> None:
-    """Check ranges, tell the assets of them, and fail where a candle is not as its trades call for."""
-    # DuckDB and pyiceberg are loaded where the task runs, not where DAG files are parsed.
-    from ohlcv.settings import load_settings
-    from ohlcv.validation import describe, event_details, validate
-
-    context = get_current_context()
-    settings = load_settings()
-    failures = []
-    for timeframe, own in asked:
-        verdict = validate(settings, timeframe, own, context["dag_run"].run_id)
-        log.info("%s", describe(verdict))
-        context["outlet_events"][asset_of(timeframe)].extra = event_details(verdict)
-        failures += verdict.failures
-    if failures:
-        raise AirflowFailException(f"{len(failures)} candles are not as they must be, the first: {failures[0]}")
