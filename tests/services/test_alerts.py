@@ -244,7 +244,7 @@ def test_an_hour_of_outage_is_one_alert_and_one_recovery(
         log = site.log(looked, "look")
         assert "alert    Spark workers: 0 alive" in log
         assert "alert    1m candles" in log
-        assert "alert    1h candles" in log
+        assert "alert    5m candles" in log
         assert "alert    1m runs in 24 h" in log
 
         site.cluster.add_worker(f"{name}-again", 1, "1g")
