@@ -20,7 +20,7 @@ test: setup ## Run the tests
 	@$(VENV)/python -m pytest
 
 .PHONY: test-services
-test-services: setup ## The long tests on real services: backfills, outages, kills, order (three quarters of an hour)
+test-services: setup ## The long tests on real services: backfills, outages, kills, order (an hour)
 	@$(VENV)/python -m pytest -m heavy -rP tests/services
 
 .PHONY: test-containers

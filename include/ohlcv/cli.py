@@ -15,6 +15,7 @@ COMMANDS = {
     "trades": "Load trades from files, or make sample trades.",
     "build": "Build candles through spark-submit.",
     "candles": "Show candles.",
+    "sql": "Ask or change the tables by Spark SQL.",
     "validate": "Check stored candles against their rules and their trades.",
     "health": "Show whether candles are fresh, runs good, workers there.",
     "demo": "Run the whole pipeline here, on sample trades.",

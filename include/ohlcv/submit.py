@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from ohlcv.windows import Range, iso
 SCRIPTS: dict[Strategy, str] = {"merge": "ohlcv_incremental.py", "overwrite": "ohlcv_batch.py"}
 REPROCESS_SCRIPT = "ohlcv_reprocess.py"
 VIEWS_SCRIPT = "ohlcv_views.py"
+SQL_SCRIPT = "ohlcv_sql.py"
 # What a job's log line begins with that tells the id of its Spark application.
 APPLICATION_MARK = "spark application: "
 # Without a cluster the driver does the executors' work too.
@@ -142,6 +143,11 @@ def reprocess_job(
 def views_job() -> SparkJob:
     """Describe the job that creates the views."""
     return _job(VIEWS_SCRIPT, [], Tuning())
+
+
+def sql_job(statements: Sequence[str], limit: int) -> SparkJob:
+    """Describe the job that runs SQL statements."""
+    return _job(SQL_SCRIPT, ["--limit", str(limit), "--", *statements], Tuning())
 
 
 def _job(script: str, arguments: list[str], tuning: Tuning, java_options: str = JAVA_OPTIONS) -> SparkJob:
