@@ -55,8 +55,8 @@ class ContainerValidateOperator(DockerOperator):
             # Not shown with the task, as the other variables are.
             self._private_environment = {"OHLCV_CATALOG_PASSWORD": settings.catalog_password}
         self.mounts = [
-            {"source": folder, "target": folder, "type": "bind", "read_only": True}
-            for folder in local_folders(settings)
+            {"source": folder, "target": folder, "type": "bind", "read_only": read_only}
+            for folder, read_only in local_folders(settings).items()
         ]
         if self.mounts:
             # Files of this machine are read as the worker would read them.
@@ -90,14 +90,15 @@ def plain_settings(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def local_folders(settings: Settings) -> list[str]:
-    """Give the folders of an embedded catalog and store, seen in the container where they are outside."""
-    folders = []
+def local_folders(settings: Settings) -> dict[str, bool]:
+    """Give the folders of an embedded catalog and store, in the container where they are outside; true: to be read."""
+    folders = {}
     if settings.catalog.engine == "sqlite":
-        folders.append(PurePosixPath(settings.catalog.database).parent)
+        # Readers of SQLite's log write beside it that they read.
+        folders[str(PurePosixPath(settings.catalog.database).parent)] = False
     if settings.warehouse.startswith("file:"):
-        folders.append(PurePosixPath(urlsplit(settings.warehouse).path))
-    return [str(each) for each in folders if not any(other in each.parents for other in folders)]
+        folders[urlsplit(settings.warehouse).path] = True
+    return folders
 
 
 def _report(lines: list[str]) -> dict[str, Any] | None:
