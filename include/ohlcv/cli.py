@@ -15,6 +15,8 @@ COMMANDS = {
     "trades": "Load trades from files, or make sample trades.",
     "build": "Build candles through spark-submit.",
     "candles": "Show candles.",
+    "retention": "Delete what has been kept long enough, or show what would go.",
+    "maintain": "Compact the candle tables and let go of old snapshots.",
     "sql": "Ask or change the tables by Spark SQL.",
     "validate": "Check stored candles against their rules and their trades.",
     "health": "Show whether candles are fresh, runs good, workers there.",

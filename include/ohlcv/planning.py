@@ -104,7 +104,9 @@ def plan_build(
         return plan
 
     changed, notes = _changes(timeframe, history, progress)
-    owed = changed | progress.owed
+    owed, expired = _kept(timeframe, own, changed | progress.owed)
+    if expired:
+        notes.append(f"{len(expired)} changed hours are older than what is kept and are not built")
     chosen, left = _choose(timeframe, own, history, owed, repair_trades)
     if left:
         notes.append(f"{len(left)} changed hours are left to the next runs")
@@ -144,6 +146,13 @@ def _changes(timeframe: Timeframe, history: TradesHistory, progress: Progress) -
         "ingestion time, so trades deleted meanwhile are not"
     )
     return history.ingested_hours(since), [note]
+
+
+def _kept(timeframe: Timeframe, own: Range, hours: set[int]) -> tuple[set[int], set[int]]:
+    """Share hours into those whose candles are kept and those that retention would take away again."""
+    cutoff = timeframe.cutoff(own.end.date())
+    expired = {hour for hour in hours if windows_of_hour(timeframe, hour).start.date() < cutoff}
+    return hours - expired, expired
 
 
 def _choose(

@@ -109,6 +109,9 @@ def _properties(target_megabytes: int) -> dict[str, str]:
         "write.format.default": "parquet",
         "write.parquet.compression-codec": "zstd",
         "write.target-file-size-bytes": str(target_megabytes * 1024 * 1024),
+        # A commit every five minutes: without a bound the files that name old states pile up for ever.
+        "write.metadata.delete-after-commit.enabled": "true",
+        "write.metadata.previous-versions-max": "100",
     }
 
 

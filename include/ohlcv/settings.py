@@ -14,7 +14,7 @@ from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ohlcv.errors import InputError
-from ohlcv.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.timeframes import TIMEFRAMES, Retention, Timeframe
 from ohlcv.timeframes import timeframe as registered
 
 # Variables that stand for themselves. Those of `Tuning` come on top, for all timeframes (OHLCV_EXECUTOR_MEMORY)
@@ -56,6 +56,8 @@ class Tuning:
     time_target_seconds: int | None = None
     # Seconds; replaces the registry's deadline.
     deadline_seconds: int | None = None
+    # Days; replaces the registry's retention.
+    retention_days: int | None = None
     executor_cores: int = 1
     executor_memory: str = "1024m"
     driver_memory: str = "512m"
@@ -72,6 +74,7 @@ class Tuning:
             "lookback_minutes",
             "time_target_seconds",
             "deadline_seconds",
+            "retention_days",
         ):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -147,6 +150,8 @@ class Settings:
             found = dataclasses.replace(found, lookback=tuning.lookback_minutes * timedelta(minutes=1))
         if tuning.time_target_seconds is not None:
             found = dataclasses.replace(found, time_target=tuning.time_target_seconds * timedelta(seconds=1))
+        if tuning.retention_days is not None:
+            found = dataclasses.replace(found, retention=Retention(days=tuning.retention_days))
         if tuning.deadline_seconds is not None:
             found = dataclasses.replace(found, deadline=tuning.deadline_seconds * timedelta(seconds=1))
         return found

@@ -20,6 +20,7 @@ from ohlcv.windows import Range, iso
 SCRIPTS: dict[Strategy, str] = {"merge": "ohlcv_incremental.py", "overwrite": "ohlcv_batch.py"}
 REPROCESS_SCRIPT = "ohlcv_reprocess.py"
 VIEWS_SCRIPT = "ohlcv_views.py"
+MAINTENANCE_SCRIPT = "ohlcv_maintenance.py"
 SQL_SCRIPT = "ohlcv_sql.py"
 # What a job's log line begins with that tells the id of its Spark application.
 APPLICATION_MARK = "spark application: "
@@ -138,6 +139,28 @@ def reprocess_job(
     return _job(
         REPROCESS_SCRIPT, arguments, settings.tuning[list(settings.tuning)[-1]], java_options="-XX:+UseSerialGC"
     )
+
+
+def maintenance_job(
+    settings: Settings,
+    timeframe: str,
+    *,
+    steps: str,
+    as_of: str,
+    days: str = "",
+    dag_id: str = "",
+    run_id: str = "",
+) -> SparkJob:
+    """Describe the job that keeps one table, by texts which may be Airflow's templates."""
+    arguments = [
+        *("--timeframe", timeframe),
+        *("--steps", steps),
+        *("--as-of", as_of),
+        *("--days", days),
+        *("--dag-id", dag_id),
+        *("--run-id", run_id),
+    ]
+    return _job(MAINTENANCE_SCRIPT, arguments, settings.tuning[timeframe])
 
 
 def views_job() -> SparkJob:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 from croniter import croniter
@@ -27,6 +27,15 @@ class Retention:
     def __post_init__(self) -> None:
         if self.days < 0 or self.years < 0 or (self.days > 0) == (self.years > 0):
             raise ValueError("a retention is a positive number of days or of years")
+
+    def cutoff(self, as_of: date) -> date:
+        """Give the first day that is kept, reckoned from a day; a year before 29 February is 28 February."""
+        if self.days:
+            return as_of - timedelta(days=self.days)
+        try:
+            return as_of.replace(year=as_of.year - self.years)
+        except ValueError:
+            return as_of.replace(year=as_of.year - self.years, day=28)
 
     def __str__(self) -> str:
         return f"{self.days} days" if self.days else f"{self.years} year{'s' if self.years > 1 else ''}"
@@ -76,6 +85,20 @@ class Timeframe:
     def partition(self) -> Literal["day", "month"]:
         """Give the partition of the table: a year of daily candles in daily partitions would be 365 tiny files."""
         return "month" if self.length >= DAY else "day"
+
+    def partition_of(self, day: date) -> date:
+        """Give the first day of the partition a day lies in."""
+        return day.replace(day=1) if self.partition == "month" else day
+
+    def partition_after(self, day: date) -> date:
+        """Give the first day of the partition that follows a day's."""
+        if self.partition == "day":
+            return day + DAY
+        return date(day.year + day.month // 12, day.month % 12 + 1, 1)
+
+    def cutoff(self, as_of: date) -> date:
+        """Give the first day that is kept: partitions go as a whole, so one that reaches past the limit stays."""
+        return self.partition_of(self.retention.cutoff(as_of))
 
     def __str__(self) -> str:
         return self.name

@@ -6,16 +6,12 @@ import re
 import subprocess
 import textwrap
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from lab import at
-from ohlcv.schema import candles_contract
 from ohlcv.timeframes import DAY, TIMEFRAMES
-from ohlcv.warehouse import load_table, open_catalog
 from ohlcv.windows import floor_time, iso
 from services_lab import Site, running_site
 
@@ -81,9 +77,11 @@ def type_in(site: Site, block: str) -> subprocess.CompletedProcess[str]:
 
 
 def corrupt(site: Site) -> None:
-    """Change a price of the day, as a stray script would."""
-    table = load_table(open_catalog(site.settings), candles_contract(TIMEFRAMES["1m"]))
-    day = "window_date = '2026-01-31'"
-    rows = table.scan(day).to_arrow().to_pylist()
-    rows[0]["close_price"] += Decimal(1)
-    table.overwrite(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()), overwrite_filter=day)
+    """Change the prices of a minute, as a stray script would."""
+    update = (
+        "UPDATE market_data.gold_ohlcv_1m SET close_price = close_price + 1 WHERE window_date = DATE '2026-01-31' "
+        "AND window_start = (SELECT min(window_start) FROM market_data.gold_ohlcv_1m "
+        "WHERE window_date = DATE '2026-01-31')"
+    )
+    result = type_in(site, f'ohlcv sql "{update}"')
+    assert result.returncode == 0, result.stderr

@@ -15,18 +15,19 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.exceptions import AirflowFailException
 
+from ohlcv.errors import InputError
 from ohlcv.orchestration.alerts import Notice
 from ohlcv.orchestration.incidents import close_incident, gist, open_incident, standing
 from ohlcv.orchestration.links import run_links
-from ohlcv.orchestration.ranges import own_days, own_range
+from ohlcv.orchestration.ranges import as_of_day, own_days, own_range
 from ohlcv.timeframes import TIMEFRAMES
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 # The first line of a task's error, left for the DAG's callback, which is given none.
+RETENTION = "ohlcv_retention"
 ERROR_KEY = "ohlcv_error"
-TASKS = ("aggregate", "validate", "days", "one_day.rebuild", "one_day.validate", "look")
 SECTION, LATE_SECTION = "a-run-failed", "a-run-is-late"
 NO_ERROR = "no task left an error: its process was killed, or lost"
 # Health's incident that makes runs fail by itself.
@@ -119,12 +120,9 @@ def _errors(context: Context) -> list[str]:
     instance: Any = context.get("ti")
     if instance is None:
         return []
-    found = (instance.xcom_pull(task_ids=task_id, key=ERROR_KEY) for task_id in TASKS if _knows(instance, task_id))
+    task_ids = instance.task.dag.task_ids if instance.task is not None else []
+    found = (instance.xcom_pull(task_ids=task_id, key=ERROR_KEY) for task_id in task_ids)
     return [str(each) for each in found if each]
-
-
-def _knows(instance: Any, task_id: str) -> bool:
-    return instance.task is not None and task_id in instance.task.dag.task_ids
 
 
 def _range(context: Context) -> str:
@@ -134,11 +132,13 @@ def _range(context: Context) -> str:
 def range_text(run: Any, params: dict[str, Any]) -> str:
     """Say which range a run is about."""
     try:
+        if run.dag_id == RETENTION:
+            return f"as of {as_of_day(run, params)}"
         for timeframe in TIMEFRAMES.values():
             if timeframe.dag_id == run.dag_id:
                 return str(own_range(timeframe.name, run, params))
         days = own_days(run, params)
-    except AirflowFailException:
+    except (AirflowFailException, InputError):
         return "none that can be built"
     return f"{days[0]} to {days[-1]}"
 

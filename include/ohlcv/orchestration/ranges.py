@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ohlcv.errors import InputError
 from ohlcv.settings import load_settings
-from ohlcv.windows import Range, iso, run_days, run_range
+from ohlcv.windows import Range, iso, parse_day, run_days, run_range
 
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol
@@ -72,6 +72,11 @@ def due_time(dag_run: DagRunProtocol) -> datetime:
 def due(dag_run: DagRunProtocol) -> str:
     """Give the due time for a template."""
     return iso(due_time(dag_run))
+
+
+def as_of_day(dag_run: DagRunProtocol, params: dict[str, Any]) -> date:
+    """Give the day from which a run reckons: the one asked for, or that on which it was due."""
+    return parse_day(params["as_of"]) if params.get("as_of") else due_time(dag_run).date()
 
 
 MACROS = {"range_start": range_start, "range_end": range_end, "repairs": repairs, "due": due}

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 # Less than any timeframe's: candles that are due go before the rebuilding of old ones.
 REPROCESS_WEIGHT = 5
+MAINTENANCE_WEIGHT = 3
 
 
 class CandleJobOperator(SparkSubmitOperator):
@@ -62,9 +63,28 @@ class CandleJobOperator(SparkSubmitOperator):
             yield line
 
 
-def spark_task(task_id: str, job: SparkJob, weight: int, timeout: timedelta, **more: Any) -> CandleJobOperator:
+class DeleteOperator(CandleJobOperator):
+    """Submits nothing where the plan names nothing to delete."""
+
+    def execute(self, context: Context) -> None:
+        """Delete what the plan says."""
+        words: Any = self.application_args
+        if not words[words.index("--days") + 1]:
+            log.info("nothing has expired")
+            return
+        super().execute(context)
+
+
+def spark_task(
+    task_id: str,
+    job: SparkJob,
+    weight: int,
+    timeout: timedelta,
+    operator: type[CandleJobOperator] = CandleJobOperator,
+    **more: Any,
+) -> CandleJobOperator:
     """Make the task that submits a job, alone in the pool."""
-    return CandleJobOperator(
+    return operator(
         task_id=task_id,
         conn_id=SPARK_CONNECTION,
         application=job.application,

@@ -1,0 +1,101 @@
+"""## Keep candles as long as promised, and their tables small
+
+Every Sunday at 03:00 UTC, for each timeframe, one after another:
+
+* **`plan`** shows in its log which partitions are older than the timeframe's retention: how many, how many candles,
+  the oldest and the newest, and why. Nothing else is deleted than what the plan names.
+* **`delete`** drops them as a change of metadata alone. The present day or month never goes.
+* **`compact`** joins the small files of partitions that are closed.
+* **`expire`** lets go of snapshots older than seven days (the last hundred stay) and of files nobody names.
+* **`report`** shows the table before and after.
+
+**`dry_run`** stops after the plan. **`as_of`** gives the day from which ages are reckoned. **`timeframes`** narrows it.
+A plan that would delete more than **`max_share`** of a table fails and says how to confirm it.
+
+The same as `ohlcv retention` and `ohlcv maintain`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
+
+from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
+from ohlcv.orchestration.keeping import plan_task, report_task
+from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.tasks import MAINTENANCE_WEIGHT, CandleJobOperator, DeleteOperator, spark_task
+from ohlcv.settings import Settings, load_settings
+from ohlcv.submit import maintenance_job
+from ohlcv.timeframes import TIMEFRAMES
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+TIMEOUT = timedelta(minutes=30)
+DEADLINE = timedelta(hours=3)
+
+
+def build_dag(settings: Settings) -> DAG:
+    """Build the DAG."""
+    names = list(TIMEFRAMES)
+    with DAG(
+        dag_id="ohlcv_retention",
+        description="Whole partitions deleted after their time, tables compacted, snapshots expired",
+        doc_md=__doc__,
+        schedule=CronDataIntervalTimetable("0 3 * * 0", timezone="UTC"),
+        start_date=START,
+        catchup=False,
+        max_active_runs=1,
+        default_args=DEFAULT_ARGUMENTS,
+        on_failure_callback=run_failed,
+        on_success_callback=run_succeeded,
+        deadline=deadline(DEADLINE),
+        tags=["ohlcv", "retention"],
+        params={
+            "dry_run": Param(False, type="boolean", description="Show the plans, and change nothing."),
+            "as_of": Param(
+                None,
+                type=["null", "string"],
+                format="date",
+                description="UTC day from which ages are reckoned; by itself the day the run was due.",
+            ),
+            "timeframes": Param(
+                names,
+                type="array",
+                items={"type": "string", "enum": names},
+                examples=names,
+                minItems=1,
+                uniqueItems=True,
+                description="Which tables.",
+            ),
+            "max_share": Param(
+                0.5,
+                type="number",
+                exclusiveMinimum=0,
+                maximum=1,
+                description="Most of a table that may go in one run.",
+            ),
+        },
+    ) as dag:
+        for name in names:
+            with TaskGroup(group_id=name):
+                plan = plan_task(name)
+                steps = []
+                for step in ("delete", "compact", "expire"):
+                    job = maintenance_job(
+                        settings,
+                        name,
+                        steps=step,
+                        as_of=f"{{{{ ti.xcom_pull(task_ids='{name}.plan')['as_of'] }}}}",
+                        days=f"{{{{ ti.xcom_pull(task_ids='{name}.plan')['days'] | join(',') }}}}"
+                        if step == "delete"
+                        else "",
+                        dag_id="{{ dag_run.dag_id }}",
+                        run_id="{{ dag_run.run_id }}",
+                    )
+                    operator = DeleteOperator if step == "delete" else CandleJobOperator
+                    steps.append(spark_task(step, job, MAINTENANCE_WEIGHT, TIMEOUT, operator))
+                plan >> steps[0] >> steps[1] >> steps[2] >> report_task(name)
+    return dag
+
+
+ohlcv_retention = build_dag(load_settings())

@@ -1,0 +1,184 @@
+"""What has been kept long enough: a plan of whole partitions, made of metadata alone. Nothing here deletes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from pyiceberg.table import Table
+
+from ohlcv.errors import InputError
+from ohlcv.schema import NAMESPACE, candles_contract
+from ohlcv.settings import Settings
+from ohlcv.timeframes import Timeframe, timeframe
+from ohlcv.warehouse import load_table, open_catalog
+from ohlcv.windows import EPOCH
+
+# A run that would delete more of a table than this is more likely mistaken than right.
+SAFE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A day or month of candles, by its first day."""
+
+    day: date
+    rows: int
+    files: int
+    size: int
+
+
+@dataclass(frozen=True)
+class RetentionPlan:
+    """What would go from one table, and why."""
+
+    timeframe: str
+    as_of: date
+    keeps: str
+    # The first day that stays.
+    cutoff: date
+    expired: tuple[Partition, ...]
+    # What the whole table holds.
+    total_rows: int
+    oldest: date | None
+    newest: date | None
+
+    @property
+    def rows(self) -> int:
+        return sum(partition.rows for partition in self.expired)
+
+    @property
+    def files(self) -> int:
+        return sum(partition.files for partition in self.expired)
+
+    @property
+    def size(self) -> int:
+        return sum(partition.size for partition in self.expired)
+
+    @property
+    def share(self) -> float:
+        return self.rows / self.total_rows if self.total_rows else 0.0
+
+    @property
+    def reason(self) -> str:
+        return f"kept {self.keeps} before {self.as_of}: from {self.cutoff} on"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the plan as plain values; `days` is what a job deletes by."""
+        return {
+            "timeframe": self.timeframe,
+            "as_of": self.as_of.isoformat(),
+            "cutoff": self.cutoff.isoformat(),
+            "reason": self.reason,
+            "partitions": len(self.expired),
+            "rows": self.rows,
+            "files": self.files,
+            "bytes": self.size,
+            "share": round(self.share, 6),
+            "oldest": self.expired[0].day.isoformat() if self.expired else None,
+            "newest": self.expired[-1].day.isoformat() if self.expired else None,
+            "days": [partition.day.isoformat() for partition in self.expired],
+        }
+
+
+def plan_retention(
+    settings: Settings, timeframe: Timeframe, as_of: date, today: date, max_share: float = SAFE_SHARE
+) -> RetentionPlan:
+    """Plan what goes from a timeframe's table, reckoned from a day; a plan that cannot be meant is refused."""
+    check_as_of(as_of, today)
+    if not 0 < max_share <= 1:
+        raise InputError(f"max-share {max_share:g} is not a share above 0 and up to 1")
+    table = load_table(open_catalog(settings), candles_contract(timeframe))
+    partitions = sorted(_partitions(table, timeframe), key=lambda each: each.day)
+    cutoff = timeframe.cutoff(as_of)
+    plan = RetentionPlan(
+        timeframe.name,
+        as_of,
+        str(timeframe.retention),
+        cutoff,
+        tuple(partition for partition in partitions if partition.day < cutoff),
+        sum(partition.rows for partition in partitions),
+        partitions[0].day if partitions else None,
+        partitions[-1].day if partitions else None,
+    )
+    _check_plan(plan, max_share)
+    return plan
+
+
+def check_as_of(as_of: date, today: date) -> None:
+    """Refuse a day that has not come: what is kept today would be old by then."""
+    if as_of > today:
+        raise InputError(f"as-of {as_of} is in the future: give today ({today}) or a day before")
+
+
+def _check_plan(plan: RetentionPlan, max_share: float) -> None:
+    name = f"{NAMESPACE}.{timeframe(plan.timeframe).table}"
+    if plan.newest is not None and plan.newest < plan.cutoff:
+        raise InputError(
+            f"{name}: the newest candles, of {plan.newest}, are older than what is kept ({plan.reason}), so that "
+            "nothing would be left: nothing is deleted; look at the feed, or give the right as-of"
+        )
+    if plan.share > max_share:
+        raise InputError(
+            f"{name}: {plan.rows:,} of {plan.total_rows:,} candles ({plan.share:.1%}) would go, more than "
+            f"{max_share:.0%}: nothing is deleted; where that is meant, confirm it with a max-share of "
+            f"{min(1.0, plan.share + 0.01):.2f}"
+        )
+
+
+def _partitions(table: Table, timeframe: Timeframe) -> Iterable[Partition]:
+    found: dict[date, Partition] = {}
+    for task in table.scan().plan_files():
+        day = _first_day(timeframe, int(task.file.partition[0]))
+        before = found.get(day, Partition(day, 0, 0, 0))
+        found[day] = Partition(
+            day, before.rows + task.file.record_count, before.files + 1, before.size + task.file.file_size_in_bytes
+        )
+    return found.values()
+
+
+def _first_day(timeframe: Timeframe, value: int) -> date:
+    if timeframe.partition == "day":
+        return EPOCH.date() + timedelta(days=value)
+    return date(EPOCH.year + value // 12, value % 12 + 1, 1)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a table takes up."""
+
+    rows: int
+    files: int
+    size: int
+    snapshots: int
+    manifests: int
+    # The file that names all the others, read at every start of every run.
+    metadata_size: int
+
+    def to_json(self) -> dict[str, int]:
+        return {
+            "rows": self.rows,
+            "files": self.files,
+            "bytes": self.size,
+            "snapshots": self.snapshots,
+            "manifests": self.manifests,
+            "metadata_bytes": self.metadata_size,
+        }
+
+
+def footprint(settings: Settings, timeframe: Timeframe) -> Footprint:
+    """Measure a table by its metadata."""
+    table = load_table(open_catalog(settings), candles_contract(timeframe))
+    snapshot = table.current_snapshot()
+    summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+    rows, files, size = (int(summary.get(f"total-{key}", 0)) for key in ("records", "data-files", "files-size"))
+    return Footprint(
+        rows,
+        files,
+        size,
+        len(table.snapshots()),
+        len(snapshot.manifests(table.io)) if snapshot else 0,
+        len(table.io.new_input(table.metadata_location)),
+    )

@@ -1,0 +1,24 @@
+"""Commits of another day: pyiceberg told what time it is, so that a table has a history at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from types import SimpleNamespace
+from unittest.mock import patch
+
+
+@contextmanager
+def commits_at(clock: Callable[[], datetime]) -> Iterator[None]:
+    """Have pyiceberg stamp what it commits by a clock of ours."""
+
+    def milliseconds(_: datetime | None = None) -> int:
+        return int(clock().timestamp() * 1000)
+
+    with (
+        patch("pyiceberg.table.snapshots.time", SimpleNamespace(time=lambda: clock().timestamp())),
+        patch("pyiceberg.table.update.datetime_to_millis", milliseconds),
+        patch("pyiceberg.table.metadata.datetime_to_millis", milliseconds),
+    ):
+        yield
