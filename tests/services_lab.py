@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -194,6 +196,12 @@ class Site:
     def stored(self, timeframe: str) -> dict[Any, Any]:
         """Read all candles by key; a key stored twice is an error."""
         return read_stored_candles(self._candles(timeframe))
+
+    def sql(self, statement: str) -> None:
+        """Change tables past the jobs, as somebody at a prompt would."""
+        command = [str(Path(sys.executable).with_name("ohlcv")), "sql", statement]
+        result = subprocess.run(command, env=self.airflow.environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
 
     def assert_exact(self, timeframe: str, start: datetime, end: datetime) -> int:
         """Have another engine find nothing missing, extra or wrong in a range; give the number of candles."""

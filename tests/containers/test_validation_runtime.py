@@ -10,10 +10,8 @@ import pytest
 
 from containers.conftest import Engine
 from faults.processes import wait_for
-from ohlcv.schema import candles_contract
 from ohlcv.timeframes import DAY, TIMEFRAMES
 from ohlcv.validation import complaint, describe, event_details, validate
-from ohlcv.warehouse import load_table, open_catalog
 from ohlcv.windows import Range, floor_time, iso, scheduled_range
 from services_lab import POLL_SECONDS, Run, Site, running_site
 
@@ -85,8 +83,11 @@ def check_again(site: Site, run: Run) -> Run:
 
 
 def test_a_wrong_candle_fails_the_task_at_once_with_the_same_words(site: Site, scheduled: Run) -> None:
-    table = load_table(open_catalog(site.settings), candles_contract(TIMEFRAMES["1d"]))
-    table.append(table.scan(limit=1).to_arrow())
+    own = own_range(scheduled)
+    site.sql(
+        "INSERT INTO market_data.gold_ohlcv_1d "
+        f"SELECT * FROM market_data.gold_ohlcv_1d WHERE window_start >= TIMESTAMP '{own.start:%F %T}' LIMIT 1"
+    )
     assert check_again(site, scheduled).state == "failed"
     task = site.task(scheduled, "validate")
     log = site.log(scheduled, "validate")

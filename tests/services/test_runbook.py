@@ -78,10 +78,5 @@ def type_in(site: Site, block: str) -> subprocess.CompletedProcess[str]:
 
 def corrupt(site: Site) -> None:
     """Change the prices of a minute, as a stray script would."""
-    update = (
-        "UPDATE market_data.gold_ohlcv_1m SET close_price = close_price + 1 WHERE window_date = DATE '2026-01-31' "
-        "AND window_start = (SELECT min(window_start) FROM market_data.gold_ohlcv_1m "
-        "WHERE window_date = DATE '2026-01-31')"
-    )
-    result = type_in(site, f'ohlcv sql "{update}"')
-    assert result.returncode == 0, result.stderr
+    minute = "SELECT min(window_start) FROM market_data.gold_ohlcv_1m WHERE window_date = DATE '2026-01-31'"
+    site.sql(f"UPDATE market_data.gold_ohlcv_1m SET close_price = close_price + 1 WHERE window_start = ({minute})")
