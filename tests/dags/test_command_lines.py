@@ -23,7 +23,7 @@ GOLDEN = Path(__file__).parent / "golden"
 MASTER = "spark://spark-master:7077"
 INTERVAL_END = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 KINDS = ("scheduled", "backfill", "manual")
-REPROCESS = "ohlcv_reprocess"
+REPROCESS, RETENTION = "ohlcv_reprocess", "ohlcv_retention"
 MAPPED_DAY = "2026-02-28"
 
 
@@ -38,18 +38,27 @@ def run_of(kind: str, *, clear_number: int = 0, interval: bool = True) -> Simple
     )
 
 
+# What the plan of a retention run leaves for its deletion.
+PLAN = {"as_of": "2026-03-01", "days": ["2025-11-28", "2025-11-29"]}
+
+
+def task_of(dag_id: str) -> str:
+    return {REPROCESS: "one_day.rebuild", RETENTION: "1m.delete"}.get(dag_id, "aggregate")
+
+
 def rendered(dag_id: str, run: SimpleNamespace, params: dict[str, Any] | None = None) -> list[str]:
     """Render the task's templates and build its command the way the operator does."""
     from airflow.dag_processing.dagbag import DagBag
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 
     dag = DagBag(ROOT / "dags").dags[dag_id]
-    task: Any = dag.get_task("aggregate" if dag_id != REPROCESS else "one_day.rebuild")
+    task: Any = dag.get_task(task_of(dag_id))
     # What only a mapped run of the task knows: its day.
     task.application_args = [word if isinstance(word, str) else MAPPED_DAY for word in task.application_args]
     given = {name: dag.params[name] for name in dag.params} | (params or {})
     run.dag_id = dag_id
-    task.render_template_fields({"dag_run": run, "params": given}, dag.get_template_env())
+    instance = SimpleNamespace(xcom_pull=lambda task_ids: {"1m.plan": PLAN}[task_ids])
+    task.render_template_fields({"dag_run": run, "params": given, "ti": instance}, dag.get_template_env())
     hook: SparkSubmitHook = task._get_hook()
     return [_portable(word) for word in hook._build_spark_submit_command(task.application)]
 
@@ -69,7 +78,7 @@ def _connection(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("dag_id", [*(timeframe.dag_id for timeframe in TIMEFRAMES.values()), REPROCESS])
+@pytest.mark.parametrize("dag_id", [*(timeframe.dag_id for timeframe in TIMEFRAMES.values()), REPROCESS, RETENTION])
 def test_command_lines_are_the_reviewed_ones(dag_id: str) -> None:
     text = "".join(f"# {kind}\n" + "\n".join(rendered(dag_id, run_of(kind))) + "\n\n" for kind in KINDS)
     path = GOLDEN / f"{dag_id}.txt"

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,19 @@ def test_a_reprocessing_run_is_a_job_and_a_check_per_day(bag: DagBag) -> None:
     assert rebuild.priority_weight < min(
         bag.dags[timeframe.dag_id].get_task("aggregate").priority_weight for timeframe in TIMEFRAMES.values()
     )
+
+
+def test_retention_is_a_chain_per_timeframe_away_from_the_other_crons(bag: DagBag) -> None:
+    dag = bag.dags["ohlcv_retention"]
+    timetable: Any = dag.timetable
+    assert timetable.expression == "0 3 * * 0"
+    for name in TIMEFRAMES:
+        steps = [f"{name}.{step}" for step in ("plan", "delete", "compact", "expire", "report")]
+        for before, after in pairwise(steps):
+            assert dag.get_task(before).downstream_task_ids == {after}
+        assert dag.get_task(steps[0]).upstream_task_ids == set()
+        assert {dag.get_task(step).pool for step in steps[1:4]} == {"ohlcv_spark"}
+    assert len(dag.task_ids) == 5 * len(TIMEFRAMES)
 
 
 def test_candle_dags_are_as_the_registry_says(bag: DagBag) -> None:
