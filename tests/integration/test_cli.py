@@ -178,6 +178,11 @@ def test_a_group_alone_shows_its_help_as_it_is(user: User, words: tuple[str, ...
             ("validate", "--run", "r", "--range", "1m=2026-03-02T00:00Z/2026-03-01T00:00Z"),
             "start 2026-03-02T00:00Z must be before end 2026-03-01T00:00Z",
         ),
+        (("retention", "--as-of", "2999-01-01"), "as-of 2999-01-01 is in the future: give today ("),
+        (("retention", "--as-of", "soon"), "'soon' is not an ISO date"),
+        (("retention", "--max-share", "0"), "max-share 0 is not a share above 0 and up to 1"),
+        (("maintain", "--as-of", "2999-01-01"), "as-of 2999-01-01 is in the future: give today ("),
+        (("maintain", "--timeframe", "7m"), "unknown timeframe '7m': choose one of 1m, 5m, 30m, 1h, 1d"),
         (("sql",), "Missing argument 'STATEMENT...'."),
         (("trades", "load"), "Missing argument 'FILE...'."),
         (("trades", "load", "x.csv", "--format", "nope"), "Invalid value for '--format': 'nope' is not one of"),
@@ -208,6 +213,8 @@ COMMAND_LINES = [
     ("build", "--timeframe", "all", *DAY),
     ("candles", "--timeframe", "1m"),
     ("validate", "--timeframe", "1m"),
+    ("retention", "--dry-run"),
+    ("maintain", "--timeframe", "1m"),
     ("sql", "SELECT 1"),
     ("health",),
     ("demo", "--trades", "8"),
@@ -402,6 +409,29 @@ def test_a_day_from_nothing_to_exact_candles(user: User, spark: SparkSession) ->
     assert "Traceback" not in shown.stderr
     views_are_readable(lab, {name: report["candles"]["inserted"] for name, report in reports.items()})
     validation_tells_good_from_bad(user)
+    what_is_old_goes_as_planned(user)
+
+
+def what_is_old_goes_as_planned(user: User) -> None:
+    # The sample's day is 1 March 2026: with a day's retention all of it would go, and that is refused.
+    words = ("retention", "--timeframe", "1h", "--as-of", "2026-03-31", "--format", "json")
+    assert "are older than what is kept" in user.fails(2, *words, OHLCV_RETENTION_DAYS="1")
+    insert = "INSERT INTO market_data.gold_ohlcv_1h SELECT symbol, exchange, window_start + INTERVAL 30 DAY, "
+    rest = "* EXCEPT (symbol, exchange, window_start, window_end, window_date)"
+    user.gets("sql", f"{insert} window_end + INTERVAL 30 DAY, window_date + 30, {rest} FROM market_data.gold_ohlcv_1h")
+    settings = {"OHLCV_RETENTION_DAYS": "1"}
+    assert "(50.0%) would go, more than 40%: nothing" in user.fails(2, *words, "--max-share", "0.4", **settings)
+    (plan,) = map(json.loads, user.gets(*words, "--dry-run", **settings).splitlines())
+    assert (plan["partitions"], plan["oldest"], plan["newest"], plan["deleted"]) == (
+        1,
+        "2026-03-01",
+        "2026-03-01",
+        None,
+    )
+    (done,) = map(json.loads, user.gets(*words, **settings).splitlines())
+    assert done["deleted"] == {"partitions": 1, "files": plan["files"], "rows": plan["rows"]}
+    (kept,) = map(json.loads, user.gets("maintain", "--timeframe", "1h", "--format", "json").splitlines())
+    assert kept["after"]["rows"] == plan["rows"]
 
 
 def validation_tells_good_from_bad(user: User) -> None:
