@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 stamp=.venv/.setup-stamp
 wanted=$(cat requirements.txt requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/toolchain.py | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/ohlcv ]; then
-    exit 0
+    # A Java that was upgraded meanwhile wants archives of its own.
+    exec .venv/bin/python -m ohlcv.faststart
 fi
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -61,5 +62,6 @@ if ! .venv/bin/python -m ohlcv.toolchain java >/dev/null 2>&1; then
 fi
 say "Iceberg and JDBC jars"
 .venv/bin/python -m ohlcv.toolchain jars
+.venv/bin/python -m ohlcv.faststart
 printf '%s\n' "$wanted" >"$stamp"
 say "ready ($(.venv/bin/python -m ohlcv.toolchain java))"

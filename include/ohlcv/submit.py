@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from ohlcv.errors import InputError, OhlcvError
 from ohlcv.settings import Settings, Tuning
 from ohlcv.timeframes import Strategy
-from ohlcv.toolchain import jar_paths, spark_environment, spark_home
+from ohlcv.toolchain import archive_path, jar_paths, spark_environment, spark_home
 from ohlcv.windows import Range, iso
 
 SCRIPTS: dict[Strategy, str] = {"merge": "ohlcv_incremental.py", "overwrite": "ohlcv_batch.py"}
@@ -182,8 +182,10 @@ def _job(script: str, arguments: list[str], tuning: Tuning, java_options: str = 
             # On the class path from the start: --jars would copy them to every executor at every run.
             "spark.driver.extraClassPath": class_path,
             "spark.executor.extraClassPath": class_path,
-            "spark.driver.extraJavaOptions": java_options,
-            "spark.executor.extraJavaOptions": java_options,
+            **{
+                f"spark.{role}.extraJavaOptions": f"{java_options} -XX:SharedArchiveFile={archive_path(role)}"
+                for role in ("driver", "executor")
+            },
             "spark.log.level": "WARN",
             "spark.sql.shuffle.partitions": str(tuning.shuffle_partitions),
             # The master's page shows the application; a web server in every short job costs a second.
@@ -230,10 +232,16 @@ def check_master(master: str) -> None:
 
 
 @contextmanager
-def started(job: SparkJob, master: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a job; leaving the block ends it if it still runs."""
+def started(
+    job: SparkJob, master: str, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a job, with settings of its own where given; leaving the block ends it if it still runs."""
     process = subprocess.Popen(
-        job.command(master), env=job_environment(master), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        job.command(master),
+        env={**job_environment(master), **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         yield process
@@ -259,10 +267,10 @@ class JobOutcome:
         return (named or lines or ["it said nothing"])[-1].removeprefix("error: ")
 
 
-def run(job: SparkJob, master: str) -> JobOutcome:
+def run(job: SparkJob, master: str, environment: Mapping[str, str] | None = None) -> JobOutcome:
     """Run a job to its end."""
     check_master(master)
-    with started(job, master) as process:
+    with started(job, master, environment) as process:
         output, log = process.communicate()
     # spark-submit joins the driver's stderr to its own stdout; its stderr is the JVM's log.
     return JobOutcome(process.returncode, (output.strip().splitlines() or [""])[-1], log + output)

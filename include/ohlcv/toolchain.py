@@ -74,6 +74,11 @@ def share_directory() -> Path:
     return Path(sys.prefix) / "share" / "ohlcv"
 
 
+def archive_path(role: str) -> Path:
+    """Give the archive of classes of a role, driver or executor; whether it is there or not (ohlcv.faststart)."""
+    return share_directory() / "archives" / f"{role}.jsa"
+
+
 def jar_paths() -> list[Path]:
     """Give the jars in class path order (OHLCV_JARS names another folder)."""
     folder = Path(os.environ.get("OHLCV_JARS") or share_directory() / "jars")

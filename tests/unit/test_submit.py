@@ -26,7 +26,7 @@ from ohlcv.submit import (
     views_job,
 )
 from ohlcv.timeframes import TIMEFRAMES
-from ohlcv.toolchain import jar_paths
+from ohlcv.toolchain import archive_path, jar_paths
 from ohlcv.windows import Range, from_microseconds
 from spark_jobs.build import read_request
 
@@ -71,8 +71,8 @@ def test_the_job_of_each_timeframe_on_a_cluster(name: str) -> None:
         "--total-executor-cores": "1",
         "spark.driver.extraClassPath": class_path,
         "spark.executor.extraClassPath": class_path,
-        "spark.driver.extraJavaOptions": JAVA_OPTIONS,
-        "spark.executor.extraJavaOptions": JAVA_OPTIONS,
+        "spark.driver.extraJavaOptions": f"{JAVA_OPTIONS} -XX:SharedArchiveFile={archive_path('driver')}",
+        "spark.executor.extraJavaOptions": f"{JAVA_OPTIONS} -XX:SharedArchiveFile={archive_path('executor')}",
         "spark.log.level": "WARN",
         "spark.sql.shuffle.partitions": "1",
         "spark.ui.enabled": "false",

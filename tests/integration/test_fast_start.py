@@ -1,0 +1,59 @@
+"""The archives of Spark's classes are in use, and one that does not fit costs nothing but time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from lab import append, at, trade
+from ohlcv.faststart import ROLES, is_current, make
+from ohlcv.local_cluster import LocalCluster, local_cluster
+from ohlcv.schema import TRADES
+from ohlcv.settings import load_settings
+from ohlcv.submit import build_job, run
+from ohlcv.warehouse import create_tables, load_table, open_catalog
+from ohlcv.windows import Range
+
+NOON = at("2026-03-01 12:00")
+FROM_ARCHIVE = "source: shared objects file (top)"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    with local_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+def classes(cluster: LocalCluster, folder: Path, class_path_ending: str = "") -> dict[str, list[str]]:
+    """Run a job; give what each of its JVMs says of the classes it loaded."""
+    home = {"OHLCV_HOME": str(folder / "home")}
+    settings = load_settings(home)
+    create_tables(settings)
+    append(load_table(open_catalog(settings), TRADES), [trade(NOON)])
+    job = build_job(settings, "1m", Range(NOON, NOON + timedelta(minutes=5)))
+    conf = dict(job.conf)
+    for role in ROLES:
+        conf[f"spark.{role}.extraJavaOptions"] += f" -Xlog:class+load:file={folder / role}.log"
+        conf[f"spark.{role}.extraClassPath"] += class_path_ending
+    outcome = run(dataclasses.replace(job, conf=conf), cluster.master, home)
+    assert outcome.exit_code == 0, outcome.log
+    return {role: (folder / f"{role}.log").read_text().splitlines() for role in ROLES}
+
+
+def test_both_jvms_take_their_classes_from_the_archives(cluster: LocalCluster, tmp_path: Path) -> None:
+    if not is_current():
+        make()
+    for role, lines in classes(cluster, tmp_path).items():
+        shared = sum(FROM_ARCHIVE in line for line in lines)
+        print(f"{role}: {shared:,} of {len(lines):,} classes from the archive")
+        assert shared > len(lines) / 2, role
+
+
+def test_an_archive_that_does_not_fit_costs_nothing_but_time(cluster: LocalCluster, tmp_path: Path) -> None:
+    for role, lines in classes(cluster, tmp_path, f":{tmp_path}").items():
+        assert lines, role
+        assert not any(FROM_ARCHIVE in line for line in lines), role
