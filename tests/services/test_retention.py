@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from faults.processes import command_line, wait_for
+from ohlcv.errors import OhlcvError
 from ohlcv.local_process import descendants
 from ohlcv.retention import footprint
 from ohlcv.schema import NAMESPACE, candles_contract
@@ -95,7 +96,6 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(site: Site) -> None:
     ("conf", "complaint"),
     [
         ({"as_of": "2999-01-01"}, "as-of 2999-01-01 is in the future"),
-        ({"as_of": "soon"}, "'soon' is not an ISO date"),
         ({"max_share": 0.001}, "would go, more than 0%: nothing is deleted"),
     ],
 )
@@ -106,6 +106,11 @@ def test_what_cannot_be_meant_fails_at_once(site: Site, conf: dict[str, Any], co
     assert complaint in site.log(run, "1m.plan")
     assert site.task(run, "1m.plan")["try_number"] == 1
     assert site.snapshots("1m") == before
+
+
+def test_the_form_refuses_what_is_no_date(site: Site) -> None:
+    with pytest.raises(OhlcvError, match="'soon' is not a 'date'"):
+        site.trigger(DAG, {"as_of": "soon"})
 
 
 def submitted(site: Site, step: str) -> int | None:
