@@ -27,6 +27,10 @@ test-services: setup ## The long tests on real services: backfills, outages, kil
 test-containers: setup ## Build the image and run what runs in it, by podman and buildah, as root (ten minutes)
 	@$(VENV)/python -m pytest -m containers -rP tests/containers
 
+.PHONY: bench-small
+bench-small: setup ## What a small run costs, with the archives of classes and without (four minutes)
+	@$(VENV)/python benchmarks/small_run.py
+
 .PHONY: bench-maintenance
 bench-maintenance: setup ## Seven simulated weeks of five-minute commits and weekly maintenance (half an hour)
 	@$(VENV)/python benchmarks/simulated_month.py
