@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import duckdb
@@ -209,6 +209,7 @@ def validate(settings: Settings, timeframe: Timeframe, own: Range, run_id: str =
     verdict = _check(timeframe, ranges, trades, table, commit)
     if not run_id:
         verdict = _excuse_owed(verdict, timeframe, progress_of(table))
+        verdict = _excuse_expired(verdict, timeframe, table, datetime.now(UTC).date())
     smaller = _next_smaller(timeframe)
     if smaller is not None:
         small_table = load_table(catalog, candles_contract(smaller))
@@ -355,6 +356,25 @@ def _excuse_owed(verdict: Verdict, timeframe: Timeframe, progress: Progress) -> 
         for finding in verdict.findings
     ]
     return replace(verdict, findings=findings)
+
+
+def _excuse_expired(verdict: Verdict, timeframe: Timeframe, table: Table, today: date) -> Verdict:
+    """Leave out what retention has deleted: whole partitions, of days that are not kept any more."""
+    cutoff = timeframe.cutoff(today)
+    days = {
+        each: _window_start(timeframe, each.window_start).date() for each in verdict.findings if each.rule in _LACKS
+    }
+    old = {timeframe.partition_of(day) for day in days.values() if day < cutoff}
+    gone = {day for day in old if not _holds_candles(table, day, timeframe.partition_after(day))}
+    if not gone:
+        return verdict
+    findings = [each for each in verdict.findings if each not in days or timeframe.partition_of(days[each]) not in gone]
+    note = f"not kept any more, and gone: {', '.join(map(str, sorted(gone)))}"
+    return replace(verdict, findings=findings, notes=[*verdict.notes, note])
+
+
+def _holds_candles(table: Table, first: date, end: date) -> bool:
+    return any(table.scan(f"window_date >= '{first}' AND window_date < '{end}'").plan_files())
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from lab import WIDTHS, Lab, at, trade
 from ohlcv.checks import RULES
 from ohlcv.validation import Verdict, describe, event_details, lateness, validate
-from ohlcv.windows import Range
+from ohlcv.windows import Range, floor_time
 from strategies import trade_lists
 
 NOON = at("2026-03-01 12:00")
@@ -247,6 +247,21 @@ def test_a_feed_that_is_mostly_bad_or_full_of_gaps_is_a_warning(lab: Lab) -> Non
         "expected at most 1%",
         "sequences_have_no_gaps: BTC-USD kraken 2026-03-01T12:00:00Z: stored 20 numbers, expected 39 from 1 to 39",
     ]
+
+
+def test_what_retention_has_deleted_is_not_missing(lab: Lab) -> None:
+    today = floor_time(datetime.now(UTC), timedelta(days=1))
+    # 1m candles are kept for 90 days.
+    days = [today - timedelta(days=days) for days in (93, 92, 89)]
+    lab.load([trade(day + timedelta(hours=hour)) for day in days for hour in range(24)])
+    lab.build("1m", days[0], today)
+    lab.sql(f"DELETE FROM {TABLE} WHERE window_date IN (DATE '{days[0]:%F}', DATE '{days[2]:%F}')")
+    lab.sql(f"DELETE FROM {TABLE} WHERE window_start = TIMESTAMP '{days[1]:%F} 05:00:00'")
+    verdict = validate(lab.settings, lab.settings.timeframe("1m"), Range(days[0], today))
+    missing = [finding.window_start for finding in verdict.failures if finding.rule == "none_is_missing"]
+    # A day that is still there has to be whole, and one that is kept has to be there.
+    assert missing == [f"{days[1]:%F}T05:00:00Z", *(f"{days[2]:%F}T{hour:02}:00:00Z" for hour in range(24))]
+    assert verdict.notes == [f"not kept any more, and gone: {days[0]:%F}"]
 
 
 @pytest.mark.parametrize(
