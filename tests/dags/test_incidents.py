@@ -48,14 +48,14 @@ def test_what_comes_from_outside_is_escaped() -> None:
 
 
 def test_every_section_an_alert_leads_to_is_in_the_runbook() -> None:
-    from ohlcv.orchestration.callbacks import LATE_SECTION, SECTION
+    from ohlcv.orchestration.callbacks import LATE_SECTION, RETENTION_SECTION, SECTION
     from ohlcv.orchestration.watch import OTHER_SECTION, SECTIONS
 
     text = RUNBOOK.read_text()
     headings = {
         re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.M)
     }
-    assert {*SECTIONS.values(), OTHER_SECTION, SECTION, LATE_SECTION} <= headings
+    assert {*SECTIONS.values(), OTHER_SECTION, SECTION, LATE_SECTION, RETENTION_SECTION} <= headings
     # The page's own links lead to its sections too.
     assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= headings
 
@@ -69,6 +69,7 @@ class Desk:
         self.variables: dict[str, str] = {}
         self.told: list[str] = []
         self.reachable = True
+        self.last: Any = None
         monkeypatch.setattr(incidents, "Variable", self)
         monkeypatch.setattr(incidents, "deliver", self.deliver)
 
@@ -82,6 +83,7 @@ class Desk:
         del self.variables[key]
 
     def deliver(self, notice: Any) -> bool:
+        self.last = notice
         if self.reachable:
             self.told.append(notice.title)
         return self.reachable
@@ -215,3 +217,12 @@ def test_only_scheduled_runs_have_a_deadline(desk: Desk) -> None:
     failed("ohlcv_1m", "aggregate: x")
     succeeded("ohlcv_1m")
     assert desk.told[1:] == ["ohlcv_1m is good again"]
+
+
+def test_a_retention_problem_is_told_with_its_day_and_its_section(desk: Desk) -> None:
+    failed("ohlcv_retention", "1m.plan: gold_ohlcv_1m: 9 of 10 candles (90.0%) would go, more than 50%")
+    assert desk.told == ["ohlcv_retention failed"]
+    assert ("Range", "as of 2026-03-01") in desk.last.facts
+    assert dict(desk.last.links)["Runbook"].endswith("#retention-see-first-then-do")
+    succeeded("ohlcv_retention")
+    assert desk.told[1:] == ["ohlcv_retention is good again"]

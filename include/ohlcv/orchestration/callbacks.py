@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # The first line of a task's error, left for the DAG's callback, which is given none.
 RETENTION = "ohlcv_retention"
 ERROR_KEY = "ohlcv_error"
-SECTION, LATE_SECTION = "a-run-failed", "a-run-is-late"
+SECTION, LATE_SECTION, RETENTION_SECTION = "a-run-failed", "a-run-is-late", "retention-see-first-then-do"
 NO_ERROR = "no task left an error: its process was killed, or lost"
 # Health's incident that makes runs fail by itself.
 NO_WORKERS = "health:workers"
@@ -146,7 +146,8 @@ def range_text(run: Any, params: dict[str, Any]) -> str:
 def _links(context: Context) -> tuple[tuple[str, str], ...]:
     instance: Any = context.get("ti")
     run = context["dag_run"]
-    return run_links(run.dag_id, run.run_id, SECTION, None if instance is None else str(instance.log_url))
+    section = RETENTION_SECTION if run.dag_id == RETENTION else SECTION
+    return run_links(run.dag_id, run.run_id, section, None if instance is None else str(instance.log_url))
 
 
 def _time(text: str | None) -> datetime | None:
