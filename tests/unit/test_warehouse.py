@@ -90,6 +90,8 @@ def test_created_tables_are_exactly_as_agreed(site: Settings) -> None:
             "write.format.default": "parquet",
             "write.parquet.compression-codec": "zstd",
             "write.target-file-size-bytes": str(megabytes * 2**20),
+            "write.metadata.delete-after-commit.enabled": "true",
+            "write.metadata.previous-versions-max": "100",
         }
         assert table.format_version == 2
         assert table.location() == f"{site.warehouse}/market_data/{name}"
