@@ -3,6 +3,7 @@
 from airflow.plugins_manager import AirflowPlugin
 
 from ohlcv.orchestration import startup
+from ohlcv.orchestration.deadlines import ScheduledRunCreated
 from ohlcv.orchestration.links import SparkLink
 from ohlcv.orchestration.priority import ScheduleFirst
 
@@ -13,4 +14,5 @@ class OhlcvPlugin(AirflowPlugin):
     name = "ohlcv"
     operator_extra_links = (SparkLink(),)
     priority_weight_strategies = (ScheduleFirst,)
+    deadline_references = (ScheduledRunCreated,)
     listeners = (startup,)

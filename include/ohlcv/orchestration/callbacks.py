@@ -12,11 +12,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.definitions.callback import AsyncCallback
-from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from airflow.sdk.definitions.deadline import DeadlineAlert
 from airflow.sdk.exceptions import AirflowFailException
 
 from ohlcv.errors import InputError
 from ohlcv.orchestration.alerts import Notice
+from ohlcv.orchestration.deadlines import ScheduledRunCreated
 from ohlcv.orchestration.incidents import close_incident, gist, open_incident, standing
 from ohlcv.orchestration.links import run_links
 from ohlcv.orchestration.ranges import as_of_day, own_days, own_range
@@ -71,7 +72,7 @@ def run_succeeded(context: Context) -> None:
 def deadline(interval: timedelta) -> DeadlineAlert:
     """Have a scheduled run that has not ended this long after it was queued told of."""
     return DeadlineAlert(
-        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        reference=ScheduledRunCreated(),
         interval=interval,
         callback=AsyncCallback(deadline_missed, kwargs={"minutes": interval / timedelta(minutes=1)}),
     )
