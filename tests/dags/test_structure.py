@@ -44,6 +44,9 @@ def test_every_dag_keeps_the_policies(bag: DagBag) -> None:
         assert dag.description
         assert dag.catchup is False
         assert (dag.on_failure_callback, dag.on_success_callback) == (run_failed, run_succeeded)
+        # Another reference keeps runs from being cleared (orchestration/deadlines.py).
+        deadlines: Any = dag.deadline
+        assert [type(each.reference).__name__ for each in deadlines] == ["ScheduledRunCreated"]
         # A long reprocessing must not keep the night's run from its turn; the pool keeps their jobs apart.
         assert dag.max_active_runs == (2 if dag.dag_id == "ohlcv_reprocess" else 1)
         for task in dag.tasks:
