@@ -27,7 +27,7 @@ from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.tasks import MAINTENANCE_WEIGHT, CandleJobOperator, DeleteOperator, spark_task
 from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import maintenance_job
-from ohlcv.timeframes import TIMEFRAMES
+from ohlcv.timeframes import SAFE_SHARE, TIMEFRAMES
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 TIMEOUT = timedelta(minutes=30)
@@ -68,7 +68,7 @@ def build_dag(settings: Settings) -> DAG:
                 description="Which tables.",
             ),
             "max_share": Param(
-                0.5,
+                SAFE_SHARE,
                 type="number",
                 exclusiveMinimum=0,
                 maximum=1,

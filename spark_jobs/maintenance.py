@@ -22,7 +22,7 @@ from ohlcv.errors import InputError, OhlcvError
 from ohlcv.schema import TableContract, candles_contract
 from ohlcv.settings import Settings
 from ohlcv.timeframes import Timeframe
-from ohlcv.windows import parse_day
+from ohlcv.windows import day_range, parse_day
 from spark_jobs.build import Job, Phases, first_line, run_script
 from spark_jobs.metadata import (
     PROGRESS_BASE_PROPERTY,
@@ -214,7 +214,7 @@ def expire(upkeep: Upkeep) -> dict[str, Any]:
         return {"note": "the catalog keeps what is old itself (gc.enabled=false): nothing is expired here"}
     # Reckoned from the asked-for day, but never from a time that is not over yet.
     now = datetime.now(UTC)
-    as_of = min(datetime(*upkeep.request.as_of.timetuple()[:3], tzinfo=UTC) + timedelta(days=1), now)
+    as_of = min(day_range(upkeep.request.as_of).end, now)
     older = as_of - SNAPSHOT_AGE
     snapshots = len(list(upkeep.table.snapshots()))
     _anchor_progress(upkeep.table, older)

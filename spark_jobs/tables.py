@@ -219,8 +219,6 @@ def partition_filter(timeframe: Timeframe, partitions: Iterable[date]) -> Column
     day = F.col("window_date")
     if timeframe.partition == "day":
         return day.isin(list(partitions))
-    return reduce(or_, ((day >= first) & (day < _next_month(first)) for first in partitions), F.lit(False))
-
-
-def _next_month(first: date) -> date:
-    return date(first.year + first.month // 12, first.month % 12 + 1, 1)
+    return reduce(
+        or_, ((day >= first) & (day < timeframe.partition_after(first)) for first in partitions), F.lit(False)
+    )

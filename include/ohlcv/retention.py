@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from pyiceberg.table import Table
@@ -12,12 +12,8 @@ from pyiceberg.table import Table
 from ohlcv.errors import InputError
 from ohlcv.schema import NAMESPACE, candles_contract
 from ohlcv.settings import Settings
-from ohlcv.timeframes import Timeframe, timeframe
+from ohlcv.timeframes import SAFE_SHARE, Timeframe, timeframe
 from ohlcv.warehouse import load_table, open_catalog
-from ohlcv.windows import EPOCH
-
-# A run that would delete more of a table than this is more likely mistaken than right.
-SAFE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -131,18 +127,12 @@ def _check_plan(plan: RetentionPlan, max_share: float) -> None:
 def _partitions(table: Table, timeframe: Timeframe) -> Iterable[Partition]:
     found: dict[date, Partition] = {}
     for task in table.scan().plan_files():
-        day = _first_day(timeframe, int(task.file.partition[0]))
+        day = timeframe.partition_start(int(task.file.partition[0]))
         before = found.get(day, Partition(day, 0, 0, 0))
         found[day] = Partition(
             day, before.rows + task.file.record_count, before.files + 1, before.size + task.file.file_size_in_bytes
         )
     return found.values()
-
-
-def _first_day(timeframe: Timeframe, value: int) -> date:
-    if timeframe.partition == "day":
-        return EPOCH.date() + timedelta(days=value)
-    return date(EPOCH.year + value // 12, value % 12 + 1, 1)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 import duckdb
@@ -178,16 +178,9 @@ def _any_of(series: set[Series]) -> BooleanExpression:
 
 def _partition_condition(timeframe: Timeframe, partitions: Sequence[int]) -> BooleanExpression:
     return And(
-        _compare(GreaterThanOrEqual, "window_date", _partition_start(timeframe, min(partitions))),
-        _compare(LessThan, "window_date", _partition_start(timeframe, max(partitions) + 1)),
+        _compare(GreaterThanOrEqual, "window_date", timeframe.partition_start(min(partitions))),
+        _compare(LessThan, "window_date", timeframe.partition_start(max(partitions) + 1)),
     )
-
-
-def _partition_start(timeframe: Timeframe, partition: int) -> date:
-    # Iceberg numbers days and months from 1970.
-    if timeframe.partition == "day":
-        return EPOCH.date() + timedelta(days=partition)
-    return date(EPOCH.year + partition // 12, partition % 12 + 1, 1)
 
 
 # What is read.

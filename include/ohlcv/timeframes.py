@@ -11,6 +11,8 @@ from croniter import croniter
 from ohlcv.errors import InputError
 
 DAY = timedelta(days=1)
+# A retention run that would delete more of a table than this is more likely mistaken than right.
+SAFE_SHARE = 0.5
 
 # Which script builds a timeframe: `merge` the incremental one, `overwrite` the batch one.
 # What is on disk afterwards obeys the same rules for both (spark_jobs/tables.py).
@@ -85,6 +87,12 @@ class Timeframe:
     def partition(self) -> Literal["day", "month"]:
         """Give the partition of the table: a year of daily candles in daily partitions would be 365 tiny files."""
         return "month" if self.length >= DAY else "day"
+
+    def partition_start(self, number: int) -> date:
+        """Give the first day of a partition by its number: Iceberg numbers days and months from 1970."""
+        if self.partition == "day":
+            return date(1970, 1, 1) + number * DAY
+        return date(1970 + number // 12, number % 12 + 1, 1)
 
     def partition_of(self, day: date) -> date:
         """Give the first day of the partition a day lies in."""

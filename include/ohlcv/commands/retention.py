@@ -14,7 +14,7 @@ from ohlcv.commands.terminal import note, print_table, working
 from ohlcv.errors import OhlcvError
 from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import LOCAL_MASTER, maintenance_job, run
-from ohlcv.timeframes import TIMEFRAMES, timeframe
+from ohlcv.timeframes import SAFE_SHARE, TIMEFRAMES, timeframe
 from ohlcv.windows import parse_day
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.option("--timeframe", "name", default="all", show_default=True, help=f"{', '.join(TIMEFRAMES)} or all.")
 @click.option("--dry-run", is_flag=True, help="Show what would go, and delete nothing.")
 @click.option("--as-of", help="UTC day from which ages are reckoned, as in 2026-01-31.  [default: today]")
-@click.option("--max-share", type=float, default=0.5, show_default=True, help="Most of a table that may go at once.")
+@click.option(
+    "--max-share", type=float, default=SAFE_SHARE, show_default=True, help="Most of a table that may go at once."
+)
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, form: str) -> None:
     """Delete whole partitions of candles that have been kept as long as promised.

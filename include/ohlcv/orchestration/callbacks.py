@@ -26,8 +26,8 @@ from ohlcv.timeframes import TIMEFRAMES
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# The first line of a task's error, left for the DAG's callback, which is given none.
 RETENTION = "ohlcv_retention"
+# The first line of a task's error, left for the DAG's callback, which is given none.
 ERROR_KEY = "ohlcv_error"
 SECTION, LATE_SECTION, RETENTION_SECTION = "a-run-failed", "a-run-is-late", "retention-see-first-then-do"
 NO_ERROR = "no task left an error: its process was killed, or lost"
