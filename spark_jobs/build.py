@@ -9,7 +9,7 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,8 +26,8 @@ from ohlcv.planning import BuildPlan, Progress, plan_build
 from ohlcv.schema import TableContract, candles_contract
 from ohlcv.settings import Settings, load_settings
 from ohlcv.timeframes import Strategy, Timeframe
-from ohlcv.windows import Range, format_hours, iso, parse_time, requested_range
-from spark_jobs.candles import broken_invariant, candles
+from ohlcv.windows import Range, format_hours, hours_touched, iso, parse_time, requested_range
+from spark_jobs.candles import broken_invariant, candles, common_step, totals
 from spark_jobs.lifeline import hold_lifeline
 from spark_jobs.metadata import (
     PROGRESS_KEY,
@@ -81,11 +81,29 @@ class Phases:
 
 @dataclass(frozen=True)
 class Source:
-    """The trades of a run, judged and counted, as they stood at one snapshot."""
+    """The trades of a run, judged and added up, as they stood at one snapshot."""
 
-    trades: DataFrame  # each good trade once
+    totals: DataFrame  # each good trade counted once, by series and step
+    step: int
     found: Survey
     snapshot: int | None
+
+
+def read_source(
+    spark: SparkSession,
+    snapshot: int | None,
+    timeframes: Iterable[Timeframe],
+    ranges: Sequence[Range],
+) -> Source:
+    """Read the trades of the ranges, for all those timeframes at once."""
+    judged = with_verdict(read_trades(spark, snapshot, hours_touched(ranges)))
+    return summed_up(judged, survey(judged), snapshot, common_step(timeframes), ranges)
+
+
+def summed_up(judged: DataFrame, found: Survey, snapshot: int | None, step: int, ranges: Sequence[Range]) -> Source:
+    """Add the good trades up, each counted once."""
+    trades = counted_once(good_trades(judged), found.repeated)
+    return Source(totals(trades, step, ranges, ordered_by_number=found.ordered_by_number), step, found, snapshot)
 
 
 @dataclass(frozen=True)
@@ -126,9 +144,7 @@ def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str
                 repair_trades=settings.repair_trades(timeframe.name),
             )
         with phases.phase("survey"):
-            judged = with_verdict(read_trades(spark, history.snapshot, plan.hours))
-            found = survey(judged)
-        source = Source(counted_once(good_trades(judged), found.repeated), found, history.snapshot)
+            source = read_source(spark, history.snapshot, [timeframe], plan.ranges)
         with phases.phase("compute"):
             report = rebuild(source, target, plan, request)
         with phases.phase("write"):
@@ -141,7 +157,7 @@ def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str
 def rebuild(source: Source, target: Target, plan: BuildPlan, request: Request) -> Report:
     """Compute the candles of a plan and hold them against the stored ones; writes nothing."""
     comparison = compare(
-        compute(source.trades, plan, volume_type(target.table)),
+        compute(source, plan, volume_type(target.table)),
         target.stored,
         plan.timeframe,
         plan.ranges,
@@ -153,11 +169,11 @@ def rebuild(source: Source, target: Target, plan: BuildPlan, request: Request) -
     return Report(request, plan, source, target, comparison)
 
 
-def compute(trades: DataFrame, plan: BuildPlan, volume: str) -> DataFrame:
+def compute(source: Source, plan: BuildPlan, volume: str) -> DataFrame:
     """Make the candles of a plan, each marked where it must be withheld or breaks an invariant."""
     withheld = F.col("volume").isNull() | F.col("vwap").isNull()
     return (
-        candles(trades, plan.timeframe, plan.ranges, volume)
+        candles(source.totals, source.step, plan.timeframe, plan.ranges, volume)
         .withColumn("withheld", withheld)
         .withColumn("broken", F.when(~F.col("withheld"), broken_invariant(plan.timeframe)))
     )

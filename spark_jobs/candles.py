@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
+from math import gcd
 from operator import or_
 
 from pyspark.sql import Column, DataFrame
@@ -11,12 +12,16 @@ from pyspark.sql import functions as F
 
 from ohlcv.schema import AMOUNT, AMOUNT_SCALE
 from ohlcv.timeframes import Timeframe
-from ohlcv.windows import Range, to_microseconds
+from ohlcv.windows import HOUR, MICROSECOND, Range, to_microseconds
+from spark_jobs.trades import order_by_number
+
+# What the sum of a step's quantities has; sums of sums keep to it.
+EXACT_VOLUME = f"decimal(28,{AMOUNT_SCALE})"
 
 
-def window_start(timeframe: Timeframe) -> Column:
-    """Give the start of a trade's window, in microseconds."""
-    return F.col("timestamp") - F.pmod("timestamp", F.lit(timeframe.microseconds))
+def window_start(length: int, time: str = "timestamp") -> Column:
+    """Give the start of the window of a time; all in microseconds."""
+    return F.col(time) - F.pmod(time, F.lit(length))
 
 
 def within(microseconds: Column, ranges: Iterable[Range]) -> Column:
@@ -48,38 +53,80 @@ def trade_order() -> Column:
     )
 
 
-def candles(trades: DataFrame, timeframe: Timeframe, ranges: Iterable[Range], volume_type: str) -> DataFrame:
-    """Make the candles of the windows in the ranges.
+def common_step(timeframes: Iterable[Timeframe]) -> int:
+    """Give the longest time, in microseconds, that divides an hour and all those windows.
 
-    `volume` or `vwap` is null where the exact value does not fit its column; `exact_volume` says what it is.
+    Trades are added up in such steps once; the windows of every timeframe, which may be longer than the hours in
+    which trades are counted once, are put together from these exact sums.
     """
-    totals = (
-        trades.withColumn("window", window_start(timeframe))
+    return gcd(HOUR // MICROSECOND, *(timeframe.microseconds for timeframe in timeframes))
+
+
+def totals(trades: DataFrame, step: int, ranges: Iterable[Range], *, ordered_by_number: bool) -> DataFrame:
+    """Add the trades of the ranges up by series and step, exactly."""
+    # min_by and max_by of one number are hashed; of a struct they are sorted.
+    order = order_by_number() if ordered_by_number else trade_order()
+    return (
+        trades.withColumn("window", window_start(step))
         .where(within(F.col("window"), ranges))
-        .withColumn("trade_order", trade_order())
-        .groupBy("symbol", "exchange", "window")
+        .withColumn("trade_order", order)
+        # The hour adds nothing to the window; where an hour is one task, it saves the shuffle.
+        .groupBy("exchange_date", "exchange_hour", "symbol", "exchange", "window")
         .agg(
-            F.min("trade_order").alias("first"),
-            F.max("trade_order").alias("last"),
+            F.min_by("price", "trade_order").alias("open_price"),
             F.max("price").alias("high_price"),
             F.min("price").alias("low_price"),
+            F.max_by("price", "trade_order").alias("close_price"),
             # decimal(28,8): room for ten billion trades of the largest quantity there is.
             F.sum("quantity").alias("exact_volume"),
             F.count("*").alias("trade_count"),
             # decimal(38,16): null where even that is too small, as for the volume.
             F.try_sum(F.col("price") * F.col("quantity")).alias("notional"),
         )
+        .drop("exchange_date", "exchange_hour")
     )
-    return totals.select(
+
+
+def put_together(totals: DataFrame, timeframe: Timeframe, ranges: Iterable[Range]) -> DataFrame:
+    """Make the totals of longer windows, those in the ranges, from those of steps."""
+    window = window_start(timeframe.microseconds, "window")
+    return (
+        totals.withColumn("step", F.col("window"))
+        .withColumn("window", window)
+        .where(within(F.col("window"), ranges))
+        .groupBy("symbol", "exchange", "window")
+        .agg(
+            F.min_by("open_price", "step").alias("open_price"),
+            F.max("high_price").alias("high_price"),
+            F.min("low_price").alias("low_price"),
+            F.max_by("close_price", "step").alias("close_price"),
+            F.sum("exact_volume").cast(EXACT_VOLUME).alias("exact_volume"),
+            F.sum("trade_count").alias("trade_count"),
+            # What overflowed in a step overflows in the window.
+            F.when(F.count("notional") == F.count("*"), F.try_sum("notional")).alias("notional"),
+        )
+    )
+
+
+def candles(totals: DataFrame, step: int, timeframe: Timeframe, ranges: Sequence[Range], volume_type: str) -> DataFrame:
+    """Make the candles of the windows in the ranges from the totals of their steps.
+
+    `volume` or `vwap` is null where the exact value does not fit its column; `exact_volume` says what it is.
+    """
+    if step == timeframe.microseconds:
+        windows = totals.where(within(F.col("window"), ranges))
+    else:
+        windows = put_together(totals, timeframe, ranges)
+    return windows.select(
         "symbol",
         "exchange",
         F.timestamp_micros("window").alias("window_start"),
         F.timestamp_micros(F.col("window") + timeframe.microseconds).alias("window_end"),
         F.timestamp_micros("window").cast("date").alias("window_date"),
-        F.col("first.price").alias("open_price"),
+        "open_price",
         "high_price",
         "low_price",
-        F.col("last.price").alias("close_price"),
+        "close_price",
         F.col("exact_volume").try_cast(volume_type).alias("volume"),
         "trade_count",
         vwap("notional", "exact_volume").alias("vwap"),

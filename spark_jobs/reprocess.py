@@ -19,10 +19,9 @@ from ohlcv.planning import plan_build
 from ohlcv.schema import VALUES, candles_contract
 from ohlcv.settings import Settings
 from ohlcv.timeframes import Timeframe
-from ohlcv.windows import Range, day_range, hours_touched, iso, parse_day, parse_time, requested_range
-from spark_jobs.build import Job, Phases, Request, Source, Target, rebuild, run_script
+from ohlcv.windows import Range, day_range, iso, merge_ranges, parse_day, parse_time, requested_range
+from spark_jobs.build import Job, Phases, Request, Target, read_source, rebuild, run_script
 from spark_jobs.metadata import TableHistory
-from spark_jobs.trades import counted_once, good_trades, read_trades, survey, with_verdict
 
 # How many differences a dry run names per timeframe; their number is always told.
 LARGEST = 20
@@ -56,15 +55,10 @@ def reprocess(spark: SparkSession, settings: Settings, request: DayRequest) -> d
             }
         with phases.phase("read"):
             history = TableHistory(spark)
-            hours = hours_touched(request.ranges.values())
-            judged = with_verdict(read_trades(spark, history.snapshot, hours)).persist(StorageLevel.MEMORY_AND_DISK)
-            stack.callback(judged.unpersist)
-            found = survey(judged)
-            trades = counted_once(good_trades(judged), found.repeated)
-            if found.repeated:
-                trades = trades.persist(StorageLevel.MEMORY_AND_DISK)
-                stack.callback(trades.unpersist)
-        source = Source(trades, found, history.snapshot)
+            source = read_source(spark, history.snapshot, request.ranges, merge_ranges(request.ranges.values()))
+            # All timeframes are put together from these sums: some thousand rows, where the trades are millions.
+            source.totals.persist(StorageLevel.MEMORY_AND_DISK)
+            stack.callback(source.totals.unpersist)
         for timeframe, own in request.ranges.items():
             with phases.phase(timeframe.name):
                 target = Target.of(spark, timeframe, leases[timeframe])

@@ -10,17 +10,22 @@ from ohlcv.catalog import spark_properties
 from ohlcv.settings import Settings
 from ohlcv.submit import APPLICATION_MARK
 
+# What every job's queries rely on, whatever machine they run on.
+SESSION_CONF = {
+    "spark.sql.session.timeZone": "UTC",
+    # A value that does not fit must be an error, never a NULL: Spark 4's default, and the candles rely on it.
+    "spark.sql.ansi.enabled": "true",
+    # One run is one small query: planning it again between its stages costs more than it saves.
+    "spark.sql.adaptive.enabled": "false",
+    # An hour of trades, or a day of candles, is one task: what is grouped by it needs no shuffle.
+    "spark.sql.sources.v2.bucketing.enabled": "true",
+    "spark.sql.iceberg.planning.preserve-data-grouping": "true",
+}
+
 
 def open_session(settings: Settings, name: str) -> SparkSession:
     """Start the session; the catalog's address and secrets come from the environment, not the command line."""
-    properties: dict[str, bool | float | int | str | None] = {
-        **spark_properties(settings),
-        "spark.sql.session.timeZone": "UTC",
-        # A value that does not fit must be an error, never a NULL: Spark 4's default, and the candles rely on it.
-        "spark.sql.ansi.enabled": "true",
-        # One run is one small query: planning it again between its stages costs more than it saves.
-        "spark.sql.adaptive.enabled": "false",
-    }
+    properties: dict[str, bool | float | int | str | None] = {**spark_properties(settings), **SESSION_CONF}
     spark = SparkSession.builder.appName(name).config(map=properties).getOrCreate()
     # The Airflow task reads it off the log, to link to the application's page while it runs.
     print(f"{APPLICATION_MARK}{spark.sparkContext.applicationId}", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -35,6 +36,16 @@ COLUMNS = (
 )
 
 
+# What tells the blocks of identities of an hour apart (`_blocks`).
+BLOCK = ("symbol", "exchange", "block", "text")
+# A broadcast of as many blocks takes some 20 MB of a driver's 512.
+MOST_BLOCKS = 200_000
+# The furthest that a sequence may be ahead of the ids; one more stands for no sequence.
+MOST_LEAD = 2**63 - 2
+# Bits of an id beside the microsecond of the hour in one positive number.
+NUMBER_BITS = 31
+
+
 def read_trades(spark: SparkSession, snapshot: int | None, hours: Iterable[int]) -> DataFrame:
     """Read the trades of those hours as they stood at a snapshot (None: the table never had a trade)."""
     reader = spark.read if snapshot is None else spark.read.option("versionAsOf", str(snapshot))
@@ -65,9 +76,7 @@ def _day(number: int) -> Column:
 
 def with_verdict(trades: DataFrame) -> DataFrame:
     """Add `rejected`: the first reason why a trade must not reach a candle, null for a good one."""
-    hour_of_timestamp = F.floor(
-        (F.col("timestamp") - F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))) / MICROSECONDS_PER_HOUR
-    )
+    hour_start = F.col("timestamp") - F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))
     no_identity = F.col("trade_id").isNull() & F.col("message_id").isNull()
     null_key = F.col("symbol").isNull() | F.col("exchange").isNull() | F.col("timestamp").isNull() | no_identity
     return trades.withColumn(
@@ -75,37 +84,89 @@ def with_verdict(trades: DataFrame) -> DataFrame:
         F.when(null_key, "null_key")
         .when(F.col("price").isNull() | (F.col("price") <= 0), "bad_price")
         .when(F.col("quantity").isNull() | (F.col("quantity") <= 0), "bad_quantity")
-        .when(hour_of_timestamp != hour_of_partition(), "wrong_partition"),
+        .when(hour_start != hour_of_partition() * F.lit(MICROSECONDS_PER_HOUR), "wrong_partition"),
     )
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the hours hold: trades by verdict (None for the good ones), and where a trade may stand twice."""
+    """What the hours hold."""
 
+    # Trades of an hour by verdict (None for the good ones).
     counts: Mapping[int, Mapping[str | None, int]]
-    repeated: set[int]
+    # Blocks of identities in which some trade may stand twice, by hour; hours without any are left out.
+    repeated: Mapping[int, int]
+    # Whether trades that share a time stand in the order of their ids, and these are numbers (`order_by_number`).
+    ordered_by_number: bool
 
 
 def survey(judged: DataFrame) -> Survey:
-    """Count the trades of each hour by verdict, and find the hours in which one may have several versions.
+    """Count the trades of each hour by verdict, find where one may have several versions, and how ids are ordered.
 
-    Identities are compared by a 64-bit hash: two trades of one hash only cause a needless look, two versions
-    of one trade are never missed. Choosing the latest version costs about three times this; most hours need none.
+    Where an hour is one task (see `open_session`), nothing is shuffled.
     """
-    identity = F.when(F.col("rejected").isNull(), F.xxhash64("exchange", "symbol", "trade_id", message_identity()))
+    number, sequence = F.col("number"), F.col("source_sequence")
+    # A sequence that counts the trades as their ids do, from another beginning, orders them as the ids do.
+    lead = F.try_subtract(sequence, number)
+    orders = (number >= 0) & (number.cast("string") == F.col("trade_id")) & (sequence.isNull() | lead.isNotNull())
+    # No sequence counts as a lead that none can have, so that a series with some and without some is found out.
+    lead_or_none = F.when(sequence.isNull(), MOST_LEAD + 1).otherwise(F.least(lead, F.lit(MOST_LEAD)))
+    upper = F.shiftright(number, NUMBER_BITS)
+    blocks = _blocks(
+        judged,
+        F.min(F.coalesce(orders, F.lit(False))).alias("orders"),
+        F.min(lead_or_none).alias("least_lead"),
+        F.max(lead_or_none).alias("most_lead"),
+        F.min(upper).alias("least_upper"),
+        F.max(upper).alias("most_upper"),
+    )
     rows = (
-        judged.groupBy("exchange_date", "exchange_hour", "rejected", identity.alias("identity"))
-        .agg(F.count("*").alias("versions"))
-        .groupBy("exchange_date", "exchange_hour", "rejected")
-        .agg(F.sum("versions").alias("trades"), F.max("versions").alias("versions"))
-        .select(hour_of_partition().alias("hour"), "rejected", "trades", "versions")
+        blocks.groupBy("exchange_date", "exchange_hour", "rejected", "symbol", "exchange")
+        .agg(
+            F.sum("trades").alias("trades"),
+            F.count_if(F.col("trades") > F.bit_count("seen")).alias("repeated"),
+            (
+                F.min("orders")
+                & (F.min("least_lead") == F.max("most_lead"))
+                & (F.min("least_upper") == F.max("most_upper"))
+            ).alias("ordered"),
+        )
+        .select(hour_of_partition().alias("hour"), "rejected", "trades", "repeated", "ordered")
         .collect()
     )
-    counts: dict[int, dict[str | None, int]] = {}
+    counts: dict[int, Counter[str | None]] = {}
+    repeated: Counter[int] = Counter()
     for row in rows:
-        counts.setdefault(row.hour, {})[row.rejected] = row.trades
-    return Survey(counts, {row.hour for row in rows if row.rejected is None and row.versions > 1})
+        counts.setdefault(row.hour, Counter())[row.rejected] += row.trades
+        if row.rejected is None and row.repeated:
+            repeated[row.hour] += row.repeated
+    return Survey(counts, repeated, all(row.ordered for row in rows if row.rejected is None))
+
+
+def _blocks(judged: DataFrame, *more: Column) -> DataFrame:
+    """Sum the identities of each hour's trades up in blocks of 64: `seen` has a bit for each.
+
+    One trade's versions meet in one bit of one block, so that none is missed. Other trades may meet there too
+    ('9' and '09', an id and a message's), which only causes a needless look. Ids that are numbers mostly follow each
+    other: some dozens share a block, and a day's blocks fit into memory where its identities would not.
+    """
+    number = F.col("number")
+    is_good = F.col("rejected").isNull()
+    text = F.when(number.isNull(), F.coalesce("trade_id", "message_id"))
+    return (
+        judged.withColumn("number", F.col("trade_id").try_cast("bigint"))
+        .withColumn("block", F.when(is_good, F.coalesce(F.shiftright(number, 6), F.lit(-1))))
+        .withColumn("text", F.when(is_good, F.coalesce(text, F.lit(""))))
+        .withColumn("bit", _bit(number))
+        .groupBy("exchange_date", "exchange_hour", "rejected", *BLOCK)
+        .agg(F.count("*").alias("trades"), F.bit_or("bit").alias("seen"), *more)
+    )
+
+
+def _bit(number: Column) -> Column:
+    return F.when(number.isNull(), F.lit(1).cast("bigint")).otherwise(
+        F.call_function("shiftleft", F.lit(1).cast("bigint"), number.bitwiseAND(F.lit(63)).cast("int"))
+    )
 
 
 def good_trades(judged: DataFrame) -> DataFrame:
@@ -113,14 +174,39 @@ def good_trades(judged: DataFrame) -> DataFrame:
     return judged.where(F.col("rejected").isNull())
 
 
-def counted_once(good: DataFrame, repeated: set[int]) -> DataFrame:
-    """Give each trade once, looking for versions only in the hours that may have them."""
+def counted_once(good: DataFrame, repeated: Mapping[int, int]) -> DataFrame:
+    """Give each trade once: only those that share their place in a block with another are looked at closely."""
     if not repeated:
         return good
-    in_question = partitions_of(repeated)
-    single = good.where(~in_question)
+    if sum(repeated.values()) > MOST_BLOCKS:
+        in_question = F.when(partitions_of(repeated), True)
+    else:
+        suspects = F.broadcast(_suspects(good, repeated))
+        number = F.col("trade_id").try_cast("bigint")
+        good = good.withColumns(
+            {
+                "block": F.coalesce(F.shiftright(number, 6), F.lit(-1)),
+                "text": F.when(number.isNull(), F.coalesce("trade_id", "message_id")).otherwise(""),
+            }
+        ).join(suspects, on=["exchange_date", "exchange_hour", *BLOCK], how="left")
+        in_question = F.when(F.col("shared").bitwiseAND(_bit(number)) != 0, True)
     latest = latest_versions(good.where(in_question))
-    return single.select(*latest.columns).unionByName(latest)
+    return good.where(in_question.isNull()).select(*latest.columns).unionByName(latest)
+
+
+def _suspects(good: DataFrame, hours: Iterable[int]) -> DataFrame:
+    """Give the blocks of those hours in which a bit stands for more than one trade, and those bits (`shared`).
+
+    Bits set an even number of times cancel out in `odd`. Where the trades are as many as the bits, plus one for each
+    that cancelled out, those are pairs and the others single. Otherwise every bit of the block is in question.
+    """
+    pairs = F.col("seen").bitwiseAND(F.bitwise_not("odd"))
+    only_pairs = F.col("trades") == F.bit_count("seen") + F.bit_count(pairs)
+    return (
+        _blocks(good.where(partitions_of(hours)), F.bit_xor("bit").alias("odd"))
+        .where(F.col("trades") > F.bit_count("seen"))
+        .select("exchange_date", "exchange_hour", *BLOCK, F.when(only_pairs, pairs).otherwise(-1).alias("shared"))
+    )
 
 
 def latest_versions(good: DataFrame) -> DataFrame:
@@ -140,15 +226,27 @@ def latest_versions(good: DataFrame) -> DataFrame:
     )
     return (
         good.withColumn("message_identity", message_identity())
-        .groupBy("symbol", "exchange", "exchange_date", "exchange_hour", "trade_id", "message_identity")
+        .groupBy("exchange_date", "exchange_hour", "symbol", "exchange", "trade_id", "message_identity")
         .agg(F.max(version).alias("latest"))
-        .select("symbol", "exchange", "trade_id", "latest.*")
+        .select("exchange_date", "exchange_hour", "symbol", "exchange", "trade_id", "latest.*")
     )
 
 
 def message_identity() -> Column:
     """A trade without an id of its own is known by its message; the two kinds of id never meet."""
     return F.when(F.col("trade_id").isNull(), F.col("message_id"))
+
+
+def order_by_number() -> Column:
+    """Give the order of trades within an hour in one number, where the survey found that their ids order them.
+
+    The microsecond of the hour takes 32 bits; the id's lower 31 fit below it without a sign, and the upper ones are
+    the same for all trades of a series and hour. One number keeps the aggregation hashed: ordering by a struct makes
+    Spark sort every trade, for twice the time.
+    """
+    microsecond = F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))
+    lower = F.col("trade_id").try_cast("bigint").bitwiseAND(F.lit((1 << NUMBER_BITS) - 1))
+    return F.shiftleft(microsecond, NUMBER_BITS).bitwiseOR(lower)
 
 
 def hour_of_partition() -> Column:

@@ -27,6 +27,7 @@ from oracle import Candle, OracleAnswer, Trade, oracle
 from spark_jobs.build import Request, build
 from spark_jobs.metadata import load_table as load_java_table
 from spark_jobs.metadata import read_progress
+from spark_jobs.session import SESSION_CONF
 
 WIDTHS = {"1m": 60, "5m": 300, "30m": 1800, "1h": 3600, "1d": 86400}
 
@@ -45,9 +46,7 @@ def spark_session(folder: Path) -> Iterator[SparkSession]:
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.log.level", "ERROR")
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.sql.ansi.enabled", "true")
-        .config("spark.sql.adaptive.enabled", "false")
+        .config(map={name: value for name, value in SESSION_CONF.items()})
         .config("spark.sql.shuffle.partitions", "1")
         .config("spark.sql.warehouse.dir", str(folder / "spark-warehouse"))
         .config("spark.sql.extensions", spark_properties(load_settings({}))["spark.sql.extensions"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,10 +20,11 @@ from pyspark.sql import functions as F
 from lab import WIDTHS, at, trade
 from ohlcv.planning import BuildPlan
 from ohlcv.timeframes import timeframe
-from ohlcv.windows import Range, from_microseconds, hours_touched, merge_ranges, to_microseconds
+from ohlcv.windows import Range, from_microseconds, hour_number, hours_touched, merge_ranges, to_microseconds
 from oracle import Candle, OracleAnswer, Trade, oracle
-from spark_jobs.build import compute
-from spark_jobs.trades import COLUMNS, counted_once, good_trades, partitions_of, survey, with_verdict
+from spark_jobs.build import compute, summed_up
+from spark_jobs.candles import common_step
+from spark_jobs.trades import COLUMNS, Survey, partitions_of, survey, with_verdict
 from strategies import range_lists, trade_lists
 
 TYPES = pa.schema(
@@ -42,6 +44,7 @@ TYPES = pa.schema(
     ]
 )
 # One Spark query an example: few examples, each of them nasty. The catch is in the strategies, not in the count.
+NOON = at("2026-03-01 12:00")
 EXAMPLES = settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
@@ -56,8 +59,8 @@ def by_the_job(
     judged = with_verdict(spark.createDataFrame(rows).where(partitions_of(hours)).select(*COLUMNS))
     found = survey(judged)
     plan = BuildPlan(of, ranges[0], ranges, hours)
-    once = counted_once(good_trades(judged), found.repeated)
-    computed = compute(once, plan, "decimal(38,8)" if wide else "decimal(18,8)")
+    source = summed_up(judged, found, None, common_step([of]), ranges)
+    computed = compute(source, plan, "decimal(38,8)" if wide else "decimal(18,8)")
     answer = OracleAnswer({}, {}, Counter(), sum(sum(verdicts.values()) for verdicts in found.counts.values()))
     for verdicts in found.counts.values():
         answer.rejected.update({reason: number for reason, number in verdicts.items() if reason})
@@ -92,6 +95,80 @@ def test_every_field_equals_the_oracle(spark: SparkSession, name: str, data: st.
     assert by_the_job(spark, trades, name, spans) == oracle(trades, WIDTHS[name] * 1_000_000, spans)
 
 
+# How sequences go with ids: 5,000,000,000 has bits above those that fit beside the time.
+SEQUENCES: dict[str, Callable[[int], int | None]] = {
+    "none": lambda number: None,
+    "counting with the ids": lambda number: number + 7,
+    "against the ids": lambda number: -number,
+    "none for one": lambda number: None if number == 5_000_000_000 else number,
+}
+
+
+@pytest.mark.parametrize("sequences", SEQUENCES)
+@EXAMPLES
+@given(trades=trade_lists(bad_rows=False), seed=st.integers(0, 1000))
+def test_ids_that_follow_each_other_are_ordered_as_any_others(
+    spark: SparkSession, sequences: str, trades: list[Trade], seed: int
+) -> None:
+    numbers = random.Random(seed)
+    followed = []
+    for each in trades:
+        number = 5_000_000_000 + numbers.randrange(len(trades))
+        followed.append(replace(each, trade_id=str(number), source_sequence=SEQUENCES[sequences](number)))
+    span = [(to_microseconds(at("2026-01-31 00:00")), to_microseconds(at("2026-02-02 00:00")))]
+    for name in ("1m", "1d"):
+        assert by_the_job(spark, followed, name, span) == oracle(followed, WIDTHS[name] * 1_000_000, span)
+
+
+def surveyed(spark: SparkSession, *trades: Trade) -> Survey:
+    rows = pa.Table.from_pylist([asdict(trade) for trade in trades], schema=TYPES)
+    return survey(with_verdict(spark.createDataFrame(rows).select(*COLUMNS)))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ordered"),
+    [
+        pytest.param({"trade_id": "9"}, {"trade_id": "10"}, True, id="numbers"),
+        pytest.param({"trade_id": "9"}, {"trade_id": "010"}, False, id="a zero in front"),
+        pytest.param({"trade_id": "9"}, {"trade_id": " 10"}, False, id="a space in front"),
+        pytest.param({"trade_id": "9"}, {"trade_id": "-10"}, False, id="below zero"),
+        pytest.param({"trade_id": "9"}, {"trade_id": "a1"}, False, id="a text"),
+        pytest.param({"trade_id": "9"}, {"trade_id": None, "message_id": "10"}, False, id="known by its message"),
+        pytest.param({"trade_id": "9"}, {"trade_id": "9" * 25}, False, id="longer than a number may be"),
+        pytest.param({"trade_id": str(2**31 - 1)}, {"trade_id": str(2**31)}, False, id="across the lower bits"),
+        pytest.param({"trade_id": str(2**31)}, {"trade_id": str(2**31 + 1)}, True, id="above the lower bits"),
+        pytest.param({"trade_id": "9", "sequence": 1}, {"trade_id": "10", "sequence": 2}, True, id="in step"),
+        pytest.param({"trade_id": "9", "sequence": 1}, {"trade_id": "10", "sequence": 3}, False, id="out of step"),
+        pytest.param({"trade_id": "9", "sequence": 1}, {"trade_id": "10"}, False, id="one without a sequence"),
+        pytest.param({"trade_id": "1", "sequence": -(2**63)}, {"trade_id": "1"}, False, id="too far behind"),
+        pytest.param(
+            {"trade_id": "1", "sequence": 1}, {"trade_id": "9", "symbol": "ETH-USD"}, True, id="another series"
+        ),
+    ],
+)
+def test_the_survey_tells_where_ids_order_trades(
+    spark: SparkSession, first: dict[str, Any], second: dict[str, Any], ordered: bool
+) -> None:
+    assert surveyed(spark, trade(NOON, "1", **first), trade(NOON, "2", **second)).ordered_by_number is ordered
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3, 4])
+@pytest.mark.parametrize("limit", [0, 200_000])
+def test_only_what_is_delivered_again_is_looked_at_closely(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, copies: int, limit: int
+) -> None:
+    monkeypatch.setattr("spark_jobs.trades.MOST_BLOCKS", limit)
+    single = [trade(NOON + timedelta(seconds=number), "1", trade_id=str(number)) for number in range(150)]
+    again = [
+        trade(NOON + timedelta(minutes=5 + copy), str(2 + copy), trade_id="70", ingested=NOON + timedelta(hours=copy))
+        for copy in range(1, copies)
+    ]
+    listed, span = hour_of(*single, *again)
+    found = surveyed(spark, *listed)
+    assert dict(found.repeated) == ({hour_number(NOON): 1} if again else {})
+    assert by_the_job(spark, listed, "1m", span) == oracle(listed, 60_000_000, span)
+
+
 @EXAMPLES
 @given(trades=trade_lists(bad_rows=False), seed=st.integers(0, 1000))
 def test_the_order_of_files_does_not_matter(spark: SparkSession, trades: list[Trade], seed: int) -> None:
@@ -110,9 +187,6 @@ def one_candle(spark: SparkSession, name: str, *trades: Trade) -> Candle:
     answer = by_the_job(spark, listed, name, span)
     assert len(answer.candles) == 1
     return next(iter(answer.candles.values()))
-
-
-NOON = at("2026-03-01 12:00")
 
 
 def test_ids_that_are_numbers_compare_as_numbers(spark: SparkSession) -> None:
