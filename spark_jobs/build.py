@@ -142,6 +142,7 @@ def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str
                 target.recorded,
                 repair=request.repair,
                 repair_trades=settings.repair_trades(timeframe.name),
+                prune=request.prune,
             )
         with phases.phase("survey"):
             source = read_source(spark, history.snapshot, [timeframe], plan.ranges)
@@ -256,12 +257,13 @@ class Report:
     def to_json(self, snapshot: int | None) -> dict[str, Any]:
         """Give the run's closing line."""
         notes = list(self.plan.notes)
-        if not self.trades_read:
+        if not self.trades_read and self.plan.ranges:
             notes.append("there are no trades in the range")
         return {
             "timeframe": self.plan.timeframe.name,
             "range": {"start": iso(self.plan.own.start), "end": iso(self.plan.own.end)},
             "dirty_hours": format_hours(self.plan.repaired),
+            "unchanged_hours": format_hours(self.plan.unchanged),
             "owed_hours": format_hours(self.plan.progress.owed),
             "trades_snapshot": self.source.snapshot,
             "trades_read": self.trades_read,

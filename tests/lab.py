@@ -46,7 +46,7 @@ def spark_session(folder: Path) -> Iterator[SparkSession]:
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.log.level", "ERROR")
-        .config(map={name: value for name, value in SESSION_CONF.items()})
+        .config(map=dict(SESSION_CONF))
         .config("spark.sql.shuffle.partitions", "1")
         .config("spark.sql.warehouse.dir", str(folder / "spark-warehouse"))
         .config("spark.sql.extensions", spark_properties(load_settings({}))["spark.sql.extensions"])

@@ -40,16 +40,25 @@ class Progress:
     examined_at: int | None = None
     # Hours that changed and are not built yet, or not to their end.
     owed: frozenset[int] = frozenset()
+    # The first hour of those that were built ever since, unless they are owed.
+    since: int | None = None
 
     def to_text(self) -> str:
         """Write the progress for a snapshot's summary or a table property."""
-        return json.dumps({"snapshot": self.examined_snapshot, "at": self.examined_at, "owed": format_hours(self.owed)})
+        return json.dumps(
+            {
+                "snapshot": self.examined_snapshot,
+                "at": self.examined_at,
+                "owed": format_hours(self.owed),
+                "since": self.since,
+            }
+        )
 
     @classmethod
     def from_text(cls, text: str) -> Progress:
         """Read what `to_text` wrote."""
         values = json.loads(text)
-        return cls(values["snapshot"], values["at"], frozenset(parse_hours(values["owed"])))
+        return cls(values["snapshot"], values["at"], frozenset(parse_hours(values["owed"])), values["since"])
 
 
 class TradesHistory(Protocol):
@@ -85,6 +94,8 @@ class BuildPlan:
     ranges: list[Range]
     hours: set[int]
     repaired: set[int] = field(default_factory=set)
+    # Hours of its own range that are as they were when their windows were built: not read again.
+    unchanged: set[int] = field(default_factory=set)
     progress: Progress = Progress()
     notes: list[str] = field(default_factory=list)
 
@@ -97,13 +108,16 @@ def plan_build(
     *,
     repair: bool,
     repair_trades: int,
+    prune: bool = False,
 ) -> BuildPlan:
     """Decide what a run builds. Only a repairing run (a scheduled one) moves the progress."""
     plan = BuildPlan(timeframe, own, [own], hours_touched([own]), progress=progress)
     if not repair or history.snapshot is None:
         return plan
 
-    changed, notes = _changes(timeframe, history, progress)
+    changed, is_exact, notes = _changes(timeframe, history, progress)
+    # Pruning asks about hours in which nothing changed but their trades have gone.
+    fresh = [own] if prune or not is_exact else _changed_windows(timeframe, own, changed, progress)
     owed, expired = _kept(timeframe, own, changed | progress.owed)
     if expired:
         notes.append(f"{len(expired)} changed hours are older than what is kept and are not built")
@@ -111,7 +125,7 @@ def plan_build(
     if left:
         notes.append(f"{len(left)} changed hours are left to the next runs")
     repaired = (_buildable(timeframe, hour, own) for hour in chosen)
-    ranges = merge_ranges([own, *(span for span in repaired if span)])
+    ranges = merge_ranges([*fresh, *(span for span in repaired if span)])
     # Hours that end behind this run's range have windows that are not complete yet: a run that comes after
     # a pause, when its lookback no longer reaches them, still owes those windows.
     unfinished = {
@@ -124,28 +138,54 @@ def plan_build(
         ranges=ranges,
         hours=hours_touched(ranges),
         repaired=chosen,
-        progress=Progress(history.snapshot, history.committed_at, frozenset(left | unfinished)),
+        unchanged=hours_touched([own]) - hours_touched(ranges),
+        progress=Progress(
+            history.snapshot, history.committed_at, frozenset(left | unfinished), _built_since(own, progress)
+        ),
         notes=notes,
     )
 
 
-def _changes(timeframe: Timeframe, history: TradesHistory, progress: Progress) -> tuple[set[int], list[str]]:
+def _changes(timeframe: Timeframe, history: TradesHistory, progress: Progress) -> tuple[set[int], bool, list[str]]:
+    """Give the hours that changed, whether these are all of them, and what there is to say."""
     if progress.examined_snapshot is None:
-        return set(), [
-            "nothing is recorded yet: only the run's own range is built, older candles are a backfill's work"
-        ]
+        return (
+            set(),
+            False,
+            ["nothing is recorded yet: only the run's own range is built, older candles are a backfill's work"],
+        )
     if progress.examined_snapshot == history.snapshot:
-        return set(), []
+        return set(), True, []
     changed = history.changed_hours(progress.examined_snapshot)
     if changed is not None:
-        return changed, []
+        return changed, True, []
     slack = max(timeframe.lookback, INGESTION_SLACK)
     since = (progress.examined_at or 0) * 1000 - slack // MICROSECOND
     note = (
         f"the recorded trades snapshot {progress.examined_snapshot} has expired: changed hours are found by "
         "ingestion time, so trades deleted meanwhile are not"
     )
-    return history.ingested_hours(since), [note]
+    return history.ingested_hours(since), False, [note]
+
+
+def _changed_windows(timeframe: Timeframe, own: Range, changed: set[int], progress: Progress) -> list[Range]:
+    """Leave out of a run's own range the windows that were built from the trades as they still are."""
+    found = []
+    for hour in sorted(hours_touched([own])):
+        span = windows_of_hour(timeframe, hour)
+        hours = hours_touched([span])
+        if progress.since is None or min(hours) < progress.since or hours & (changed | progress.owed):
+            found.append(Range(max(span.start, own.start), min(span.end, own.end)))
+    return merge_ranges(found)
+
+
+def _built_since(own: Range, progress: Progress) -> int:
+    """Give the first whole hour from which everything is built or owed, after a run of that range."""
+    first, end = hour_number(own.start + HOUR - MICROSECOND), hour_number(own.end)
+    # A range that ends before the others began leaves a gap that nobody has built.
+    if progress.since is None or first <= progress.since <= end:
+        return first
+    return progress.since
 
 
 def _kept(timeframe: Timeframe, own: Range, hours: set[int]) -> tuple[set[int], set[int]]:

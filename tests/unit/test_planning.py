@@ -171,7 +171,8 @@ class House:
 
 def check_plan(house: House, plan: BuildPlan, budget: int) -> None:
     of = plan.timeframe
-    assert any(span.start <= plan.own.start and plan.own.end <= span.end for span in plan.ranges)
+    for hour in hours_touched([plan.own]) - plan.hours:
+        assert hour in plan.unchanged, "an hour of the run's own range is neither built nor known to be unchanged"
     assert plan.hours == hours_touched(plan.ranges)
     assert merge_ranges(plan.ranges) == plan.ranges
     for span in plan.ranges:
@@ -188,6 +189,7 @@ def check_plan(house: House, plan: BuildPlan, budget: int) -> None:
     assert not left or plan.repaired
     # One unit (the hours of one window) may be too large for the budget; two are within it.
     extra = plan.hours - hours_touched([plan.own])
+    assert not plan.unchanged & plan.hours
     cost = sum(house.history.trades_in(extra).values()) + HOUR_COST * len(extra)
     units = {windows_of_hour(of, hour) for hour in extra}
     assert cost <= budget or len(units) <= 1
@@ -281,9 +283,12 @@ def test_a_run_repeated_builds_the_same_and_a_backfill_moves_nothing(
     snapshot=st.none() | st.integers(0, 2**63 - 1),
     at=st.none() | st.integers(0, 2**45),
     owed=st.frozensets(st.integers(0, 600_000)),
+    since=st.none() | st.integers(0, 600_000),
 )
-def test_progress_survives_being_written_and_read(snapshot: int | None, at: int | None, owed: frozenset[int]) -> None:
-    progress = Progress(snapshot, at, owed)
+def test_progress_survives_being_written_and_read(
+    snapshot: int | None, at: int | None, owed: frozenset[int], since: int | None
+) -> None:
+    progress = Progress(snapshot, at, owed, since)
     assert Progress.from_text(progress.to_text()) == progress
 
 
@@ -322,18 +327,59 @@ def test_a_large_hour_does_not_wait_behind_small_older_ones() -> None:
     assert [hours_of(house.run(end, 20_000)) for _ in range(3)] == [[8], [5], [1, 2]]
 
 
+def test_hours_of_the_own_range_that_did_not_change_are_not_read_again() -> None:
+    house = house_with("1h", [1, 2, 3])
+    assert house.run(DAY_START + 3 * HOUR, 10**9).unchanged == set()
+    # An hour later its lookback reaches back over hour 2, which is as it was; hour 3 is new.
+    plan = house.run(DAY_START + 4 * HOUR, 10**9)
+    assert plan.ranges == [Range(DAY_START + 3 * HOUR, DAY_START + 4 * HOUR)]
+    assert plan.unchanged == {FIRST_HOUR + 2}
+    # A late trade makes it read again; nothing new at all, and nothing is read.
+    house.history.commit([Slot(FIRST_HOUR + 2, 7)], 1, timedelta(0))
+    assert house.run(DAY_START + 4 * HOUR, 10**9).ranges == [Range(DAY_START + 2 * HOUR, DAY_START + 3 * HOUR)]
+    plan = house.run(DAY_START + 4 * HOUR, 10**9)
+    assert (plan.ranges, plan.hours, plan.unchanged) == ([], set(), {FIRST_HOUR + 2, FIRST_HOUR + 3})
+    # One who prunes asks about hours whose trades have gone.
+    own = scheduled_range(house.timeframe, DAY_START + 4 * HOUR)
+    pruned = plan_build(house.timeframe, own, house.history, house.progress, repair=True, repair_trades=1, prune=True)
+    assert pruned.ranges == [own]
+
+
+def test_hours_before_the_first_run_were_never_built() -> None:
+    house = house_with("1h", [1, 2, 3, 4, 5, 6])
+    house.progress = Progress()
+    house.run(DAY_START + 5 * HOUR, 10**9)
+    assert house.progress.since == FIRST_HOUR + 3
+    # A site lengthened the lookback: what it newly reaches is built, although nothing changed there.
+    house.timeframe = replace(house.timeframe, lookback=4 * HOUR)
+    plan = house.run(DAY_START + 6 * HOUR, 10**9)
+    assert plan.ranges == [
+        Range(DAY_START + 2 * HOUR, DAY_START + 3 * HOUR),
+        Range(DAY_START + 5 * HOUR, DAY_START + 6 * HOUR),
+    ]
+    assert house.progress.since == FIRST_HOUR + 2
+
+
+def test_a_range_that_ends_before_the_first_leaves_a_gap() -> None:
+    house = house_with("1h", [1, 2, 3, 4, 5, 6, 7])
+    house.progress = Progress()
+    house.run(DAY_START + 8 * HOUR, 10**9)
+    house.run(DAY_START + 3 * HOUR, 10**9)
+    assert house.progress.since == FIRST_HOUR + 6
+
+
 def test_the_hours_of_a_day_are_built_together() -> None:
     house = house_with("1d", [3, 4, 20])
     end = DAY_START + timedelta(days=4)
     plan = house.run(end, 1)
     assert hours_of(plan) == [0, 3, 4, 20]
-    assert plan.ranges == [Range(DAY_START, DAY_START + timedelta(days=1)), scheduled_range(TIMEFRAMES["1d"], end)]
+    assert plan.ranges == [Range(DAY_START, DAY_START + timedelta(days=1))]
 
 
 def test_a_day_in_the_lookback_costs_nothing_extra() -> None:
     house = house_with("1d", [3, 4, 20])
     plan = house.run(DAY_START + timedelta(days=1), 1)
-    assert (plan.repaired, plan.ranges) == (set(), [plan.own])
+    assert (plan.repaired, plan.ranges) == (set(), [Range(DAY_START, DAY_START + timedelta(days=1))])
     assert plan.progress.owed == frozenset()
 
 
