@@ -25,7 +25,7 @@ from rich import box
 from rich.table import Table
 
 from ohlcv.commands.terminal import print_table
-from ohlcv.faststart import ROLES, is_current
+from ohlcv.faststart import is_current
 from ohlcv.loading import append_trades
 from ohlcv.local_cluster import LocalCluster, local_cluster
 from ohlcv.local_process import descendants
@@ -33,6 +33,7 @@ from ohlcv.sample import Feed
 from ohlcv.schema import candles_contract
 from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import SparkJob, build_job, run
+from ohlcv.toolchain import ROLES
 from ohlcv.warehouse import create_tables, load_table, open_catalog
 from ohlcv.windows import Range
 

@@ -101,10 +101,21 @@ class Survey:
 
 
 def survey(judged: DataFrame) -> Survey:
-    """Count the trades of each hour by verdict, find where one may have several versions, and how ids are ordered.
+    """Count the trades of each hour by verdict, find where one may have several versions, and how ids are ordered."""
+    counts: dict[int, Counter[str | None]] = {}
+    repeated: Counter[int] = Counter()
+    ordered = True
+    for row in tally(judged).collect():
+        counts.setdefault(row.hour, Counter())[row.rejected] += row.trades
+        if row.rejected is None:
+            ordered = ordered and row.ordered
+            if row.repeated:
+                repeated[row.hour] += row.repeated
+    return Survey(counts, repeated, ordered)
 
-    Where an hour is one task (see `open_session`), nothing is shuffled.
-    """
+
+def tally(judged: DataFrame) -> DataFrame:
+    """Give what the survey asks of each hour, verdict and series. Where an hour is one task, nothing is shuffled."""
     number, sequence = F.col("number"), F.col("source_sequence")
     # A sequence that counts the trades as their ids do, from another beginning, orders them as the ids do.
     lead = F.try_subtract(sequence, number)
@@ -120,7 +131,7 @@ def survey(judged: DataFrame) -> Survey:
         F.min(upper).alias("least_upper"),
         F.max(upper).alias("most_upper"),
     )
-    rows = (
+    return (
         blocks.groupBy("exchange_date", "exchange_hour", "rejected", "symbol", "exchange")
         .agg(
             F.sum("trades").alias("trades"),
@@ -132,15 +143,7 @@ def survey(judged: DataFrame) -> Survey:
             ).alias("ordered"),
         )
         .select(hour_of_partition().alias("hour"), "rejected", "trades", "repeated", "ordered")
-        .collect()
     )
-    counts: dict[int, Counter[str | None]] = {}
-    repeated: Counter[int] = Counter()
-    for row in rows:
-        counts.setdefault(row.hour, Counter())[row.rejected] += row.trades
-        if row.rejected is None and row.repeated:
-            repeated[row.hour] += row.repeated
-    return Survey(counts, repeated, all(row.ordered for row in rows if row.rejected is None))
 
 
 def _blocks(judged: DataFrame, *more: Column) -> DataFrame:

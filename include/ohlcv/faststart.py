@@ -8,23 +8,32 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import subprocess
 import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 from ohlcv.errors import OhlcvError
 from ohlcv.local_process import descendants
-from ohlcv.submit import SparkJob, build_job, run
-from ohlcv.toolchain import archive_path, jar_paths, java_home, share_directory, spark_home
+from ohlcv.submit import SparkJob, build_job, run, views_job
+from ohlcv.toolchain import (
+    ROLES,
+    Role,
+    archive_path,
+    jar_paths,
+    java_home,
+    share_directory,
+    spark_environment,
+    spark_home,
+)
 from ohlcv.windows import Range
 
-Role = Literal["driver", "executor"]
-ROLES: tuple[Role, ...] = ("driver", "executor")
 # An executor writes its archive while it ends, after its driver has ended.
 DUMP_SECONDS = 60.0
+# What a JVM's log of classes says of one that came from an archive of ours; Java's own is the base, not the top.
+FROM_ARCHIVE = "source: shared objects file (top)"
 
 
 def stamp() -> str:
@@ -42,6 +51,21 @@ def is_current() -> bool:
         return _stamp_file().read_text() == stamp() and all(archive_path(role).is_file() for role in ROLES)
     except OSError:
         return False
+
+
+def classes_in_use(role: Role) -> int:
+    """Ask a JVM as Spark starts it, with a job's class path, how many classes it takes from an archive."""
+    options = views_job().conf
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "classes"
+        conf = {
+            "spark.driver.extraClassPath": options[f"spark.{role}.extraClassPath"],
+            "spark.driver.extraJavaOptions": f"{options[f'spark.{role}.extraJavaOptions']} -Xlog:class+load:file={log}",
+        }
+        words = [word for name, value in conf.items() for word in ("--conf", f"{name}={value}")]
+        command = [str(spark_home() / "bin" / "spark-submit"), *words, "--version"]
+        subprocess.run(command, env=spark_environment(), capture_output=True, check=False)
+        return log.read_text().count(FROM_ARCHIVE) if log.exists() else 0
 
 
 def make() -> None:

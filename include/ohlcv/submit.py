@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from ohlcv.errors import InputError, OhlcvError
 from ohlcv.settings import Settings, Tuning
 from ohlcv.timeframes import Strategy
-from ohlcv.toolchain import archive_path, jar_paths, spark_environment, spark_home
+from ohlcv.toolchain import ROLES, archive_path, jar_paths, spark_environment, spark_home
 from ohlcv.windows import Range, iso
 
 SCRIPTS: dict[Strategy, str] = {"merge": "ohlcv_incremental.py", "overwrite": "ohlcv_batch.py"}
@@ -29,9 +30,13 @@ LOCAL_MASTER = "local[*]"
 LOCAL_DRIVER_MEMORY = "2g"
 
 
-# A short run never repays the optimising compiler, and one core has nobody to collect garbage beside it:
-# less than half the processor time up to a million trades or so.
-JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+# How Spark is set for a kind of job: the files beside this module say what and why.
+Profile = Literal["quick", "throughput"]
+
+
+def profile_path(profile: Profile) -> Path:
+    """Give the properties file of a profile."""
+    return Path(__file__).parent / "spark" / f"{profile}.properties"
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class SparkJob:
 
     application: str
     arguments: tuple[str, ...]
+    profile: Profile
+    # What depends on the machine or the timeframe, on top of the profile.
     conf: Mapping[str, str]
     driver_memory: str
     executor_memory: str
@@ -51,6 +58,7 @@ class SparkJob:
         options = [
             *("--master", master),
             *("--driver-memory", LOCAL_DRIVER_MEMORY if is_local else self.driver_memory),
+            *("--properties-file", str(profile_path(self.profile))),
         ]
         if not is_local:
             options += [
@@ -134,11 +142,8 @@ def reprocess_job(
         *("--dag-id", dag_id),
         *("--run-id", run_id),
     ]
-    # It reads whole days, as the longest timeframe does. A day may be millions of trades, which repay the
-    # optimising compiler.
-    return _job(
-        REPROCESS_SCRIPT, arguments, settings.tuning[list(settings.tuning)[-1]], java_options="-XX:+UseSerialGC"
-    )
+    # It reads whole days, as the longest timeframe does.
+    return _job(REPROCESS_SCRIPT, arguments, settings.tuning[list(settings.tuning)[-1]], "throughput")
 
 
 def maintenance_job(
@@ -173,23 +178,18 @@ def sql_job(statements: Sequence[str], limit: int) -> SparkJob:
     return _job(SQL_SCRIPT, ["--limit", str(limit), "--", *statements], Tuning())
 
 
-def _job(script: str, arguments: list[str], tuning: Tuning, java_options: str = JAVA_OPTIONS) -> SparkJob:
+def _job(script: str, arguments: list[str], tuning: Tuning, profile: Profile = "quick") -> SparkJob:
     class_path = ":".join(str(path) for path in jar_paths())
     return SparkJob(
         application=str(script_folder() / script),
         arguments=tuple(arguments),
+        profile=profile,
         conf={
             # On the class path from the start: --jars would copy them to every executor at every run.
             "spark.driver.extraClassPath": class_path,
             "spark.executor.extraClassPath": class_path,
-            **{
-                f"spark.{role}.extraJavaOptions": f"{java_options} -XX:SharedArchiveFile={archive_path(role)}"
-                for role in ("driver", "executor")
-            },
-            "spark.log.level": "WARN",
+            **{f"spark.{role}.extraJavaOptions": f"-XX:SharedArchiveFile={archive_path(role)}" for role in ROLES},
             "spark.sql.shuffle.partitions": str(tuning.shuffle_partitions),
-            # The master's page shows the application; a web server in every short job costs a second.
-            "spark.ui.enabled": "false",
         },
         driver_memory=tuning.driver_memory,
         executor_memory=tuning.executor_memory,

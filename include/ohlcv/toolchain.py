@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ohlcv.errors import OhlcvError
 
@@ -26,6 +27,9 @@ from ohlcv.errors import OhlcvError
 JAVA_VERSIONS = (17, 21)
 # The password every Java gives to a list of certificates, which holds no secret.
 TRUSTSTORE_OPTION = "-Djavax.net.ssl.trustStorePassword=changeit"
+# The two JVMs of a job.
+Role = Literal["driver", "executor"]
+ROLES: tuple[Role, ...] = ("driver", "executor")
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,8 @@ def share_directory() -> Path:
     return Path(sys.prefix) / "share" / "ohlcv"
 
 
-def archive_path(role: str) -> Path:
-    """Give the archive of classes of a role, driver or executor; whether it is there or not (ohlcv.faststart)."""
+def archive_path(role: Role) -> Path:
+    """Give the archive of classes of a role, whether it is there or not (ohlcv.faststart)."""
     return share_directory() / "archives" / f"{role}.jsa"
 
 

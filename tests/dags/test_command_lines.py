@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ohlcv.submit import build_job, script_folder
+from ohlcv.submit import build_job, profile_path, script_folder
 from ohlcv.timeframes import TIMEFRAMES
 from ohlcv.toolchain import archive_path, jar_paths, spark_home
 from ohlcv.windows import scheduled_range
@@ -66,6 +66,7 @@ def rendered(dag_id: str, run: SimpleNamespace, params: dict[str, Any] | None = 
 def _portable(word: str) -> str:
     word = word.replace(str(script_folder()), "$SPARK_JOBS")
     word = word.replace(str(archive_path("driver").parent), "$ARCHIVES")
+    word = word.replace(str(profile_path("quick").parent), "$PROFILES")
     for path in jar_paths():
         word = word.replace(str(path.parent), "$JARS")
     return word

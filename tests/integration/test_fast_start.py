@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from lab import append, at, trade
-from ohlcv.faststart import ROLES, is_current, make
+from ohlcv.faststart import FROM_ARCHIVE, classes_in_use, is_current, make
 from ohlcv.local_cluster import LocalCluster, local_cluster
 from ohlcv.schema import TRADES
 from ohlcv.settings import load_settings
 from ohlcv.submit import build_job, run
+from ohlcv.toolchain import ROLES
 from ohlcv.warehouse import create_tables, load_table, open_catalog
 from ohlcv.windows import Range
 
 NOON = at("2026-03-01 12:00")
-FROM_ARCHIVE = "source: shared objects file (top)"
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +57,11 @@ def test_an_archive_that_does_not_fit_costs_nothing_but_time(cluster: LocalClust
     for role, lines in classes(cluster, tmp_path, f":{tmp_path}").items():
         assert lines, role
         assert not any(FROM_ARCHIVE in line for line in lines), role
+
+
+def test_whoever_asks_is_told_whether_archives_are_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not is_current():
+        make()
+    assert all(classes_in_use(role) > 1000 for role in ROLES)
+    monkeypatch.setattr("ohlcv.submit.archive_path", lambda role: tmp_path / "none.jsa")
+    assert classes_in_use("driver") == 0

@@ -14,12 +14,14 @@ from ohlcv import submit
 from ohlcv.errors import OhlcvError
 from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import (
-    JAVA_OPTIONS,
     JobOutcome,
+    Profile,
     SparkJob,
     build_job,
     check_master,
     job_environment,
+    profile_path,
+    reprocess_job,
     run,
     script_folder,
     started,
@@ -66,16 +68,15 @@ def test_the_job_of_each_timeframe_on_a_cluster(name: str) -> None:
         "--master": CLUSTER,
         "--deploy-mode": "client",
         "--driver-memory": "512m",
+        "--properties-file": str(profile_path("quick")),
         "--executor-memory": "1024m",
         "--executor-cores": "1",
         "--total-executor-cores": "1",
         "spark.driver.extraClassPath": class_path,
         "spark.executor.extraClassPath": class_path,
-        "spark.driver.extraJavaOptions": f"{JAVA_OPTIONS} -XX:SharedArchiveFile={archive_path('driver')}",
-        "spark.executor.extraJavaOptions": f"{JAVA_OPTIONS} -XX:SharedArchiveFile={archive_path('executor')}",
-        "spark.log.level": "WARN",
+        "spark.driver.extraJavaOptions": f"-XX:SharedArchiveFile={archive_path('driver')}",
+        "spark.executor.extraJavaOptions": f"-XX:SharedArchiveFile={archive_path('executor')}",
         "spark.sql.shuffle.partitions": "1",
-        "spark.ui.enabled": "false",
     }
     script = "ohlcv_incremental.py" if name in ("1m", "5m") else "ohlcv_batch.py"
     assert arguments(command) == [
@@ -86,9 +87,26 @@ def test_the_job_of_each_timeframe_on_a_cluster(name: str) -> None:
     assert Path(arguments(command)[0]).is_file()
 
 
+def properties(profile: Profile) -> dict[str, str]:
+    lines = (line for line in profile_path(profile).read_text().splitlines() if line and not line.startswith("#"))
+    return dict(line.split(None, 1) for line in lines)
+
+
+def test_reprocessing_lets_its_executor_compile_for_the_long_run() -> None:
+    job = reprocess_job(site(), day="2026-03-01", until="", timeframes="1m", prune="no", dry_run="no")
+    assert options(job.command(CLUSTER))["--properties-file"] == str(profile_path("throughput"))
+    quick, long = properties("quick"), properties("throughput")
+    assert {name for name in quick if quick[name] != long.get(name)} == {"spark.executor.defaultJavaOptions"}
+    assert quick.keys() == long.keys()
+
+
 def test_a_local_job_is_one_process_with_more_memory() -> None:
     found = options(build_job(site(), "1m", OWN).command("local[*]"))
-    assert {name for name in found if name.startswith("--")} == {"--master", "--driver-memory"}
+    assert {name for name in found if name.startswith("--")} == {
+        "--master",
+        "--driver-memory",
+        "--properties-file",
+    }
     assert found["--driver-memory"] == "2g"
 
 

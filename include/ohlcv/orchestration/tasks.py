@@ -17,7 +17,7 @@ from ohlcv.orchestration.ranges import due_time, own_days, own_range
 from ohlcv.orchestration.site import SPARK_CONNECTION, SPARK_POOL, connection_problem
 from ohlcv.orchestration.validating import Asked, Question, ValidateOperator, asset_of
 from ohlcv.orchestration.watch import judge
-from ohlcv.submit import APPLICATION_MARK, SparkJob
+from ohlcv.submit import APPLICATION_MARK, SparkJob, profile_path
 from ohlcv.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.timeframes import timeframe as registered
 from ohlcv.windows import day_range, parse_day, requested_range
@@ -89,6 +89,7 @@ def spark_task(
         conn_id=SPARK_CONNECTION,
         application=job.application,
         application_args=list(job.arguments),
+        properties_file=str(profile_path(job.profile)),
         conf=dict(job.conf),
         driver_memory=job.driver_memory,
         executor_memory=job.executor_memory,
