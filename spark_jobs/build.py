@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 import time
 import traceback
@@ -21,13 +22,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.errors import InputError, OhlcvError
-from ohlcv.lease import StillHeld, writers_lease
+from ohlcv.lease import StillHeld, takes_lease, writers_lease
 from ohlcv.planning import BuildPlan, Progress, plan_build
 from ohlcv.schema import TableContract, candles_contract
 from ohlcv.settings import Settings, load_settings
 from ohlcv.timeframes import Strategy, Timeframe
 from ohlcv.windows import Range, format_hours, hours_touched, iso, parse_time, requested_range
 from spark_jobs.candles import broken_invariant, candles, common_step, totals
+from spark_jobs.failures import first_line
 from spark_jobs.lifeline import hold_lifeline
 from spark_jobs.metadata import (
     PROGRESS_KEY,
@@ -39,9 +41,12 @@ from spark_jobs.metadata import (
     record_progress,
 )
 from spark_jobs.session import open_session
-from spark_jobs.tables import ATTEMPT_KEY, Comparison, compare, read_stored, volume_type, write
+from spark_jobs.tables import ATTEMPT_KEY, Comparison, Guard, OvertakenError, compare, read_stored, volume_type, write
 from spark_jobs.trades import Survey, counted_once, good_trades, read_trades, survey, with_verdict
 
+# Where no lease keeps writers apart, one that was overtaken starts over: this often, and after so many seconds more.
+TRIES = 5
+PAUSE_SECONDS = 2.0
 # How many withheld or broken candles a run names; their number is always told.
 NAMED = 100
 
@@ -108,31 +113,51 @@ def summed_up(judged: DataFrame, found: Survey, snapshot: int | None, step: int,
 
 @dataclass(frozen=True)
 class Target:
-    """A candle table under the writer's lease, as it stood when the run took it."""
+    """A candle table as it stood when the run took the writer's lease, and what guards it until the commit.
+
+    To be read before the trades: a guard without a lease sees only what is committed after this.
+    """
 
     contract: TableContract
     table: JavaObject
     recorded: Progress
     stored: DataFrame
-    still_held: StillHeld
+    guard: Guard
 
     @classmethod
-    def of(cls, spark: SparkSession, timeframe: Timeframe, still_held: StillHeld) -> Target:
+    def of(cls, spark: SparkSession, settings: Settings, timeframe: Timeframe, still_held: StillHeld) -> Target:
         """Load the table and what it has recorded."""
         contract = candles_contract(timeframe)
         table = load_table(spark, contract)
-        return cls(contract, table, read_progress(table), read_stored(spark, contract, table), still_held)
+        guard = Guard.of(table, still_held, leased=takes_lease(settings))
+        return cls(contract, table, read_progress(table), read_stored(spark, contract, table), guard)
 
 
 def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
     """Build the candles of one timeframe and range; give what the run has to report."""
+    return until_not_overtaken(lambda: _build_once(spark, settings, request))
+
+
+def until_not_overtaken(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do the whole work again where another writer came first: what it read is not what there is any more."""
+    for attempt in range(1, TRIES):
+        try:
+            return work()
+        except OvertakenError as error:
+            print(f"{error}; once more from the start", file=sys.stderr, flush=True)
+            # Two that keep overtaking each other must fall out of step.
+            time.sleep(PAUSE_SECONDS * attempt * random.SystemRandom().random())
+    return work()
+
+
+def _build_once(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
     timeframe = request.timeframe
     phases = Phases()
     with ExitStack() as stack:
         with phases.phase("lease"):
             still_held = stack.enter_context(writers_lease(settings, candles_contract(timeframe).name))
         with phases.phase("plan"):
-            target = Target.of(spark, timeframe, still_held)
+            target = Target.of(spark, settings, timeframe, still_held)
             # Looked at under the lease: a snapshot from before could be older than what another writer used.
             history = TableHistory(spark)
             plan = plan_build(
@@ -214,7 +239,7 @@ class Report:
                 target.table,
                 self.plan.ranges,
                 self.summary(),
-                target.still_held,
+                target.guard,
             )
         if self.plan.progress != target.recorded:
             record_progress(target.table, self.plan.progress)
@@ -362,13 +387,3 @@ def run_script(prepare: Callable[[Settings], tuple[str, Job]]) -> int:
     print(json.dumps(result), flush=True)
     spark.stop()
     return 0
-
-
-def first_line(error: Exception) -> str:
-    """Give the cause of a Spark error in one line, without its Java stack."""
-    if isinstance(error, Py4JJavaError):
-        cause = error.java_exception
-        while cause.getCause() is not None:
-            cause = cause.getCause()
-        return str(cause.toString()).strip().splitlines()[0]
-    return str(error).strip().splitlines()[0]

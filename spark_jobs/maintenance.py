@@ -23,7 +23,8 @@ from ohlcv.schema import TableContract, candles_contract
 from ohlcv.settings import Settings
 from ohlcv.timeframes import Timeframe
 from ohlcv.windows import day_range, parse_day
-from spark_jobs.build import Job, Phases, first_line, run_script
+from spark_jobs.build import Job, Phases, run_script
+from spark_jobs.failures import first_line, is_conflict
 from spark_jobs.metadata import (
     PROGRESS_BASE_PROPERTY,
     PROGRESS_KEY,
@@ -47,7 +48,6 @@ FILES_TOO_MANY = 2
 MANIFESTS_TOO_MANY = 16
 # Another's commit may come in between: its work and ours stand beside each other, so ours is tried again.
 TRIES = 4
-CONFLICTS = ("CommitFailedException", "ValidationException")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _until_it_fits(upkeep: Upkeep, work: Callable[[Upkeep], dict[str, Any]]) -> 
         try:
             return work(upkeep)
         except Py4JJavaError as error:
-            if attempt == TRIES or not any(name in str(error.java_exception.toString()) for name in CONFLICTS):
+            if attempt == TRIES or not is_conflict(error):
                 raise
             print(f"another commit came in between, once more: {first_line(error)}", file=sys.stderr, flush=True)
             time.sleep(attempt)

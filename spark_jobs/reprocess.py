@@ -20,7 +20,7 @@ from ohlcv.schema import VALUES, candles_contract
 from ohlcv.settings import Settings
 from ohlcv.timeframes import Timeframe
 from ohlcv.windows import Range, day_range, iso, merge_ranges, parse_day, parse_time, requested_range
-from spark_jobs.build import Job, Phases, Request, Target, read_source, rebuild, run_script
+from spark_jobs.build import Job, Phases, Request, Target, read_source, rebuild, run_script, until_not_overtaken
 from spark_jobs.metadata import TableHistory
 
 # How many differences a dry run names per timeframe; their number is always told.
@@ -43,6 +43,10 @@ class DayRequest:
 
 def reprocess(spark: SparkSession, settings: Settings, request: DayRequest) -> dict[str, Any]:
     """Rebuild a day; give what there is to report, by timeframe."""
+    return until_not_overtaken(lambda: _reprocess_once(spark, settings, request))
+
+
+def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest) -> dict[str, Any]:
     phases = Phases()
     reports: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -53,6 +57,7 @@ def reprocess(spark: SparkSession, settings: Settings, request: DayRequest) -> d
                 timeframe: stack.enter_context(writers_lease(settings, candles_contract(timeframe).name))
                 for timeframe in request.ranges
             }
+            targets = {timeframe: Target.of(spark, settings, timeframe, held) for timeframe, held in leases.items()}
         with phases.phase("read"):
             history = TableHistory(spark)
             source = read_source(spark, history.snapshot, request.ranges, merge_ranges(request.ranges.values()))
@@ -61,7 +66,7 @@ def reprocess(spark: SparkSession, settings: Settings, request: DayRequest) -> d
             stack.callback(source.totals.unpersist)
         for timeframe, own in request.ranges.items():
             with phases.phase(timeframe.name):
-                target = Target.of(spark, timeframe, leases[timeframe])
+                target = targets[timeframe]
                 plan = plan_build(timeframe, own, history, target.recorded, repair=False, repair_trades=1)
                 asked = Request(timeframe, own, prune=request.prune, dag_id=request.dag_id, run_id=request.run_id)
                 report = rebuild(source, target, plan, asked)

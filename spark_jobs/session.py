@@ -6,7 +6,7 @@ import sys
 
 from pyspark.sql import SparkSession
 
-from ohlcv.catalog import spark_properties
+from ohlcv.catalog import REDACTED, spark_properties
 from ohlcv.settings import Settings
 from ohlcv.submit import APPLICATION_MARK
 
@@ -20,6 +20,7 @@ SESSION_CONF = {
     # An hour of trades, or a day of candles, is one task: what is grouped by it needs no shuffle.
     "spark.sql.sources.v2.bucketing.enabled": "true",
     "spark.sql.iceberg.planning.preserve-data-grouping": "true",
+    "spark.redaction.regex": REDACTED,
 }
 
 

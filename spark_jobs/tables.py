@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import reduce
@@ -13,14 +13,20 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.errors import OhlcvError
+from ohlcv.lease import StillHeld
 from ohlcv.schema import CANDLE_COLUMNS, KEY, VALUES, TableContract
 from ohlcv.timeframes import Timeframe
 from ohlcv.windows import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
 from spark_jobs.candles import within
+from spark_jobs.failures import first_line, is_conflict
 from spark_jobs.metadata import JavaObject, find_snapshot, table_name
 
 ATTEMPT_KEY = "ohlcv.attempt"
 ACTIONS = ("inserted", "updated", "deleted", "unchanged", "kept")
+
+
+class OvertakenError(OhlcvError):
+    """Another writer committed to the same partitions since this run read them; nothing was written."""
 
 
 def read_stored(spark: SparkSession, contract: TableContract, table: JavaObject) -> DataFrame:
@@ -36,6 +42,26 @@ def read_stored(spark: SparkSession, contract: TableContract, table: JavaObject)
 def volume_type(table: JavaObject) -> str:
     """Give the type of the table's volume column."""
     return str(table.schema().findType("volume").toString())
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What keeps a commit from undoing another writer's: the lease, or else Iceberg's check of what came in between."""
+
+    still_held: StillHeld
+    # Of the write; none under a lease.
+    options: Mapping[str, str]
+
+    @classmethod
+    def of(cls, table: JavaObject, still_held: StillHeld, *, leased: bool) -> Guard:
+        """Guard a table from the state it has been loaded in."""
+        if leased:
+            return cls(still_held, {})
+        options = {"isolation-level": "serializable"}
+        # An empty table has none: then whatever is there at the commit came in between.
+        if (snapshot := table.currentSnapshot()) is not None:
+            options["validate-from-snapshot-id"] = str(snapshot.snapshotId())
+        return cls(still_held, options)
 
 
 @dataclass(frozen=True)
@@ -166,12 +192,13 @@ def write(
     table: JavaObject,
     ranges: list[Range],
     summary: dict[str, str],
-    still_held: Callable[[], None],
+    guard: Guard,
 ) -> int:
     """Replace exactly the changed partitions in one commit; give the id of its snapshot.
 
     The rebuilt windows take the place of the old ones; every other row of those partitions is carried over.
-    Plain overwrite, without an isolation option: the one that survives a lost reply of the catalog's database.
+    Under a lease a plain overwrite, without an isolation option: the one that survives a lost reply of the catalog's
+    database. Without one (REST catalogs) Iceberg checks that nobody changed those partitions since they were read.
     """
     columns = [column.name for column in CANDLE_COLUMNS]
     in_partitions = partition_filter(timeframe, comparison.changed_partitions)
@@ -188,7 +215,9 @@ def write(
     )
     for name, value in summary.items():
         writer = writer.option(f"snapshot-property.{name}", value)
-    still_held()
+    for name, value in guard.options.items():
+        writer = writer.option(name, value)
+    guard.still_held()
     try:
         writer.overwrite(in_partitions)
     except Exception as error:
@@ -200,9 +229,13 @@ def write(
                 f"{contract.name}: the catalog stopped answering, so the commit may have landed or not: "
                 "run again, a rerun writes only what is missing"
             ) from error
-        if landed is None:
-            raise
-        return landed
+        if landed is not None:
+            return landed
+        if guard.options and is_conflict(error):
+            raise OvertakenError(
+                f"{contract.name}: another writer came first ({first_line(error)}): nothing was written, run again"
+            ) from error
+        raise
     landed = _landed(table, summary[ATTEMPT_KEY])
     if landed is None:
         raise RuntimeError(f"{contract.name}: the commit is not among the newest snapshots")

@@ -3,6 +3,9 @@
 A plain Iceberg overwrite does not notice a second writer (the last one wins the partition). The pool keeps
 scheduled jobs apart; the lease keeps a zombie, a CLI user and a backfill apart too. It dies with its holder:
 a file lock beside a SQLite catalog, an advisory lock of a database session on PostgreSQL.
+
+A REST catalog has no lock to take. It answers whether a commit landed, so Iceberg's own check of what came in between
+keeps writers apart there (spark_jobs.tables.write), and nothing is held here.
 """
 
 from __future__ import annotations
@@ -42,9 +45,17 @@ StillHeld = Callable[[], None]
 @contextmanager
 def writers_lease(settings: Settings, table: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[StillHeld]:
     """Hold the lease on a table, waiting for its present holder up to a limit."""
+    if not takes_lease(settings):
+        yield lambda: None
+        return
     lock = _file_lock if settings.catalog.engine == "sqlite" else _database_lock
     with lock(settings, table, wait_seconds) as still_held:
         yield still_held
+
+
+def takes_lease(settings: Settings) -> bool:
+    """Tell whether this catalog's writers are kept apart by a lease, or by Iceberg's check at the commit."""
+    return settings.catalog.engine != "rest"
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from pathlib import Path
 import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
-from sqlalchemy.exc import SQLAlchemyError
 
 from ohlcv.errors import InputError, OhlcvError
 from ohlcv.schema import NAMESPACE, TRADES
@@ -34,7 +33,7 @@ from ohlcv.trade_formats import (
 )
 from ohlcv.trade_judgement import judge_statement
 from ohlcv.trade_staging import Scratch, count_staged, drop_doubles, drop_known, open_scratch, stage, staged_parts
-from ohlcv.warehouse import catalog_down, load_table, open_catalog
+from ohlcv.warehouse import CATALOG_ERRORS, catalog_down, load_table, open_catalog
 from ohlcv.windows import to_microseconds
 
 KEPT_REFUSALS = 1000
@@ -208,7 +207,7 @@ def _told(settings: Settings) -> Iterator[None]:
     """Turn what a catalog or a warehouse that fails raises into one line."""
     try:
         yield
-    except SQLAlchemyError as error:
+    except CATALOG_ERRORS as error:
         raise OhlcvError(f"{catalog_down(settings, error)}; then load again: no trade is loaded twice") from None
     except OSError as error:
         raise OhlcvError(f"the trades could not be written ({error}): nothing was loaded") from None

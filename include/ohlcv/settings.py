@@ -17,6 +17,14 @@ from ohlcv.errors import InputError
 from ohlcv.timeframes import TIMEFRAMES, Retention, Timeframe
 from ohlcv.timeframes import timeframe as registered
 
+# Those of an S3 store.
+S3_NAMES = (
+    "OHLCV_S3_ENDPOINT",
+    "OHLCV_S3_REGION",
+    "OHLCV_S3_ACCESS_KEY",
+    "OHLCV_S3_SECRET_KEY",
+    "OHLCV_S3_SECRET_KEY_FILE",
+)
 # Variables that stand for themselves. Those of `Tuning` come on top, for all timeframes (OHLCV_EXECUTOR_MEMORY)
 # or for one (OHLCV_1D_EXECUTOR_MEMORY).
 PLAIN_NAMES = (
@@ -24,7 +32,10 @@ PLAIN_NAMES = (
     "OHLCV_CATALOG_URI",
     "OHLCV_CATALOG_PASSWORD",
     "OHLCV_CATALOG_PASSWORD_FILE",
+    "OHLCV_CATALOG_TOKEN",
+    "OHLCV_CATALOG_TOKEN_FILE",
     "OHLCV_WAREHOUSE",
+    *S3_NAMES,
     "OHLCV_SPARK_MASTER",
     "OHLCV_SPARK_WEB",
     "OHLCV_SPARK_WORKERS",
@@ -87,9 +98,10 @@ class Tuning:
 
 @dataclass(frozen=True)
 class CatalogAddress:
-    """Which database holds the catalog. Never the password: it travels on its own."""
+    """Which database or REST service holds the catalog. Never the password or token: those travel on their own."""
 
-    engine: Literal["sqlite", "postgresql"]
+    engine: Literal["sqlite", "postgresql", "rest"]
+    # The database's name or file; of a REST catalog its whole address.
     database: str
     host: str = ""
     port: int = 5432
@@ -99,7 +111,23 @@ class CatalogAddress:
     def __str__(self) -> str:
         if self.engine == "sqlite":
             return f"sqlite:///{self.database}"
+        if self.engine == "rest":
+            return self.database
         return f"postgresql://{self.user}@{self.host}:{self.port}/{self.database}"
+
+
+@dataclass(frozen=True)
+class S3Store:
+    """Where an S3 store is, and who asks. Without keys the SDKs look for some: variables of AWS, an instance's role."""
+
+    # None: AWS itself.
+    endpoint: str | None
+    region: str
+    access_key: str | None
+    secret_key: str | None = dataclasses.field(repr=False)
+
+    def __str__(self) -> str:
+        return self.endpoint or f"AWS S3 in {self.region}"
 
 
 @dataclass(frozen=True)
@@ -128,7 +156,12 @@ class Settings:
     home: Path
     catalog: CatalogAddress
     catalog_password: str | None = dataclasses.field(repr=False)
+    # The bearer's token of a REST catalog.
+    catalog_token: str | None = dataclasses.field(repr=False)
+    # A file:// or s3:// location. A REST catalog may know it by a name, or have one of its own (the empty text).
     warehouse: str
+    # Where the files are, unless they are on this machine.
+    store: S3Store | None
     spark_master: str | None
     # The master's page, where people and the health check reach it, and how many workers it should have.
     spark_web: str | None
@@ -176,11 +209,15 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         raise InputError(f"unknown setting {name}" + (f": did you mean {near[0]}?" if near else ""))
 
     home = Path(values.get("OHLCV_HOME") or ".ohlcv").absolute()
+    catalog = _catalog_address(values.get("OHLCV_CATALOG_URI"), home)
+    warehouse = _warehouse(values.get("OHLCV_WAREHOUSE"), home, catalog)
     settings = Settings(
         home=home,
-        catalog=_catalog_address(values.get("OHLCV_CATALOG_URI"), home),
-        catalog_password=_secret(values, "OHLCV_CATALOG_PASSWORD"),
-        warehouse=_warehouse(values.get("OHLCV_WAREHOUSE"), home),
+        catalog=catalog,
+        catalog_password=_catalog_secret(values, "OHLCV_CATALOG_PASSWORD", catalog),
+        catalog_token=_catalog_secret(values, "OHLCV_CATALOG_TOKEN", catalog),
+        warehouse=warehouse,
+        store=_store(values, catalog, warehouse),
         spark_master=values.get("OHLCV_SPARK_MASTER") or None,
         spark_web=_web_address(values, "OHLCV_SPARK_WEB"),
         spark_workers=_count(values, "OHLCV_SPARK_WORKERS", 1),
@@ -229,8 +266,10 @@ def _catalog_address(text: str | None, home: Path) -> CatalogAddress:
         if len(parts.path) < 2:
             raise InputError("OHLCV_CATALOG_URI names no file: write sqlite:////folder/catalog.db")
         return CatalogAddress("sqlite", str(Path(unquote(parts.path[1:])).absolute()))
+    if parts.scheme not in ("postgresql", "http", "https"):
+        raise InputError(f"OHLCV_CATALOG_URI starts with '{parts.scheme}': use sqlite, postgresql, http or https")
     if parts.scheme != "postgresql":
-        raise InputError(f"OHLCV_CATALOG_URI starts with '{parts.scheme}': use sqlite or postgresql")
+        return _rest_address(text, parts)
     if parts.password is not None:
         raise InputError("OHLCV_CATALOG_URI carries a password: give it by OHLCV_CATALOG_PASSWORD or …_FILE instead")
     if not parts.hostname or not parts.username or len(parts.path) < 2:
@@ -243,6 +282,23 @@ def _catalog_address(text: str | None, home: Path) -> CatalogAddress:
         unquote(parts.username),
         tuple(parse_qsl(parts.query)),
     )
+
+
+def _rest_address(text: str, parts: SplitResult) -> CatalogAddress:
+    if parts.username is not None or parts.password is not None:
+        raise InputError("OHLCV_CATALOG_URI carries a user: a REST catalog takes OHLCV_CATALOG_TOKEN or …_FILE instead")
+    if not parts.hostname:
+        raise InputError("OHLCV_CATALOG_URI must name a host: http://host:19120/iceberg")
+    return CatalogAddress("rest", text.rstrip("/"))
+
+
+def _catalog_secret(values: Mapping[str, str], name: str, catalog: CatalogAddress) -> str | None:
+    secret = _secret(values, name)
+    kind = {"OHLCV_CATALOG_PASSWORD": "postgresql", "OHLCV_CATALOG_TOKEN": "rest"}[name]
+    if secret is not None and catalog.engine != kind:
+        wanted = {"postgresql": "a PostgreSQL catalog", "rest": "a REST catalog"}[kind]
+        raise InputError(f"{name} is for {wanted}, but OHLCV_CATALOG_URI leads to {catalog}: remove it")
+    return secret
 
 
 def _airflow_address(values: Mapping[str, str]) -> AirflowAddress | None:
@@ -278,7 +334,10 @@ def _web_address(values: Mapping[str, str], name: str) -> str | None:
     text = values.get(name)
     if not text:
         return None
-    if urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname:
+    # Not urlsplit: it takes a port that is none without a word.
+    if not re.fullmatch(
+        r"https?://[^\s/@:?#]+(:[0-9]{1,5})?(/[^\s?#]*)?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?/?", text
+    ):
         raise InputError(f"{name} is '{text}': give an address such as http://host:8080")
     return text.rstrip("/")
 
@@ -290,12 +349,38 @@ def _count(values: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
-def _warehouse(text: str | None, home: Path) -> str:
+def _warehouse(text: str | None, home: Path, catalog: CatalogAddress) -> str:
+    scheme, mark, rest = (text or "").partition("://")
+    if mark and scheme == "s3":
+        bucket, _, key = rest.rstrip("/").partition("/")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) or re.search(r"[?#%]|//", key):
+            raise InputError(f"OHLCV_WAREHOUSE is '{text}': give s3://bucket/prefix, without ?, # or %")
+        return f"s3://{rest.rstrip('/')}"
+    if catalog.engine == "rest":
+        # The service says where its tables lie; this picks one of its warehouses.
+        return text or ""
     text = text or str(home / "warehouse")
-    if "://" in text and not text.startswith("file://"):
-        raise InputError(f"OHLCV_WAREHOUSE is '{text}': give a folder, or its file:// address")
+    if mark and scheme != "file":
+        raise InputError(f"OHLCV_WAREHOUSE is '{text}': give a folder, its file:// address or s3://bucket/prefix")
     # Not as_uri(): Spark and pyiceberg take a %20 in a location for what it says, not for a space.
-    return text.rstrip("/") if "://" in text else f"file://{Path(text).absolute()}"
+    return text.rstrip("/") if mark else f"file://{Path(text).absolute()}"
+
+
+def _store(values: Mapping[str, str], catalog: CatalogAddress, warehouse: str) -> S3Store | None:
+    given = [name for name in S3_NAMES if values.get(name)]
+    if not warehouse.startswith("s3://"):
+        if not given:
+            return None
+        # What a REST catalog calls a warehouse may lie in a store of ours.
+        if catalog.engine != "rest":
+            raise InputError(f"{given[0]} is set, but OHLCV_WAREHOUSE is {warehouse}: give s3://bucket/prefix")
+    access_key, secret_key = values.get("OHLCV_S3_ACCESS_KEY") or None, _secret(values, "OHLCV_S3_SECRET_KEY")
+    if (access_key is None) != (secret_key is None):
+        lacks = "OHLCV_S3_ACCESS_KEY" if access_key is None else "OHLCV_S3_SECRET_KEY (or …_FILE)"
+        raise InputError(f"{lacks} is missing: an S3 store takes both keys, or none to have the SDK look for them")
+    return S3Store(
+        _web_address(values, "OHLCV_S3_ENDPOINT"), values.get("OHLCV_S3_REGION") or "us-east-1", access_key, secret_key
+    )
 
 
 def _secret(values: Mapping[str, str], name: str) -> str | None:

@@ -70,6 +70,14 @@ JARS = (
         "42.7.14",
         "73914527305a40cce504b0d3d90b23caf565136912d607ae8ae7c5895512332c",
     ),
+    # S3 stores. On every class path, also where the warehouse is a folder: the archives of classes fit one class
+    # path only (ohlcv.faststart), and a jar of which nothing is loaded costs next to nothing.
+    Jar(
+        "org.apache.iceberg",
+        "iceberg-aws-bundle",
+        "1.12.0",
+        "dd7e49ffa4ac9b215bed846581991259e3aec9bb2fa08d6cec029c46cd66d957",
+    ),
 )
 
 

@@ -12,9 +12,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pyiceberg.catalog import Catalog
+from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import (
+    ForbiddenError,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    OAuthError,
+    RESTError,
+    TableAlreadyExistsError,
+    UnauthorizedError,
+)
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -31,6 +39,7 @@ from pyiceberg.types import (
     StringType,
     TimestamptzType,
 )
+from requests import RequestException
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -39,6 +48,9 @@ from ohlcv.errors import InputError, OhlcvError
 from ohlcv.schema import NAMESPACE, TableContract, TableShape, contract_differences, contracts
 from ohlcv.settings import Settings
 from ohlcv.windows import from_microseconds, runs_of_hours
+
+# What a catalog raises that is down or refuses us: its database's, or a REST service's.
+CATALOG_ERRORS = (SQLAlchemyError, RESTError, RequestException)
 
 _TYPES: dict[str, IcebergType] = {
     "string": StringType(),
@@ -63,8 +75,8 @@ def open_catalog(settings: Settings) -> Catalog:
     # Two first users may both make SQLite's tables; the one that comes second finds them made.
     for attempt in range(3):
         try:
-            return SqlCatalog(CATALOG_NAME, **pyiceberg_properties(settings))
-        except SQLAlchemyError as error:
+            return load_catalog(CATALOG_NAME, **pyiceberg_properties(settings))
+        except CATALOG_ERRORS as error:
             if "already exists" in str(error) and attempt < 2:
                 time.sleep(0.1)
                 continue
@@ -72,9 +84,11 @@ def open_catalog(settings: Settings) -> Catalog:
     raise AssertionError("unreachable")
 
 
-def catalog_down(settings: Settings, error: SQLAlchemyError) -> str:
+def catalog_down(settings: Settings, error: Exception) -> str:
     """Say which catalog does not answer, and why, in one line without its password."""
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    if isinstance(error, (UnauthorizedError, ForbiddenError, OAuthError)):
+        return f"the catalog {settings.catalog} refuses us ({cause}): check OHLCV_CATALOG_TOKEN"
     return f"the catalog {settings.catalog} does not answer ({cause}): check OHLCV_CATALOG_URI"
 
 
@@ -141,9 +155,10 @@ def create_tables(settings: Settings) -> CreatedTables:
 
 
 def has_view(settings: Settings, name: str) -> bool:
-    """Tell whether the catalog holds a view; pyiceberg's SQL catalog knows of them, but does not read them."""
+    """Tell whether the catalog holds a view; pyiceberg's SQL catalog knows of them, but cannot be asked."""
     catalog = open_catalog(settings)
-    assert isinstance(catalog, SqlCatalog)
+    if not isinstance(catalog, SqlCatalog):
+        return catalog.view_exists((NAMESPACE, name))
     query = select(IcebergTables.table_name).where(
         IcebergTables.catalog_name == CATALOG_NAME,
         IcebergTables.table_namespace == NAMESPACE,

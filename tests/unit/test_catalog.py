@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from ohlcv.catalog import CATALOG_NAME, pyiceberg_properties, spark_properties
+from ohlcv.catalog import CATALOG_NAME, REDACTED, pyiceberg_properties, spark_properties
 from ohlcv.errors import OhlcvError
 from ohlcv.settings import Settings, load_settings
 from ohlcv.warehouse import open_catalog
@@ -69,6 +70,92 @@ def test_without_a_password_none_is_sent() -> None:
     settings = site("postgresql://candles@db/market")
     assert pyiceberg_properties(settings)["uri"] == "postgresql+psycopg://candles@db:5432/market"
     assert spark_properties(settings)[f"{PREFIX}.jdbc.password"] == ""
+
+
+STORE = {
+    "OHLCV_WAREHOUSE": "s3://bucket/candles",
+    "OHLCV_S3_ENDPOINT": "http://store:7070",
+    "OHLCV_S3_REGION": "eu-north-1",
+    "OHLCV_S3_ACCESS_KEY": "AKIA",
+    "OHLCV_S3_SECRET_KEY": "hunter2",
+}
+S3_OF_BOTH = {"s3.endpoint": "http://store:7070", "s3.access-key-id": "AKIA", "s3.secret-access-key": "hunter2"}
+
+
+def of_spark(settings: Settings) -> dict[str, str]:
+    """Give the catalog's own properties."""
+    prefix = f"{PREFIX}."
+    return {name.removeprefix(prefix): value for name, value in spark_properties(settings).items() if prefix in name}
+
+
+def test_an_s3_store() -> None:
+    settings = load_settings({"OHLCV_HOME": "/srv/ohlcv", **STORE})
+    assert pyiceberg_properties(settings) == {
+        "type": "sql",
+        "uri": "sqlite:////srv/ohlcv/catalog.db?timeout=60",
+        "warehouse": "s3://bucket/candles",
+        "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
+        "s3.region": "eu-north-1",
+        **S3_OF_BOTH,
+    }
+    assert of_spark(settings) == {
+        "type": "jdbc",
+        "jdbc.schema-version": "V1",
+        "uri": "jdbc:sqlite:/srv/ohlcv/catalog.db?journal_mode=WAL&busy_timeout=60000",
+        "warehouse": "s3://bucket/candles",
+        "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+        "client.region": "eu-north-1",
+        "s3.path-style-access": "true",
+        **S3_OF_BOTH,
+    }
+
+
+def test_aws_itself_with_the_keys_its_sdk_finds() -> None:
+    settings = load_settings({"OHLCV_WAREHOUSE": "s3://bucket"})
+    assert not [name for name in pyiceberg_properties(settings) if "key" in name or "endpoint" in name]
+    assert not [name for name in of_spark(settings) if "key" in name or "endpoint" in name or "style" in name]
+
+
+def test_a_rest_catalog() -> None:
+    settings = load_settings(
+        {
+            **STORE,
+            "OHLCV_CATALOG_URI": "http://rest:19120/iceberg",
+            "OHLCV_CATALOG_TOKEN": "bearer",
+            "OHLCV_WAREHOUSE": "candles",
+        }
+    )
+    common = {
+        "type": "rest",
+        "uri": "http://rest:19120/iceberg",
+        "token": "bearer",
+        "warehouse": "candles",
+        "header.X-Iceberg-Access-Delegation": "none",
+        "s3.remote-signing-enabled": "false",
+        **S3_OF_BOTH,
+    }
+    files = {"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "s3.region": "eu-north-1"}
+    assert pyiceberg_properties(settings) == common | files
+    files = {"io-impl": "org.apache.iceberg.aws.s3.S3FileIO", "client.region": "eu-north-1"}
+    assert of_spark(settings) == common | files | {"s3.path-style-access": "true"}
+
+
+def test_a_rest_catalog_of_its_own_warehouse_and_files() -> None:
+    settings = load_settings({"OHLCV_CATALOG_URI": "http://rest/iceberg"})
+    assert {"warehouse", "token", "io-impl"} & of_spark(settings).keys() == set()
+    assert {"warehouse", "token", "py-io-impl"} & pyiceberg_properties(settings).keys() == set()
+
+
+def test_spark_shows_no_secret_by_its_name() -> None:
+    everything = {
+        **spark_properties(site("postgresql://candles@db/market", "hunter2")),
+        **spark_properties(
+            load_settings({**STORE, "OHLCV_CATALOG_URI": "http://rest", "OHLCV_CATALOG_TOKEN": "hunter2"})
+        ),
+    }
+    hidden = {name.removeprefix(f"{PREFIX}.") for name in everything if re.search(REDACTED, name)}
+    assert hidden == {"jdbc.password", "token", "s3.access-key-id", "s3.secret-access-key"}
+    assert {name for name, value in everything.items() if value == "hunter2"} <= {f"{PREFIX}.{name}" for name in hidden}
 
 
 # Everything a password may hold but what an environment variable cannot.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ohlcv.errors import InputError
-from ohlcv.settings import CatalogAddress, Tuning, load_settings
+from ohlcv.settings import CatalogAddress, S3Store, Tuning, load_settings
 from ohlcv.timeframes import TIMEFRAMES
 
 POSTGRES = "postgresql://candles@db.example:6432/market"
@@ -107,6 +107,8 @@ def test_a_lookback_shorter_than_its_window_is_refused() -> None:
     ("uri", "address"),
     [
         ("sqlite:////folder/catalog.db", CatalogAddress("sqlite", "/folder/catalog.db")),
+        ("http://rest:19120/iceberg/", CatalogAddress("rest", "http://rest:19120/iceberg")),
+        ("https://rest.example/a/b", CatalogAddress("rest", "https://rest.example/a/b")),
         ("sqlite:////with%20space/c.db", CatalogAddress("sqlite", "/with space/c.db")),
         (POSTGRES, CatalogAddress("postgresql", "market", "db.example", 6432, "candles")),
         ("postgresql://u@h/d", CatalogAddress("postgresql", "d", "h", 5432, "u")),
@@ -123,9 +125,13 @@ def test_catalog_addresses(uri: str, address: CatalogAddress) -> None:
 @pytest.mark.parametrize(
     ("uri", "complaint"),
     [
-        ("mysql://u@h/d", "starts with 'mysql': use sqlite or postgresql"),
-        ("postgresql+psycopg://u@h/d", "use sqlite or postgresql"),
-        ("catalog.db", "use sqlite or postgresql"),
+        ("mysql://u@h/d", "starts with 'mysql': use sqlite, postgresql, http or https"),
+        ("postgresql+psycopg://u@h/d", "use sqlite, postgresql, http or https"),
+        ("catalog.db", "use sqlite, postgresql, http or https"),
+        ("http://", "must name a host"),
+        ("https:///iceberg", "must name a host"),
+        ("http://me:hunter2@rest:19120/iceberg", "carries a user: a REST catalog takes OHLCV_CATALOG_TOKEN"),
+        ("http://rest:port/iceberg", "is not an address"),
         ("sqlite://", "names no file"),
         ("sqlite:///", "names no file"),
         ("postgresql://h/d", "must name user, host and database"),
@@ -175,9 +181,90 @@ def test_warehouses(text: str, warehouse: str) -> None:
     assert load_settings({"OHLCV_WAREHOUSE": text}).warehouse == warehouse
 
 
-def test_a_warehouse_the_jobs_cannot_reach_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^OHLCV_WAREHOUSE is 's3://bucket': give a folder, or its file:// address$"):
-        load_settings({"OHLCV_WAREHOUSE": "s3://bucket"})
+STORE = {
+    "OHLCV_WAREHOUSE": "s3://bucket/some/prefix/",
+    "OHLCV_S3_ENDPOINT": "http://store:7070/",
+    "OHLCV_S3_ACCESS_KEY": "AKIA",
+    "OHLCV_S3_SECRET_KEY": "hunter2",
+}
+REST = {"OHLCV_CATALOG_URI": "http://rest:19120/iceberg"}
+
+
+def test_an_s3_warehouse() -> None:
+    settings = load_settings(STORE)
+    assert settings.warehouse == "s3://bucket/some/prefix"
+    assert settings.store == S3Store("http://store:7070", "us-east-1", "AKIA", "hunter2")
+    assert "hunter2" not in f"{settings!r} {settings.store}"
+    assert load_settings({"OHLCV_WAREHOUSE": "s3://bucket"}).store == S3Store(None, "us-east-1", None, None)
+    elsewhere = load_settings({"OHLCV_WAREHOUSE": "s3://bucket", "OHLCV_S3_REGION": "eu-central-1"})
+    assert str(elsewhere.store) == "AWS S3 in eu-central-1"
+
+
+def test_the_secret_key_may_lie_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from file\n")
+    store = load_settings({**STORE, "OHLCV_S3_SECRET_KEY_FILE": str(tmp_path / "key")}).store
+    assert store is not None
+    assert store.secret_key == "from file"
+
+
+def test_a_folder_needs_no_store() -> None:
+    assert load_settings({"OHLCV_WAREHOUSE": "/data"}).store is None
+
+
+@pytest.mark.parametrize(
+    ("more", "warehouse", "has_store"),
+    [
+        ({}, "", False),
+        ({"OHLCV_WAREHOUSE": "candles"}, "candles", False),
+        ({"OHLCV_WAREHOUSE": "s3://bucket/candles"}, "s3://bucket/candles", True),
+        ({**STORE, "OHLCV_WAREHOUSE": "candles"}, "candles", True),
+    ],
+)
+def test_a_rest_catalog_knows_its_warehouses(more: dict[str, str], warehouse: str, has_store: bool) -> None:
+    settings = load_settings({**REST, **more})
+    assert (settings.warehouse, settings.store is not None) == (warehouse, has_store)
+
+
+def test_the_token_of_a_rest_catalog_is_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hunter2\n")
+    for values in ({"OHLCV_CATALOG_TOKEN": "hunter2"}, {"OHLCV_CATALOG_TOKEN_FILE": str(tmp_path / "token")}):
+        settings = load_settings({**REST, **values})
+        assert settings.catalog_token == "hunter2"
+        assert "hunter2" not in f"{settings!r} {settings.catalog}"
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        (
+            {"OHLCV_WAREHOUSE": "gs://bucket"},
+            r"OHLCV_WAREHOUSE is 'gs://bucket': give a folder, its file:// address or s3://",
+        ),
+        ({"OHLCV_WAREHOUSE": "s3://"}, "give s3://bucket/prefix"),
+        ({"OHLCV_WAREHOUSE": "s3://Bucket/x"}, "give s3://bucket/prefix"),
+        ({"OHLCV_WAREHOUSE": "s3://bucket/a b%20c"}, r"give s3://bucket/prefix, without \?, # or %"),
+        ({"OHLCV_WAREHOUSE": "s3://key:secret@bucket"}, "give s3://bucket/prefix"),
+        ({**STORE, "OHLCV_S3_SECRET_KEY": ""}, r"^OHLCV_S3_SECRET_KEY \(or …_FILE\) is missing: .* takes both keys"),
+        ({**STORE, "OHLCV_S3_ACCESS_KEY": ""}, "^OHLCV_S3_ACCESS_KEY is missing: an S3 store takes both keys"),
+        ({**STORE, "OHLCV_S3_ENDPOINT": "store:7070"}, "OHLCV_S3_ENDPOINT is 'store:7070': give an address such as"),
+        ({**STORE, "OHLCV_S3_ENDPOINT": "http://store:x"}, "OHLCV_S3_ENDPOINT is 'http://store:x': give an address"),
+        ({**STORE, "OHLCV_WAREHOUSE": ""}, "OHLCV_S3_ENDPOINT is set, but OHLCV_WAREHOUSE is file:///.*: give s3://"),
+        ({"OHLCV_S3_REGION": "x"}, "OHLCV_S3_REGION is set, but OHLCV_WAREHOUSE is file:///"),
+        (
+            {**REST, "OHLCV_CATALOG_PASSWORD": "x"},
+            "^OHLCV_CATALOG_PASSWORD is for a PostgreSQL catalog, but OHLCV_CATALOG_URI leads to http://rest:19120/",
+        ),
+        ({"OHLCV_CATALOG_PASSWORD": "x"}, "OHLCV_CATALOG_PASSWORD is for a PostgreSQL catalog, but .* sqlite:///"),
+        (
+            {"OHLCV_CATALOG_URI": POSTGRES, "OHLCV_CATALOG_TOKEN": "x"},
+            "OHLCV_CATALOG_TOKEN is for a REST catalog, but OHLCV_CATALOG_URI leads to postgresql://",
+        ),
+    ],
+)
+def test_stores_and_catalogs_that_contradict_each_other(values: dict[str, str], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint) as caught:
+        load_settings(values)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_the_budget_of_repairs_follows_the_time_target_unless_it_is_given() -> None:

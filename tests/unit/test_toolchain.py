@@ -102,7 +102,7 @@ def test_the_packaged_java_drops_the_one_argument_it_does_not_know(
 
 
 def test_every_jar_is_pinned_and_the_fetched_ones_are_the_pinned() -> None:
-    assert len({jar.file_name for jar in JARS}) == len(JARS) == 3
+    assert len({jar.file_name for jar in JARS}) == len(JARS) == 4
     for jar, path in zip(JARS, jar_paths(), strict=True):
         assert len(bytes.fromhex(jar.sha256)) == 32
         with path.open("rb") as file:
@@ -112,6 +112,8 @@ def test_every_jar_is_pinned_and_the_fetched_ones_are_the_pinned() -> None:
 def test_the_jars_fit_the_installed_spark() -> None:
     spark, scala = "4.1", "2.13"
     assert version("pyspark").startswith(f"{spark}.")
+    # What reads S3 is built for one version of Iceberg.
+    assert [jar.version for jar in JARS if jar.group == "org.apache.iceberg"] == [JARS[0].version] * 2
     assert JARS[0].artifact == f"iceberg-spark-runtime-{spark}_{scala}"
     assert list((spark_home() / "jars").glob(f"scala-library-{scala}.*.jar"))
 
