@@ -15,6 +15,10 @@ setup: ## Virtual environment, locked packages, jars, and a JRE where there is n
 demo: setup ## Run the pipeline here: Spark, Airflow, sample trades as time goes by (ONCE=1: stop after a run of each)
 	@$(VENV)/ohlcv demo $(if $(ONCE),--once)
 
+.PHONY: doctor
+doctor: setup ## Look for what is wrong here, and say what to do
+	@$(VENV)/ohlcv doctor
+
 .PHONY: test
 test: setup ## Run the tests
 	@$(VENV)/python -m pytest
@@ -22,6 +26,10 @@ test: setup ## Run the tests
 .PHONY: test-services
 test-services: setup ## The long tests on real services: backfills, outages, kills, order (an hour)
 	@$(VENV)/python -m pytest -m heavy -rP tests/services
+
+.PHONY: test-catalogs
+test-catalogs: setup ## The promises on every kind of catalog and store: SQLite, PostgreSQL, REST; files, S3 (ten minutes)
+	@$(VENV)/python -m pytest -m catalogs -rP tests/catalogs
 
 .PHONY: test-containers
 test-containers: setup ## Build the image and run what runs in it, by podman and buildah, as root (ten minutes)

@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +29,7 @@ from ohlcv.settings import Settings, load_settings
 from ohlcv.timeframes import Strategy, Timeframe
 from ohlcv.windows import Range, format_hours, hours_touched, iso, parse_time, requested_range
 from spark_jobs.candles import broken_invariant, candles, common_step, totals
-from spark_jobs.failures import first_line
+from spark_jobs.failures import first_line, is_overtaken
 from spark_jobs.lifeline import hold_lifeline
 from spark_jobs.metadata import (
     PROGRESS_KEY,
@@ -41,7 +41,7 @@ from spark_jobs.metadata import (
     record_progress,
 )
 from spark_jobs.session import open_session
-from spark_jobs.tables import ATTEMPT_KEY, Comparison, Guard, OvertakenError, compare, read_stored, volume_type, write
+from spark_jobs.tables import ATTEMPT_KEY, Comparison, Guard, compare, read_stored, volume_type, write
 from spark_jobs.trades import Survey, counted_once, good_trades, read_trades, survey, with_verdict
 
 # Where no lease keeps writers apart, one that was overtaken starts over: this often, and after so many seconds more.
@@ -92,6 +92,8 @@ class Source:
     step: int
     found: Survey
     snapshot: int | None
+    # The file that describes the table at that snapshot.
+    metadata: str = ""
 
 
 def read_source(
@@ -99,10 +101,11 @@ def read_source(
     snapshot: int | None,
     timeframes: Iterable[Timeframe],
     ranges: Sequence[Range],
+    metadata: str = "",
 ) -> Source:
     """Read the trades of the ranges, for all those timeframes at once."""
     judged = with_verdict(read_trades(spark, snapshot, hours_touched(ranges)))
-    return summed_up(judged, survey(judged), snapshot, common_step(timeframes), ranges)
+    return replace(summed_up(judged, survey(judged), snapshot, common_step(timeframes), ranges), metadata=metadata)
 
 
 def summed_up(judged: DataFrame, found: Survey, snapshot: int | None, step: int, ranges: Sequence[Range]) -> Source:
@@ -135,19 +138,23 @@ class Target:
 
 def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
     """Build the candles of one timeframe and range; give what the run has to report."""
-    return until_not_overtaken(lambda: _build_once(spark, settings, request))
+    return until_not_overtaken(settings, lambda: _build_once(spark, settings, request))
 
 
-def until_not_overtaken(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do the whole work again where another writer came first: what it read is not what there is any more."""
-    for attempt in range(1, TRIES):
+def until_not_overtaken(settings: Settings, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do the whole work again where no lease holds other writers off, and one came first: what was read is old."""
+    if takes_lease(settings):
+        return work()
+    for attempt in range(TRIES):
         try:
             return work()
-        except OvertakenError as error:
-            print(f"{error}; once more from the start", file=sys.stderr, flush=True)
+        except (PySparkException, Py4JJavaError) as error:
+            if not is_overtaken(error):
+                raise
+            print(f"another writer came first, once more: {first_line(error)}", file=sys.stderr, flush=True)
             # Two that keep overtaking each other must fall out of step.
-            time.sleep(PAUSE_SECONDS * attempt * random.SystemRandom().random())
-    return work()
+            time.sleep(PAUSE_SECONDS * (attempt + random.SystemRandom().random()))
+    raise OhlcvError(f"{TRIES} times another writer came first: nothing was written; run again when it rests")
 
 
 def _build_once(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
@@ -170,7 +177,7 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request) -> di
                 prune=request.prune,
             )
         with phases.phase("survey"):
-            source = read_source(spark, history.snapshot, [timeframe], plan.ranges)
+            source = read_source(spark, history.snapshot, [timeframe], plan.ranges, history.metadata)
         with phases.phase("compute"):
             report = rebuild(source, target, plan, request)
         with phases.phase("write"):
@@ -270,6 +277,8 @@ class Report:
             f"{SUMMARY_PREFIX}range-end": iso(self.plan.own.end),
             f"{SUMMARY_PREFIX}repaired-hours": format_hours(self.plan.repaired),
             f"{SUMMARY_PREFIX}trades-snapshot": str(self.source.snapshot or ""),
+            # Where the catalog may show the newest snapshot alone, older ones are found by this.
+            **({} if self.target.guard.leased else {f"{SUMMARY_PREFIX}trades-metadata": self.source.metadata}),
             f"{SUMMARY_PREFIX}trades-read": str(self.trades_read),
             f"{SUMMARY_PREFIX}trades-rejected": json.dumps(self.rejected),
             f"{SUMMARY_PREFIX}candles-withheld": str(self.comparison.withheld),

@@ -11,6 +11,8 @@ from spark_jobs.metadata import JavaObject
 
 # What Iceberg raises where another's commit is in the way of this one; nothing of it is written then.
 CONFLICTS = ("CommitFailedException", "ValidationException")
+# What Iceberg says of a snapshot that a table does not have any more.
+_GONE = "Cannot find snapshot"
 
 
 def java_causes(error: BaseException) -> Iterator[JavaObject]:
@@ -27,6 +29,14 @@ def java_causes(error: BaseException) -> Iterator[JavaObject]:
 def is_conflict(error: BaseException) -> bool:
     """Tell whether Iceberg refused a commit because of another's."""
     return any(cause.getClass().getSimpleName() in CONFLICTS for cause in java_causes(error))
+
+
+def is_overtaken(error: BaseException) -> bool:
+    """Tell whether another's commit came in between: refused, or nothing left of the snapshot that was being read.
+
+    Nessie shows only a table's newest snapshot.
+    """
+    return is_conflict(error) or any(_GONE in str(cause.toString()) for cause in java_causes(error))
 
 
 def first_line(error: BaseException) -> str:

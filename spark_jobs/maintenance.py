@@ -224,16 +224,18 @@ def expire(upkeep: Upkeep) -> dict[str, Any]:
         .retainLast(SNAPSHOTS_KEPT)
         .execute()
     )
-    orphans = (
-        upkeep.actions.deleteOrphanFiles(upkeep.table).olderThan(_milliseconds(min(as_of, now) - ORPHAN_AGE)).execute()
-    )
+    orphans = upkeep.actions.deleteOrphanFiles(upkeep.table).olderThan(_milliseconds(min(as_of, now) - ORPHAN_AGE))
+    if str(upkeep.table.location()).startswith("s3:"):
+        # Hadoop's way of listing files knows no s3; Iceberg's own asks the store by prefix.
+        orphans = orphans.usePrefixListing(True)
+    removed = orphans.execute()
     upkeep.table.refresh()
     return {
         "snapshots_before": snapshots,
         "snapshots_after": len(list(upkeep.table.snapshots())),
         "data_files_deleted": int(expired.deletedDataFilesCount()),
         "manifests_deleted": int(expired.deletedManifestsCount()),
-        "orphans_deleted": len(list(orphans.orphanFileLocations())),
+        "orphans_deleted": len(list(removed.orphanFileLocations())),
     }
 
 

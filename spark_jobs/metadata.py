@@ -125,6 +125,11 @@ class TableHistory:
     def committed_at(self) -> int | None:
         return None if self._current is None else int(self._current.timestampMillis())
 
+    @property
+    def metadata(self) -> str:
+        """Give the file that describes the table as this run sees it."""
+        return str(self._table.operations().current().metadataFileLocation())
+
     def changed_hours(self, since: int) -> set[int] | None:
         """Compare the files of two snapshots, whatever happened in between: appended, deleted, rewritten.
 

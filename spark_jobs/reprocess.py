@@ -43,7 +43,7 @@ class DayRequest:
 
 def reprocess(spark: SparkSession, settings: Settings, request: DayRequest) -> dict[str, Any]:
     """Rebuild a day; give what there is to report, by timeframe."""
-    return until_not_overtaken(lambda: _reprocess_once(spark, settings, request))
+    return until_not_overtaken(settings, lambda: _reprocess_once(spark, settings, request))
 
 
 def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest) -> dict[str, Any]:
@@ -60,7 +60,8 @@ def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest
             targets = {timeframe: Target.of(spark, settings, timeframe, held) for timeframe, held in leases.items()}
         with phases.phase("read"):
             history = TableHistory(spark)
-            source = read_source(spark, history.snapshot, request.ranges, merge_ranges(request.ranges.values()))
+            ranges = merge_ranges(request.ranges.values())
+            source = read_source(spark, history.snapshot, request.ranges, ranges, history.metadata)
             # All timeframes are put together from these sums: some thousand rows, where the trades are millions.
             source.totals.persist(StorageLevel.MEMORY_AND_DISK)
             stack.callback(source.totals.unpersist)

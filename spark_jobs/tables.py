@@ -18,15 +18,10 @@ from ohlcv.schema import CANDLE_COLUMNS, KEY, VALUES, TableContract
 from ohlcv.timeframes import Timeframe
 from ohlcv.windows import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
 from spark_jobs.candles import within
-from spark_jobs.failures import first_line, is_conflict
 from spark_jobs.metadata import JavaObject, find_snapshot, table_name
 
 ATTEMPT_KEY = "ohlcv.attempt"
 ACTIONS = ("inserted", "updated", "deleted", "unchanged", "kept")
-
-
-class OvertakenError(OhlcvError):
-    """Another writer committed to the same partitions since this run read them; nothing was written."""
 
 
 def read_stored(spark: SparkSession, contract: TableContract, table: JavaObject) -> DataFrame:
@@ -51,6 +46,10 @@ class Guard:
     still_held: StillHeld
     # Of the write; none under a lease.
     options: Mapping[str, str]
+
+    @property
+    def leased(self) -> bool:
+        return not self.options
 
     @classmethod
     def of(cls, table: JavaObject, still_held: StillHeld, *, leased: bool) -> Guard:
@@ -229,13 +228,9 @@ def write(
                 f"{contract.name}: the catalog stopped answering, so the commit may have landed or not: "
                 "run again, a rerun writes only what is missing"
             ) from error
-        if landed is not None:
-            return landed
-        if guard.options and is_conflict(error):
-            raise OvertakenError(
-                f"{contract.name}: another writer came first ({first_line(error)}): nothing was written, run again"
-            ) from error
-        raise
+        if landed is None:
+            raise
+        return landed
     landed = _landed(table, summary[ATTEMPT_KEY])
     if landed is None:
         raise RuntimeError(f"{contract.name}: the commit is not among the newest snapshots")

@@ -20,6 +20,7 @@ COMMANDS = {
     "sql": "Ask or change the tables by Spark SQL.",
     "validate": "Check stored candles against their rules and their trades.",
     "health": "Show whether candles are fresh, runs good, workers there.",
+    "doctor": "Look for what is wrong here, and say what to do.",
     "demo": "Run the whole pipeline here, on sample trades.",
 }
 

@@ -92,13 +92,32 @@ def archive_path(role: Role) -> Path:
 
 
 def jar_paths() -> list[Path]:
-    """Give the jars in class path order (OHLCV_JARS names another folder)."""
-    folder = Path(os.environ.get("OHLCV_JARS") or share_directory() / "jars")
-    paths = [folder / jar.file_name for jar in JARS]
+    """Give the jars in class path order."""
+    paths = [jar_folder() / jar.file_name for jar in JARS]
     for path in paths:
         if not path.is_file():
-            raise OhlcvError(f"the jar {path.name} is not in {folder}: run 'make setup'")
+            raise OhlcvError(_missing(path))
     return paths
+
+
+def jar_folder() -> Path:
+    """Give the folder of the jars (OHLCV_JARS names another)."""
+    return Path(os.environ.get("OHLCV_JARS") or share_directory() / "jars")
+
+
+def jar_problem(jar: Jar) -> str | None:
+    """Say in one line that a jar is missing or not the pinned one, and the cure."""
+    path = jar_folder() / jar.file_name
+    found = _checksum(path)
+    if found is None:
+        return _missing(path)
+    if found != jar.sha256:
+        return f"the jar {path} has checksum {found}, not the pinned {jar.sha256}: remove it and run 'make setup'"
+    return None
+
+
+def _missing(jar: Path) -> str:
+    return f"the jar {jar.name} is not in {jar.parent}: run 'make setup'"
 
 
 def spark_home() -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from pyiceberg.table import Table
+from pyiceberg.table import StaticTable, Table
 from pyiceberg.table.snapshots import Snapshot
 
 from ohlcv.checks import RULES, VALUES, Rule, Severity
@@ -262,10 +262,10 @@ def _check(timeframe: Timeframe, ranges: list[Range], trades: Table, table: Tabl
     # As of the trades the candles were built from: those that came since are not errors. Mostly that is the run's own
     # commit; a run that found nothing to change left none, and an older try's may stand behind another's. What is
     # right by one of them is right.
-    snapshots, notes = _trades_snapshots(trades, table, commit)
+    states, notes = _trades_states(trades, table, commit)
     verdict: Verdict | None = None
-    for snapshot in snapshots:
-        found = _check_at(timeframe, ranges, trades, table, snapshot)
+    for state, snapshot in states:
+        found = _check_at(timeframe, ranges, state, table, snapshot)
         if verdict is not None:
             wrong = {finding.window for finding in found.failures if finding.rule in _BY_TRADES}
             still = [each for each in verdict.findings if each.rule not in _BY_TRADES or each.window in wrong]
@@ -455,16 +455,35 @@ def built_until(table: Table) -> datetime | None:
     return max(map(datetime.fromisoformat, ends), default=None)
 
 
-def _trades_snapshots(trades: Table, table: Table, commit: dict[str, str]) -> tuple[list[int | None], list[str]]:
-    """Give the snapshots of the trades that the candles may have been built from, the likeliest first."""
-    recorded = [commit.get("ohlcv.trades-snapshot"), _newest_commit(table).get("ohlcv.trades-snapshot")]
-    named = dict.fromkeys([int(text) for text in recorded if text] + [progress_of(table).examined_snapshot or 0])
-    kept = [snapshot for snapshot in named if snapshot and trades.snapshot_by_id(snapshot) is not None]
-    gone = [snapshot for snapshot in named if snapshot and trades.snapshot_by_id(snapshot) is None]
+def _trades_states(
+    trades: Table, table: Table, commit: dict[str, str]
+) -> tuple[list[tuple[Table, int | None]], list[str]]:
+    """Give the trades as the candles may have been built from them, the likeliest first: a table and a snapshot."""
+    recorded: dict[int, str] = {}
+    for summary in (commit, _newest_commit(table)):
+        if snapshot := summary.get("ohlcv.trades-snapshot"):
+            recorded.setdefault(int(snapshot), summary.get("ohlcv.trades-metadata", ""))
+    if examined := progress_of(table).examined_snapshot:
+        recorded.setdefault(examined, "")
+    found = [(_as_of(trades, snapshot, metadata), snapshot) for snapshot, metadata in recorded.items()]
+    kept = [(state, snapshot) for state, snapshot in found if state is not None]
     if kept:
         return list(kept), []
-    notes = [f"the trades snapshot {gone[0]} has expired: checked against the present trades"] if gone else []
-    return [None], notes
+    notes = [f"the trades snapshot {found[0][1]} has expired: checked against the present trades"] if found else []
+    return [(trades, None)], notes
+
+
+def _as_of(trades: Table, snapshot: int, metadata: str) -> Table | None:
+    """Give the table in which a snapshot is; None where it is gone."""
+    if trades.snapshot_by_id(snapshot) is not None:
+        return trades
+    if not metadata:
+        return None
+    # A catalog that shows only the newest snapshot leaves the files of the older ones where they are.
+    try:
+        return StaticTable.from_metadata(metadata, trades.io.properties)
+    except OSError:
+        return None
 
 
 def describe(verdict: Verdict) -> str:

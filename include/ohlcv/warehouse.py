@@ -47,10 +47,13 @@ from ohlcv.catalog import CATALOG_NAME, pyiceberg_properties
 from ohlcv.errors import InputError, OhlcvError
 from ohlcv.schema import NAMESPACE, TableContract, TableShape, contract_differences, contracts
 from ohlcv.settings import Settings
+from ohlcv.store import store_problem
 from ohlcv.windows import from_microseconds, runs_of_hours
 
 # What a catalog raises that is down or refuses us: its database's, or a REST service's.
 CATALOG_ERRORS = (SQLAlchemyError, RESTError, RequestException)
+
+_WAREHOUSE = "the warehouse (OHLCV_WAREHOUSE)"
 
 _TYPES: dict[str, IcebergType] = {
     "string": StringType(),
@@ -89,6 +92,8 @@ def catalog_down(settings: Settings, error: Exception) -> str:
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     if isinstance(error, (UnauthorizedError, ForbiddenError, OAuthError)):
         return f"the catalog {settings.catalog} refuses us ({cause}): check OHLCV_CATALOG_TOKEN"
+    if "password" in cause:
+        return f"the catalog {settings.catalog} refuses us ({cause}): check OHLCV_CATALOG_PASSWORD"
     return f"the catalog {settings.catalog} does not answer ({cause}): check OHLCV_CATALOG_URI"
 
 
@@ -102,6 +107,12 @@ def load_table(catalog: Catalog, contract: TableContract) -> Table:
         raise OhlcvError(
             f"the catalog knows {NAMESPACE}.{contract.name}, but its metadata is gone ({error}): check OHLCV_WAREHOUSE"
         ) from None
+    except CATALOG_ERRORS:
+        raise
+    except OSError as error:
+        # Of the store, where the files are in one.
+        first = str(error).strip().splitlines()[0]
+        raise OhlcvError(f"{NAMESPACE}.{contract.name} cannot be read ({first}): see 'ohlcv doctor'") from None
     if differences := contract_differences(shape_of(table), contract):
         raise OhlcvError(f"{NAMESPACE}.{contract.name} is not as agreed: {'; '.join(differences)}")
     return table
@@ -181,21 +192,43 @@ def widen_volume(settings: Settings, contract: TableContract) -> bool:
 
 
 def check_warehouse(settings: Settings) -> None:
-    """Fail early, with the cure, where a local warehouse cannot be written."""
+    """Fail early, with the cure, where the warehouse cannot be written; make it where it is a folder."""
     parts = urlsplit(settings.warehouse)
     if parts.scheme == "file":
-        _make_folder(Path(parts.path), "the warehouse (OHLCV_WAREHOUSE)")
+        _make_folder(Path(parts.path), _WAREHOUSE)
+    elif problem := store_problem(settings):
+        raise OhlcvError(problem)
+
+
+def warehouse_problem(settings: Settings) -> str | None:
+    """Say in one line what keeps the warehouse from being written, and the cure; None where nothing does."""
+    parts = urlsplit(settings.warehouse)
+    if parts.scheme != "file":
+        return store_problem(settings)
+    # What is not there yet is made on first use, in the nearest folder that is.
+    folder = next(each for each in (Path(parts.path), *Path(parts.path).parents) if each.exists())
+    return _not_writable(folder, _WAREHOUSE)
 
 
 def _make_folder(folder: Path, role: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
     except OSError as error:
-        raise InputError(
-            f"{role} {folder} is not writable ({error.strerror}): choose another or grant access"
-        ) from None
+        raise InputError(_refused(folder, role, error)) from None
+    if problem := _not_writable(folder, role):
+        raise InputError(problem)
+
+
+def _not_writable(folder: Path, role: str) -> str | None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return _refused(folder, role, error)
+
+
+def _refused(folder: Path, role: str, error: OSError) -> str:
+    return f"{role} {folder} is not writable ({error.strerror}): choose another or grant access"
 
 
 def _iceberg_schema(contract: TableContract) -> Schema:

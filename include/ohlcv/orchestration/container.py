@@ -21,8 +21,11 @@ from ohlcv.windows import iso
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# What a check needs to know; where Airflow and Spark are is not its business.
-FOREIGN = ("OHLCV_AIRFLOW_", "OHLCV_SPARK_", "OHLCV_JARS", "OHLCV_CATALOG_PASSWORD")
+# Where Airflow and Spark are is not a check's business; secrets go another way.
+FOREIGN = (
+    *("OHLCV_AIRFLOW_", "OHLCV_SPARK_", "OHLCV_JARS"),
+    *("OHLCV_CATALOG_PASSWORD", "OHLCV_CATALOG_TOKEN", "OHLCV_S3_SECRET_KEY"),
+)
 
 
 class ContainerValidateOperator(DockerOperator):
@@ -51,9 +54,8 @@ class ContainerValidateOperator(DockerOperator):
         settings = load_settings()
         self.command = arguments_of(asked, context["dag_run"].run_id)
         self.environment = {"OHLCV_HOME": str(settings.home), **plain_settings(os.environ)}
-        if settings.catalog_password:
-            # Not shown with the task, as the other variables are.
-            self._private_environment = {"OHLCV_CATALOG_PASSWORD": settings.catalog_password}
+        # Not shown with the task, as the other variables are.
+        self._private_environment = secret_settings(settings)
         self.mounts = [
             {"source": folder, "target": folder, "type": "bind", "read_only": read_only}
             for folder, read_only in local_folders(settings).items()
@@ -88,6 +90,16 @@ def plain_settings(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name.startswith("OHLCV_") and not name.startswith(FOREIGN) and name != "OHLCV_HOME"
     }
+
+
+def secret_settings(settings: Settings) -> dict[str, str]:
+    """Give the settings a check needs that are secrets, by value: their files are the worker's."""
+    found = {
+        "OHLCV_CATALOG_PASSWORD": settings.catalog_password,
+        "OHLCV_CATALOG_TOKEN": settings.catalog_token,
+        "OHLCV_S3_SECRET_KEY": settings.store.secret_key if settings.store else None,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def local_folders(settings: Settings) -> dict[str, bool]:

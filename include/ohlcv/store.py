@@ -1,0 +1,67 @@
+"""The object store: can it be reached, are the keys good, is the bucket there and ours to write. One probe tells."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from urllib.parse import urlsplit
+
+from pyarrow.fs import S3FileSystem
+
+from ohlcv.settings import S3Store, Settings
+
+# A store that is down is told at once: a task's time is for trades.
+_TIMEOUT_SECONDS = 10.0
+
+# What the store's own words mean, and the cure. AWS and versitygw differ in how they name an unknown key.
+_CURES = (
+    (r"NETWORK_CONNECTION", "does not answer", "start it, or correct OHLCV_S3_ENDPOINT"),
+    (
+        r"SIGNATURE_DOES_NOT_MATCH|INVALID_ACCESS_KEY_ID|INVALID_CLIENT_TOKEN_ID|UNRECOGNIZED_CLIENT|UserNotFound",
+        "refuses our keys",
+        "correct OHLCV_S3_ACCESS_KEY and OHLCV_S3_SECRET_KEY",
+    ),
+    (r"NO_SUCH_BUCKET", "has no bucket {bucket}", "create it, or correct OHLCV_WAREHOUSE"),
+    (r"AuthorizationHeaderMalformed|PERMANENT_REDIRECT", "is in another region", "correct OHLCV_S3_REGION"),
+    (r"ACCESS_DENIED", "does not let us write to {bucket}", "grant it, or give other keys"),
+)
+
+
+def store_problem(settings: Settings) -> str | None:
+    """Say in one line what keeps the warehouse in the store from being written, and the cure; None: nothing does."""
+    store, parts = settings.store, urlsplit(settings.warehouse)
+    # Where a REST catalog keeps its warehouse is its own business.
+    if store is None or parts.scheme != "s3":
+        return None
+    key = f"{parts.netloc}{parts.path.rstrip('/')}/.ohlcv-probe-{secrets.token_hex(8)}"
+    try:
+        files = file_system(store)
+        with files.open_output_stream(key) as stream:
+            stream.write(b"can this be written?")
+        files.delete_file(key)
+    except OSError as error:
+        return store_down(settings, error)
+    return None
+
+
+def file_system(store: S3Store) -> S3FileSystem:
+    """Open the store as pyiceberg does."""
+    return S3FileSystem(
+        endpoint_override=store.endpoint,
+        region=store.region,
+        access_key=store.access_key,
+        secret_key=store.secret_key,
+        connect_timeout=_TIMEOUT_SECONDS,
+        request_timeout=_TIMEOUT_SECONDS,
+    )
+
+
+def store_down(settings: Settings, error: OSError) -> str:
+    """Say in one line what an error of the store means."""
+    told = str(error).strip().splitlines()[0]
+    # "When initiating … in bucket 'b': AWS Error NO_SUCH_BUCKET during CreateMultipartUpload operation: Its words (…)"
+    words = re.sub(r"^.*?AWS Error \w+( \(HTTP status \d+\))? during \w+ operation: | \(Request ID: \w*\)", "", told)
+    found = ((what, cure) for pattern, what, cure in _CURES if re.search(pattern, told))
+    what, cure = next(found, ("fails", "look at the store"))
+    bucket = urlsplit(settings.warehouse).netloc
+    return f"the store {settings.store} {what.format(bucket=bucket)} ({words}): {cure}"

@@ -1,0 +1,101 @@
+"""The three catalogs there are, on real servers; every test gets an empty one. The lane ends with a table."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from faults.databases import catalog_environment, new_database
+from faults.processes import QUICK_JAVA
+from lab import Lab
+from servers import PostgresServer, postgres_server
+from stores import ObjectStore, RestCatalog, object_store, rest_catalog
+
+KINDS = ("sqlite and files", "postgresql and s3", "rest and s3")
+Told = dict[tuple[str, str], str]
+
+
+@dataclass
+class House:
+    """A catalog of one kind, the settings that lead there, and a place to say what was seen."""
+
+    kind: str
+    spark: SparkSession
+    home: Path
+    environment: dict[str, str]
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def lab(self) -> Lab:
+        """Open it; the same tables at every call."""
+        return Lab(self.spark, self.home, self.environment)
+
+    @property
+    def is_rest(self) -> bool:
+        return self.kind.startswith("rest")
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    with object_store(tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def nessie(tmp_path_factory: pytest.TempPathFactory, store: ObjectStore) -> Iterator[RestCatalog]:
+    with rest_catalog(tmp_path_factory.mktemp("nessie"), store) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def results() -> Iterator[Told]:
+    told: Told = {}
+    yield told
+    names = list(dict.fromkeys(name for name, _ in told))
+    width = max(map(len, names), default=0)
+    print(f"\n{'':{width}}  " + "  ".join(f"{kind:38}" for kind in KINDS))
+    for name in names:
+        print(f"{name:{width}}  " + "  ".join(f"{told.get((name, kind), '-'):38}" for kind in KINDS))
+
+
+@pytest.fixture(params=KINDS)
+def house(
+    request: pytest.FixtureRequest,
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    results: Told,
+) -> Iterator[House]:
+    home = tmp_path / "home"
+    environment = {"OHLCV_HOME": str(home)}
+    if request.param != KINDS[0]:
+        store: ObjectStore = request.getfixturevalue("store")
+        if request.param == KINDS[1]:
+            server: PostgresServer = request.getfixturevalue("postgres")
+            warehouse = {"OHLCV_WAREHOUSE": f"s3://{store.new_bucket()}/candles", **store.environment}
+            environment |= catalog_environment(server, new_database(server)) | warehouse
+        else:
+            nessie: RestCatalog = request.getfixturevalue("nessie")
+            environment |= nessie.new_branch()
+    monkeypatch.setenv(*QUICK_JAVA)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = House(request.param, spark, home, environment)
+    begin = time.monotonic()
+    yield found
+    name = request.node.originalname.removeprefix("test_").replace("_", " ")
+    results[name, found.kind] = ", ".join([*found.told, f"{time.monotonic() - begin:.0f} s"])
+    # pyiceberg leaves its catalogs' connections to the garbage collector.
+    gc.collect()
