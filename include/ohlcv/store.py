@@ -13,6 +13,11 @@ from ohlcv.settings import S3Store, Settings
 # A store that is down is told at once: a task's time is for trades.
 _TIMEOUT_SECONDS = 10.0
 
+# What pyarrow puts around the store's own words.
+_WRAPPING = (
+    r"^.*?AWS Error \w+( \(HTTP status \d+\))? during \w+ operation: (Unable to parse ExceptionName: (?=\w+ Message))?"
+    r"| \(Request ID: \w*\)"
+)
 # What the store's own words mean, and the cure. AWS and versitygw differ in how they name an unknown key.
 _CURES = (
     (r"NETWORK_CONNECTION", "does not answer", "start it, or correct OHLCV_S3_ENDPOINT"),
@@ -60,7 +65,7 @@ def store_down(settings: Settings, error: OSError) -> str:
     """Say in one line what an error of the store means."""
     told = str(error).strip().splitlines()[0]
     # "When initiating … in bucket 'b': AWS Error NO_SUCH_BUCKET during CreateMultipartUpload operation: Its words (…)"
-    words = re.sub(r"^.*?AWS Error \w+( \(HTTP status \d+\))? during \w+ operation: | \(Request ID: \w*\)", "", told)
+    words = re.sub(_WRAPPING, "", told)
     found = ((what, cure) for pattern, what, cure in _CURES if re.search(pattern, told))
     what, cure = next(found, ("fails", "look at the store"))
     bucket = urlsplit(settings.warehouse).netloc

@@ -94,6 +94,9 @@ def catalog_down(settings: Settings, error: Exception) -> str:
         return f"the catalog {settings.catalog} refuses us ({cause}): check OHLCV_CATALOG_TOKEN"
     if "password" in cause:
         return f"the catalog {settings.catalog} refuses us ({cause}): check OHLCV_CATALOG_PASSWORD"
+    if isinstance(error, RESTError):
+        where = "OHLCV_CATALOG_URI and OHLCV_WAREHOUSE"
+        return f"the catalog {settings.catalog} answers with an error ({cause}): check {where}"
     return f"the catalog {settings.catalog} does not answer ({cause}): check OHLCV_CATALOG_URI"
 
 
