@@ -17,7 +17,12 @@ SPARK_FILES = "org.apache.iceberg.aws.s3.S3FileIO"
 
 # What both sides ask of a REST catalog: files are read and written with the keys set here, not with signatures or
 # keys the service would lend. Iceberg's own default asks for lent ones, and services differ in what they lend.
-REST_PROPERTIES = {"header.X-Iceberg-Access-Delegation": "none", "s3.remote-signing-enabled": "false"}
+REST_PROPERTIES = {
+    "header.X-Iceberg-Access-Delegation": "none",
+    "s3.remote-signing-enabled": "false",
+    # Of services that do not list what they can: Nessie can do views. Those that list it are believed.
+    "view-endpoints-supported": "true",
+}
 # Spark leaves the values of such names out of what it shows. Its own pattern knows access.key, not access-key.
 REDACTED = "(?i)secret|password|token|access[.-]?key"
 

@@ -88,8 +88,8 @@ def read_candles(
         candles = pa.concat_tables([previous, candles])
     first = None if start is None else to_microseconds(ceil_time(start, timeframe.length))
     last = None
-    if end is not None and (newest_window := _newest_window(table, timeframe)) is not None:
-        last = min(to_microseconds(floor_time(end - MICROSECOND, timeframe.length)), newest_window)
+    if end is not None and (newest_start := newest_window(table, timeframe)) is not None:
+        last = min(to_microseconds(floor_time(end - MICROSECOND, timeframe.length)), newest_start)
     return _filled(candles, timeframe, first, last, newest)
 
 
@@ -101,7 +101,7 @@ def recent_series(settings: Settings, timeframe: Timeframe) -> list[Series]:
 
 def newest_candle_end(settings: Settings, timeframe: Timeframe) -> datetime | None:
     """Give the end of the newest candle of all series, None while there is none."""
-    start = _newest_window(load_table(open_catalog(settings), candles_contract(timeframe)), timeframe)
+    start = newest_window(load_table(open_catalog(settings), candles_contract(timeframe)), timeframe)
     return None if start is None else EPOCH + start * MICROSECOND + timeframe.length
 
 
@@ -237,7 +237,7 @@ def _recent_series(
     return set(_count_by_series(rows))
 
 
-def _newest_window(table: Table, timeframe: Timeframe) -> int | None:
+def newest_window(table: Table, timeframe: Timeframe) -> int | None:
     """Give the start of the newest candle of all series, in microseconds."""
     # The files' column bounds would do, but for rows that were deleted.
     for partition in _partitions(table, AlwaysTrue()):

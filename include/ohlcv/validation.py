@@ -23,6 +23,7 @@ from ohlcv.checks import RULES, VALUES, Rule, Severity
 from ohlcv.freshness import look
 from ohlcv.planning import Progress
 from ohlcv.schema import AMOUNT_LIMIT, TRADES, candles_contract
+from ohlcv.serving import newest_window
 from ohlcv.settings import Settings
 from ohlcv.timeframes import DAY, TIMEFRAMES, Timeframe
 from ohlcv.warehouse import hours_filter, load_table, open_catalog
@@ -251,7 +252,7 @@ def merged(verdicts: Sequence[Verdict]) -> Verdict:
 
 def checkable(settings: Settings, timeframe: Timeframe, wanted: Range) -> Range | None:
     """Cut a range to what has been built: later windows are not missing, they are not due or the table is stale."""
-    until = built_until(load_table(open_catalog(settings), candles_contract(timeframe)))
+    until = built_until(load_table(open_catalog(settings), candles_contract(timeframe)), timeframe)
     start = floor_time(wanted.start, timeframe.length)
     if until is None or start >= min(until, wanted.end):
         return None
@@ -303,7 +304,7 @@ def _disagreements(
 ) -> list[Finding]:
     """Hold the candles against those of the next smaller timeframe, as far as both have looked at the same trades."""
     progress = progress_of(small_table)
-    until = built_until(small_table)
+    until = built_until(small_table, smaller)
     if until is None:
         return []
     with _scene(timeframe, table, ranges) as connection:
@@ -449,10 +450,14 @@ def progress_of(table: Table) -> Progress:
     return progress
 
 
-def built_until(table: Table) -> datetime | None:
+def built_until(table: Table, timeframe: Timeframe) -> datetime | None:
     """Tell up to when the table has been built; None where it never was."""
-    ends = [text for text in (our_summary(each).get("ohlcv.range-end") for each in table.snapshots()) if text]
-    return max(map(datetime.fromisoformat, ends), default=None)
+    told = (our_summary(each).get("ohlcv.range-end") for each in table.snapshots())
+    ends = [datetime.fromisoformat(text) for text in told if text]
+    # A catalog may show the newest snapshot alone, and that may be a backfill's or maintenance's.
+    if len(table.snapshots()) == 1 and (newest := newest_window(table, timeframe)) is not None:
+        ends.append(from_microseconds(newest) + timeframe.length)
+    return max(ends, default=None)
 
 
 def _trades_states(

@@ -19,7 +19,7 @@ from lab import Lab, at, total, trade
 from ohlcv.retention import footprint, plan_retention
 from ohlcv.schema import NAMESPACE
 from ohlcv.submit import build_job, run
-from ohlcv.validation import describe, validate
+from ohlcv.validation import checkable, describe, validate
 from ohlcv.windows import Range, day_range
 from oracle import Trade
 from spark_jobs.maintenance import ORPHAN_AGE, Request, maintain
@@ -117,6 +117,10 @@ def test_the_check_reads_the_trades_the_candles_were_built_from(house: House) ->
         verdict = validate(lab.settings, timeframe, own, run_id="run")
         assert (verdict.failures, verdict.notes) == ([], []), describe(verdict)
         assert (verdict.candles, verdict.trades) == (60, 60)
+    # What is there to be checked does not end where the newest commit does, which may be a backfill's.
+    lab.load(minutely(NOON - 5 * HOUR))
+    lab.build("1m", NOON - 5 * HOUR, NOON - 4 * HOUR)
+    assert checkable(lab.settings, timeframe, Range(NOON - 5 * HOUR, NOON + HOUR)) == Range(NOON - 5 * HOUR, NOON)
     # What is wrong is found.
     row = lab.table("1m").scan().to_arrow().to_pylist()[0]
     lab.overwrite("1m", [{**row, "high_price": row["high_price"] + 1}])
@@ -242,7 +246,8 @@ def test_the_command_line_and_no_secret_in_what_spark_shows(house: House, tmp_pa
     events = tmp_path / "events"
     events.mkdir()
     job = build_job(house.lab.settings, "1m", Range(NOON - 2 * HOUR, NOON))
-    shown = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": f"file://{events}"}
+    shown = {"enabled": "true", "compress": "false", "dir": f"file://{events}"}
+    shown = {f"spark.eventLog.{name}": value for name, value in shown.items()}
     outcome = run(replace(job, conf={**job.conf, **shown}), MASTER)
     assert outcome.exit_code == 0, outcome.log
     candles = json.loads(outcome.last_line)["candles"]["inserted"]

@@ -132,6 +132,7 @@ def test_a_rest_catalog() -> None:
         "warehouse": "candles",
         "header.X-Iceberg-Access-Delegation": "none",
         "s3.remote-signing-enabled": "false",
+        "view-endpoints-supported": "true",
         **S3_OF_BOTH,
     }
     files = {"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "s3.region": "eu-north-1"}
