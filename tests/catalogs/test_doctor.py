@@ -72,6 +72,15 @@ def test_what_is_wrong_with_a_store_is_told(
     assert str(caught.value) == found
 
 
+def test_the_keys_may_be_those_that_awss_sdk_finds(
+    site: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ours, theirs in (("ACCESS_KEY", "ACCESS_KEY_ID"), ("SECRET_KEY", "SECRET_ACCESS_KEY")):
+        monkeypatch.setenv(f"AWS_{theirs}", site.pop(f"OHLCV_S3_{ours}"))
+    create_tables(load_settings(site))
+    assert faults(site, tmp_path) == {}
+
+
 def test_a_table_whose_store_refuses_us_leads_to_the_doctor(site: dict[str, str], tmp_path: Path) -> None:
     create_tables(load_settings(site))
     found = faults({**site, "OHLCV_S3_SECRET_KEY": "wrong"}, tmp_path)
