@@ -23,7 +23,7 @@ from ohlcv.schema import contracts
 from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import check_master, script_folder
 from ohlcv.timeframes import TIMEFRAMES
-from ohlcv.toolchain import JARS, jar_problem, java_home
+from ohlcv.toolchain import JARS, ROLES, jar_problem, java_home
 from ohlcv.warehouse import load_table, open_catalog, warehouse_problem
 
 State = Literal["ok", "fault", "unused"]
@@ -124,10 +124,16 @@ def jars() -> Iterator[Check]:
 
 
 def archives() -> str:
-    """See whether jobs start from archives of classes that fit."""
-    if faststart.is_current():
-        return "of classes, for drivers and executors, fit this Java and these jars"
-    raise OhlcvError("there are no archives of classes that fit, so that jobs start slower: run 'make setup'")
+    """See whether jobs really start from the archives of classes: a JVM passes over one that does not fit."""
+    if not faststart.is_current():
+        raise OhlcvError("there are no archives of classes that fit, so that jobs start slower: run 'make setup'")
+    taken = {role: faststart.classes_in_use(role) for role in ROLES}
+    if unused := [role for role in ROLES if not taken[role]]:
+        raise OhlcvError(
+            f"Java takes no class from the archive of the {' and the '.join(unused)}, so that jobs start slower: "
+            "remove .venv/share/ohlcv/archives and run 'make setup'"
+        )
+    return f"of classes in use: a starting JVM takes {min(taken.values()):,} from them"
 
 
 def data(settings: Settings) -> Iterator[Check]:
