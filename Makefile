@@ -35,6 +35,14 @@ test-catalogs: setup ## The promises on every kind of catalog and store: SQLite,
 test-containers: setup ## Build the image and run what runs in it, by podman and buildah, as root (ten minutes)
 	@$(VENV)/python -m pytest -m containers -rP tests/containers
 
+.PHONY: test-compose
+test-compose: setup ## Build the image and run docker-compose.yaml in earnest, by podman-compose, as root (half an hour)
+	@$(VENV)/python -m pytest -m compose -rP tests/compose
+
+.PHONY: env
+env: ## Write .env for docker-compose.yaml with secrets of its own; one that is there stays
+	@deploy/env.sh
+
 .PHONY: bench-small
 bench-small: setup ## What a small run costs, with the archives of classes and without (four minutes)
 	@$(VENV)/python benchmarks/small_run.py
@@ -53,7 +61,7 @@ fix: setup ## Repair what can be repaired: format, imports
 	@$(VENV)/ruff check --fix .
 
 .PHONY: lock
-lock: setup ## Compile requirements.txt from pyproject.toml
+lock: setup ## Compile the requirements files from pyproject.toml
 	@tools/lock.sh
 
 .PHONY: golden

@@ -26,8 +26,19 @@ SESSION_CONF = {
 
 def open_session(settings: Settings, name: str) -> SparkSession:
     """Start the session; the catalog's address and secrets come from the environment, not the command line."""
-    properties: dict[str, bool | float | int | str | None] = {**spark_properties(settings), **SESSION_CONF}
+    properties: dict[str, bool | float | int | str | None] = {
+        **spark_properties(settings),
+        **authentication(settings),
+        **SESSION_CONF,
+    }
     spark = SparkSession.builder.appName(name).config(map=properties).getOrCreate()
     # The Airflow task reads it off the log, to link to the application's page while it runs.
     print(f"{APPLICATION_MARK}{spark.sparkContext.applicationId}", file=sys.stderr, flush=True)
     return spark
+
+
+def authentication(settings: Settings) -> dict[str, str]:
+    """Know the cluster's secret; Spark keeps this one property to itself, its executors have it from their worker."""
+    if settings.spark_secret is None:
+        return {}
+    return {"spark.authenticate": "true", "spark.authenticate.secret": settings.spark_secret}

@@ -24,5 +24,8 @@ judge types .venv/bin/mypy
 judge lock tools/lock.sh --check
 judge packages .venv/bin/uv pip check --quiet --python .venv/bin/python
 judge shell .venv/bin/shellcheck "${shell_files[@]}"
-[ "${#yaml_files[@]}" = 0 ] || judge yaml .venv/bin/yamllint --strict "${yaml_files[@]}"
+judge yaml .venv/bin/yamllint --strict "${yaml_files[@]}"
+# Static alone: whether they work is for `make test-containers` and `make test-compose`.
+judge dockerfile .venv/bin/hadolint Dockerfile
+judge compose .venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yaml
 exit "$status"

@@ -15,9 +15,11 @@ compile() { # compile TARGET SOURCE...: pins that stand in TARGET are kept, so t
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 status=0
-for target in requirements.txt requirements-jre.txt; do
+for target in requirements.txt requirements-dev.txt requirements-jre.txt; do
     case $target in
-        requirements.txt) source=(pyproject.toml --extra dev) ;;
+        requirements.txt) source=(pyproject.toml) ;;
+        # What both lists hold stands in both at the same version.
+        requirements-dev.txt) source=(--group dev --constraints requirements.txt) ;;
         requirements-jre.txt) source=(--group jre) ;;
     esac
     if [ "${1:-}" = --check ]; then

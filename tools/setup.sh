@@ -1,11 +1,20 @@
 #!/usr/bin/env bash
 # Make .venv hold everything the project runs on: the locked packages, this package, the Iceberg and
 # JDBC jars, and a JRE when the machine has no Java 17 or 21. A second call finds it done in an instant.
+# `--runtime`, for an image: without what only developers need, and without what set-up itself needed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+case ${1:-} in
+    '') locks=(requirements.txt requirements-dev.txt) ;;
+    --runtime) locks=(requirements.txt) ;;
+    *)
+        echo "usage: tools/setup.sh [--runtime]" >&2
+        exit 2
+        ;;
+esac
 stamp=.venv/.setup-stamp
-wanted=$(cat requirements.txt requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/toolchain.py | sha256sum)
+wanted=$(cat "${locks[@]}" requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/toolchain.py | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/ohlcv ]; then
     # A Java that was upgraded meanwhile wants archives of its own.
     exec .venv/bin/python -m ohlcv.faststart
@@ -45,15 +54,16 @@ if [ ! -x .venv/bin/python ] || [ ! -x .venv/bin/pip ]; then
     "$python" -m venv .venv
 fi
 
-# uv installs the lock in a fifth of pip's time. It is pinned in the lock like everything else.
+# uv installs the lock in a fifth of pip's time; setuptools makes the editable install without reaching out for a build
+# environment. Both are pinned like everything else.
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-awk '/^[a-z]/ {inside = /^uv==/} inside' requirements.txt >"$scratch/uv.txt"
-say "installing $(head -n 1 "$scratch/uv.txt" | cut -d ' ' -f 1)"
-.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement "$scratch/uv.txt"
+awk '/^[a-z]/ {inside = /^(uv|setuptools)==/} inside' requirements-dev.txt >"$scratch/tools.txt"
+say "installing $(grep -o '^uv==[^ ]*' "$scratch/tools.txt")"
+.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement "$scratch/tools.txt"
 
-say "installing $(grep -c '^[a-z0-9].*==' requirements.txt) locked packages (about 1.3 GB, half a minute)"
-.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes --allow-empty-requirements requirements.txt
+say "installing $(cat "${locks[@]}" | grep -o '^[a-z0-9].*==' | sort -u | wc -l) locked packages (about 1.3 GB, half a minute)"
+.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes "${locks[@]}" "$scratch/tools.txt"
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
 
 if ! .venv/bin/python -m ohlcv.toolchain java >/dev/null 2>&1; then
@@ -63,5 +73,8 @@ fi
 say "Iceberg and JDBC jars"
 .venv/bin/python -m ohlcv.toolchain jars
 .venv/bin/python -m ohlcv.faststart
+if [ "${1:-}" = --runtime ]; then
+    .venv/bin/uv pip uninstall --quiet --python .venv/bin/python pip setuptools uv
+fi
 printf '%s\n' "$wanted" >"$stamp"
 say "ready ($(.venv/bin/python -m ohlcv.toolchain java))"

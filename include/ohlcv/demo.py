@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from ohlcv.errors import OhlcvError
-from ohlcv.loading import append_trades
+from ohlcv.feeding import HISTORY, go_on, load_history
 from ohlcv.local_airflow import LocalAirflow, local_airflow
 from ohlcv.local_cluster import local_cluster
 from ohlcv.sample import Feed
 from ohlcv.schema import CANDLES_VIEW
-from ohlcv.serving import newest_trade
 from ohlcv.settings import Settings
 from ohlcv.submit import LOCAL_MASTER, run, views_job
 from ohlcv.timeframes import TIMEFRAMES
@@ -25,10 +24,6 @@ from ohlcv.warehouse import create_tables, has_view
 Working = Callable[[str], AbstractContextManager[None]]
 Say = Callable[[str], None]
 
-# The day's candles look back two days.
-HISTORY = timedelta(hours=49)
-FEED_SECONDS = 20
-FEED_TRADES_PER_SECOND = 4
 # Five Spark jobs one after another on a small, busy machine take two or three minutes.
 FIRST_RUNS_SECONDS = 900.0
 POLL_SECONDS = 1.0
@@ -125,7 +120,7 @@ def demo_services(settings: Settings, trades: int, working: Working, say: Say) -
             if outcome.exit_code:
                 raise OhlcvError(outcome.error)
     with working(f"loading {trades:,} sample trades up to now"):
-        feed = _load_history(settings, trades)
+        feed = load_history(settings, trades)
     with ExitStack() as stack:
         with working("starting a Spark master and a worker on 127.0.0.1"):
             cluster = stack.enter_context(local_cluster(settings.home / "spark"))
@@ -140,33 +135,11 @@ def demo_services(settings: Settings, trades: int, working: Working, say: Say) -
         yield Demo(settings, airflow, cluster.web)
 
 
-def _load_history(settings: Settings, trades: int) -> Feed:
-    now = datetime.now(UTC)
-    newest = newest_trade(settings)
-    # A demo before this one has left off somewhere: go on from there, no older trade is made twice.
-    begin = max(now - HISTORY, newest + timedelta(milliseconds=1)) if newest else now - HISTORY
-    feed = Feed(begin)
-    share = max(round(trades * ((now - begin) / HISTORY)), 8)
-    if now - begin > timedelta(seconds=1):
-        append_trades(settings, feed.batch(now, share))
-    return feed
-
-
 @contextmanager
 def _feeding(settings: Settings, feed: Feed, say: Say) -> Iterator[None]:
     """Add the trades of the last seconds, again and again, until the block is left."""
     stopped = threading.Event()
-
-    def feeding() -> None:
-        while not stopped.wait(FEED_SECONDS):
-            now = datetime.now(UTC)
-            seconds = (now - feed.end).total_seconds()
-            try:
-                append_trades(settings, feed.batch(now, max(round(FEED_TRADES_PER_SECOND * seconds), 8)))
-            except OhlcvError as error:
-                say(f"the feed missed {seconds:.0f} s of trades: {error}")
-
-    thread = threading.Thread(target=feeding, name="feed", daemon=True)
+    thread = threading.Thread(target=go_on, args=(settings, feed, stopped, say), name="feed", daemon=True)
     thread.start()
     try:
         yield

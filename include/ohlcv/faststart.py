@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ohlcv.errors import OhlcvError
 from ohlcv.local_process import descendants
@@ -30,8 +36,12 @@ from ohlcv.toolchain import (
 )
 from ohlcv.windows import Range
 
-# An executor writes its archive while it ends, after its driver has ended.
-DUMP_SECONDS = 60.0
+if TYPE_CHECKING:
+    from ohlcv.local_cluster import LocalCluster
+
+# An executor writes its archive while it ends, after its driver has ended: seconds, or a minute on a busy machine.
+DUMP_SECONDS = 180.0
+POLL_SECONDS = 0.2
 # What a JVM's log of classes says of one that came from an archive of ours; Java's own is the base, not the top.
 FROM_ARCHIVE = "source: shared objects file (top)"
 
@@ -41,7 +51,8 @@ def stamp() -> str:
     parts = [(java_home() / "release").read_text()] if (java_home() / "release").exists() else [str(java_home())]
     for path in [*jar_paths(), *sorted((spark_home() / "jars").glob("*.jar"))]:
         status = path.stat()
-        parts.append(f"{path} {status.st_size} {status.st_mtime_ns}")
+        # Whole seconds, as a JVM sees them: the layers of an image keep no more.
+        parts.append(f"{path} {status.st_size} {int(status.st_mtime)}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -91,16 +102,53 @@ def make() -> None:
             for minutes, wanted in ((0, False), (10, True)):
                 own = Range(begin + timedelta(minutes=minutes), begin + timedelta(minutes=minutes + 20))
                 job = build_job(settings, "1m", own, repair=True)
-                outcome = run(_archiving(job) if wanted else job, cluster.master, home)
-                if outcome.exit_code:
-                    raise OhlcvError(f"the job that was to show its classes failed: {outcome.error}")
-            # The executor is a child of the worker's; what it writes is whole when it is gone.
-            deadline = time.monotonic() + DUMP_SECONDS
-            while descendants(cluster.processes["worker-1"].pid) and time.monotonic() < deadline:
-                time.sleep(0.2)
+                with _undisturbed(cluster) if wanted else nullcontext():
+                    outcome = run(_archiving(job) if wanted else job, cluster.master, home)
+                    if outcome.exit_code:
+                        raise OhlcvError(f"the job that was to show its classes failed: {outcome.error}")
     if not all(archive_path(role).is_file() for role in ROLES):
         raise OhlcvError("this Java wrote no archive of its classes")
     _stamp_file().write_text(stamp())
+
+
+@contextmanager
+def _undisturbed(cluster: LocalCluster) -> Iterator[None]:
+    """Let the executor of the job in this block end in its own time.
+
+    A master has its worker kill the executors of an application that is over, after ten seconds: too few to write an
+    archive on a busy machine. So the master is held from the executor's start to its end.
+    """
+    worker, master = cluster.processes["worker-1"].pid, cluster.processes["master"].pid
+    over = threading.Event()
+
+    def hold() -> None:
+        while not over.wait(POLL_SECONDS):
+            if _executors(worker):
+                os.kill(master, signal.SIGSTOP)
+                return
+
+    holder = threading.Thread(target=hold, name="hold the master", daemon=True)
+    holder.start()
+    try:
+        yield
+        deadline = time.monotonic() + DUMP_SECONDS
+        while _executors(worker) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+    finally:
+        over.set()
+        holder.join()
+        os.kill(master, signal.SIGCONT)
+
+
+def _executors(worker: int) -> list[int]:
+    """Give a worker's executors, once they are Java and no longer on their way to it."""
+    return [pid for pid in descendants(worker) if b"CoarseGrainedExecutorBackend" in _command(pid)]
+
+
+def _command(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def _archiving(job: SparkJob) -> SparkJob:

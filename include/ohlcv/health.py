@@ -36,6 +36,8 @@ class Measure:
     found: str
     target: str
     state: State
+    # What was found as a number, for whoever draws it: seconds, a share, workers or bytes.
+    value: float | None = None
 
 
 def health(settings: Settings, now: datetime) -> list[Measure]:
@@ -53,13 +55,14 @@ def freshness(settings: Settings, timeframe: Timeframe, now: datetime) -> Measur
     target = f"ends up to {_span(state.usual)} ago, {_span(state.usual + GRACE)} at most"
     end = state.newest
     found = "no candle yet" if end is None else f"newest ends {iso(end)}, {_span(now - end)} ago"
+    age = None if end is None else (now - end).total_seconds()
     if end is not None and end >= state.due:
-        return Measure(timeframe.name, "candles", found, target, "ok")
+        return Measure(timeframe.name, "candles", found, target, "ok", age)
     if state.traded is None:
         trade = newest_trade(settings)
         told = "there are no trades" if trade is None else f"no trades since {iso(trade)}"
-        return Measure(timeframe.name, "candles", f"{found}; {told}", target, "quiet")
-    return Measure(timeframe.name, "candles", f"{found}; there are later trades", target, "alert")
+        return Measure(timeframe.name, "candles", f"{found}; {told}", target, "quiet", age)
+    return Measure(timeframe.name, "candles", f"{found}; there are later trades", target, "alert", age)
 
 
 def runs(settings: Settings, now: datetime) -> list[Measure]:
@@ -97,7 +100,8 @@ def success_rate(name: str, states: list[str]) -> Measure:
         return Measure(name, "runs in 24 h", "none has ended", target, "unknown")
     good = states.count("success")
     state: State = "alert" if good < SUCCESS_LIMIT * len(states) else "ok"
-    return Measure(name, "runs in 24 h", f"{good} of {len(states)} good ({good / len(states):.1%})", target, state)
+    share = good / len(states)
+    return Measure(name, "runs in 24 h", f"{good} of {len(states)} good ({share:.1%})", target, state, share)
 
 
 def duration(timeframe: Timeframe, seconds: float | None) -> Measure:
@@ -106,7 +110,8 @@ def duration(timeframe: Timeframe, seconds: float | None) -> Measure:
     target = f"{timeframe.time_target.total_seconds():.0f} s, {limit:.0f} s at most"
     if seconds is None:
         return Measure(timeframe.name, "last job", "has not ended", target, "unknown")
-    return Measure(timeframe.name, "last job", f"{seconds:.1f} s", target, "alert" if seconds > limit else "ok")
+    state: State = "alert" if seconds > limit else "ok"
+    return Measure(timeframe.name, "last job", f"{seconds:.1f} s", target, state, seconds)
 
 
 def workers(settings: Settings) -> Measure:
@@ -122,7 +127,7 @@ def workers(settings: Settings) -> Measure:
     alive = [worker for worker in found if worker["state"] == "ALIVE"]
     cores, memory = (sum(worker[key] for worker in alive) for key in ("cores", "memory"))
     state: State = "ok" if len(alive) >= settings.spark_workers else "alert"
-    return Measure("Spark", "workers", f"{len(alive)} alive, {cores} cores, {memory:,} MiB", target, state)
+    return Measure("Spark", "workers", f"{len(alive)} alive, {cores} cores, {memory:,} MiB", target, state, len(alive))
 
 
 def storage(settings: Settings) -> list[Measure]:
@@ -137,7 +142,7 @@ def _size(table: Table) -> Measure:
     summary: dict[str, Any] = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
     rows, files, size = (int(summary.get(f"total-{key}", 0)) for key in ("records", "data-files", "files-size"))
     found = f"{rows:,} rows in {files:,} files, {size / 2**20:,.1f} MiB; {len(table.snapshots()):,} snapshots"
-    return Measure(table.name()[-1], "storage", found, "", "ok")
+    return Measure(table.name()[-1], "storage", found, "", "ok", size)
 
 
 def _span(span: timedelta) -> str:

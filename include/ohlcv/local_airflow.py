@@ -17,7 +17,7 @@ from pathlib import Path
 from ohlcv.airflow_api import AirflowApi
 from ohlcv.errors import OhlcvError
 from ohlcv.local_process import HOST, START_SECONDS, free_port, start, stop
-from ohlcv.orchestration.site import SPARK_CONNECTION, pools
+from ohlcv.orchestration.site import SPARK_CONNECTION, pools, spark_connection
 from ohlcv.submit import job_environment, script_folder
 
 SERVICES = ("api-server", "dag-processor", "scheduler", "triggerer")
@@ -118,13 +118,6 @@ def _password(folder: Path) -> str:
 
 
 def _environment(folder: Path, port: int, master: str, spark_web: str, dags: Path) -> dict[str, str]:
-    host, _, master_port = master.removeprefix("spark://").partition(":")
-    connection = {
-        "conn_type": "spark",
-        "host": f"spark://{host}",
-        "port": int(master_port),
-        "extra": {"deploy-mode": "client"},
-    }
     settings = {
         "CORE__DAGS_FOLDER": str(dags),
         "CORE__PLUGINS_FOLDER": str(script_folder().parent / "plugins"),
@@ -154,7 +147,7 @@ def _environment(folder: Path, port: int, master: str, spark_web: str, dags: Pat
         **job_environment(master),
         "AIRFLOW_HOME": str(folder),
         **{f"AIRFLOW__{name}": value for name, value in settings.items()},
-        f"AIRFLOW_CONN_{SPARK_CONNECTION.upper()}": json.dumps(connection),
+        f"AIRFLOW_CONN_{SPARK_CONNECTION.upper()}": json.dumps(spark_connection(master)),
         "OHLCV_SPARK_WEB": spark_web,
         "OHLCV_AIRFLOW_URL": f"http://{HOST}:{port}",
         "OHLCV_AIRFLOW_USER": USER,

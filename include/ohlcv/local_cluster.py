@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ohlcv.local_process import HOST, await_line, start, stop
-from ohlcv.toolchain import jar_paths, spark_environment, spark_home
+from ohlcv.settings import load_settings
+from ohlcv.spark_daemon import Role, command, environment
 
 
 @dataclass
@@ -26,7 +27,7 @@ class LocalCluster:
         process, log = _start(
             self.folder,
             name,
-            "org.apache.spark.deploy.worker.Worker",
+            "worker",
             *("--host", HOST, "--port", "0", "--webui-port", "0"),
             *("--cores", str(cores), "--memory", memory, "--work-dir", str(self.folder / "work")),
             self.master,
@@ -42,7 +43,7 @@ def local_cluster(folder: Path, cores: int = 1, memory: str = "1g", workers: int
     master, log = _start(
         folder,
         "master",
-        "org.apache.spark.deploy.master.Master",
+        "master",
         *("--host", HOST, "--port", "0", "--webui-port", "0"),
     )
     processes = {"master": master}
@@ -58,13 +59,7 @@ def local_cluster(folder: Path, cores: int = 1, memory: str = "1g", workers: int
             stop(processes[name])
 
 
-def _start(folder: Path, name: str, main_class: str, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
+def _start(folder: Path, name: str, role: Role, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
     log = folder / f"{name}.log"
-    environment = spark_environment() | {
-        "SPARK_LOCAL_IP": HOST,
-        "SPARK_DAEMON_CLASSPATH": ":".join(str(path) for path in jar_paths()),
-        # The daemons run for long and do little: a small heap and few threads.
-        "SPARK_DAEMON_MEMORY": "256m",
-        "SPARK_DAEMON_JAVA_OPTS": "-XX:+UseSerialGC",
-    }
-    return start([str(spark_home() / "bin" / "spark-class"), main_class, *arguments], environment, log), log
+    own = environment(load_settings()) | {"SPARK_LOCAL_IP": HOST}
+    return start(command(role, *arguments), own, log), log

@@ -37,6 +37,8 @@ PLAIN_NAMES = (
     "OHLCV_WAREHOUSE",
     *S3_NAMES,
     "OHLCV_SPARK_MASTER",
+    "OHLCV_SPARK_SECRET",
+    "OHLCV_SPARK_SECRET_FILE",
     "OHLCV_SPARK_WEB",
     "OHLCV_SPARK_WORKERS",
     "OHLCV_AIRFLOW_URL",
@@ -163,6 +165,8 @@ class Settings:
     # Where the files are, unless they are on this machine.
     store: S3Store | None
     spark_master: str | None
+    # Who does not know it is refused by master, workers and executors; without one, anybody is let in.
+    spark_secret: str | None = dataclasses.field(repr=False)
     # The master's page, where people and the health check reach it, and how many workers it should have.
     spark_web: str | None
     spark_workers: int
@@ -219,6 +223,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         warehouse=warehouse,
         store=_store(values, catalog, warehouse),
         spark_master=values.get("OHLCV_SPARK_MASTER") or None,
+        spark_secret=_secret(values, "OHLCV_SPARK_SECRET"),
         spark_web=_web_address(values, "OHLCV_SPARK_WEB"),
         spark_workers=_count(values, "OHLCV_SPARK_WORKERS", 1),
         airflow=_airflow_address(values),

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
+from containers.engine import ROOT, build, engine_environment
 from faults.processes import wait_for
 from ohlcv.local_process import start, stop
 
-ROOT = Path(__file__).parents[2]
-BASE, IMAGE = "localhost/debian-python:bookworm", "localhost/ohlcv:test"
-# What podman needs where it is not the machine's first process: no cgroups or limits of its own to set.
-CONTAINERS_CONF = """
-[containers]
-default_ulimits = ["nofile=1000:1000", "nproc=900:900"]
-pids_limit = 0
-netns = "host"
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-"""
+IMAGE = "localhost/ohlcv:test"
 
 
 @dataclass(frozen=True)
@@ -49,13 +37,8 @@ class Engine:
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = tmp_path_factory.mktemp("podman")
-    (folder / "containers.conf").write_text(CONTAINERS_CONF)
-    environment = os.environ | {"CONTAINERS_CONF": str(folder / "containers.conf")}
-    subprocess.run([str(Path(__file__).with_name("stand_in_base.sh")), BASE], env=environment, check=True)
-    build = ["buildah", "bud", "--isolation", "chroot", "--network", "host", "--layers"]
-    subprocess.run(
-        [*build, "--build-arg", f"BASE_IMAGE={BASE}", "--tag", IMAGE, str(ROOT)], env=environment, check=True
-    )
+    environment = engine_environment(folder, containers='netns = "host"')
+    build(environment, IMAGE, str(ROOT))
     address = f"unix://{folder}/podman.sock"
     service = start(["podman", "system", "service", "--time=0", address], environment, folder / "podman.log")
     try:

@@ -20,11 +20,15 @@ def tables() -> None:
 @click.option(
     "--views/--no-views", default=True, show_default=True, help="Also create the views (starts a Spark job once)."
 )
-def create(views: bool) -> None:
+@click.option("--create-bucket", is_flag=True, help="First make the bucket of an S3 store, where it is missing.")
+def create(views: bool, create_bucket: bool) -> None:
     """Create what is missing of the tables and views; what exists is checked and left alone."""
+    from ohlcv.buckets import make_bucket
     from ohlcv.warehouse import create_tables, has_view
 
     settings = load_settings()
+    if create_bucket and (bucket := make_bucket(settings)):
+        click.echo(f"created  bucket {bucket}")
     result = create_tables(settings)
     for name in result.made:
         click.echo(f"created  {NAMESPACE}.{name}")

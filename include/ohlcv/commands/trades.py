@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -106,6 +108,28 @@ def sample(count: int, hours: int, end: str | None, seed: int, duplicates: float
             load_settings(), count, hours, until, seed, duplicates=duplicates, bad_rows=bad_rows, progress=say
         )
     _print_report(report, as_json)
+
+
+@trades.command()
+@click.option(
+    "--trades", type=click.IntRange(min=8), default=636_263, show_default=True, help="Sample trades of two days."
+)
+def feed(trades: int) -> None:
+    """Load two days of made-up trades up to now, and go on adding new ones as time goes by, until Ctrl-C.
+
+    A later feed goes on where this one left off.
+    """
+    from ohlcv.feeding import go_on, load_history
+
+    settings = load_settings()
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    with _progress() as say:
+        say(f"loading {trades:,} sample trades up to now")
+        endless = load_history(settings, trades)
+        say("adding new trades as time goes by")
+        go_on(settings, endless, stopped, say)
 
 
 @contextmanager

@@ -36,6 +36,13 @@ def pools() -> dict[str, Any]:
     }
 
 
+def spark_connection(master: str) -> dict[str, Any]:
+    """Give the connection to a master as `airflow connections import` reads it."""
+    # Several masters (spark://a:7077,b:7077): all but the last port are a part of the host.
+    host, _, port = master.rpartition(":")
+    return {"conn_type": "spark", "host": host, "port": int(port), "extra": {"deploy-mode": "client"}}
+
+
 def connection_problem(find: Callable[[str], Any]) -> str | None:
     """Tell what is wrong with the connection to Spark, in one line; tasks and services find it by ways of their own."""
     from airflow.sdk.exceptions import AirflowNotFoundException

@@ -1,0 +1,64 @@
+"""Tell whether the service of this container does its work; which one it is stands in its command.
+
+Nothing of the project is imported: this runs in every container twice a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import urllib.request
+from pathlib import Path
+
+# Who answers for Airflow's services that serve no page: the API server, which reads their heartbeats.
+AIRFLOW = os.environ.get("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", "http://127.0.0.1:8080/execution/")
+PATIENCE_SECONDS = 8
+COMPONENTS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
+PAGES = {"api-server": "http://127.0.0.1:8080/api/v2/version", "ohlcv.exporter": "http://127.0.0.1:9100/"}
+SPARK_PAGES = {"master": "http://127.0.0.1:8080/json/", "worker": "http://127.0.0.1:8081/json/"}
+
+
+def problem(words: list[str]) -> str | None:
+    """Say what is wrong with the service of this command line."""
+    if "ohlcv.spark_daemon" in words:
+        return _page_problem(SPARK_PAGES[words[-1]])
+    for name, page in PAGES.items():
+        if name in words:
+            return _page_problem(page)
+    for name, component in COMPONENTS.items():
+        if name in words:
+            return _component_problem(component)
+    # Any other command is over or under way; that it runs is all there is to know.
+    return None
+
+
+def _page_problem(page: str) -> str | None:
+    try:
+        with urllib.request.urlopen(page, timeout=PATIENCE_SECONDS):
+            return None
+    except OSError as error:
+        return f"{page} does not answer: {error}"
+
+
+def _component_problem(component: str) -> str | None:
+    page = AIRFLOW.replace("/execution/", "/api/v2/monitor/health")
+    try:
+        with urllib.request.urlopen(page, timeout=PATIENCE_SECONDS) as answer:
+            state = json.load(answer)[component]["status"]
+    except (OSError, ValueError, KeyError) as error:
+        return f"{page} does not answer for the {component}: {error}"
+    return None if state == "healthy" else f"the {component} is {state}"
+
+
+def main() -> int:
+    """Look at the command of process 1."""
+    words = Path("/proc/1/cmdline").read_bytes().decode().split("\0")
+    found = problem([word for word in words if word])
+    if found:
+        sys.stdout.write(f"{found}\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,85 @@
+"""Spark's standalone master and worker, as processes: `python -m ohlcv.spark_daemon master|worker` becomes one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Literal, get_args
+
+from ohlcv.errors import InputError, OhlcvError
+from ohlcv.settings import Settings, load_settings
+from ohlcv.toolchain import jar_paths, spark_environment, spark_home
+
+Role = Literal["master", "worker"]
+MAIN_CLASSES: dict[Role, str] = {
+    "master": "org.apache.spark.deploy.master.Master",
+    "worker": "org.apache.spark.deploy.worker.Worker",
+}
+MASTER_PORT, MASTER_WEB_PORT, WORKER_WEB_PORT = 7077, 8080, 8081
+# Where Spark itself looks for the secret before anywhere else, and hands it to executors: never an argument.
+SECRET_VARIABLE = "_SPARK_AUTH_SECRET"  # noqa: S105  # a name, not a secret
+# The daemons run for long and do little: a small heap and few threads. Their figures, for whoever asks, are at
+# /metrics/prometheus (the master's at /metrics/master/prometheus).
+JAVA_OPTIONS = (
+    "-XX:+UseSerialGC",
+    "-Dspark.metrics.conf.*.sink.prometheusServlet.class=org.apache.spark.metrics.sink.PrometheusServlet",
+    "-Dspark.metrics.conf.*.sink.prometheusServlet.path=/metrics/prometheus",
+    "-Dspark.metrics.conf.master.sink.prometheusServlet.path=/metrics/master/prometheus",
+)
+
+
+def command(role: Role, *arguments: str) -> list[str]:
+    """Give the command line of a daemon."""
+    return [str(spark_home() / "bin" / "spark-class"), MAIN_CLASSES[role], *arguments]
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Give the environment of a daemon."""
+    options = [*JAVA_OPTIONS]
+    secret = {}
+    if settings.spark_secret:
+        options.append("-Dspark.authenticate=true")
+        secret = {SECRET_VARIABLE: settings.spark_secret}
+    return {
+        **spark_environment(),
+        "SPARK_DAEMON_CLASSPATH": ":".join(str(path) for path in jar_paths()),
+        "SPARK_DAEMON_MEMORY": "256m",
+        "SPARK_DAEMON_JAVA_OPTS": " ".join(options),
+        **secret,
+    }
+
+
+def container_arguments(role: Role, settings: Settings) -> list[str]:
+    """Give the arguments of a daemon that has a machine, or a container, to itself."""
+    name = socket.gethostname()
+    if role == "master":
+        return ["--host", name, "--port", str(MASTER_PORT), "--webui-port", str(MASTER_WEB_PORT)]
+    if settings.spark_master is None:
+        raise InputError("OHLCV_SPARK_MASTER names no master for the worker: set it to spark://HOST:7077")
+    # By its address: of several workers of one service, none has a name that all others can resolve.
+    return [
+        *("--host", socket.gethostbyname(name), "--webui-port", str(WORKER_WEB_PORT)),
+        *("--work-dir", os.environ.get("SPARK_WORKER_DIR") or str(Path.cwd() / "work")),
+        settings.spark_master,
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Become a daemon."""
+    if len(arguments) != 1 or arguments[0] not in get_args(Role):
+        sys.stderr.write("usage: python -m ohlcv.spark_daemon master|worker\n")
+        return 2
+    role: Role = arguments[0]  # type: ignore[assignment]  # one of the two, as was just seen
+    try:
+        settings = load_settings()
+        words = command(role, *container_arguments(role, settings))
+        os.execve(words[0], words, environment(settings))  # noqa: S606  # our own program; a shell has no part in it
+    except OhlcvError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
