@@ -13,6 +13,7 @@ import yaml
 
 from compose.stack import COMPOSE_FILE, Stack, free_web_port, read_env
 from containers.engine import ROOT, build, engine_environment
+from server_programs import versitygw
 
 STAND_INS = Path(__file__).with_name("stand_ins")
 
@@ -24,7 +25,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     environment = engine_environment(folder, rest='[network]\nnetwork_backend = "netavark"')
     compose = yaml.safe_load(COMPOSE_FILE.read_text())
     build(environment, f"localhost/{compose['services']['scheduler']['image']}", str(ROOT))
-    build_stand_ins(environment, folder / "stand-ins", compose["services"]["store"]["image"].rpartition(":")[2])
+    build_stand_ins(environment, folder / "stand-ins")
     subprocess.run([ROOT / "deploy" / "env.sh", folder / ".env"], check=True)
     made = Stack(folder, environment | {"OHLCV_WEB_PORT": str(free_web_port())}, write_secrets(folder, compose))
     try:
@@ -33,11 +34,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         made.compose("down", "--volumes", check=False)
 
 
-def build_stand_ins(environment: dict[str, str], context: Path, store_version: str) -> None:
+def build_stand_ins(environment: dict[str, str], context: Path) -> None:
     """Build what stands in for images of others."""
     shutil.copytree(STAND_INS, context)
-    program = f"github.com/versity/versitygw/cmd/versitygw@{store_version}"
-    subprocess.run(["go", "install", program], env=environment | {"GOBIN": str(context)}, check=True)
+    shutil.copy2(versitygw(), context)
     for name in ("postgres", "store"):
         build(environment, f"localhost/stand-in/{name}:test", "--file", f"{context}/{name}.Containerfile", str(context))
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from containers.engine import ROOT
 from faults.processes import wait_for
 from ohlcv.airflow_api import AirflowApi
@@ -20,6 +22,7 @@ PROJECT = "ohlcv-test"
 # Eleven containers that load Airflow or Spark on two busy cores.
 START_SECONDS = 900
 POLL_SECONDS = 3.0
+STDIO = {"--create": ["."], "--extract": []}
 
 
 def free_web_port() -> int:
@@ -67,12 +70,29 @@ class Stack:
     def container(self, service: str, number: int = 1) -> str:
         return f"{PROJECT}_{service}_{number}"
 
-    def execute(self, service: str, *words: str, number: int = 1, stdin: bytes | None = None) -> str:
+    def execute(self, service: str, *words: str, number: int = 1) -> str:
         """Run a command in a service's container."""
-        command = ["podman", "exec", "--interactive", self.container(service, number), *words]
+        return self.execute_bytes(service, *words, number=number).decode()
+
+    def execute_bytes(self, service: str, *words: str, number: int = 1, stdin: bytes = b"") -> bytes:
+        return self._pipe(["podman", "exec", "--interactive", self.container(service, number), *words], stdin)
+
+    def store_tar(self, action: str, stdin: bytes = b"") -> bytes:
+        """Pack or unpack the store's volume, attributes of its files included, by the project's image."""
+        image = yaml.safe_load(COMPOSE_FILE.read_text())["services"]["scheduler"]["image"]
+        volume = ["--volume", f"{PROJECT}_store-data:/data"]
+        command = ["podman", "run", "--rm", "--interactive", "--network=none", "--user=0", *volume, image]
+        return self._pipe([*command, "tar", action, "--xattrs", "--directory=/data", *STDIO[action]], stdin)
+
+    def _pipe(self, command: list[str], stdin: bytes) -> bytes:
         result = subprocess.run(command, env=self.environment, capture_output=True, input=stdin, check=False)
-        assert result.returncode == 0, f"{' '.join(words)}: {result.stdout.decode()}\n{result.stderr.decode()}"
-        return result.stdout.decode()
+        assert result.returncode == 0, f"{' '.join(command)}: {result.stdout.decode()}\n{result.stderr.decode()}"
+        return result.stdout
+
+    def logs(self, service: str, name: str = "") -> str:
+        command = ["podman", "logs", name or self.container(service)]
+        result = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
+        return result.stdout + result.stderr
 
     def ill(self) -> list[str]:
         """Name the services that run and are not healthy; podman's own clockwork for this needs systemd."""
@@ -96,11 +116,13 @@ class Stack:
 
         wait_for(all_well, "every service is healthy", POLL_SECONDS, START_SECONDS)
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.environment['OHLCV_WEB_PORT']}"
+
     def api(self, user: str = "admin") -> AirflowApi:
         """Give the web interface's own interface, as somebody."""
-        return AirflowApi(
-            f"http://127.0.0.1:{self.environment['OHLCV_WEB_PORT']}", user, self.env[f"AIRFLOW_{user.upper()}_PASSWORD"]
-        )
+        return AirflowApi(self.url, user, self.env[f"AIRFLOW_{user.upper()}_PASSWORD"])
 
     def candles(self, timeframe: str) -> list[dict[str, Any]]:
         """Read a timeframe's newest candles, through the command line in a container."""

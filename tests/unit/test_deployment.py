@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from deploy.healthy import problem
+from server_programs import VERSITYGW
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yaml").read_text()
@@ -44,6 +45,10 @@ def read_env(path: Path) -> dict[str, str]:
 def test_the_image_has_the_packages_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert {SERVICES[name]["image"] for name in OURS} == {f"ohlcv:{version}"}
+
+
+def test_the_store_is_the_one_the_tests_run() -> None:
+    assert SERVICES["store"]["image"].rpartition(":")[2] == VERSITYGW.rpartition("@")[2]
 
 
 @each_service
