@@ -74,3 +74,9 @@ def test_a_task_without_its_connection_fails_at_once(
     task: Any = DagBag(Path(__file__).parents[2] / "dags").dags["ohlcv_1m"].get_task("aggregate")
     with pytest.raises(AirflowFailException, match=complaint):
         task.execute({"ti": SimpleNamespace()})
+
+
+def test_a_connection_leads_to_one_master_or_several() -> None:
+    assert spark_connection("spark://a:7077")["host"] == "spark://a"
+    two = spark_connection("spark://a:7077,b:7078")
+    assert (two["host"], two["port"]) == ("spark://a:7077,b", 7078)

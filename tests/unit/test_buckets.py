@@ -1,0 +1,14 @@
+"""Making a bucket, as far as it needs no store: the rest is seen in the deployed stack (tests/compose)."""
+
+from __future__ import annotations
+
+import pytest
+
+from ohlcv.buckets import make_bucket
+from ohlcv.errors import InputError
+from ohlcv.settings import load_settings
+
+
+def test_a_folder_has_no_bucket() -> None:
+    with pytest.raises(InputError, match="there is no bucket to make"):
+        make_bucket(load_settings({}))
