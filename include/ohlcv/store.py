@@ -6,8 +6,9 @@ import re
 import secrets
 from urllib.parse import urlsplit
 
-from pyarrow.fs import S3FileSystem
+from pyarrow.fs import FileType, S3FileSystem
 
+from ohlcv.errors import InputError, OhlcvError
 from ohlcv.settings import S3Store, Settings
 
 # A store that is down is told at once: a task's time is for trades.
@@ -49,9 +50,28 @@ def store_problem(settings: Settings) -> str | None:
     return None
 
 
-def file_system(store: S3Store) -> S3FileSystem:
+def make_bucket(settings: Settings) -> str | None:
+    """Make the bucket the warehouse lies in; give its name, or None where it was there.
+
+    Whoever sets a site up asks for it; nothing else makes one by accident.
+    """
+    if settings.store is None:
+        raise InputError("OHLCV_WAREHOUSE is no s3:// location: there is no bucket to make")
+    bucket = urlsplit(settings.warehouse).netloc
+    try:
+        files = file_system(settings.store, allow_bucket_creation=True)
+        if files.get_file_info(bucket).type is not FileType.NotFound:
+            return None
+        files.create_dir(bucket)
+    except OSError as error:
+        raise OhlcvError(store_down(settings, error)) from None
+    return bucket
+
+
+def file_system(store: S3Store, *, allow_bucket_creation: bool = False) -> S3FileSystem:
     """Open the store as pyiceberg does."""
     return S3FileSystem(
+        allow_bucket_creation=allow_bucket_creation,
         endpoint_override=store.endpoint,
         region=store.region,
         access_key=store.access_key,

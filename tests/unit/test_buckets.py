@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ohlcv.buckets import make_bucket
+from ohlcv.store import make_bucket
 from ohlcv.errors import InputError
 from ohlcv.settings import load_settings
 
