@@ -114,7 +114,8 @@ def test_env_covers_every_secret_and_each_has_its_own(env: dict[str, str]) -> No
     assert set(names) <= set(env)
     required = set(re.findall(r"\$\{([A-Z0-9_]+):\?", TEXT))
     assert all(env[name] for name in required)
-    values = [env[name] for name in names if not name.endswith("_CONNECTION")]
+    # Those of other people's services are empty until somebody fills them in.
+    values = [env[name] for name in names if not name.endswith(("_CONNECTION", "_TOKEN"))]
     assert all(len(value) >= 44 for value in values)
     assert len(set(values)) == len(values)
 
