@@ -391,7 +391,8 @@ def _store(values: Mapping[str, str], catalog: CatalogAddress, warehouse: str) -
 def _secret(values: Mapping[str, str], name: str) -> str | None:
     if path := values.get(f"{name}_FILE"):
         try:
-            return Path(path).read_text().strip()
+            # An empty file is no secret: a deployment hands out files for all of them, whatever a site uses.
+            return Path(path).read_text().strip() or None
         except OSError as error:
             raise InputError(f"{name}_FILE cannot be read: {error.strerror}") from None
     return values.get(name) or None

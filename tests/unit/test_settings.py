@@ -301,3 +301,9 @@ def test_the_password_of_airflow_is_never_shown() -> None:
     assert settings.airflow is not None
     assert settings.airflow.password == "hunter2"
     assert "hunter2" not in repr(settings)
+
+
+def test_an_empty_file_is_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "token").touch()
+    settings = load_settings({"OHLCV_CATALOG_TOKEN_FILE": str(tmp_path / "token")})
+    assert settings.catalog_token is None
