@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ohlcv.store import make_bucket
 from ohlcv.errors import InputError
 from ohlcv.settings import load_settings
+from ohlcv.store import make_bucket
 
 
 def test_a_folder_has_no_bucket() -> None:
