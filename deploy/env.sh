@@ -18,10 +18,11 @@ cat >"$target" <<EOF
 # Settings and secrets of docker-compose.yaml, written by 'make env'. Never commit this file; back it up with care:
 # without the Fernet key, the connections in Airflow's database cannot be read.
 
-# The web interface listens on this address and port of the machine, and is known to people by this address.
+# The web interface listens on this address and port of the machine. Behind a proxy people know it by another address,
+# such as https://candles.example.com: empty where there is none.
 OHLCV_WEB_HOST=127.0.0.1
 OHLCV_WEB_PORT=8080
-OHLCV_WEB_URL=http://localhost:8080
+OHLCV_WEB_URL=
 
 # Logins of the web interface: admin, operator, viewer. They count at the first start only: change them there later.
 AIRFLOW_ADMIN_PASSWORD=$(secret)
