@@ -54,6 +54,14 @@ class Stack:
         command = [program, "--project-name", PROJECT, "--env-file", str(self.folder / ".env"), *files, *words]
         return self._run(command, check)
 
+    def compose_error(self, env_file: str, *words: str) -> str:
+        """Have compose refuse, with another .env; give what it says."""
+        program = str(Path(sys.executable).with_name("podman-compose"))
+        command = [program, "--env-file", env_file, "--file", str(COMPOSE_FILE), *words]
+        result = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        assert result.returncode != 0
+        return result.stderr
+
     def podman(self, *words: str, check: bool = True) -> str:
         return self._run(["podman", *words], check)
 

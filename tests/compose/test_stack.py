@@ -67,6 +67,10 @@ def resting(live: Stack) -> Stack:
     return live
 
 
+def test_without_env_the_message_names_its_cure(stack: Stack) -> None:
+    assert "run 'make env' first" in stack.compose_error("/dev/null", "config")
+
+
 def test_all_timeframes_have_checked_candles(live: Stack) -> None:
     for dag_id in DAGS:
         run = ended(live, dag_id)
