@@ -220,4 +220,7 @@ def test_a_restored_backup_gives_the_same_candles(resting: Stack, tmp_path: Path
     resting.up()
     assert {name: resting.candles(name) for name in TIMEFRAMES} == before
     assert {dag_id: len(resting.api().runs(dag_id)) for dag_id in DAGS} == runs
-    print(resting.execute("scheduler", "ohlcv", "validate", "--timeframe", "1h", "--lookback-days", "1"))
+    # And the work goes on.
+    run = triggered(resting, "ohlcv_1h")
+    pause(resting, "ohlcv_1h", False)
+    assert finished(resting, "ohlcv_1h", run)["state"] == "success"
