@@ -43,9 +43,14 @@ test-compose: setup ## Build the image and run docker-compose.yaml in earnest, b
 env: ## Write .env for docker-compose.yaml with secrets of its own; one that is there stays
 	@deploy/env.sh
 
-.PHONY: bench-small
-bench-small: setup ## What a small run costs, with the archives of classes and without (four minutes)
-	@$(VENV)/python benchmarks/small_run.py
+.PHONY: bench
+bench: setup ## What runs, reprocessing and growth cost, beside other ways (ONLY=section, QUICK=1, JSON=file; a quarter of an hour)
+	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes --requirement requirements-bench.txt
+	@$(VENV)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
+
+.PHONY: bench-live
+bench-live: setup ## Seconds from cron tick to validated candle with all DAGs live (MINUTES=60)
+	@$(VENV)/python -m benchmarks --only live $(if $(JSON),--json $(JSON))
 
 .PHONY: bench-maintenance
 bench-maintenance: setup ## Seven simulated weeks of five-minute commits and weekly maintenance (half an hour)

@@ -15,12 +15,14 @@ compile() { # compile TARGET SOURCE...: pins that stand in TARGET are kept, so t
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 status=0
-for target in requirements.txt requirements-dev.txt requirements-jre.txt; do
+for target in requirements.txt requirements-dev.txt requirements-jre.txt requirements-bench.txt; do
     case $target in
         requirements.txt) source=(pyproject.toml) ;;
         # What both lists hold stands in both at the same version.
         requirements-dev.txt) source=(--group dev --constraints requirements.txt) ;;
         requirements-jre.txt) source=(--group jre) ;;
+        # Installed on top of the first: what both name must be the same.
+        requirements-bench.txt) source=(--group bench --constraints requirements.txt) ;;
     esac
     if [ "${1:-}" = --check ]; then
         cp "$target" "$scratch/$target" 2>/dev/null || true

@@ -1,0 +1,52 @@
+"""Measure: `make bench`, or `python -m benchmarks --only SECTION --quick --json PATH`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from benchmarks import chained, growth, live, merge, reprocessing, small_runs, validation
+from benchmarks.harness import AnswersDifferError, Bench, header, run_section, say, show
+from ohlcv.errors import OhlcvError
+
+SECTIONS = {
+    "small": small_runs.measure,
+    "validation": validation.measure,
+    "reprocessing": reprocessing.measure,
+    "growth": growth.measure,
+    "merge": merge.measure,
+    "chained": chained.measure,
+    "live": live.measure,
+}
+# An hour of schedules does not fit a quarter of an hour: `make bench-live`.
+APART = ("live",)
+
+
+@click.command()
+@click.option("--only", type=click.Choice(list(SECTIONS)), multiple=True, help="Sections to measure; may be repeated.")
+@click.option("--quick", is_flag=True, help="Small data, one repeat: to see that everything runs.")
+@click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True, help="Runs behind a median.")
+@click.option("--json", "path", type=click.Path(path_type=Path), help="Also write everything to this file.")
+def main(only: tuple[str, ...], quick: bool, repeats: int, path: Path | None) -> None:
+    """Measure everything that fits a quarter of an hour, or only what is named."""
+    names = only or [name for name in SECTIONS if name not in APART]
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        bench = Bench(Path(folder), stack, 1 if quick else repeats, quick)
+        head = header(bench)
+        try:
+            sections = [run_section(name, SECTIONS[name], bench) for name in names]
+        except (AnswersDifferError, OhlcvError) as error:
+            raise SystemExit(f"error: {error}") from None
+    show(head, sections)
+    if path:
+        found = {"header": head, "sections": {section.name: section.to_json() for section in sections}}
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        say(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()

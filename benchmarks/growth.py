@@ -1,0 +1,110 @@
+"""What grows with the tables: a 1m run with a longer past, more snapshots, more series, more late trades.
+
+Candles of the past are made up; trades are few an hour, but in a file for every hour; snapshots are the metadata that
+as many commits leave, in the trades' table and in the candles'. The run is the scheduled one, on a cluster of one core:
+it finds the trades of the last five minutes new, and the hour they lie in changed.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from benchmarks.contest import Contest
+from benchmarks.harness import Bench, Cost, Grid, Section, Verdict, median, take_turns
+from benchmarks.worlds import World, made_up_candles, with_series
+from ohlcv.planning import Progress
+from ohlcv.sample import Feed
+from ohlcv.timeframes import DAY
+from ohlcv.windows import HOUR, Range, parse_hours
+from spark_jobs.metadata import PROGRESS_KEY, SUMMARY_PREFIX
+
+END = datetime(2026, 3, 2, tzinfo=UTC)
+LATEST = timedelta(minutes=5)
+OLD_TRADES_PER_HOUR = 16
+# Of eight series; copies under other symbols have as many each.
+TRADES_IN_THE_LAST_HOUR = 4_800
+FEW_DAYS, FEW_SNAPSHOTS, FEW_SERIES = 1, 10, 8
+# Late trades are looked for in a month of the past.
+LATE_DAYS = 30
+LATE_HOURS = (1, 24, 240)
+MOST_GROWTH, MANY_SERIES_SECONDS = 1.15, 20.0
+
+
+def grown_world(
+    bench: Bench, name: str, days: int = FEW_DAYS, snapshots: int = FEW_SNAPSHOTS, series: int = FEW_SERIES
+) -> Contest:
+    """Make tables of a size, and the run that is due at their end."""
+    world = World(bench.room("growth") / name)
+    timeframe = world.timeframe("1m")
+    past = Feed(END - days * DAY)
+    hours = days * (DAY // HOUR) - 1
+    world.append(past.batch(END - HOUR, hours * OLD_TRADES_PER_HOUR))
+    last = with_series(past.batch(END - LATEST, TRADES_IN_THE_LAST_HOUR), series)
+    seen = world.append(last)
+    begin = END - days * DAY
+    candles = made_up_candles(world.table("1m"), Range(begin, END - LATEST), timeframe, last)
+    told = Progress(seen, int(END.timestamp() * 1000))
+    # As the last run would have left it: one commit that says how far it looked.
+    world.append(candles, "1m", {PROGRESS_KEY: told.to_text()})
+    for table in (None, "1m"):
+        world.lengthen_history(table, snapshots)
+    world.append(with_series(past.batch(END, TRADES_IN_THE_LAST_HOUR // 12), series))
+    return Contest(world, timeframe, Range(END - timeframe.lookback, END))
+
+
+def late(contest: Contest, hours: int) -> Contest:
+    """Let trades of so many old hours come late."""
+    contest.world.put_back(contest.start)
+    old = Feed(END - hours * HOUR - HOUR, seed=hours)
+    contest.world.append(old.batch(END - HOUR, hours * OLD_TRADES_PER_HOUR // 2))
+    return Contest(contest.world, contest.timeframe, contest.span)
+
+
+def measure(bench: Bench) -> Section:
+    """Measure every way to grow."""
+    section = Section("growth")
+    many_days, many_snapshots, many_series = (20, 100, 80) if bench.quick else (400, 5_000, 1_000)
+    base = grown_world(bench, "base")
+    month = grown_world(bench, "month", days=LATE_DAYS)
+    grown = {
+        f"{many_days} days": grown_world(bench, "days", days=many_days),
+        f"{many_snapshots:,} snapshots": grown_world(bench, "snapshots", snapshots=many_snapshots),
+        f"{many_series:,} series": grown_world(bench, "series", series=many_series),
+    }
+    smallest = f"{FEW_DAYS} day, {FEW_SNAPSHOTS} snapshots, {FEW_SERIES} series"
+    found = _runs(bench, {smallest: base, **grown}, bench.repeats)
+    once = {f"{LATE_DAYS} days": month, "100 series": grown_world(bench, "hundred", series=100)}
+    found |= _runs(bench, once, 1)
+    repaired: dict[str, str] = {}
+    for hours in LATE_HOURS:
+        contest = late(month, hours)
+        name = f"{LATE_DAYS} days, late trades in {hours} old hours"
+        found |= _runs(bench, {name: contest}, 1)
+        repaired[name] = contest.told[f"{SUMMARY_PREFIX}repaired-hours"]
+    section.keep("1m", found)
+    small = median(found[smallest])
+    grid = Grid(
+        "A 1m run on a cluster, as its tables grow",
+        ("tables", "runs", "wall s", "cpu s", "wall ratio", "cpu ratio", "hours repaired"),
+    )
+    for name, costs in found.items():
+        cost = median(costs)
+        ratios = cost.wall / small.wall, cost.processor / small.processor
+        count = len(parse_hours(repaired[name])) if name in repaired else None
+        grid.rows.append((name, len(costs), cost.wall, cost.processor, *ratios, count))
+    section.grids.append(grid)
+    for name in list(grown)[:2]:
+        section.verdicts.append(
+            Verdict(f"{name}, wall time of a 1m run", median(found[name]).wall / small.wall, MOST_GROWTH)
+        )
+    name = list(grown)[2]
+    section.verdicts.append(
+        Verdict(f"{name}, wall time of a 1m run", median(found[name]).wall, MANY_SERIES_SECONDS, " s")
+    )
+    return section
+
+
+def _runs(bench: Bench, contests: dict[str, Contest], rounds: int) -> dict[str, list[Cost]]:
+    turns = {name: partial(contest.measure, contest.job(), bench.cluster) for name, contest in contests.items()}
+    return take_turns(turns, rounds, "1m,")

@@ -1,0 +1,53 @@
+"""The 1m job as it would be with SQL MERGE: the same trades and candles, no comparison and no lease before the commit.
+
+Run by spark-submit in place of the job's script, with the same options and arguments.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ohlcv.planning import plan_build
+from ohlcv.schema import CANDLE_COLUMNS, KEY, VALUES, candles_contract
+from ohlcv.settings import load_settings
+from spark_jobs.build import compute, read_request
+from spark_jobs.lifeline import hold_lifeline
+from spark_jobs.metadata import TableHistory, load_table, read_progress, table_name
+from spark_jobs.session import open_session
+from spark_jobs.tables import volume_type
+from spark_jobs.trades import counted_once, good_trades, read_trades, survey, with_verdict
+
+
+def main() -> None:
+    """Run."""
+    settings = load_settings()
+    request = read_request("merge", settings, sys.argv[1:])
+    hold_lifeline()
+    spark = open_session(settings, f"ohlcv MERGE {request.own}")
+    contract = candles_contract(request.timeframe)
+    table = load_table(spark, contract)
+    history = TableHistory(spark)
+    budget = settings.repair_trades(request.timeframe.name)
+    plan = plan_build(
+        request.timeframe, request.own, history, read_progress(table), repair=request.repair, repair_trades=budget
+    )
+    judged = with_verdict(read_trades(spark, history.snapshot, plan.hours))
+    trades = counted_once(good_trades(judged), survey(judged).repeated)
+    compute(trades, plan, volume_type(table)).createOrReplaceTempView("computed")
+    values = [name for name in VALUES if name != "window_end"]
+    names = ", ".join(column.name for column in CANDLE_COLUMNS)
+    given = ", ".join(
+        "now()" if column.name in ("created_at", "updated_at") else f"c.{column.name}" for column in CANDLE_COLUMNS
+    )
+    spark.sql(
+        f"MERGE INTO {table_name(contract)} s USING computed c "
+        f"ON {' AND '.join(f's.{name} = c.{name}' for name in KEY)} AND s.window_date = c.window_date "
+        f"WHEN MATCHED AND ({' OR '.join(f's.{name} <> c.{name}' for name in values)}) THEN UPDATE SET "
+        f"{', '.join(f's.{name} = c.{name}' for name in VALUES)}, s.updated_at = now() "
+        f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({given})"
+    )
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""A job's session that stays: it answers questions over a local socket, so that a warm executor can be measured.
+
+Run by spark-submit with the options of a real job, so that its settings are the job's; nothing here sets any.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from benchmarks.asking import serve
+from ohlcv.settings import Settings, load_settings
+from ohlcv.windows import Range, day_range, hours_touched, parse_day, parse_time
+from spark_jobs.build import Request, build
+from spark_jobs.candles import candles, vwap
+from spark_jobs.lifeline import hold_lifeline
+from spark_jobs.reprocess import DayRequest, reprocess
+from spark_jobs.session import open_session
+from spark_jobs.trades import counted_once, good_trades, read_trades, survey, with_verdict
+
+VOLUME = "decimal(18, 8)"
+# The chain that was rejected: each timeframe from the one before it.
+CHAIN = ("1m", "5m", "30m", "1h", "1d")
+
+
+class Answers:
+    """What the session can be asked."""
+
+    def __init__(self, spark: SparkSession, settings: Settings) -> None:
+        self.spark = spark
+        self.settings = settings
+
+    def candles(self, timeframe: str, day: str, snapshot: int) -> pa.Table:
+        """Compute a day's candles as a job does, up to where it would hold them against the stored ones."""
+        return self._computed(timeframe, day, snapshot).toArrow()
+
+    def chained(self, day: str, snapshot: int) -> dict[str, pa.Table]:
+        """Compute a day's candles as the rejected design would: 1m from trades, every other one from the smaller."""
+        frame = self._computed("1m", day, snapshot).persist()
+        kept = [frame]
+        answers = {"1m": frame.toArrow()}
+        for name in CHAIN[1:]:
+            frame = rolled_up(frame, self.settings.timeframe(name).microseconds).persist()
+            kept.append(frame)
+            answers[name] = frame.toArrow()
+        for each in kept:
+            each.unpersist()
+        return answers
+
+    def direct(self, day: str, snapshot: int) -> dict[str, pa.Table]:
+        """Compute a day's candles as the jobs do: every timeframe from the trades."""
+        return {name: self.candles(name, day, snapshot) for name in CHAIN}
+
+    def build(self, timeframe: str, start: str, end: str) -> dict[str, Any]:
+        """Run a scheduled run's job, commit included."""
+        span = Range(parse_time(start)[0], parse_time(end)[0])
+        return build(self.spark, self.settings, Request(self.settings.timeframe(timeframe), span, repair=True))
+
+    def reprocess(self, day: str) -> dict[str, Any]:
+        """Run the reprocessing job, commits included."""
+        span = day_range(parse_day(day))
+        ranges = {self.settings.timeframe(name): span for name in self.settings.tuning}
+        return reprocess(self.spark, self.settings, DayRequest(parse_day(day), ranges))
+
+    def input_bytes(self) -> int:
+        """Give the bytes all executors have read of tables so far."""
+        context: Any = self.spark.sparkContext._jsc.sc()
+        context.listenerBus().waitUntilEmpty()
+        summaries = context.statusStore().executorList(False)
+        return sum(int(summaries.apply(number).totalInputBytes()) for number in range(summaries.size()))
+
+    def _computed(self, timeframe: str, day: str, snapshot: int) -> DataFrame:
+        span = day_range(parse_day(day))
+        judged = with_verdict(read_trades(self.spark, snapshot, hours_touched([span])))
+        trades = counted_once(good_trades(judged), survey(judged).repeated)
+        return candles(trades, self.settings.timeframe(timeframe), [span], VOLUME).drop("exact_volume")
+
+
+def rolled_up(smaller: DataFrame, microseconds: int) -> DataFrame:
+    """Make larger candles of smaller ones. The sum of price times quantity is gone: it is guessed from the vwap."""
+    start = F.unix_micros("window_start")
+    return (
+        smaller.withColumn("window", start - F.pmod(start, F.lit(microseconds)))
+        .groupBy("symbol", "exchange", "window")
+        .agg(
+            F.min_by("open_price", "window_start").alias("open_price"),
+            F.max("high_price").alias("high_price"),
+            F.min("low_price").alias("low_price"),
+            F.max_by("close_price", "window_start").alias("close_price"),
+            F.sum("volume").alias("exact_volume"),
+            F.sum("trade_count").alias("trade_count"),
+            F.sum(F.col("vwap") * F.col("volume")).alias("notional"),
+        )
+        .withColumn("volume", F.col("exact_volume").cast(VOLUME))
+        .withColumn("vwap", vwap("notional", "exact_volume"))
+        .withColumn("window_start", F.timestamp_micros("window"))
+        .withColumn("window_end", F.timestamp_micros(F.col("window") + microseconds))
+        .withColumn("window_date", F.col("window_start").cast("date"))
+        .select(*smaller.columns)
+    )
+
+
+def main() -> None:
+    """Open the session, and answer."""
+    settings = load_settings()
+    hold_lifeline()
+    spark = open_session(settings, f"ohlcv benchmark {datetime.now(UTC):%H:%M:%S}")
+    serve(Answers(spark, settings), sys.argv[1])
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()
