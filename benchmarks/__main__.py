@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,6 +34,8 @@ APART = ("live",)
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Also write everything to this file.")
 def main(only: tuple[str, ...], quick: bool, repeats: int, path: Path | None) -> None:
     """Measure everything that fits a quarter of an hour, or only what is named."""
+    # Leave by the way out, so that clusters and sessions end too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = only or [name for name in SECTIONS if name not in APART]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         bench = Bench(Path(folder), stack, 1 if quick else repeats, quick)

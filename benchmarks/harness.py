@@ -197,6 +197,8 @@ def show(head: Mapping[str, Cell], sections: Sequence[Section]) -> None:
         for note in section.notes:
             click.echo(f"  {note}")
     verdicts = [verdict for section in sections for verdict in section.verdicts]
+    if not verdicts:
+        return
     table = Table(title="What it must reach", title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
     table.add_column()
     for verdict in verdicts:
