@@ -45,11 +45,12 @@ def measure(bench: Bench) -> Section:
 
             return turn
 
-        turns = {way: turn_of(way) for way in ("direct", "chained")}
+        turns = {way: turn_of(way) for way in ("direct", "together", "chained")}
         for turn in turns.values():
             turn()  # the first one compiles
         found = take_turns(turns, bench.repeats, "a day,")
     section.keep("a day,", found)
+    same("candles from one read", True, answers["direct"] == answers["together"])
     grid = Grid(
         f"A day of {trades:,} trades to all timeframes, warm, one core",
         ("way", "runs", "wall s", "cpu s", "MB read of tables"),

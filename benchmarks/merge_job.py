@@ -10,12 +10,11 @@ import sys
 from ohlcv.planning import plan_build
 from ohlcv.schema import CANDLE_COLUMNS, KEY, VALUES, candles_contract
 from ohlcv.settings import load_settings
-from spark_jobs.build import compute, read_request
+from spark_jobs.build import compute, read_request, read_source
 from spark_jobs.lifeline import hold_lifeline
 from spark_jobs.metadata import TableHistory, load_table, read_progress, table_name
 from spark_jobs.session import open_session
 from spark_jobs.tables import volume_type
-from spark_jobs.trades import counted_once, good_trades, read_trades, survey, with_verdict
 
 
 def main() -> None:
@@ -31,9 +30,8 @@ def main() -> None:
     plan = plan_build(
         request.timeframe, request.own, history, read_progress(table), repair=request.repair, repair_trades=budget
     )
-    judged = with_verdict(read_trades(spark, history.snapshot, plan.hours))
-    trades = counted_once(good_trades(judged), survey(judged).repeated)
-    compute(trades, plan, volume_type(table)).createOrReplaceTempView("computed")
+    source = read_source(spark, history.snapshot, [request.timeframe], plan.ranges)
+    compute(source, plan, volume_type(table)).createOrReplaceTempView("computed")
     values = [name for name in VALUES if name != "window_end"]
     names = ", ".join(column.name for column in CANDLE_COLUMNS)
     given = ", ".join(

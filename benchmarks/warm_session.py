@@ -15,17 +15,15 @@ from pyspark.sql import functions as F
 
 from benchmarks.asking import serve
 from ohlcv.settings import Settings, load_settings
-from ohlcv.windows import Range, day_range, hours_touched, parse_day, parse_time
-from spark_jobs.build import Request, build
+from ohlcv.timeframes import Timeframe
+from ohlcv.windows import Range, day_range, parse_day, parse_time
+from spark_jobs.build import Request, Source, build, read_source
 from spark_jobs.candles import candles, vwap
 from spark_jobs.lifeline import hold_lifeline
 from spark_jobs.reprocess import DayRequest, reprocess
 from spark_jobs.session import open_session
-from spark_jobs.trades import counted_once, good_trades, read_trades, survey, with_verdict
 
 VOLUME = "decimal(18, 8)"
-# The chain that was rejected: each timeframe from the one before it.
-CHAIN = ("1m", "5m", "30m", "1h", "1d")
 
 
 class Answers:
@@ -39,22 +37,32 @@ class Answers:
         """Compute a day's candles as a job does, up to where it would hold them against the stored ones."""
         return self._computed(timeframe, day, snapshot).toArrow()
 
+    def direct(self, day: str, snapshot: int) -> dict[str, pa.Table]:
+        """Compute a day's candles as the scheduled jobs do: every timeframe reads the trades."""
+        return {name: self.candles(name, day, snapshot) for name in self.settings.tuning}
+
+    def together(self, day: str, snapshot: int) -> dict[str, pa.Table]:
+        """Compute a day's candles as the reprocessing job does: one read of the trades for all timeframes."""
+        span = day_range(parse_day(day))
+        timeframes = [self.settings.timeframe(name) for name in self.settings.tuning]
+        source = read_source(self.spark, snapshot, timeframes, [span])
+        source.totals.persist()
+        answers = {each.name: _candles(source, each, span).toArrow() for each in timeframes}
+        source.totals.unpersist()
+        return answers
+
     def chained(self, day: str, snapshot: int) -> dict[str, pa.Table]:
         """Compute a day's candles as the rejected design would: 1m from trades, every other one from the smaller."""
-        frame = self._computed("1m", day, snapshot).persist()
-        kept = [frame]
-        answers = {"1m": frame.toArrow()}
-        for name in CHAIN[1:]:
+        first, *others = self.settings.tuning
+        frame = self._computed(first, day, snapshot).persist()
+        kept, answers = [frame], {first: frame.toArrow()}
+        for name in others:
             frame = rolled_up(frame, self.settings.timeframe(name).microseconds).persist()
             kept.append(frame)
             answers[name] = frame.toArrow()
         for each in kept:
             each.unpersist()
         return answers
-
-    def direct(self, day: str, snapshot: int) -> dict[str, pa.Table]:
-        """Compute a day's candles as the jobs do: every timeframe from the trades."""
-        return {name: self.candles(name, day, snapshot) for name in CHAIN}
 
     def build(self, timeframe: str, start: str, end: str) -> dict[str, Any]:
         """Run a scheduled run's job, commit included."""
@@ -75,10 +83,12 @@ class Answers:
         return sum(int(summaries.apply(number).totalInputBytes()) for number in range(summaries.size()))
 
     def _computed(self, timeframe: str, day: str, snapshot: int) -> DataFrame:
-        span = day_range(parse_day(day))
-        judged = with_verdict(read_trades(self.spark, snapshot, hours_touched([span])))
-        trades = counted_once(good_trades(judged), survey(judged).repeated)
-        return candles(trades, self.settings.timeframe(timeframe), [span], VOLUME).drop("exact_volume")
+        of, span = self.settings.timeframe(timeframe), day_range(parse_day(day))
+        return _candles(read_source(self.spark, snapshot, [of], [span]), of, span)
+
+
+def _candles(source: Source, timeframe: Timeframe, span: Range) -> DataFrame:
+    return candles(source.totals, source.step, timeframe, [span], VOLUME).drop("exact_volume")
 
 
 def rolled_up(smaller: DataFrame, microseconds: int) -> DataFrame:
