@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import resource
 import time
@@ -43,14 +44,7 @@ class StockJob(SparkJob):
 
 def stock(job: SparkJob) -> StockJob:
     """Give the same job as a plain spark-submit would run it."""
-    return StockJob(
-        job.application,
-        job.arguments,
-        {},
-        driver_memory=job.driver_memory,
-        executor_memory=job.executor_memory,
-        executor_cores=job.executor_cores,
-    )
+    return StockJob(**{field.name: getattr(job, field.name) for field in dataclasses.fields(job)})
 
 
 def home_environment(settings: Settings) -> dict[str, str]:
