@@ -94,6 +94,7 @@ def measure(bench: Bench) -> Section:
         count = len(parse_hours(repaired[name])) if name in repaired else None
         grid.rows.append((name, len(costs), cost.wall, cost.processor, *ratios, count))
     section.grids.append(grid)
+    section.notes.append("Rows of one run were measured after the others, not in turns with them.")
     for name in list(grown)[:2]:
         section.verdicts.append(
             Verdict(f"{name}, wall time of a 1m run", median(found[name]).wall / small.wall, MOST_GROWTH)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Bench, Grid, Section, Verdict, say
+from benchmarks.processes import home_environment
 from benchmarks.worlds import World
 from ohlcv.commands.terminal import working
 from ohlcv.demo import Demo, demo_services
@@ -34,6 +35,8 @@ def measure(bench: Bench) -> Section:
     """Watch the schedule."""
     minutes = float(os.environ.get("MINUTES") or (QUICK_MINUTES if bench.quick else MINUTES))
     world = World(bench.room("live") / "home")
+    # The demo's own jobs find the catalog as the command's do.
+    os.environ.update(home_environment(world.settings))
     with demo_services(world.settings, TRADES, working, say) as demo:
         demo.airflow.unpause(*(timeframe.dag_id for timeframe in TIMEFRAMES.values()))
         begin = time.time() + 60 * (0 if bench.quick else SETTLING_MINUTES)
