@@ -42,5 +42,7 @@ def is_overtaken(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """Give the cause of a Spark error in one line, without its Java stack."""
     causes = list(java_causes(error))
-    told = str(causes[-1].toString()) if causes else str(error)
+    # What has no cause behind it speaks for itself; pyspark leaves Java's name of it out.
+    speaks = isinstance(error, CapturedException) and len(causes) < 2
+    told = str(causes[-1].toString()) if causes and not speaks else str(error)
     return told.strip().splitlines()[0]
