@@ -115,7 +115,7 @@ def test_a_missing_worker_is_an_alert(master: tuple[str, list[dict[str, Any]]]) 
     address, found = master
     settings = load_settings({"OHLCV_SPARK_WEB": address, "OHLCV_SPARK_WORKERS": "2"})
     found += [{"state": "ALIVE", "cores": 2, "memory": 1024}, {"state": "DEAD", "cores": 8, "memory": 9000}]
-    assert workers(settings) == Measure("Spark", "workers", "1 alive, 2 cores, 1,024 MiB", "2 alive", "alert")
+    assert workers(settings) == Measure("Spark", "workers", "1 alive, 2 cores, 1,024 MiB", "2 alive", "alert", value=1)
     found.append({"state": "ALIVE", "cores": 1, "memory": 512})
     assert workers(settings).state == "ok"
 
