@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import sys
 
+from pyspark.sql import SparkSession
+
 from ohlcv.planning import plan_build
-from ohlcv.schema import CANDLE_COLUMNS, KEY, VALUES, candles_contract
+from ohlcv.schema import CANDLE_COLUMNS, KEY, VALUES, TableContract, candles_contract
 from ohlcv.settings import load_settings
 from spark_jobs.build import compute, read_request, read_source
 from spark_jobs.lifeline import hold_lifeline
@@ -30,8 +32,14 @@ def main() -> None:
     plan = plan_build(
         request.timeframe, request.own, history, read_progress(table), repair=request.repair, repair_trades=budget
     )
-    source = read_source(spark, history.snapshot, [request.timeframe], plan.ranges)
-    compute(source, plan, volume_type(table)).createOrReplaceTempView("computed")
+    with read_source(spark, history, [request.timeframe], plan.ranges) as source:
+        compute(source, plan, volume_type(table)).createOrReplaceTempView("computed")
+        merge(spark, contract)
+    spark.stop()
+
+
+def merge(spark: SparkSession, contract: TableContract) -> None:
+    """Merge what was computed into a table, as SQL does it."""
     values = [name for name in VALUES if name != "window_end"]
     names = ", ".join(column.name for column in CANDLE_COLUMNS)
     given = ", ".join(
@@ -44,7 +52,6 @@ def main() -> None:
         f"{', '.join(f's.{name} = c.{name}' for name in VALUES)}, s.updated_at = now() "
         f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({given})"
     )
-    spark.stop()
 
 
 if __name__ == "__main__":

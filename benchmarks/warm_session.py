@@ -18,10 +18,13 @@ from ohlcv.settings import Settings, load_settings
 from ohlcv.timeframes import Timeframe
 from ohlcv.windows import Range, day_range, parse_day, parse_time
 from spark_jobs.build import Request, Source, build, read_source
-from spark_jobs.candles import candles, vwap
+from spark_jobs.candles import candles
 from spark_jobs.lifeline import hold_lifeline
+from spark_jobs.metadata import TableHistory
 from spark_jobs.reprocess import DayRequest, reprocess
 from spark_jobs.session import open_session
+from spark_jobs.sums import SUMMED
+from spark_jobs.units import exact_volume, turnover_parts, turnover_units, units, volume_parts, volume_units, vwap
 
 VOLUME = "decimal(18, 8)"
 
@@ -35,7 +38,9 @@ class Answers:
 
     def candles(self, timeframe: str, day: str, snapshot: int) -> pa.Table:
         """Compute a day's candles as a job does, up to where it would hold them against the stored ones."""
-        return self._computed(timeframe, day, snapshot).toArrow()
+        of, span = self.settings.timeframe(timeframe), day_range(parse_day(day))
+        with read_source(self.spark, TableHistory(self.spark, snapshot), [of], [span]) as source:
+            return _candles(source, of, span).toArrow()
 
     def direct(self, day: str, snapshot: int) -> dict[str, pa.Table]:
         """Compute a day's candles as the scheduled jobs do: every timeframe reads the trades."""
@@ -45,17 +50,16 @@ class Answers:
         """Compute a day's candles as the reprocessing job does: one read of the trades for all timeframes."""
         span = day_range(parse_day(day))
         timeframes = [self.settings.timeframe(name) for name in self.settings.tuning]
-        source = read_source(self.spark, snapshot, timeframes, [span])
-        source.totals.persist()
-        answers = {each.name: _candles(source, each, span).toArrow() for each in timeframes}
-        source.totals.unpersist()
-        return answers
+        with read_source(self.spark, TableHistory(self.spark, snapshot), timeframes, [span]) as source:
+            return {each.name: _candles(source, each, span).toArrow() for each in timeframes}
 
     def chained(self, day: str, snapshot: int) -> dict[str, pa.Table]:
         """Compute a day's candles as the rejected design would: 1m from trades, every other one from the smaller."""
         first, *others = self.settings.tuning
-        frame = self._computed(first, day, snapshot).persist()
-        kept, answers = [frame], {first: frame.toArrow()}
+        of, span = self.settings.timeframe(first), day_range(parse_day(day))
+        with read_source(self.spark, TableHistory(self.spark, snapshot), [of], [span]) as source:
+            frame = _candles(source, of, span).persist()
+            kept, answers = [frame], {first: frame.toArrow()}
         for name in others:
             frame = rolled_up(frame, self.settings.timeframe(name).microseconds).persist()
             kept.append(frame)
@@ -82,32 +86,35 @@ class Answers:
         summaries = context.statusStore().executorList(False)
         return sum(int(summaries.apply(number).totalInputBytes()) for number in range(summaries.size()))
 
-    def _computed(self, timeframe: str, day: str, snapshot: int) -> DataFrame:
-        of, span = self.settings.timeframe(timeframe), day_range(parse_day(day))
-        return _candles(read_source(self.spark, snapshot, [of], [span]), of, span)
-
 
 def _candles(source: Source, timeframe: Timeframe, span: Range) -> DataFrame:
-    return candles(source.totals, source.step, timeframe, [span], VOLUME).drop("exact_volume")
+    return candles(source.sums.totals, source.sums.step, timeframe, [span], VOLUME).drop("exact_volume")
 
 
 def rolled_up(smaller: DataFrame, microseconds: int) -> DataFrame:
     """Make larger candles of smaller ones. The sum of price times quantity is gone: it is guessed from the vwap."""
     start = F.unix_micros("window_start")
     return (
-        smaller.withColumn("window", start - F.pmod(start, F.lit(microseconds)))
+        smaller.withColumns(
+            {
+                "window": start - F.pmod(start, F.lit(microseconds)),
+                "price_units": units("vwap"),
+                "quantity_units": units("volume"),
+            }
+        )
+        .withColumns({**volume_parts("quantity_units"), **turnover_parts("price_units", "quantity_units")})
         .groupBy("symbol", "exchange", "window")
         .agg(
             F.min_by("open_price", "window_start").alias("open_price"),
             F.max("high_price").alias("high_price"),
             F.min("low_price").alias("low_price"),
             F.max_by("close_price", "window_start").alias("close_price"),
-            F.sum("volume").alias("exact_volume"),
             F.sum("trade_count").alias("trade_count"),
-            F.sum(F.col("vwap") * F.col("volume")).alias("notional"),
+            *(F.sum(name).alias(name) for name in SUMMED),
         )
-        .withColumn("volume", F.col("exact_volume").cast(VOLUME))
-        .withColumn("vwap", vwap("notional", "exact_volume"))
+        .withColumns({"volume_units": volume_units(), "turnover_units": turnover_units()})
+        .withColumn("volume", exact_volume("volume_units").cast(VOLUME))
+        .withColumn("vwap", vwap("turnover_units", "volume_units"))
         .withColumn("window_start", F.timestamp_micros("window"))
         .withColumn("window_end", F.timestamp_micros(F.col("window") + microseconds))
         .withColumn("window_date", F.col("window_start").cast("date"))

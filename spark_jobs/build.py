@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,7 +28,7 @@ from ohlcv.schema import TableContract, candles_contract
 from ohlcv.settings import Settings, load_settings
 from ohlcv.timeframes import Strategy, Timeframe
 from ohlcv.windows import Range, format_hours, hours_touched, iso, parse_time, requested_range
-from spark_jobs.candles import broken_invariant, candles, common_step, totals
+from spark_jobs.candles import broken_invariant, candles, common_step
 from spark_jobs.failures import first_line, is_overtaken
 from spark_jobs.lifeline import hold_lifeline
 from spark_jobs.metadata import (
@@ -41,8 +41,9 @@ from spark_jobs.metadata import (
     record_progress,
 )
 from spark_jobs.session import open_session
+from spark_jobs.sums import Sums, Survey, add_up
 from spark_jobs.tables import ATTEMPT_KEY, Comparison, Guard, compare, read_stored, volume_type, write
-from spark_jobs.trades import Survey, counted_once, good_trades, read_trades, survey, with_verdict
+from spark_jobs.trades import read_trades, with_verdict
 
 # Where no lease keeps writers apart, one that was overtaken starts over: this often, and after so many seconds more.
 TRIES = 5
@@ -88,30 +89,28 @@ class Phases:
 class Source:
     """The trades of a run, judged and added up, as they stood at one snapshot."""
 
-    totals: DataFrame  # each good trade counted once, by series and step
-    step: int
-    found: Survey
+    sums: Sums
     snapshot: int | None
     # The file that describes the table at that snapshot.
     metadata: str = ""
 
+    @property
+    def found(self) -> Survey:
+        return self.sums.found
 
+
+@contextmanager
 def read_source(
-    spark: SparkSession,
-    snapshot: int | None,
-    timeframes: Iterable[Timeframe],
-    ranges: Sequence[Range],
-    metadata: str = "",
-) -> Source:
-    """Read the trades of the ranges, for all those timeframes at once."""
-    judged = with_verdict(read_trades(spark, snapshot, hours_touched(ranges)))
-    return replace(summed_up(judged, survey(judged), snapshot, common_step(timeframes), ranges), metadata=metadata)
-
-
-def summed_up(judged: DataFrame, found: Survey, snapshot: int | None, step: int, ranges: Sequence[Range]) -> Source:
-    """Add the good trades up, each counted once."""
-    trades = counted_once(good_trades(judged), found.repeated)
-    return Source(totals(trades, step, ranges, ordered_by_number=found.ordered_by_number), step, found, snapshot)
+    spark: SparkSession, history: TableHistory, timeframes: Iterable[Timeframe], ranges: Sequence[Range]
+) -> Iterator[Source]:
+    """Read the trades of the ranges, for all those timeframes at once; their sums are kept meanwhile."""
+    hours = hours_touched(ranges)
+    trades = read_trades(spark, history.snapshot, hours, all_have_ids=history.all_have_ids(hours))
+    sums = add_up(with_verdict(trades), common_step(timeframes), ranges)
+    try:
+        yield Source(sums, history.snapshot, history.metadata)
+    finally:
+        sums.release()
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request) -> di
                 prune=request.prune,
             )
         with phases.phase("survey"):
-            source = read_source(spark, history.snapshot, [timeframe], plan.ranges, history.metadata)
+            source = stack.enter_context(read_source(spark, history, [timeframe], plan.ranges))
         with phases.phase("compute"):
             report = rebuild(source, target, plan, request)
         with phases.phase("write"):
@@ -206,7 +205,7 @@ def compute(source: Source, plan: BuildPlan, volume: str) -> DataFrame:
     """Make the candles of a plan, each marked where it must be withheld or breaks an invariant."""
     withheld = F.col("volume").isNull() | F.col("vwap").isNull()
     return (
-        candles(source.totals, source.step, plan.timeframe, plan.ranges, volume)
+        candles(source.sums.totals, source.sums.step, plan.timeframe, plan.ranges, volume)
         .withColumn("withheld", withheld)
         .withColumn("broken", F.when(~F.col("withheld"), broken_invariant(plan.timeframe)))
     )

@@ -111,11 +111,12 @@ def _committed_progress(table: JavaObject) -> tuple[int, Progress]:
 class TableHistory:
     """The trades table's metadata, as `ohlcv.planning` asks for it."""
 
-    def __init__(self, spark: SparkSession) -> None:
+    def __init__(self, spark: SparkSession, snapshot: int | None = None) -> None:
+        """Look at a snapshot, or else at the current one."""
         self._spark = spark
         self._jvm: JavaObject = spark.sparkContext._jvm
         self._table = load_table(spark, TRADES)
-        self._current = self._table.currentSnapshot()
+        self._current = self._table.currentSnapshot() if snapshot is None else self._table.snapshot(snapshot)
 
     @property
     def snapshot(self) -> int | None:
@@ -196,17 +197,29 @@ class TableHistory:
 
     def trades_in(self, hours: Iterable[int]) -> dict[int, int]:
         """Count trades by the manifests alone."""
+        return self._count(self._hours_expression(hours))
+
+    def all_have_ids(self, hours: Iterable[int]) -> bool:
+        """Tell by the manifests alone whether every trade of those hours has an id of its own; no, where in doubt."""
         expressions = self._jvm.org.apache.iceberg.expressions.Expressions
-        condition = expressions.alwaysFalse()
-        for first, last in runs_of_hours(hours):
-            condition = getattr(expressions, "or")(condition, self._run_expression(first, last))
-        return self._count(condition)
+        condition = getattr(expressions, "and")(self._hours_expression(hours), expressions.isNull("trade_id"))
+        tasks = self._scan(condition).planFiles()
+        in_doubt = bool(tasks.iterator().hasNext())
+        tasks.close()
+        return not in_doubt
 
     def hours_from(self, hour: int) -> set[int]:
         """Give the hours at or after one that hold trades."""
         # No trade is stamped a century ahead; an upper bound lets one expression serve both questions.
         century = 24 * 36_525
         return set(self._count(self._run_expression(hour, hour + century)))
+
+    def _hours_expression(self, hours: Iterable[int]) -> JavaObject:
+        expressions = self._jvm.org.apache.iceberg.expressions.Expressions
+        condition = expressions.alwaysFalse()
+        for first, last in runs_of_hours(hours):
+            condition = getattr(expressions, "or")(condition, self._run_expression(first, last))
+        return condition
 
     def _run_expression(self, first: int, last: int) -> JavaObject:
         expressions = self._jvm.org.apache.iceberg.expressions.Expressions
@@ -223,12 +236,13 @@ class TableHistory:
         )
         return both(from_first, to_last)
 
-    def _count(self, condition: JavaObject) -> dict[int, int]:
+    def _scan(self, condition: JavaObject) -> JavaObject:
         scan = self._table.newScan().filter(condition)
-        if self._current is not None:
-            scan = scan.useSnapshot(self._current.snapshotId())
+        return scan if self._current is None else scan.useSnapshot(self._current.snapshotId())
+
+    def _count(self, condition: JavaObject) -> dict[int, int]:
         counts: dict[int, int] = {}
-        tasks = scan.planFiles()
+        tasks = self._scan(condition).planFiles()
         for task in tasks.iterator():
             hour = self._hour_of(task.file())
             counts[hour] = counts.get(hour, 0) + int(task.file().recordCount())

@@ -11,7 +11,6 @@ from typing import Any
 
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
-from pyspark.storagelevel import StorageLevel
 
 from ohlcv.errors import InputError
 from ohlcv.lease import writers_lease
@@ -61,10 +60,8 @@ def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest
         with phases.phase("read"):
             history = TableHistory(spark)
             ranges = merge_ranges(request.ranges.values())
-            source = read_source(spark, history.snapshot, request.ranges, ranges, history.metadata)
             # All timeframes are put together from these sums: some thousand rows, where the trades are millions.
-            source.totals.persist(StorageLevel.MEMORY_AND_DISK)
-            stack.callback(source.totals.unpersist)
+            source = stack.enter_context(read_source(spark, history, request.ranges, ranges))
         for timeframe, own in request.ranges.items():
             with phases.phase(timeframe.name):
                 target = targets[timeframe]

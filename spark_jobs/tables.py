@@ -17,8 +17,8 @@ from ohlcv.lease import StillHeld
 from ohlcv.schema import CANDLE_COLUMNS, KEY, VALUES, TableContract
 from ohlcv.timeframes import Timeframe
 from ohlcv.windows import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
-from spark_jobs.candles import within
 from spark_jobs.metadata import JavaObject, find_snapshot, table_name
+from spark_jobs.spans import within
 
 ATTEMPT_KEY = "ohlcv.attempt"
 ACTIONS = ("inserted", "updated", "deleted", "unchanged", "kept")
@@ -119,7 +119,7 @@ def _with_actions(
     new = computed.select(*KEY, F.struct(*VALUES).alias("new"), "withheld", "broken", "exact_volume")
     old = (
         stored.where(F.col("window_date").isin(dates_of(ranges)))
-        .where(within(F.unix_micros("window_start"), ranges))
+        .where(within("unix_micros(window_start)", ranges))
         .groupBy(*KEY)
         # A key stored twice (by another hand) comes out as one candle, with its first creation.
         .agg(
@@ -201,7 +201,7 @@ def write(
     """
     columns = [column.name for column in CANDLE_COLUMNS]
     in_partitions = partition_filter(timeframe, comparison.changed_partitions)
-    carried = stored.where(in_partitions & ~within(F.unix_micros("window_start"), ranges)).select(*columns)
+    carried = stored.where(in_partitions & ~within("unix_micros(window_start)", ranges)).select(*columns)
     rebuilt = comparison.rows.where(in_partitions & F.col("action").isin("inserted", "updated", "unchanged", "kept"))
     partition = F.trunc("window_date", timeframe.partition) if timeframe.partition == "month" else F.col("window_date")
     rows = (

@@ -237,3 +237,15 @@ def _amount(draw: st.DrawFn) -> Decimal:
 
 def _few(values: st.SearchStrategy[int], most: int) -> st.SearchStrategy[list[int]]:
     return st.lists(values, min_size=1, max_size=most, unique=True)
+
+
+def markets(count: int = 5, *, bad_rows: bool = True) -> st.SearchStrategy[list[list[Trade]]]:
+    """Draw several lists of trades, each with exchanges of its own: one query answers for all of them."""
+    return st.lists(trade_lists(bad_rows=bad_rows), min_size=count, max_size=count).map(_apart)
+
+
+def _apart(lists: list[list[Trade]]) -> list[list[Trade]]:
+    return [
+        [replace(each, exchange=each.exchange and f"{each.exchange} {number}") for each in trades]
+        for number, trades in enumerate(lists)
+    ]

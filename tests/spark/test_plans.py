@@ -13,21 +13,23 @@ from pyspark.sql import functions as F
 from lab import Lab, at, trade
 from ohlcv.timeframes import TIMEFRAMES
 from ohlcv.windows import HOUR, Range, hours_touched
-from spark_jobs.build import Source, read_source
+from spark_jobs.build import read_source
 from spark_jobs.candles import candles
-from spark_jobs.trades import read_trades, tally, with_verdict
+from spark_jobs.metadata import TableHistory
+from spark_jobs.sums import first_pass
+from spark_jobs.trades import read_trades, with_verdict
 
 NOON = at("2026-03-01 12:00")
 TWO_HOURS = Range(NOON, NOON + 2 * HOUR)
-# All that the order by a number, the sums and the verdict need.
+# All that the sums, the order and the verdict need.
 FOR_CANDLES = {
     "symbol",
     "exchange",
     "trade_id",
-    "message_id",
     "timestamp",
     "price",
     "quantity",
+    "source_sequence",
     "exchange_date",
     "exchange_hour",
 }
@@ -53,45 +55,54 @@ def busy(lab: Lab) -> Lab:
     return lab
 
 
-def source_of(lab: Lab, *timeframes: str) -> Source:
-    return read_source(lab.spark, None, [TIMEFRAMES[name] for name in timeframes], [TWO_HOURS])
+def first_of(lab: Lab, step: int = 60_000_000) -> DataFrame:
+    return first_pass(
+        with_verdict(read_trades(lab.spark, None, hours_touched([TWO_HOURS]), all_have_ids=True)), step, [TWO_HOURS]
+    )
 
 
-@pytest.mark.parametrize("timeframes", [["1m"], ["1h"], ["1d"], list(TIMEFRAMES)])
-def test_sums_are_hashed_where_the_trades_are_read(busy: Lab, timeframes: list[str]) -> None:
-    plan = plan_of(source_of(busy, *timeframes).totals)
+@pytest.mark.parametrize("step", [60_000_000, 3_600_000_000])
+def test_trades_are_added_up_by_hashing_where_they_are_read(busy: Lab, step: int) -> None:
+    plan = plan_of(first_of(busy, step))
     assert "HashAggregate" in plan
     assert "SortAggregate" not in plan
     assert "Exchange" not in plan
     assert scanned(plan) == FOR_CANDLES
 
 
-def test_only_ids_that_do_not_order_trades_make_spark_sort(busy: Lab) -> None:
-    busy.load([trade(NOON + timedelta(minutes=1), trade_id="no number")])
-    plan = plan_of(source_of(busy, "1m").totals)
-    assert "SortAggregate" in plan
-    assert "Exchange" not in plan
+def test_what_is_in_order_is_read_once(busy: Lab) -> None:
+    with read_source(busy.spark, TableHistory(busy.spark), [TIMEFRAMES["1m"]], [TWO_HOURS]) as source:
+        plan = plan_of(source.sums.totals)
+        assert "InMemoryTableScan" in plan
+        assert plan.count("BatchScan") == 1
 
 
-def test_the_survey_is_hashed_where_the_trades_are_read(busy: Lab) -> None:
-    plan = plan_of(tally(with_verdict(read_trades(busy.spark, None, hours_touched([TWO_HOURS])))))
-    assert "SortAggregate" not in plan
-    assert "Exchange" not in plan
-    assert scanned(plan) == FOR_CANDLES | {"source_sequence"}
+@pytest.mark.parametrize(
+    ("again", "sorts"),
+    [
+        pytest.param({"trade_id": "0"}, 1, id="delivered again: its block's versions"),
+        pytest.param({"trade_id": "no number"}, 1, id="another kind of id: its series' order"),
+    ],
+)
+def test_what_is_out_of_the_ordinary_is_read_again(busy: Lab, again: dict[str, Any], sorts: int) -> None:
+    busy.load([trade(NOON + timedelta(minutes=1), **again), trade(NOON + timedelta(minutes=2), **again)])
+    with read_source(busy.spark, TableHistory(busy.spark), [TIMEFRAMES["1m"]], [TWO_HOURS]) as source:
+        plan = plan_of(source.sums.totals)
+        assert plan.count("BatchScan") >= 2
+        assert "SortAggregate" in plan
 
 
 def test_an_hour_is_one_task_and_no_other_hour_is_opened(busy: Lab) -> None:
-    trades = read_trades(busy.spark, None, hours_touched([TWO_HOURS]))
+    trades = read_trades(busy.spark, None, hours_touched([TWO_HOURS]), all_have_ids=True)
     assert trades.rdd.getNumPartitions() == 2
     assert trades.select(F.input_file_name()).distinct().count() == 6
     assert plan_of(trades).count("exchange_date = 20513") == plan_of(trades).count("exchange_hour >= 12") == 1
 
 
 def test_longer_windows_are_put_together_with_one_shuffle(busy: Lab) -> None:
-    source = source_of(busy, "1m", "1d")
     day = TIMEFRAMES["1d"]
-    plan = plan_of(
-        candles(source.totals, source.step, day, [Range(at("2026-03-01"), at("2026-03-02"))], "decimal(18,8)")
-    )
-    assert plan.count("Exchange") == 1
-    assert "SortAggregate" not in plan
+    with read_source(busy.spark, TableHistory(busy.spark), [TIMEFRAMES["1m"], day], [TWO_HOURS]) as source:
+        whole_day = [Range(at("2026-03-01"), at("2026-03-02"))]
+        plan = plan_of(candles(source.sums.totals, source.sums.step, day, whole_day, "decimal(18,8)"))
+        assert plan.count("Exchange") == 1
+        assert "SortAggregate" not in plan

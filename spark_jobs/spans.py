@@ -1,0 +1,25 @@
+"""Windows and ranges of time as conditions on columns; all times in microseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from ohlcv.windows import Range, to_microseconds
+
+
+def window_start(length: int, time: str = "timestamp") -> Column:
+    """Give the start of the window of a time."""
+    return F.col(time) - F.pmod(time, F.lit(length))
+
+
+def within(microseconds: str, ranges: Iterable[Range]) -> Column:
+    """Tell whether a time, given in SQL, lies in one of the ranges.
+
+    One text: a column at a time, every part of it would be a question to the JVM.
+    """
+    bounds = ((to_microseconds(span.start), to_microseconds(span.end)) for span in ranges)
+    terms = [f"({microseconds} >= {start} AND {microseconds} < {end})" for start, end in bounds]
+    return F.expr(" OR ".join(terms) or "FALSE")

@@ -1,0 +1,237 @@
+"""Trades to sums, in one pass: each good trade counted once, by series and step of time, exactly.
+
+Most ids are numbers that order their trades, and most trades are delivered once. So everything is added up as if that
+were so, by blocks of ids, with what it takes to see where it is not. Only there are trades looked at again: those of
+the blocks in which one may stand twice, and those of a series and hour whose ids do not order them. The answer is the
+same either way; what is out of the ordinary costs time in proportion.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+from pyspark.storagelevel import StorageLevel
+
+from ohlcv.windows import Range
+from spark_jobs.spans import window_start, within
+from spark_jobs.trades import (
+    BLOCK,
+    BLOCK_BITS,
+    HOUR,
+    NUMBER_BITS,
+    SERIES,
+    VERSIONED,
+    good_trades,
+    hour_of_partition,
+    in_blocks,
+    latest_versions,
+    order_by_number,
+    trade_order,
+)
+from spark_jobs.units import TURNOVER_PARTS, VOLUME_PARTS, turnover_parts, units, volume_parts
+
+# What is added up of a trade, and further of sums.
+SUMMED = (*VOLUME_PARTS, *TURNOVER_PARTS)
+# What there is of a series and step in the end; prices in units.
+TOTALS = (*SERIES, "window", "open", "high", "low", "close", "trade_count", *SUMMED)
+# What stands for no sequence where it is asked how far it is ahead of the id.
+NO_LEAD = 2**63 - 1
+# A broadcast of as many blocks takes some 20 MB of a driver's 512.
+MOST_BLOCKS = 200_000
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the hours hold."""
+
+    # Trades of an hour by verdict (None for the good ones).
+    counts: Mapping[int, Mapping[str | None, int]]
+    # Blocks of ids in which some trade may stand twice.
+    repeated: int
+    # Series and hours whose trades are not ordered by time and the number that is their id.
+    unordered: int
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Trades added up."""
+
+    totals: DataFrame
+    step: int
+    found: Survey
+    kept: tuple[DataFrame, ...]
+
+    def release(self) -> None:
+        """Let go of what is kept while questions are asked of the totals."""
+        for frame in self.kept:
+            frame.unpersist()
+
+
+def add_up(judged: DataFrame, step: int, ranges: Sequence[Range]) -> Sums:
+    """Add the good trades of the ranges up in steps of so many microseconds; an hour must be whole steps."""
+    first = first_pass(judged, step, ranges).persist(StorageLevel.MEMORY_AND_DISK)
+    found = survey(first)
+    clean = good_trades(first).where(F.col("window").isNotNull() & F.col("block").isNull())
+    if not found.repeated and not found.unordered:
+        return Sums(clean.select(*TOTALS), step, found, (first,))
+    totals = _put_right(clean, first, found, judged, step, ranges).persist(StorageLevel.MEMORY_AND_DISK)
+    return Sums(totals, step, found, (totals, first))
+
+
+def first_pass(judged: DataFrame, step: int, ranges: Sequence[Range]) -> DataFrame:
+    """Add the trades of each hour up by verdict, series and window; where an hour is one task, nothing is shuffled.
+
+    A block of ids in which some trade may stand twice has rows of its own. Its name is null in all others.
+    """
+    sequence = F.col("source_sequence")
+    lead = F.try_subtract(sequence, F.col("number"))
+    # Null where there is one that no number can tell: it counts as the least and as the most there is.
+    lead = F.when(sequence.isNull(), NO_LEAD).when(lead < NO_LEAD, lead)
+    blocks = (
+        _measured(in_blocks(judged), step, ranges)
+        .withColumn("lead", lead)
+        .groupBy(*HOUR, "rejected", *SERIES, "window", *BLOCK)
+        .agg(
+            F.bit_or("bit").alias("seen"),
+            F.min(F.coalesce("lead", F.lit(-NO_LEAD - 1))).alias("least_lead"),
+            F.max(F.coalesce("lead", F.lit(NO_LEAD))).alias("most_lead"),
+            *_sums(F.col("number_order")),
+        )
+    )
+    block = Window.partitionBy(*BLOCK, *SERIES, "rejected", *HOUR)
+    upper = F.shiftright("block", NUMBER_BITS - BLOCK_BITS)
+    repeated = F.sum("trade_count").over(block) > F.bit_count(F.bit_or("seen").over(block))
+    return (
+        blocks.withColumns({"repeated": F.col("rejected").isNull() & repeated, "upper": upper})
+        .withColumns({name: F.when(F.col("repeated"), F.col(name)) for name in BLOCK})
+        .groupBy(*HOUR, "rejected", *SERIES, "window", *BLOCK)
+        .agg(
+            F.min("least_lead").alias("least_lead"),
+            F.max("most_lead").alias("most_lead"),
+            F.min("upper").alias("least_upper"),
+            F.max("upper").alias("most_upper"),
+            *sums_of_sums(F.col("first"), F.col("last")),
+        )
+    )
+
+
+def survey(first: DataFrame) -> Survey:
+    """Look at what the first pass found."""
+    rows = (
+        _by_series(first)
+        .groupBy(*HOUR, "rejected")
+        .agg(
+            F.sum("trades").alias("trades"),
+            F.sum("repeated").alias("repeated"),
+            F.count_if(~F.col("ordered")).alias("unordered"),
+        )
+        .select(hour_of_partition().alias("hour"), "rejected", "trades", "repeated", "unordered")
+        .collect()
+    )
+    counts: dict[int, Counter[str | None]] = {}
+    for row in rows:
+        counts.setdefault(row.hour, Counter())[row.rejected] += row.trades
+    good = [row for row in rows if row.rejected is None]
+    return Survey(counts, sum(row.repeated for row in good), sum(row.unordered for row in good))
+
+
+def _by_series(first: DataFrame) -> DataFrame:
+    """Tell of each hour, verdict and series how many trades there are and whether their numbers order them.
+
+    They do where all ids are numbers with the same upper bits, and sequences, if there are any, count the trades as
+    the ids do, from another beginning.
+    """
+    ordered = (
+        (F.min("least_upper") == F.max("most_upper"))
+        & (F.min("least_upper") >= 0)
+        & (F.min("least_lead") == F.max("most_lead"))
+    )
+    return first.groupBy(*HOUR, "rejected", *SERIES).agg(
+        F.sum("trade_count").alias("trades"), F.count("block").alias("repeated"), ordered.alias("ordered")
+    )
+
+
+def _put_right(
+    clean: DataFrame, first: DataFrame, found: Survey, judged: DataFrame, step: int, ranges: Sequence[Range]
+) -> DataFrame:
+    """Look again at what is out of the ordinary, and put its sums beside the clean ones or in their place."""
+    in_series, in_block = [*HOUR, *SERIES], [*HOUR, *SERIES, *BLOCK]
+    good = good_trades(in_blocks(judged))
+    again: list[DataFrame] = []
+    in_question = good_trades(first).where(F.col("block").isNotNull()).select(*in_block).distinct()
+    if found.repeated <= MOST_BLOCKS:
+        in_question = F.broadcast(in_question)
+    if found.repeated:
+        again.append(latest_versions(good.join(in_question, on=in_block)))
+    if found.unordered:
+        unordered = F.broadcast(good_trades(_by_series(first)).where(~F.col("ordered")).select(*in_series))
+        clean = clean.join(unordered, on=in_series, how="left_anti")
+        others = good.join(unordered, on=in_series, how="left_semi")
+        if found.repeated:
+            others = others.join(in_question, on=in_block, how="left_anti")
+        again.append(others.select(*VERSIONED))
+    counted_once = reduce(DataFrame.unionByName, again)
+    # Of a number, the earliest and latest are found by hashing; of a struct, by sorting.
+    order = trade_order() if found.unordered else F.col("number_order")
+    mended = (
+        _measured(counted_once, step, ranges)
+        .where(F.col("window").isNotNull())
+        .groupBy(*HOUR, *SERIES, "window")
+        .agg(*_sums(order))
+    )
+    return (
+        clean.select(*mended.columns)
+        .unionByName(mended)
+        .groupBy(*SERIES, "window")
+        # A window of a series without such numbers has but one row.
+        .agg(*sums_of_sums(F.coalesce("first", F.lit(0)), F.coalesce("last", F.lit(0))))
+        .select(*TOTALS)
+    )
+
+
+def _measured(trades: DataFrame, step: int, ranges: Sequence[Range]) -> DataFrame:
+    """Add what is added up of each trade, its place in the order, and its window if that is in the ranges."""
+    return (
+        trades.withColumns(
+            {
+                "step_start": window_start(step),
+                "number_order": order_by_number(),
+                "price_units": units("price"),
+                "quantity_units": units("quantity"),
+            }
+        )
+        .withColumn("window", F.when(within("step_start", ranges), F.col("step_start")))
+        .withColumns({**volume_parts("quantity_units"), **turnover_parts("price_units", "quantity_units")})
+    )
+
+
+def _sums(order: Column) -> list[Column]:
+    return [
+        F.min_by("price_units", order).alias("open"),
+        F.max("price_units").alias("high"),
+        F.min("price_units").alias("low"),
+        F.max_by("price_units", order).alias("close"),
+        F.min("number_order").alias("first"),
+        F.max("number_order").alias("last"),
+        F.count("*").alias("trade_count"),
+        *(F.sum(name).alias(name) for name in SUMMED),
+    ]
+
+
+def sums_of_sums(first: Column, last: Column) -> list[Column]:
+    """Add sums up further, given what orders their openings and closings."""
+    return [
+        F.min_by("open", first).alias("open"),
+        F.max("high").alias("high"),
+        F.min("low").alias("low"),
+        F.max_by("close", last).alias("close"),
+        F.min(first).alias("first"),
+        F.max(last).alias("last"),
+        F.sum("trade_count").alias("trade_count"),
+        *(F.sum(name).alias(name) for name in SUMMED),
+    ]
