@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import chained, growth, live, merge, reprocessing, small_runs, validation
+from benchmarks import chained, growth, live, memory, merge, reprocessing, small_runs, validation
 from benchmarks.harness import AnswersDifferError, Bench, header, run_section, say, show
 from ohlcv.errors import OhlcvError
 
@@ -21,10 +21,11 @@ SECTIONS = {
     "growth": growth.measure,
     "merge": merge.measure,
     "chained": chained.measure,
+    "memory": memory.measure,
     "live": live.measure,
 }
-# An hour of schedules does not fit a quarter of an hour: `make bench-live`.
-APART = ("live",)
+# Neither fits a quarter of an hour: `make bench ONLY=memory`, `make bench-live`.
+APART = ("memory", "live")
 
 
 @click.command()
