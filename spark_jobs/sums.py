@@ -51,7 +51,7 @@ class Survey:
 
     # Trades of an hour by verdict (None for the good ones).
     counts: Mapping[int, Mapping[str | None, int]]
-    # Blocks of ids in which some trade may stand twice.
+    # Blocks of ids in which some trade may stand twice; one that reaches over several windows counts as often.
     repeated: int
     # Series and hours whose trades are not ordered by time and the number that is their id.
     unordered: int
