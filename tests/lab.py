@@ -39,7 +39,12 @@ def spark_session(folder: Path) -> Iterator[SparkSession]:
     session = (
         SparkSession.builder.master("local[2]")
         .config("spark.driver.extraClassPath", ":".join(str(path) for path in jar_paths()))
-        .config("spark.driver.memory", "1g")
+        # One session for a thousand tests; one of them has four hundred files open at once.
+        .config("spark.driver.memory", "3g")
+        # What was run is remembered with its plans, for a page that nobody opens.
+        .config("spark.sql.ui.retainedExecutions", "1")
+        .config("spark.ui.retainedJobs", "10")
+        .config("spark.ui.retainedStages", "10")
         # Short queries never repay the optimising compiler.
         .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         .config("spark.driver.host", "127.0.0.1")
