@@ -23,6 +23,7 @@ from spark_jobs.lifeline import hold_lifeline
 from spark_jobs.metadata import TableHistory
 from spark_jobs.reprocess import DayRequest, reprocess
 from spark_jobs.session import open_session
+from spark_jobs.spans import window_start
 from spark_jobs.sums import SUMMED
 from spark_jobs.units import exact_volume, turnover_parts, turnover_units, units, volume_parts, volume_units, vwap
 
@@ -93,11 +94,11 @@ def _candles(source: Source, timeframe: Timeframe, span: Range) -> DataFrame:
 
 def rolled_up(smaller: DataFrame, microseconds: int) -> DataFrame:
     """Make larger candles of smaller ones. The sum of price times quantity is gone: it is guessed from the vwap."""
-    start = F.unix_micros("window_start")
     return (
-        smaller.withColumns(
+        smaller.withColumn("start", F.unix_micros("window_start"))
+        .withColumns(
             {
-                "window": start - F.pmod(start, F.lit(microseconds)),
+                "window": window_start(microseconds, "start"),
                 "price_units": units("vwap"),
                 "quantity_units": units("volume"),
             }

@@ -141,8 +141,8 @@ def latest_versions(good: DataFrame) -> DataFrame:
     The comparison goes on through every field it can differ in, so that the answer does not depend on
     the order of files.
     """
-    # Spark sorts by these in this order: what tells most trades apart comes first.
-    # A trade without an id of its own is known by its message; the two kinds of id never meet.
+    # A trade without an id of its own is known by its message; a null `trade_id` keeps the two kinds of id apart. Spark
+    # sorts by these in this order: what tells most trades apart comes first.
     return (
         good.groupBy("number", "trade_id", "identity", *SERIES, *HOUR)
         .agg(F.max(F.struct(*VERSION)).alias("latest"))

@@ -78,13 +78,13 @@ def test_what_is_in_order_is_read_once(busy: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("again", "sorts"),
+    "again",
     [
-        pytest.param({"trade_id": "0"}, 1, id="delivered again: its block's versions"),
-        pytest.param({"trade_id": "no number"}, 1, id="another kind of id: its series' order"),
+        pytest.param({"trade_id": "0"}, id="delivered again: its block's versions"),
+        pytest.param({"trade_id": "no number"}, id="another kind of id: its series' order"),
     ],
 )
-def test_what_is_out_of_the_ordinary_is_read_again(busy: Lab, again: dict[str, Any], sorts: int) -> None:
+def test_what_is_out_of_the_ordinary_is_read_again(busy: Lab, again: dict[str, Any]) -> None:
     busy.load([trade(NOON + timedelta(minutes=1), **again), trade(NOON + timedelta(minutes=2), **again)])
     with read_source(busy.spark, TableHistory(busy.spark), [TIMEFRAMES["1m"]], [TWO_HOURS]) as source:
         plan = plan_of(source.sums.totals)
