@@ -22,7 +22,7 @@ from rich.text import Text
 
 from ohlcv.commands.terminal import print_table
 from ohlcv.local_cluster import LocalCluster, local_cluster
-from ohlcv.toolchain import JARS, java_home
+from ohlcv.toolchain import JARS, java_home, packaged_spark_home
 
 PACKAGES = ("pyspark", "pyiceberg", "pyarrow", "apache-airflow", "duckdb", "polars", "chdb", "datafusion")
 
@@ -65,6 +65,11 @@ class Bench:
     def cluster(self) -> LocalCluster:
         """A master and a worker of one core, as sections share them."""
         return self.stack.enter_context(local_cluster(self.room("spark")))
+
+    @cached_property
+    def stock_cluster(self) -> LocalCluster:
+        """The same from pyspark's own home, as executors of a plain spark-submit start from it."""
+        return self.stack.enter_context(local_cluster(self.room("stock"), home=packaged_spark_home()))
 
 
 @dataclass(frozen=True)

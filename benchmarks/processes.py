@@ -16,7 +16,7 @@ from ohlcv.local_cluster import LocalCluster
 from ohlcv.local_process import descendants
 from ohlcv.settings import Settings, Tuning
 from ohlcv.submit import SparkJob, run
-from ohlcv.toolchain import jar_paths, spark_home
+from ohlcv.toolchain import jar_paths, packaged_spark_home
 
 TICKS = os.sysconf("SC_CLK_TCK")
 WORKER = "worker-1"
@@ -25,8 +25,8 @@ WORKER = "worker-1"
 class StockJob(SparkJob):
     """The same script and arguments as a plain spark-submit would run them: Spark's own defaults, jars by --jars.
 
-    What the job's own code sets on its session stays; so does the number of shuffle partitions, for Spark's 200 would
-    only make it slower.
+    It starts from pyspark's own home. What the job's own code sets on its session stays; so does the number of shuffle
+    partitions, for Spark's 200 would only make it slower.
     """
 
     def command(self, master: str) -> list[str]:
@@ -39,7 +39,7 @@ class StockJob(SparkJob):
                 *("--total-executor-cores", str(self.executor_cores)),
             ]
         options += ["--conf", f"spark.sql.shuffle.partitions={Tuning().shuffle_partitions}"]
-        return [str(spark_home() / "bin" / "spark-submit"), *options, self.application, *self.arguments]
+        return [str(packaged_spark_home() / "bin" / "spark-submit"), *options, self.application, *self.arguments]
 
 
 def stock(job: SparkJob) -> StockJob:
@@ -57,7 +57,8 @@ def measure_job(job: SparkJob, master: str, environment: Mapping[str, str], clus
     worker = cluster.processes[WORKER].pid if cluster else None
     children, executors = children_seconds(), _reaped(worker)
     begin = time.monotonic()
-    outcome = run(job, master, environment)
+    own = {"SPARK_HOME": str(packaged_spark_home())} if isinstance(job, StockJob) else {}
+    outcome = run(job, master, {**environment, **own})
     wall = time.monotonic() - begin
     if outcome.exit_code:
         raise OhlcvError(f"a measured job failed: {outcome.error}")

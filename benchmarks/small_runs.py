@@ -74,11 +74,11 @@ def measure(bench: Bench) -> Section:
         job = contest.job()
         # The bars are about the shortest run, which comes most often; the others are read off fewer.
         rounds = bench.repeats if timeframe.name == "1m" else max(1, bench.repeats // 2)
-        for where, cluster in (("cluster", bench.cluster), ("local", None)):
+        for where, theirs, ours in (("cluster", bench.stock_cluster, bench.cluster), ("local", None, None)):
             found = take_turns(
                 {
-                    "stock": partial(contest.measure, stock(job), cluster),
-                    "ours": partial(contest.measure, job, cluster),
+                    "stock": partial(contest.measure, stock(job), theirs),
+                    "ours": partial(contest.measure, job, ours),
                 },
                 rounds,
                 f"{timeframe} {where}",
@@ -89,7 +89,7 @@ def measure(bench: Bench) -> Section:
             grid.rows.append(
                 (timeframe.name, where, rounds, slow.wall, slow.processor, fast.wall, fast.processor, *ratios)
             )
-            if cluster:
+            if ours:
                 ours_on_cluster[timeframe.name], stock_on_cluster[timeframe.name] = fast, slow
     section.grids += [grid, schedule(stock_on_cluster, ours_on_cluster)]
     fast, slow = ours_on_cluster["1m"], stock_on_cluster["1m"]

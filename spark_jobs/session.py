@@ -20,6 +20,9 @@ SESSION_CONF = {
     # An hour of trades, or a day of candles, is one task: what is grouped by it needs no shuffle.
     "spark.sql.sources.v2.bucketing.enabled": "true",
     "spark.sql.iceberg.planning.preserve-data-grouping": "true",
+    # Which line of ours made a column that fails: a stack looked at, and three more questions to the JVM, per column.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
+    "spark.sql.dataFrameQueryContext.enabled": "false",
     "spark.redaction.regex": REDACTED,
 }
 

@@ -14,7 +14,7 @@ case ${1:-} in
         ;;
 esac
 stamp=.venv/.setup-stamp
-wanted=$(cat "${locks[@]}" requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/toolchain.py | sha256sum)
+wanted=$(cat "${locks[@]}" requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/toolchain.py include/ohlcv/lean_spark.py | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/ohlcv ]; then
     # A Java that was upgraded meanwhile wants archives of its own.
     exec .venv/bin/python -m ohlcv.faststart

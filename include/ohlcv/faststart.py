@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ohlcv import lean_spark
 from ohlcv.errors import OhlcvError
 from ohlcv.local_process import descendants
 from ohlcv.submit import SparkJob, build_job, run, views_job
@@ -166,6 +167,10 @@ def _stamp_file() -> Path:
 
 def main() -> int:
     """Make the archives where they are missing or stale; without them everything works, only slower."""
+    try:
+        lean_spark.make()
+    except OSError as error:
+        print(f"setup: no lean home of Spark, jobs will start slower: {error}", file=sys.stderr)
     if is_current():
         return 0
     print("setup: archives of Spark's classes, so that jobs start in half the time (a minute)", file=sys.stderr)

@@ -11,55 +11,57 @@ from pathlib import Path
 from ohlcv.local_process import HOST, await_line, start, stop
 from ohlcv.settings import load_settings
 from ohlcv.spark_daemon import Role, command, environment
+from ohlcv.toolchain import spark_home
 
 
 @dataclass
 class LocalCluster:
     """A running cluster: its address and its processes."""
 
-    master: str
-    web: str
     folder: Path
+    # The Spark home its daemons and their executors start from.
+    home: Path
+    master: str = ""
+    web: str = ""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start_master(self) -> None:
+        """Start the master and wait for its addresses."""
+        process, log = self._start("master", "master", *("--host", HOST, "--port", "0", "--webui-port", "0"))
+        self.master = await_line(process, log, r"Starting Spark master at (spark://\S+)")
+        port = await_line(process, log, r"Successfully started service 'MasterUI' on port (\d+)")
+        self.web = f"http://{HOST}:{port}"
 
     def add_worker(self, name: str, cores: int, memory: str) -> None:
         """Start one more worker and wait until the master has it."""
-        process, log = _start(
-            self.folder,
+        process, log = self._start(
             name,
             "worker",
             *("--host", HOST, "--port", "0", "--webui-port", "0"),
             *("--cores", str(cores), "--memory", memory, "--work-dir", str(self.folder / "work")),
             self.master,
         )
-        self.processes[name] = process
         await_line(process, log, r"Successfully registered with master")
+
+    def _start(self, name: str, role: Role, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
+        log = self.folder / f"{name}.log"
+        own = environment(load_settings()) | {"SPARK_LOCAL_IP": HOST, "SPARK_HOME": str(self.home)}
+        process = self.processes[name] = start(command(role, *arguments, home=self.home), own, log)
+        return process, log
 
 
 @contextmanager
-def local_cluster(folder: Path, cores: int = 1, memory: str = "1g", workers: int = 1) -> Iterator[LocalCluster]:
+def local_cluster(
+    folder: Path, cores: int = 1, memory: str = "1g", workers: int = 1, home: Path | None = None
+) -> Iterator[LocalCluster]:
     """Start a master and workers on free ports; leaving the block ends them and what they started."""
     folder.mkdir(parents=True, exist_ok=True)
-    master, log = _start(
-        folder,
-        "master",
-        "master",
-        *("--host", HOST, "--port", "0", "--webui-port", "0"),
-    )
-    processes = {"master": master}
+    cluster = LocalCluster(folder, home or spark_home())
     try:
-        address = await_line(master, log, r"Starting Spark master at (spark://\S+)")
-        web_port = await_line(master, log, r"Successfully started service 'MasterUI' on port (\d+)")
-        cluster = LocalCluster(address, f"http://{HOST}:{web_port}", folder, processes)
+        cluster.start_master()
         for number in range(1, workers + 1):
             cluster.add_worker(f"worker-{number}", cores, memory)
         yield cluster
     finally:
-        for name in reversed(processes):
-            stop(processes[name])
-
-
-def _start(folder: Path, name: str, role: Role, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
-    log = folder / f"{name}.log"
-    own = environment(load_settings()) | {"SPARK_LOCAL_IP": HOST}
-    return start(command(role, *arguments), own, log), log
+        for process in reversed(cluster.processes.values()):
+            stop(process)

@@ -30,9 +30,9 @@ JAVA_OPTIONS = (
 )
 
 
-def command(role: Role, *arguments: str) -> list[str]:
+def command(role: Role, *arguments: str, home: Path | None = None) -> list[str]:
     """Give the command line of a daemon."""
-    return [str(spark_home() / "bin" / "spark-class"), MAIN_CLASSES[role], *arguments]
+    return [str((home or spark_home()) / "bin" / "spark-class"), MAIN_CLASSES[role], *arguments]
 
 
 def environment(settings: Settings) -> dict[str, str]:

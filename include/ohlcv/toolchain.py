@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -30,6 +31,8 @@ TRUSTSTORE_OPTION = "-Djavax.net.ssl.trustStorePassword=changeit"
 # The two JVMs of a job.
 Role = Literal["driver", "executor"]
 ROLES: tuple[Role, ...] = ("driver", "executor")
+# The file in the lean home that tells of which pyspark it is made.
+LEAN_MARK = "made-of"
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,26 @@ def _missing(jar: Path) -> str:
 
 
 def spark_home() -> Path:
+    """Give the home Spark's processes start from: the lean one (ohlcv.lean_spark) where there is one that fits."""
+    lean = lean_spark_home()
+    try:
+        fits = (lean / LEAN_MARK).read_text().partition("\n")[0] == pyspark_version()
+    except OSError:
+        fits = False
+    return lean if fits else packaged_spark_home()
+
+
+def lean_spark_home() -> Path:
+    """Give the folder of the lean home, whether it is there or not."""
+    return share_directory() / "spark"
+
+
+def pyspark_version() -> str:
+    """Give the version of the installed pyspark."""
+    return importlib.metadata.version("pyspark")
+
+
+def packaged_spark_home() -> Path:
     """Give the folder of the installed pyspark, without importing it."""
     found = importlib.util.find_spec("pyspark")
     if found is None or found.origin is None:

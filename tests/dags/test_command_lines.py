@@ -107,6 +107,22 @@ def test_the_command_line_tool_runs_the_very_same_job() -> None:
     )
 
 
+def test_every_job_starts_from_the_home_its_archives_fit() -> None:
+    """The spark-submit on the path would start from pyspark's own."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    from ohlcv.orchestration.tasks import CandleJobOperator
+
+    dags = DagBag(ROOT / "dags").dags.values()
+    jobs = [task for dag in dags for task in dag.tasks if isinstance(task, CandleJobOperator)]
+    assert len(jobs) >= len(TIMEFRAMES)
+    for task in jobs:
+        task.application_args = []
+        hook = task._get_hook()
+        hook._build_spark_submit_command(str(task.application))
+        assert hook._env == {"SPARK_HOME": str(spark_home())}, task.task_id
+
+
 def arguments(command: list[str]) -> dict[str, str]:
     words = command[next(index for index, word in enumerate(command) if word.endswith(".py")) + 1 :]
     return dict(zip(words[::2], words[1::2], strict=True))

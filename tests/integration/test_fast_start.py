@@ -14,8 +14,8 @@ from ohlcv.faststart import FROM_ARCHIVE, classes_in_use, is_current, make
 from ohlcv.local_cluster import LocalCluster, local_cluster
 from ohlcv.schema import TRADES
 from ohlcv.settings import load_settings
-from ohlcv.submit import build_job, run
-from ohlcv.toolchain import ROLES
+from ohlcv.submit import build_job, run, views_job
+from ohlcv.toolchain import ROLES, packaged_spark_home
 from ohlcv.warehouse import create_tables, load_table, open_catalog
 from ohlcv.windows import Range
 
@@ -51,6 +51,18 @@ def test_both_jvms_take_their_classes_from_the_archives(cluster: LocalCluster, t
         shared = sum(FROM_ARCHIVE in line for line in lines)
         print(f"{role}: {shared:,} of {len(lines):,} classes from the archive")
         assert shared > len(lines) / 2, role
+        # Java takes none from a signed jar, and the compiler of Spark's generated code is in two.
+        compiler = [line for line in lines if "org.codehaus.janino.UnitCompiler " in line]
+        assert compiler, role
+        assert all(FROM_ARCHIVE in line for line in compiler), role
+
+
+def test_the_driver_imports_the_installed_pyspark(tmp_path: Path) -> None:
+    """The zip of sources that a Spark home may have would be compiled at every start."""
+    script = tmp_path / "where.py"
+    script.write_text("import pyspark\nprint(pyspark.__file__)\n")
+    outcome = run(dataclasses.replace(views_job(), application=str(script), arguments=()), "local[1]")
+    assert (outcome.exit_code, outcome.last_line) == (0, str(packaged_spark_home() / "__init__.py"))
 
 
 def test_an_archive_that_does_not_fit_costs_nothing_but_time(cluster: LocalCluster, tmp_path: Path) -> None:

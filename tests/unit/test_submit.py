@@ -28,7 +28,7 @@ from ohlcv.submit import (
     views_job,
 )
 from ohlcv.timeframes import TIMEFRAMES
-from ohlcv.toolchain import archive_path, jar_paths
+from ohlcv.toolchain import archive_path, jar_paths, spark_home
 from ohlcv.windows import Range, from_microseconds
 from spark_jobs.build import read_request
 
@@ -62,7 +62,7 @@ def arguments(command: list[str]) -> list[str]:
 @pytest.mark.parametrize("name", TIMEFRAMES)
 def test_the_job_of_each_timeframe_on_a_cluster(name: str) -> None:
     command = build_job(site(), name, OWN).command(CLUSTER)
-    assert command[0].endswith("/pyspark/bin/spark-submit")
+    assert command[0] == str(spark_home() / "bin" / "spark-submit")
     class_path = ":".join(map(str, jar_paths()))
     assert options(command) == {
         "--master": CLUSTER,

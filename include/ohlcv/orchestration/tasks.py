@@ -20,6 +20,7 @@ from ohlcv.orchestration.watch import judge
 from ohlcv.submit import APPLICATION_MARK, SparkJob, profile_path
 from ohlcv.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.timeframes import timeframe as registered
+from ohlcv.toolchain import spark_home
 from ohlcv.windows import day_range, parse_day, requested_range
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def spark_task(
         application=job.application,
         application_args=list(job.arguments),
         properties_file=str(profile_path(job.profile)),
+        # The spark-submit on the path would start from pyspark's own home, and the archives of classes would not fit.
+        env_vars={"SPARK_HOME": str(spark_home())},
         conf=dict(job.conf),
         driver_memory=job.driver_memory,
         executor_memory=job.executor_memory,
