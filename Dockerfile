@@ -22,7 +22,7 @@ COPY spark_jobs spark_jobs
 # An image without its archives of classes would start every job at half the speed, and tell nobody.
 RUN tools/setup.sh --runtime \
     && .venv/bin/python -c 'from ohlcv.faststart import is_current; raise SystemExit(not is_current())' \
-    && .venv/bin/python -m compileall -q -j 0 .venv/lib include spark_jobs \
+    && .venv/bin/python -m compileall -q include spark_jobs \
     && rm -rf /root/.cache /root/.ivy2
 COPY dags dags
 COPY plugins plugins

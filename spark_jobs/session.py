@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from py4j.protocol import INPUT_CONVERTER
 from pyspark.sql import SparkSession
+from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
 
 from ohlcv.catalog import REDACTED, spark_properties
 from ohlcv.settings import Settings
@@ -29,6 +31,7 @@ SESSION_CONF = {
 
 def open_session(settings: Settings, name: str) -> SparkSession:
     """Start the session; the catalog's address and secrets come from the environment, not the command line."""
+    pass_no_numpy()
     properties: dict[str, bool | float | int | str | None] = {
         **spark_properties(settings),
         **authentication(settings),
@@ -38,6 +41,16 @@ def open_session(settings: Settings, name: str) -> SparkSession:
     # The Airflow task reads it off the log, to link to the application's page while it runs.
     print(f"{APPLICATION_MARK}{spark.sparkContext.applicationId}", file=sys.stderr, flush=True)
     return spark
+
+
+def pass_no_numpy() -> None:
+    """Take out what turns numpy's values into Java's: asked of every argument, it imports pyspark's tests and pandas.
+
+    That takes a second of every job. Where a value of numpy's came along, py4j would refuse it.
+    """
+    INPUT_CONVERTER[:] = [
+        each for each in INPUT_CONVERTER if not isinstance(each, NumpyScalarConverter | NumpyArrayConverter)
+    ]
 
 
 def authentication(settings: Settings) -> dict[str, str]:

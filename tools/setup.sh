@@ -63,7 +63,8 @@ say "installing $(grep -o '^uv==[^ ]*' "$scratch/tools.txt")"
 .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement "$scratch/tools.txt"
 
 say "installing $(cat "${locks[@]}" | grep -o '^[a-z0-9].*==' | sort -u | wc -l) locked packages (about 1.3 GB, half a minute)"
-.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes "${locks[@]}" "$scratch/tools.txt"
+# Compiled here once, and not at every start where Python is told to write no bytecode, or may not.
+.venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes "${locks[@]}" "$scratch/tools.txt"
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
 
 if ! .venv/bin/python -m ohlcv.toolchain java >/dev/null 2>&1; then

@@ -57,12 +57,25 @@ def test_both_jvms_take_their_classes_from_the_archives(cluster: LocalCluster, t
         assert all(FROM_ARCHIVE in line for line in compiler), role
 
 
-def test_the_driver_imports_the_installed_pyspark(tmp_path: Path) -> None:
-    """The zip of sources that a Spark home may have would be compiled at every start."""
-    script = tmp_path / "where.py"
-    script.write_text("import pyspark\nprint(pyspark.__file__)\n")
-    outcome = run(dataclasses.replace(views_job(), application=str(script), arguments=()), "local[1]")
-    assert (outcome.exit_code, outcome.last_line) == (0, str(packaged_spark_home() / "__init__.py"))
+JOB = """
+import sys
+import pyspark
+from ohlcv.settings import load_settings
+from spark_jobs.session import open_session
+
+spark = open_session(load_settings(), "what is imported")
+assert spark.range(3).count() == 3
+print(pyspark.__file__, "pandas" in sys.modules)
+"""
+
+
+def test_the_driver_imports_the_installed_pyspark_and_no_pandas(tmp_path: Path) -> None:
+    """The zip of sources that a Spark home may have would be compiled at every start; pandas takes half a second."""
+    script = tmp_path / "job.py"
+    script.write_text(JOB)
+    home = {"OHLCV_HOME": str(tmp_path / "home")}
+    outcome = run(dataclasses.replace(views_job(), application=str(script), arguments=()), "local[1]", home)
+    assert (outcome.exit_code, outcome.last_line) == (0, f"{packaged_spark_home() / '__init__.py'} False"), outcome.log
 
 
 def test_an_archive_that_does_not_fit_costs_nothing_but_time(cluster: LocalCluster, tmp_path: Path) -> None:
