@@ -40,7 +40,7 @@ from spark_jobs.metadata import (
     read_progress,
     record_progress,
 )
-from spark_jobs.session import open_session
+from spark_jobs.session import code_for, open_session
 from spark_jobs.sums import Sums, Survey, add_up
 from spark_jobs.tables import ATTEMPT_KEY, Comparison, Guard, compare, read_stored, volume_type, write
 from spark_jobs.trades import read_trades, with_verdict
@@ -175,6 +175,7 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request) -> di
                 repair_trades=settings.repair_trades(timeframe.name),
                 prune=request.prune,
             )
+            stack.enter_context(code_for(spark, sum(history.trades_in(plan.hours).values())))
         with phases.phase("survey"):
             source = stack.enter_context(read_source(spark, history, [timeframe], plan.ranges))
         with phases.phase("compute"):

@@ -24,6 +24,7 @@ from ohlcv.windows import Range, from_microseconds, hours_touched, merge_ranges,
 from oracle import Candle, OracleAnswer, Trade, oracle
 from spark_jobs.build import Source, compute
 from spark_jobs.candles import common_step
+from spark_jobs.session import COMPILED_FROM, code_for
 from spark_jobs.sums import Survey, add_up
 from spark_jobs.trades import COLUMNS, partitions_of, with_verdict
 from strategies import markets, range_lists
@@ -92,13 +93,16 @@ def by_the_job(
     return answer
 
 
+# Few trades are evaluated, many have their code compiled: both must give the same.
+@pytest.mark.parametrize("trades_read", [0, COMPILED_FROM], ids=["evaluated", "compiled"])
 @pytest.mark.parametrize("name", WIDTHS)
 @EXAMPLES
 @given(data=st.data())
-def test_every_field_equals_the_oracle(spark: SparkSession, name: str, data: st.DataObject) -> None:
+def test_every_field_equals_the_oracle(spark: SparkSession, name: str, trades_read: int, data: st.DataObject) -> None:
     trades = [trade for market in data.draw(markets()) for trade in market]
     spans = data.draw(range_lists(WIDTHS[name] * 1_000_000))
-    assert by_the_job(spark, trades, name, spans) == oracle(trades, WIDTHS[name] * 1_000_000, spans)
+    with code_for(spark, trades_read):
+        assert by_the_job(spark, trades, name, spans) == oracle(trades, WIDTHS[name] * 1_000_000, spans)
 
 
 # How sequences go with ids: 5,000,000,000 has bits above those that fit beside the time.
@@ -122,8 +126,9 @@ def test_ids_that_follow_each_other_are_ordered_as_any_others(
             number = 5_000_000_000 + numbers.randrange(len(market))
             followed.append(replace(each, trade_id=str(number), source_sequence=sequence(number)))
     span = [(to_microseconds(at("2026-01-31 00:00")), to_microseconds(at("2026-02-02 00:00")))]
-    for name in ("1m", "1d"):
-        assert by_the_job(spark, followed, name, span) == oracle(followed, WIDTHS[name] * 1_000_000, span)
+    for name, trades_read in (("1m", 0), ("1d", COMPILED_FROM)):
+        with code_for(spark, trades_read):
+            assert by_the_job(spark, followed, name, span) == oracle(followed, WIDTHS[name] * 1_000_000, span)
 
 
 def surveyed(spark: SparkSession, *trades: Trade) -> Survey:

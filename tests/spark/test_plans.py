@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lab import Lab, at, trade
 from ohlcv.timeframes import TIMEFRAMES
 from ohlcv.windows import HOUR, Range, hours_touched
+from spark_jobs import build
 from spark_jobs.build import read_source
 from spark_jobs.candles import candles
 from spark_jobs.metadata import TableHistory
+from spark_jobs.session import COMPILED_FROM, code_for
 from spark_jobs.sums import first_pass
 from spark_jobs.trades import read_trades, with_verdict
 
@@ -68,6 +71,28 @@ def test_trades_are_added_up_by_hashing_where_they_are_read(busy: Lab, step: int
     assert "SortAggregate" not in plan
     assert "Exchange" not in plan
     assert scanned(plan) == FOR_CANDLES
+
+
+@pytest.mark.parametrize(("trades_read", "compiled"), [(COMPILED_FROM - 1, False), (COMPILED_FROM, True)])
+def test_only_many_trades_have_their_code_compiled(busy: Lab, trades_read: int, compiled: bool) -> None:
+    with code_for(busy.spark, trades_read):
+        # Spark numbers the stages whose code it generates.
+        assert bool(re.search(r"\*\(\d+\)", plan_of(first_of(busy)))) == compiled
+        assert (busy.spark.conf.get("spark.sql.codegen.factoryMode") == "NO_CODEGEN") == (not compiled)
+    assert re.search(r"\*\(\d+\)", plan_of(first_of(busy)))
+
+
+def test_a_run_counts_the_trades_it_is_about_to_read(busy: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+
+    def code(spark: SparkSession, trades: int) -> AbstractContextManager[None]:
+        told.append(trades)
+        return nullcontext()
+
+    monkeypatch.setattr(build, "code_for", code)
+    busy.build("1m", NOON, NOON + timedelta(minutes=5))
+    # Three an hour: those of the hour it lies in, and none of the others.
+    assert told == [3]
 
 
 def test_what_is_in_order_is_read_once(busy: Lab) -> None:
