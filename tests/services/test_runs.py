@@ -115,6 +115,7 @@ def test_a_task_links_to_its_application_while_it_runs_and_to_the_master_after(f
     assert link() == fed.cluster.web
 
 
+@pytest.mark.heavy
 def test_runs_by_hand_build_what_their_dates_or_ranges_say(fed: Site) -> None:
     """One with a date, one without, one with a range: three runs, one after another."""
     fed.airflow.unpause("ohlcv_5m")
@@ -160,6 +161,7 @@ WRONG: list[tuple[str, dict[str, str], str]] = [
 ]
 
 
+@pytest.mark.heavy
 def test_ranges_that_cannot_be_meant_fail_at_once_without_spark(fed: Site) -> None:
     fed.airflow.unpause("ohlcv_5m", "ohlcv_reprocess")
     runs = [(fed.trigger(dag_id, conf), complaint) for dag_id, conf, complaint in WRONG]
