@@ -10,13 +10,12 @@ from pathlib import Path
 
 import click
 
-from benchmarks import chained, growth, live, memory, merge, reprocessing, small_runs, validation
+from benchmarks import chained, growth, live, memory, merge, reprocessing, small_runs
 from benchmarks.harness import AnswersDifferError, Bench, header, run_section, say, show
 from ohlcv.errors import OhlcvError
 
 SECTIONS = {
     "small": small_runs.measure,
-    "validation": validation.measure,
     "reprocessing": reprocessing.measure,
     "growth": growth.measure,
     "merge": merge.measure,

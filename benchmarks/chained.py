@@ -49,7 +49,7 @@ def measure(bench: Bench) -> Section:
         turns = {way: turn_of(way) for way in ("direct", "together", "chained")}
         for turn in turns.values():
             turn()  # the first one compiles
-        found = take_turns(turns, bench.repeats, "a day,")
+        found = take_turns(turns, 1, "a day,")
     section.keep("a day,", found)
     same("candles from one read", True, answers["direct"] == answers["together"])
     grid = Grid(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -34,8 +35,10 @@ class Contest:
         """Give the job a scheduled run starts."""
         return build_job(self.world.settings, self.timeframe.name, self.span, repair=True)
 
-    def measure(self, job: SparkJob, cluster: LocalCluster | None) -> Cost:
-        """Run a job, on a cluster or here; look at its answer and put everything back."""
+    def measure(
+        self, job: SparkJob, cluster: LocalCluster | None, afterwards: Callable[[], object] = lambda: None
+    ) -> Cost:
+        """Run a job, on a cluster or here; look at its answer, do what else is to be done, and put everything back."""
         before = self.world.candles(self.timeframe.name, self.span)
         master = cluster.master if cluster else LOCAL_MASTER
         cost = measure_job(job, master, home_environment(self.world.settings), cluster)
@@ -47,5 +50,6 @@ class Contest:
         snapshot = self.world.table(self.timeframe.name).current_snapshot()
         if snapshot and snapshot.summary:
             self.told = snapshot.summary.additional_properties
+        afterwards()
         self.world.put_back(self.start)
         return cost

@@ -1,4 +1,4 @@
-"""A small run per timeframe, ours and by a stock spark-submit, here and on a cluster; and a day of them.
+"""A small run per timeframe, ours and by a stock spark-submit, here and on a cluster; its check; and a day of them.
 
 The table holds two days of trades and their candles, of which the last half of a lookback is missing.
 """
@@ -10,6 +10,7 @@ from functools import partial
 
 from croniter import croniter_range
 
+from benchmarks.checking import check
 from benchmarks.contest import Contest
 from benchmarks.harness import Bench, Cost, Grid, Section, Verdict, median, take_turns
 from benchmarks.processes import stock
@@ -67,18 +68,20 @@ def measure(bench: Bench) -> Section:
         "cpu ratio",
     )
     grid = Grid(f"A small run: {TRADES:,} trades stored, the timeframe's lookback", columns)
+    checks = Grid("The check of the same run by DuckDB over pyiceberg", ("timeframe", "runs", "wall s", "cpu s"))
     ours_on_cluster: dict[str, Cost] = {}
     stock_on_cluster: dict[str, Cost] = {}
     for timeframe in TIMEFRAMES.values():
         contest = last_run(world, timeframe)
         job = contest.job()
-        # The bars are about the shortest run, which comes most often; the others are read off fewer.
-        rounds = bench.repeats if timeframe.name == "1m" else max(1, bench.repeats // 2)
+        checked: list[Cost] = []
         for where, theirs, ours in (("cluster", bench.stock_cluster, bench.cluster), ("local", None, None)):
+            # The bars are about the shortest run on a cluster, which comes most often; of the others there is one.
+            rounds = bench.repeats if timeframe.name == "1m" and ours else 1
             found = take_turns(
                 {
                     "stock": partial(contest.measure, stock(job), theirs),
-                    "ours": partial(contest.measure, job, ours),
+                    "ours": partial(contest.measure, job, ours, partial(_checked, contest, checked)),
                 },
                 rounds,
                 f"{timeframe} {where}",
@@ -91,7 +94,10 @@ def measure(bench: Bench) -> Section:
             )
             if ours:
                 ours_on_cluster[timeframe.name], stock_on_cluster[timeframe.name] = fast, slow
-    section.grids += [grid, schedule(stock_on_cluster, ours_on_cluster)]
+        section.keep("check of", {timeframe.name: checked})
+        check_cost = median(checked)
+        checks.rows.append((timeframe.name, len(checked), check_cost.wall, check_cost.processor))
+    section.grids += [grid, checks, schedule(stock_on_cluster, ours_on_cluster)]
     fast, slow = ours_on_cluster["1m"], stock_on_cluster["1m"]
     section.verdicts += [
         Verdict("1m on a cluster, processor time against stock", fast.processor / slow.processor, PROCESSOR_SHARE),
@@ -107,6 +113,10 @@ def measure(bench: Bench) -> Section:
         ),
     ]
     return section
+
+
+def _checked(contest: Contest, found: list[Cost]) -> None:
+    found.append(check(contest))
 
 
 def runs_a_day(timeframe: Timeframe) -> int:
