@@ -38,8 +38,9 @@ from ohlcv.settings import Settings, load_settings
 from ohlcv.toolchain import jar_paths, spark_environment
 from ohlcv.warehouse import create_tables, open_catalog
 from ohlcv.warehouse import load_table as load_by_python
+from spark_jobs.jvm import JavaObject
 from spark_jobs.maintenance import Request, maintain
-from spark_jobs.metadata import JavaObject, load_table
+from spark_jobs.metadata import load_table
 
 TICK = timedelta(minutes=5)
 WEEK = timedelta(days=7)

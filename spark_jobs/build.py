@@ -30,11 +30,11 @@ from ohlcv.timeframes import Strategy, Timeframe
 from ohlcv.windows import Range, format_hours, hours_touched, iso, parse_time, requested_range
 from spark_jobs.candles import broken_invariant, candles, common_step
 from spark_jobs.failures import first_line, is_overtaken
+from spark_jobs.jvm import JavaObject
 from spark_jobs.lifeline import hold_lifeline
 from spark_jobs.metadata import (
     PROGRESS_KEY,
     SUMMARY_PREFIX,
-    JavaObject,
     TableHistory,
     load_table,
     read_progress,

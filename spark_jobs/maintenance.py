@@ -25,12 +25,12 @@ from ohlcv.timeframes import Timeframe
 from ohlcv.windows import day_range, parse_day
 from spark_jobs.build import Job, Phases, run_script
 from spark_jobs.failures import first_line, is_conflict
+from spark_jobs.jvm import JavaObject, java_class
 from spark_jobs.metadata import (
     PROGRESS_BASE_PROPERTY,
     PROGRESS_KEY,
     PROGRESS_PROPERTY,
     SUMMARY_PREFIX,
-    JavaObject,
     ancestors,
     load_table,
     read_progress,
@@ -68,7 +68,6 @@ class Upkeep:
     """A table under maintenance."""
 
     spark: SparkSession
-    jvm: JavaObject
     contract: TableContract
     table: JavaObject
     request: Request
@@ -76,11 +75,11 @@ class Upkeep:
     @property
     def actions(self) -> JavaObject:
         """Give Iceberg's maintenance for Spark."""
-        return self.jvm.org.apache.iceberg.spark.actions.SparkActions.get(self.spark._jsparkSession)
+        return java_class("org.apache.iceberg.spark.actions.SparkActions").get(self.spark._jsparkSession)
 
     @property
     def expressions(self) -> JavaObject:
-        return self.jvm.org.apache.iceberg.expressions.Expressions
+        return java_class("org.apache.iceberg.expressions.Expressions")
 
     def summary(self) -> dict[str, str]:
         """Give what a commit carries: where it came from, and the progress, which it must not lose."""
@@ -100,7 +99,7 @@ def maintain(spark: SparkSession, request: Request) -> dict[str, Any]:
     work: dict[str, Callable[[Upkeep], dict[str, Any]]] = {"delete": delete, "compact": compact, "expire": expire}
     for step in request.steps:
         with phases.phase(step):
-            upkeep = Upkeep(spark, spark.sparkContext._jvm, contract, load_table(spark, contract), request)
+            upkeep = Upkeep(spark, contract, load_table(spark, contract), request)
             report[step] = _until_it_fits(upkeep, work[step])
             told = ", ".join(f"{name} {value}" for name, value in report[step].items())
             print(f"{request.timeframe}: {step}: {told}", file=sys.stderr, flush=True)
@@ -164,7 +163,7 @@ def spans(timeframe: Timeframe, days: Iterable[date]) -> list[tuple[date, date]]
 def compact(upkeep: Upkeep) -> dict[str, Any]:
     """Join the files of closed partitions that have several, sorted as readers ask; then the manifests."""
     timeframe = upkeep.request.timeframe
-    order = upkeep.jvm.org.apache.iceberg.SortOrder.builderFor(upkeep.table.schema())
+    order = java_class("org.apache.iceberg.SortOrder").builderFor(upkeep.table.schema())
     for name in ("symbol", "exchange", "window_start"):
         order = order.asc(name)
     closed = upkeep.expressions.lessThan("window_date", timeframe.partition_of(upkeep.request.as_of).isoformat())

@@ -6,7 +6,7 @@ Reached through the session's own JVM: Iceberg is loaded there anyway, and reads
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from functools import cached_property
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
@@ -17,11 +17,11 @@ from ohlcv.errors import OhlcvError
 from ohlcv.planning import Progress
 from ohlcv.schema import NAMESPACE, TRADES, TableContract, TableShape, contract_differences
 from ohlcv.windows import runs_of_hours
+from spark_jobs.jvm import JavaObject, java_class
 from spark_jobs.trades import hour_of_partition
 
-# Objects of Iceberg's Java library; py4j gives them no types.
-JavaObject = Any
-
+# The collections that Iceberg brings along.
+COLLECTIONS = "org.apache.iceberg.relocated.com.google.common.collect"
 SUMMARY_PREFIX = "ohlcv."
 # In a snapshot's summary: the progress it was committed with.
 PROGRESS_KEY = "ohlcv.progress"
@@ -38,9 +38,9 @@ def table_name(contract: TableContract) -> str:
 
 def load_table(spark: SparkSession, contract: TableContract) -> JavaObject:
     """Load a table through Iceberg's Java library and hold it against its contract."""
-    jvm: JavaObject = spark.sparkContext._jvm
     try:
-        table = jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, table_name(contract))
+        loader = java_class("org.apache.iceberg.spark.Spark3Util")
+        table = loader.loadIcebergTable(spark._jsparkSession, table_name(contract))
     except AnalysisException as error:
         if error.getCondition() not in ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND"):
             raise
@@ -114,7 +114,6 @@ class TableHistory:
     def __init__(self, spark: SparkSession, snapshot: int | None = None) -> None:
         """Look at a snapshot, or else at the current one."""
         self._spark = spark
-        self._jvm: JavaObject = spark.sparkContext._jvm
         self._table = load_table(spark, TRADES)
         self._current = self._table.currentSnapshot() if snapshot is None else self._table.snapshot(snapshot)
 
@@ -143,13 +142,13 @@ class TableHistory:
         files = self._changed_files(
             old.dataManifests(self._table.io()),
             now.dataManifests(self._table.io()),
-            self._jvm.org.apache.iceberg.util.DataFileSet,
-            self._jvm.org.apache.iceberg.ManifestFiles.read,
+            java_class("org.apache.iceberg.util.DataFileSet"),
+            java_class("org.apache.iceberg.ManifestFiles").read,
         ) + self._changed_files(
             old.deleteManifests(self._table.io()),
             now.deleteManifests(self._table.io()),
-            self._jvm.org.apache.iceberg.util.DeleteFileSet,
-            self._jvm.org.apache.iceberg.ManifestFiles.readDeleteManifest,
+            java_class("org.apache.iceberg.util.DeleteFileSet"),
+            java_class("org.apache.iceberg.ManifestFiles").readDeleteManifest,
         )
         return {self._hour_of(file) for file in files}
 
@@ -158,20 +157,20 @@ class TableHistory:
     ) -> list[JavaObject]:
         old_manifests = {manifest.path(): manifest for manifest in old}
         now_manifests = {manifest.path(): manifest for manifest in now}
-        collections = self._jvm.org.apache.iceberg.relocated.com.google.common.collect
+        iterables, sets = (java_class(f"{COLLECTIONS}.{name}") for name in ("Iterables", "Sets"))
 
         def files_of(paths: Iterable[str], manifests: Mapping[str, JavaObject]) -> JavaObject:
             found = file_set.create()
             for path in paths:
                 reader = read(manifests[path], self._table.io(), self._table.specs())
                 # Sets are filled and compared inside the JVM: merged manifests list many files that did not change.
-                collections.Iterables.addAll(found, reader)
+                iterables.addAll(found, reader)
                 reader.close()
             return found
 
         before = files_of(old_manifests.keys() - now_manifests.keys(), old_manifests)
         after = files_of(now_manifests.keys() - old_manifests.keys(), now_manifests)
-        return [*collections.Sets.difference(before, after), *collections.Sets.difference(after, before)]
+        return [*sets.difference(before, after), *sets.difference(after, before)]
 
     def _hour_of(self, file: JavaObject) -> int:
         if file.specId() != self._table.spec().specId():
@@ -179,9 +178,16 @@ class TableHistory:
                 f"{NAMESPACE}.{TRADES.name} has files of another partitioning ({file.location()}): "
                 "rewrite them with Iceberg's rewrite_data_files"
             )
-        any_class = self._jvm.java.lang.Class.forName("java.lang.Integer")
-        day, hour = (file.partition().get(position, any_class) for position in (0, 1))
+        day, hour = (file.partition().get(position, self._integer) for position in (0, 1))
         return int(day) * 24 + int(hour)
+
+    @cached_property
+    def _integer(self) -> JavaObject:
+        return java_class("java.lang.Class").forName("java.lang.Integer")
+
+    @cached_property
+    def _expressions(self) -> JavaObject:
+        return java_class("org.apache.iceberg.expressions.Expressions")
 
     def ingested_hours(self, since_microseconds: int) -> set[int]:
         """Find the hours of trades ingested since a time; the files' own bounds keep old ones unread."""
@@ -201,7 +207,7 @@ class TableHistory:
 
     def all_have_ids(self, hours: Iterable[int]) -> bool:
         """Tell by the manifests alone whether every trade of those hours has an id of its own; no, where in doubt."""
-        expressions = self._jvm.org.apache.iceberg.expressions.Expressions
+        expressions = self._expressions
         condition = getattr(expressions, "and")(self._hours_expression(hours), expressions.isNull("trade_id"))
         tasks = self._scan(condition).planFiles()
         in_doubt = bool(tasks.iterator().hasNext())
@@ -215,14 +221,14 @@ class TableHistory:
         return set(self._count(self._run_expression(hour, hour + century)))
 
     def _hours_expression(self, hours: Iterable[int]) -> JavaObject:
-        expressions = self._jvm.org.apache.iceberg.expressions.Expressions
+        expressions = self._expressions
         condition = expressions.alwaysFalse()
         for first, last in runs_of_hours(hours):
             condition = getattr(expressions, "or")(condition, self._run_expression(first, last))
         return condition
 
     def _run_expression(self, first: int, last: int) -> JavaObject:
-        expressions = self._jvm.org.apache.iceberg.expressions.Expressions
+        expressions = self._expressions
         both, either = getattr(expressions, "and"), getattr(expressions, "or")
         (first_day, first_hour), (last_day, last_hour) = divmod(first, 24), divmod(last, 24)
         day, hour = "exchange_date", "exchange_hour"

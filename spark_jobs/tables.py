@@ -17,7 +17,8 @@ from ohlcv.lease import StillHeld
 from ohlcv.schema import CANDLE_COLUMNS, KEY, VALUES, TableContract
 from ohlcv.timeframes import Timeframe
 from ohlcv.windows import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
-from spark_jobs.metadata import JavaObject, find_snapshot, table_name
+from spark_jobs.jvm import JavaObject
+from spark_jobs.metadata import find_snapshot, table_name
 from spark_jobs.spans import within
 
 ATTEMPT_KEY = "ohlcv.attempt"

@@ -7,12 +7,11 @@ quantities) in four; each part of one trade has at most 32 bits, so that two tho
 
 from __future__ import annotations
 
-from typing import Any
-
-from pyspark.sql import Column, SparkSession
+from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from ohlcv.schema import AMOUNT, AMOUNT_SCALE
+from spark_jobs.jvm import java_class
 
 # The bits that a part takes off a quantity, and off a turnover.
 VOLUME_BITS, TURNOVER_BITS = 32, 30
@@ -28,10 +27,9 @@ def units(amount: str) -> Column:
     No SQL function gives it: arithmetic that would, leaves the 64 bits on its way. Spark's optimiser has an
     expression for it, which it puts into sums of small decimals.
     """
-    jvm: Any = SparkSession.active()._jvm
-    expressions = jvm.org.apache.spark.sql.classic.ExpressionUtils
+    expressions = java_class("org.apache.spark.sql.classic.ExpressionUtils")
     decimal = expressions.expression(F.col(amount).cast(AMOUNT)._jc)
-    unscaled = jvm.org.apache.spark.sql.catalyst.expressions.UnscaledValue(decimal)
+    unscaled = java_class("org.apache.spark.sql.catalyst.expressions.UnscaledValue")(decimal)
     return Column(expressions.column(unscaled))
 
 
