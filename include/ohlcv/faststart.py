@@ -87,6 +87,7 @@ def make() -> None:
     from ohlcv.sample import Feed
     from ohlcv.settings import load_settings
     from ohlcv.warehouse import create_tables
+    from spark_jobs.session import COMPILED_FROM
 
     _stamp_file().unlink(missing_ok=True)
     for role in ROLES:
@@ -97,7 +98,8 @@ def make() -> None:
         home = {"OHLCV_HOME": f"{folder}/home"}
         settings = load_settings(home)
         create_tables(settings)
-        append_trades(settings, Feed(begin).batch(begin + timedelta(hours=1), 10_000))
+        # As many as have their code compiled: few trades get by on less.
+        append_trades(settings, Feed(begin).batch(begin + timedelta(hours=1), COMPILED_FROM))
         with local_cluster(Path(folder) / "spark") as cluster:
             # A first run to have something stored: the second reads, compares and overwrites.
             for minutes, wanted in ((0, False), (10, True)):

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from lab import append, at, trade
+from lab import at
 from ohlcv.faststart import FROM_ARCHIVE, classes_in_use, is_current, make
 from ohlcv.local_cluster import LocalCluster, local_cluster
+from ohlcv.sample import Feed
 from ohlcv.schema import TRADES
 from ohlcv.settings import load_settings
 from ohlcv.submit import build_job, run, views_job
 from ohlcv.toolchain import ROLES, packaged_spark_home
 from ohlcv.warehouse import create_tables, load_table, open_catalog
-from ohlcv.windows import Range
+from ohlcv.windows import HOUR, Range
+from spark_jobs.session import COMPILED_FROM
 
 NOON = at("2026-03-01 12:00")
 
@@ -33,7 +35,8 @@ def classes(cluster: LocalCluster, folder: Path, class_path_ending: str = "") ->
     home = {"OHLCV_HOME": str(folder / "home")}
     settings = load_settings(home)
     create_tables(settings)
-    append(load_table(open_catalog(settings), TRADES), [trade(NOON)])
+    # As many as have their code compiled.
+    load_table(open_catalog(settings), TRADES).append(Feed(NOON).batch(NOON + HOUR, COMPILED_FROM))
     job = build_job(settings, "1m", Range(NOON, NOON + timedelta(minutes=5)))
     conf = dict(job.conf)
     for role in ROLES:
@@ -60,6 +63,7 @@ def test_both_jvms_take_their_classes_from_the_archives(cluster: LocalCluster, t
 JOB = """
 import sys
 import pyspark
+from ohlcv.sample import Feed
 from ohlcv.settings import load_settings
 from spark_jobs.session import open_session
 

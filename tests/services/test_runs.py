@@ -177,10 +177,8 @@ def test_ranges_that_cannot_be_meant_fail_at_once_without_spark(fed: Site) -> No
 
 
 def test_days_are_reprocessed_in_all_timeframes_after_a_dry_run_that_changes_nothing(fed: Site) -> None:
-    fed.airflow.unpause("ohlcv_reprocess")
     # The night's run, which unpausing starts, is not what this is about.
-    for run in fed.runs("ohlcv_reprocess"):
-        fed.ended(run)
+    fed.first_scheduled("ohlcv_reprocess")
     # The other timeframes' DAGs may be at work meanwhile.
     names = ["1m", "1h"]
     two_days = {"start": iso(BEGIN), "end": iso(BEGIN + 2 * DAY), "timeframes": names}
