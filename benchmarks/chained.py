@@ -17,7 +17,7 @@ from ohlcv.sample import Feed
 from ohlcv.timeframes import DAY, TIMEFRAMES
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
-TRADES = 2_000_000
+TRADES = 1_000_000
 KEYS = ["symbol", "exchange", "window_start"]
 FIELDS = ("open_price", "high_price", "low_price", "close_price", "volume", "trade_count", "vwap")
 

@@ -78,14 +78,11 @@ def measure(bench: Bench) -> Section:
         for where, theirs, ours in (("cluster", bench.stock_cluster, bench.cluster), ("local", None, None)):
             # The bars are about the shortest run on a cluster, which comes most often; of the others there is one.
             rounds = bench.repeats if timeframe.name == "1m" and ours else 1
-            found = take_turns(
-                {
-                    "stock": partial(contest.measure, stock(job), theirs),
-                    "ours": partial(contest.measure, job, ours, partial(_checked, contest, checked)),
-                },
-                rounds,
-                f"{timeframe} {where}",
-            )
+            turns = {
+                "stock": partial(contest.measure, stock(job), theirs),
+                "ours": partial(contest.measure, job, ours, partial(_checked, contest, checked)),
+            }
+            found = take_turns(turns, rounds, f"{timeframe} {where}")
             section.keep(f"{timeframe} {where}", found)
             slow, fast = median(found["stock"]), median(found["ours"])
             ratios = fast.wall / slow.wall, fast.processor / slow.processor
