@@ -205,11 +205,10 @@ def write(
     carried = stored.where(in_partitions & ~within("unix_micros(window_start)", ranges)).select(*columns)
     rebuilt = comparison.rows.where(in_partitions & F.col("action").isin("inserted", "updated", "unchanged", "kept"))
     partition = F.trunc("window_date", timeframe.partition) if timeframe.partition == "month" else F.col("window_date")
-    rows = (
-        carried.unionByName(rebuilt.select(*columns))
-        .repartition(partition)
-        .sortWithinPartitions("window_date", "symbol", "exchange", "window_start")
-    )
+    both = carried.unionByName(rebuilt.select(*columns))
+    # A file for each partition. Where there is but one, as in most runs, its rows need no shuffle to meet.
+    gathered = both.coalesce(1) if len(comparison.changed_partitions) == 1 else both.repartition(partition)
+    rows = gathered.sortWithinPartitions("window_date", "symbol", "exchange", "window_start")
     writer: Any = (
         rows.writeTo(table_name(contract)).option("distribution-mode", "none").option("fanout-enabled", "true")
     )
