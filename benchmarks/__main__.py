@@ -23,7 +23,7 @@ SECTIONS = {
     "memory": memory.measure,
     "live": live.measure,
 }
-# Neither fits a quarter of an hour: `make bench ONLY=memory`, `make bench-live`.
+# Neither fits the twenty minutes of the others: `make bench ONLY=memory`, `make bench-live`.
 APART = ("memory", "live")
 
 
@@ -33,7 +33,7 @@ APART = ("memory", "live")
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True, help="Runs behind a median.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Also write everything to this file.")
 def main(only: tuple[str, ...], quick: bool, repeats: int, path: Path | None) -> None:
-    """Measure everything that fits a quarter of an hour, or only what is named."""
+    """Measure everything but memory and live, or only what is named."""
     # Leave by the way out, so that clusters and sessions end too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = only or [name for name in SECTIONS if name not in APART]
