@@ -63,7 +63,6 @@ def test_both_jvms_take_their_classes_from_the_archives(cluster: LocalCluster, t
 JOB = """
 import sys
 import pyspark
-from ohlcv.sample import Feed
 from ohlcv.settings import load_settings
 from spark_jobs.session import open_session
 
