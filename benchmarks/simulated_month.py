@@ -38,7 +38,7 @@ from ohlcv.settings import Settings, load_settings
 from ohlcv.toolchain import jar_paths, spark_environment
 from ohlcv.warehouse import create_tables, open_catalog
 from ohlcv.warehouse import load_table as load_by_python
-from spark_jobs.jvm import JavaObject
+from spark_jobs.jvm import java_class
 from spark_jobs.maintenance import Request, maintain
 from spark_jobs.metadata import load_table
 
@@ -81,13 +81,13 @@ class Simulation:
     def commit(self, ticks: int) -> None:
         """Append a file for every tick, then give each commit its time."""
         table = load_table(self.spark, candles_contract(self.timeframe))
-        jvm: JavaObject = self.spark.sparkContext._jvm
+        data_files = java_class("org.apache.iceberg.DataFiles")
         began = time.monotonic()
         for done in range(1, ticks + 1):
             self.now += TICK
             path, rows = self._write()
             file = (
-                jvm.org.apache.iceberg.DataFiles.builder(table.spec())
+                data_files.builder(table.spec())
                 .withPath(f"file://{path}")
                 .withFormat("parquet")
                 .withFileSizeInBytes(path.stat().st_size)
