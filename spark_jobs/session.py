@@ -12,7 +12,7 @@ from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
 
 from ohlcv.catalog import REDACTED, spark_properties
 from ohlcv.settings import Settings
-from ohlcv.submit import APPLICATION_MARK
+from ohlcv.submit import APPLICATION_MARK, COMPILED_FROM
 
 # What every job's queries rely on, whatever machine they run on.
 SESSION_CONF = {
@@ -31,9 +31,7 @@ SESSION_CONF = {
 }
 
 
-# Fewer trades than these are evaluated expression by expression. Generated code is compiled by driver and executor, two
-# seconds of a short run, and saves some ten microseconds a trade.
-COMPILED_FROM = 150_000
+# Expression by expression, without generated code.
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
 

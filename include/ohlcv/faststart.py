@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from ohlcv import lean_spark
 from ohlcv.errors import OhlcvError
 from ohlcv.local_process import descendants
-from ohlcv.submit import SparkJob, build_job, run, views_job
+from ohlcv.submit import COMPILED_FROM, SparkJob, build_job, run, views_job
 from ohlcv.toolchain import (
     ROLES,
     Role,
@@ -87,7 +87,6 @@ def make() -> None:
     from ohlcv.sample import Feed
     from ohlcv.settings import load_settings
     from ohlcv.warehouse import create_tables
-    from spark_jobs.session import COMPILED_FROM
 
     _stamp_file().unlink(missing_ok=True)
     for role in ROLES:

@@ -25,6 +25,9 @@ MAINTENANCE_SCRIPT = "ohlcv_maintenance.py"
 SQL_SCRIPT = "ohlcv_sql.py"
 # What a job's log line begins with that tells the id of its Spark application.
 APPLICATION_MARK = "spark application: "
+# Fewer trades than these are evaluated expression by expression. Generated code is compiled by driver and executor, two
+# seconds of a short run, and saves some ten microseconds a trade.
+COMPILED_FROM = 150_000
 # Without a cluster the driver does the executors' work too.
 LOCAL_MASTER = "local[*]"
 LOCAL_DRIVER_MEMORY = "2g"

@@ -15,11 +15,10 @@ from ohlcv.local_cluster import LocalCluster, local_cluster
 from ohlcv.sample import Feed
 from ohlcv.schema import TRADES
 from ohlcv.settings import load_settings
-from ohlcv.submit import build_job, run, views_job
+from ohlcv.submit import COMPILED_FROM, build_job, run, views_job
 from ohlcv.toolchain import ROLES, packaged_spark_home
 from ohlcv.warehouse import create_tables, load_table, open_catalog
 from ohlcv.windows import HOUR, Range
-from spark_jobs.session import COMPILED_FROM
 
 NOON = at("2026-03-01 12:00")
 

@@ -19,12 +19,13 @@ from pyspark.sql import functions as F
 
 from lab import WIDTHS, at, trade
 from ohlcv.planning import BuildPlan
+from ohlcv.submit import COMPILED_FROM
 from ohlcv.timeframes import timeframe
 from ohlcv.windows import Range, from_microseconds, hours_touched, merge_ranges, to_microseconds
 from oracle import Candle, OracleAnswer, Trade, oracle
 from spark_jobs.build import Source, compute
 from spark_jobs.candles import common_step
-from spark_jobs.session import COMPILED_FROM, code_for
+from spark_jobs.session import code_for
 from spark_jobs.sums import Survey, add_up
 from spark_jobs.trades import COLUMNS, partitions_of, with_verdict
 from strategies import markets, range_lists

@@ -12,13 +12,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lab import Lab, at, trade
+from ohlcv.submit import COMPILED_FROM
 from ohlcv.timeframes import TIMEFRAMES
 from ohlcv.windows import HOUR, Range, hours_touched
 from spark_jobs import build
 from spark_jobs.build import read_source
 from spark_jobs.candles import candles
 from spark_jobs.metadata import TableHistory
-from spark_jobs.session import COMPILED_FROM, code_for
+from spark_jobs.session import code_for
 from spark_jobs.sums import first_pass
 from spark_jobs.trades import read_trades, with_verdict
 
