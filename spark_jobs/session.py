@@ -13,6 +13,7 @@ from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
 from ohlcv.catalog import REDACTED, spark_properties
 from ohlcv.settings import Settings
 from ohlcv.submit import APPLICATION_MARK, COMPILED_FROM
+from spark_jobs.jvm import remember_names
 
 # What every job's queries rely on, whatever machine they run on.
 SESSION_CONF = {
@@ -51,6 +52,7 @@ def code_for(spark: SparkSession, trades: int) -> Iterator[None]:
 def open_session(settings: Settings, name: str) -> SparkSession:
     """Start the session; the catalog's address and secrets come from the environment, not the command line."""
     pass_no_numpy()
+    remember_names()
     properties: dict[str, bool | float | int | str | None] = {
         **spark_properties(settings),
         **authentication(settings),

@@ -80,6 +80,35 @@ def test_the_driver_imports_the_installed_pyspark_and_no_pandas(tmp_path: Path) 
     assert (outcome.exit_code, outcome.last_line) == (0, f"{packaged_spark_home() / '__init__.py'} False"), outcome.log
 
 
+QUESTIONS = """
+from py4j.java_gateway import GatewayClient
+from pyspark.sql import functions as F
+from ohlcv.settings import load_settings
+from spark_jobs.session import open_session
+
+asked = []
+send = GatewayClient.send_command
+GatewayClient.send_command = lambda client, command, *rest, **more: (
+    asked.append(command.split("\\n")[:3]), send(client, command, *rest, **more)
+)[1]
+spark = open_session(load_settings(), "what is asked")
+for _ in range(2):
+    asked.clear()
+    columns = F.col("a").cast("long"), F.lit(1), F.coalesce("a", "b")
+names = [name for kind, *name in asked if kind == "r"]
+print(names, len(asked) > 0, spark.range(3).where(F.col("id") > F.lit(0)).count())
+"""
+
+
+def test_what_a_name_means_to_java_is_asked_once(tmp_path: Path) -> None:
+    """Column by column pyspark would ask again, a thousand times in a run."""
+    script = tmp_path / "job.py"
+    script.write_text(QUESTIONS)
+    home = {"OHLCV_HOME": str(tmp_path / "home")}
+    outcome = run(dataclasses.replace(views_job(), application=str(script), arguments=()), "local[1]", home)
+    assert (outcome.exit_code, outcome.last_line) == (0, "[] True 2"), outcome.log
+
+
 def test_an_archive_that_does_not_fit_costs_nothing_but_time(cluster: LocalCluster, tmp_path: Path) -> None:
     for role, lines in classes(cluster, tmp_path, f":{tmp_path}").items():
         assert lines, role
