@@ -44,9 +44,9 @@ env: ## Write .env for docker-compose.yaml with secrets of its own; one that is 
 	@deploy/env.sh
 
 .PHONY: bench
-bench: setup ## What runs, reprocessing and growth cost, beside other ways (ONLY=section, QUICK=1, JSON=file; some twenty minutes)
+bench: setup ## What runs, reprocessing and growth cost, beside other ways (ONLY="sections", QUICK=1, JSON=file; a quarter of an hour)
 	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes --requirement requirements-bench.txt
-	@$(VENV)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
+	@$(VENV)/python -m benchmarks $(ONLY:%=--only %) $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
 
 .PHONY: bench-live
 bench-live: setup ## Seconds from cron tick to validated candle with all DAGs live (MINUTES=60)

@@ -68,14 +68,19 @@ def measure(bench: Bench) -> Section:
     many_days, many_snapshots, many_series = (20, 100, 80) if bench.quick else (400, 5_000, 1_000)
     base = grown_world(bench, "base")
     month = grown_world(bench, "month", days=LATE_DAYS)
-    grown = {
-        f"{many_days} days": grown_world(bench, "days", days=many_days),
-        f"{many_snapshots:,} snapshots": grown_world(bench, "snapshots", snapshots=many_snapshots),
-        f"{many_series:,} series": grown_world(bench, "series", series=many_series),
-    }
     smallest = f"{FEW_DAYS} day, {FEW_SNAPSHOTS} snapshots, {FEW_SERIES} series"
-    found = _runs(bench, {smallest: base, **grown}, min(REPEATS, bench.repeats))
-    once = {f"{LATE_DAYS} days": month, "100 series": grown_world(bench, "hundred", series=100)}
+    days, snapshots, series = f"{many_days} days", f"{many_snapshots:,} snapshots", f"{many_series:,} series"
+    in_turns = {
+        smallest: base,
+        days: grown_world(bench, "days", days=many_days),
+        snapshots: grown_world(bench, "snapshots", snapshots=many_snapshots),
+    }
+    found = _runs(bench, in_turns, min(REPEATS, bench.repeats))
+    once = {
+        series: grown_world(bench, "series", series=many_series),
+        "100 series": grown_world(bench, "hundred", series=100),
+        f"{LATE_DAYS} days": month,
+    }
     found |= _runs(bench, once, 1)
     repaired: dict[str, str] = {}
     for hours in LATE_HOURS:
@@ -96,14 +101,13 @@ def measure(bench: Bench) -> Section:
         grid.rows.append((name, len(costs), cost.wall, cost.processor, *ratios, count))
     section.grids.append(grid)
     section.notes.append("Rows of one run were measured after the others, not in turns with them.")
-    for name in list(grown)[:2]:
-        section.verdicts.append(
+    section.verdicts += [
+        *(
             Verdict(f"{name}, wall time of a 1m run", median(found[name]).wall / small.wall, MOST_GROWTH)
-        )
-    name = list(grown)[2]
-    section.verdicts.append(
-        Verdict(f"{name}, wall time of a 1m run", median(found[name]).wall, MANY_SERIES_SECONDS, " s")
-    )
+            for name in (days, snapshots)
+        ),
+        Verdict(f"{series}, wall time of a 1m run", median(found[series]).wall, MANY_SERIES_SECONDS, " s"),
+    ]
     return section
 
 

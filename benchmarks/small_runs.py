@@ -1,4 +1,4 @@
-"""A small run per timeframe, ours and by a stock spark-submit, here and on a cluster; its check; and a day of them.
+"""A small run per timeframe, ours and by a stock spark-submit, on a cluster and here; its check; and a day of them.
 
 The table holds two days of trades and their candles, of which the last half of a lookback is missing.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Literal
 
 from croniter import croniter_range
 
@@ -49,56 +50,24 @@ def last_run(world: World, timeframe: Timeframe) -> Contest:
 
 
 def measure(bench: Bench) -> Section:
-    """Measure every timeframe."""
+    """Measure every timeframe on a cluster, as scheduled runs are."""
     section = Section("small runs")
     if not is_current():
         section.notes.append(
             "There are no archives of classes for this machine ('make setup' makes them): slower runs."
         )
-    world = small_world(bench)
-    columns = (
-        "timeframe",
-        "where",
-        "runs",
-        "stock wall s",
-        "stock cpu s",
-        "wall s",
-        "cpu s",
-        "wall ratio",
-        "cpu ratio",
-    )
-    grid = Grid(f"A small run: {TRADES:,} trades stored, the timeframe's lookback", columns)
+    checked: dict[str, list[Cost]] = {name: [] for name in TIMEFRAMES}
+    slow, fast = _beside_stock(bench, section, "cluster", checked)
     checks = Grid("The check of the same run by DuckDB over pyiceberg", ("timeframe", "runs", "wall s", "cpu s"))
-    ours_on_cluster: dict[str, Cost] = {}
-    stock_on_cluster: dict[str, Cost] = {}
-    for timeframe in TIMEFRAMES.values():
-        contest = last_run(world, timeframe)
-        job = contest.job()
-        checked: list[Cost] = []
-        for where, theirs, ours in (("cluster", bench.stock_cluster, bench.cluster), ("local", None, None)):
-            # The bars are about the shortest run on a cluster, which comes most often; of the others there is one.
-            rounds = bench.repeats if timeframe.name == "1m" and ours else 1
-            turns = {
-                "stock": partial(contest.measure, stock(job), theirs),
-                "ours": partial(contest.measure, job, ours, partial(_checked, contest, checked)),
-            }
-            found = take_turns(turns, rounds, f"{timeframe} {where}")
-            section.keep(f"{timeframe} {where}", found)
-            slow, fast = median(found["stock"]), median(found["ours"])
-            ratios = fast.wall / slow.wall, fast.processor / slow.processor
-            grid.rows.append(
-                (timeframe.name, where, rounds, slow.wall, slow.processor, fast.wall, fast.processor, *ratios)
-            )
-            if ours:
-                ours_on_cluster[timeframe.name], stock_on_cluster[timeframe.name] = fast, slow
-        section.keep("check of", {timeframe.name: checked})
-        check_cost = median(checked)
-        checks.rows.append((timeframe.name, len(checked), check_cost.wall, check_cost.processor))
-    section.grids += [grid, checks, schedule(stock_on_cluster, ours_on_cluster)]
-    fast, slow = ours_on_cluster["1m"], stock_on_cluster["1m"]
+    for name, costs in checked.items():
+        cost = median(costs)
+        checks.rows.append((name, len(costs), cost.wall, cost.processor))
+    section.keep("check of", checked)
+    section.grids += [checks, schedule(slow, fast)]
+    ours, theirs = fast["1m"], slow["1m"]
     section.verdicts += [
-        Verdict("1m on a cluster, processor time against stock", fast.processor / slow.processor, PROCESSOR_SHARE),
-        Verdict("1m on a cluster, wall time against stock", fast.wall / slow.wall, WALL_SHARE),
+        Verdict("1m on a cluster, processor time against stock", ours.processor / theirs.processor, PROCESSOR_SHARE),
+        Verdict("1m on a cluster, wall time against stock", ours.wall / theirs.wall, WALL_SHARE),
         *(
             Verdict(
                 f"{name} on a cluster, wall time against half its target",
@@ -106,10 +75,46 @@ def measure(bench: Bench) -> Section:
                 TARGET_SHARE * TIMEFRAMES[name].time_target.total_seconds(),
                 " s",
             )
-            for name, cost in ours_on_cluster.items()
+            for name, cost in fast.items()
         ),
     ]
     return section
+
+
+def measure_local(bench: Bench) -> Section:
+    """Measure every timeframe without a cluster, the driver doing the executor's work too."""
+    section = Section("small runs without a cluster")
+    _beside_stock(bench, section, "local", {})
+    return section
+
+
+def _beside_stock(
+    bench: Bench, section: Section, where: Literal["cluster", "local"], checked: dict[str, list[Cost]]
+) -> tuple[dict[str, Cost], dict[str, Cost]]:
+    """Run every timeframe's job in turns with the stock one; give the costs of both."""
+    world = small_world(bench)
+    columns = ("timeframe", "runs", "stock wall s", "stock cpu s", "wall s", "cpu s", "wall ratio", "cpu ratio")
+    grid = Grid(f"A small run, {where}: {TRADES:,} trades stored, the timeframe's lookback", columns)
+    section.grids.append(grid)
+    theirs, ours = (bench.stock_cluster, bench.cluster) if where == "cluster" else (None, None)
+    slow, fast = {}, {}
+    for timeframe in TIMEFRAMES.values():
+        contest = last_run(world, timeframe)
+        job, name = contest.job(), timeframe.name
+        afterwards = partial(_checked, contest, checked[name]) if name in checked else lambda: None
+        turns = {
+            "stock": partial(contest.measure, stock(job), theirs),
+            "ours": partial(contest.measure, job, ours, afterwards),
+        }
+        # The bars are about the shortest run on a cluster, which comes most often; of the others there is one.
+        rounds = bench.repeats if (name, where) == ("1m", "cluster") else 1
+        found = take_turns(turns, rounds, f"{name} {where}")
+        section.keep(f"{name} {where}", found)
+        slow[name], fast[name] = median(found["stock"]), median(found["ours"])
+        ratios = fast[name].wall / slow[name].wall, fast[name].processor / slow[name].processor
+        figures = slow[name].wall, slow[name].processor, fast[name].wall, fast[name].processor
+        grid.rows.append((name, rounds, *figures, *ratios))
+    return slow, fast
 
 
 def _checked(contest: Contest, found: list[Cost]) -> None:
