@@ -25,7 +25,7 @@ SECTIONS = {
     "live": live.measure,
 }
 # What a quarter of an hour has room for; the others are asked for by name.
-FIRST = ("small", "reprocessing", "growth", "merge")
+FIRST = ("small", "reprocessing", "growth")
 
 
 @click.command()
@@ -34,7 +34,7 @@ FIRST = ("small", "reprocessing", "growth", "merge")
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True, help="Runs behind a median.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Also write everything to this file.")
 def main(only: tuple[str, ...], quick: bool, repeats: int, path: Path | None) -> None:
-    """Measure what fits a quarter of an hour (small, reprocessing, growth, merge), or what is named."""
+    """Measure what fits a quarter of an hour (small, reprocessing, growth), or what is named."""
     # Leave by the way out, so that clusters and sessions end too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = only or FIRST
