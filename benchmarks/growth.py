@@ -1,8 +1,9 @@
 """What grows with the tables: a 1m run with a longer past, more snapshots, more series, more late trades.
 
-Candles of the past are made up; trades are few an hour, but in a file for every hour; snapshots are the metadata that
-as many commits leave, in the trades' table and in the candles'. The run is the scheduled one, on a cluster of one core:
-it finds the trades of the last five minutes new, and the hour they lie in changed.
+Candles of the past are made up; trades are few an hour, but in a file for every hour; days more than a month old, and
+snapshots, are the metadata that as many days and commits leave, in the trades' table and in the candles'. The run is
+the scheduled one, on a cluster of one core: it finds the trades of the last five minutes new, and the hour they lie in
+changed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ FEW_DAYS, FEW_SNAPSHOTS, FEW_SERIES = 1, 10, 8
 LATE_DAYS = 30
 LATE_HOURS = (1, 24, 240)
 MOST_GROWTH, MANY_SERIES_SECONDS = 1.15, 20.0
-REPEATS = 2
+REPEATS = 3
 
 
 def grown_world(
@@ -38,16 +39,17 @@ def grown_world(
     """Make tables of a size, and the run that is due at their end."""
     world = World(bench.room("growth") / name)
     timeframe = world.timeframe("1m")
-    past = Feed(END - days * DAY)
-    hours = days * (DAY // HOUR) - 1
-    world.append(past.batch(END - HOUR, hours * OLD_TRADES_PER_HOUR))
+    own_days = min(days, LATE_DAYS)
+    begin, before = END - own_days * DAY, days - own_days
+    past = Feed(begin)
+    hours = own_days * (DAY // HOUR) - 1
+    world.append(past.batch(END - HOUR, hours * OLD_TRADES_PER_HOUR), days_before=before)
     last = with_series(past.batch(END - LATEST, TRADES_IN_THE_LAST_HOUR), series)
     seen = world.append(last)
-    begin = END - days * DAY
     candles = made_up_candles(world.table("1m"), Range(begin, END - LATEST), timeframe, last)
     told = Progress(seen, int(END.timestamp() * 1000))
     # As the last run would have left it: one commit that says how far it looked.
-    world.append(candles, "1m", {PROGRESS_KEY: told.to_text()})
+    world.append(candles, "1m", {PROGRESS_KEY: told.to_text()}, before)
     for table in (None, "1m"):
         world.lengthen_history(table, snapshots)
     world.append(with_series(past.batch(END, TRADES_IN_THE_LAST_HOUR // 12), series))

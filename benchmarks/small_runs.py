@@ -1,6 +1,6 @@
 """A small run per timeframe, ours and by a stock spark-submit, on a cluster and here; its check; and a day of them.
 
-The table holds two days of trades and their candles, of which the last half of a lookback is missing.
+The tables hold two days of trades and of candles, of which the last half of a lookback is missing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.contest import Contest
 from benchmarks.harness import Bench, Cost, Grid, Section, Verdict, median, take_turns
 from benchmarks.processes import stock
 from benchmarks.warm import warm_session
-from benchmarks.worlds import World
+from benchmarks.worlds import World, made_up_candles
 from ohlcv.faststart import is_current
 from ohlcv.sample import Feed
 from ohlcv.timeframes import DAY, TIMEFRAMES, Timeframe
@@ -30,17 +30,20 @@ PROCESSOR_SHARE, WALL_SHARE, TARGET_SHARE = 0.40, 0.50, 0.50
 
 
 def small_world(bench: Bench) -> World:
-    """Make two days of trades, and the candles of all but their end."""
+    """Make two days of trades, and candles of all but their end: real ones where a run looks, made-up ones before."""
     room = bench.room("small")
     found = (room / "home").exists()
     world = World(room / "home")
     if found:
         return world
-    world.append(Feed(BEGIN).batch(END, TRADES // (20 if bench.quick else 1)))
+    trades = Feed(BEGIN).batch(END, TRADES // (20 if bench.quick else 1))
+    world.append(trades)
     with warm_session(world, bench.cluster, room) as session:
-        for timeframe in TIMEFRAMES.values():
-            until = END - timeframe.lookback / 2
-            session.ask("build", timeframe=timeframe.name, start=iso(BEGIN), end=iso(until))
+        for name, timeframe in TIMEFRAMES.items():
+            begin, until = END - timeframe.lookback, END - timeframe.lookback / 2
+            if begin > BEGIN:
+                world.append(made_up_candles(world.table(name), Range(BEGIN, begin), timeframe, trades), name)
+            session.ask("build", timeframe=name, start=iso(begin), end=iso(until))
     return world
 
 

@@ -7,6 +7,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.io.pyarrow import _dataframe_to_data_files
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
+from pyiceberg.typedef import Record
 
 from ohlcv.schema import CANDLE_COLUMNS, TRADES, TableContract, candles_contract
 from ohlcv.settings import Settings, load_settings
@@ -46,14 +49,28 @@ class World:
     def _contract(self, timeframe: str | None) -> TableContract:
         return candles_contract(self.timeframe(timeframe)) if timeframe else TRADES
 
-    def append(self, rows: pa.Table, timeframe: str | None = None, summary: dict[str, str] | None = None) -> int:
-        """Append rows in one commit; give its snapshot."""
+    def append(
+        self,
+        rows: pa.Table,
+        timeframe: str | None = None,
+        summary: dict[str, str] | None = None,
+        days_before: int = 0,
+    ) -> int:
+        """Append rows in one commit; give its snapshot.
+
+        With `days_before`, the files of the first day stand for as many days before it too: metadata of a past that
+        nobody reads.
+        """
         table, contract = self.table(timeframe), self._contract(timeframe)
         # What pyiceberg's own append does, for some partitions at a time: it looks for each among all the rows.
         with table.transaction() as transaction, transaction.update_snapshot(summary or {}).fast_append() as files:
+            first = None
             for part in _some_partitions(rows, [each.column for each in contract.partitions]):
                 for file in _dataframe_to_data_files(transaction.table_metadata, part, table.io):
                     files.append_data_file(file)
+                    first = file.partition[0] if first is None else first
+                    for number in range(1, days_before + 1) if file.partition[0] == first else ():
+                        files.append_data_file(_earlier(file, number))
         snapshot = table.current_snapshot()
         assert snapshot is not None
         return snapshot.snapshot_id
@@ -109,6 +126,15 @@ class World:
         longer = path.with_name(f"00000-longer-{time.monotonic_ns()}.metadata.json")
         longer.write_text(json.dumps(metadata, separators=(",", ":")))
         self.put_back({name: f"file://{longer}"})
+
+
+def _earlier(file: DataFile, days: int) -> DataFile:
+    """Give the metadata that a file like this of an earlier day would have."""
+    day = file.partition[0] - (timedelta(days) if isinstance(file.partition[0], date) else days)
+    values = list(file._data)
+    # Of a data file: its path, its partition.
+    values[1], values[3] = f"{file.file_path}-{days}", Record(day, *file.partition._data[1:])
+    return DataFile(*values)
 
 
 def _some_partitions(rows: pa.Table, columns: Sequence[str]) -> Iterator[pa.Table]:
