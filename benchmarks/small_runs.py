@@ -20,7 +20,7 @@ from benchmarks.worlds import World, made_up_candles
 from ohlcv.faststart import is_current
 from ohlcv.sample import Feed
 from ohlcv.timeframes import DAY, TIMEFRAMES, Timeframe
-from ohlcv.windows import Range, iso
+from ohlcv.windows import HOUR, Range, iso
 
 TRADES = 636_263
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -30,7 +30,10 @@ PROCESSOR_SHARE, WALL_SHARE, TARGET_SHARE = 0.40, 0.50, 0.50
 
 
 def small_world(bench: Bench) -> World:
-    """Make two days of trades, and candles of all but their end: real ones where a run looks, made-up ones before."""
+    """Make two days of trades, and the candles of all but their end; made-up ones where neither run nor check looks.
+
+    A check holds candles against those of the next smaller timeframe, so that 1d needs real ones of two days in 1h.
+    """
     room = bench.room("small")
     found = (room / "home").exists()
     world = World(room / "home")
@@ -40,7 +43,8 @@ def small_world(bench: Bench) -> World:
     world.append(trades)
     with warm_session(world, bench.cluster, room) as session:
         for name, timeframe in TIMEFRAMES.items():
-            begin, until = END - timeframe.lookback, END - timeframe.lookback / 2
+            until = END - timeframe.lookback / 2
+            begin = END - TIMEFRAMES["1h"].lookback if timeframe.length < HOUR else BEGIN
             if begin > BEGIN:
                 world.append(made_up_candles(world.table(name), Range(BEGIN, begin), timeframe, trades), name)
             session.ask("build", timeframe=name, start=iso(begin), end=iso(until))
