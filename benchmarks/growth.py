@@ -30,7 +30,6 @@ FEW_DAYS, FEW_SNAPSHOTS, FEW_SERIES = 1, 10, 8
 LATE_DAYS = 30
 LATE_HOURS = (1, 24, 240)
 MOST_GROWTH, MANY_SERIES_SECONDS = 1.15, 20.0
-REPEATS = 3
 
 
 def grown_world(
@@ -77,7 +76,7 @@ def measure(bench: Bench) -> Section:
         days: grown_world(bench, "days", days=many_days),
         snapshots: grown_world(bench, "snapshots", snapshots=many_snapshots),
     }
-    found = _runs(bench, in_turns, min(REPEATS, bench.repeats))
+    found = _runs(bench, in_turns, bench.repeats)
     once = {
         series: grown_world(bench, "series", series=many_series),
         "100 series": grown_world(bench, "hundred", series=100),

@@ -28,6 +28,7 @@ from ohlcv.windows import Range, to_microseconds
 
 # What two ways to the same candles must agree in; when a row was written is not part of the answer.
 ANSWER = tuple(column.name for column in CANDLE_COLUMNS if column.name not in ("created_at", "updated_at"))
+# A part of a table that is written at once.
 PARTITIONS_AT_ONCE = 24
 KEY_ORDER = [("window_start", "ascending"), ("symbol", "ascending"), ("exchange", "ascending")]
 
@@ -64,13 +65,16 @@ class World:
         table, contract = self.table(timeframe), self._contract(timeframe)
         # What pyiceberg's own append does, for some partitions at a time: it looks for each among all the rows.
         with table.transaction() as transaction, transaction.update_snapshot(summary or {}).fast_append() as files:
-            first = None
-            for part in _some_partitions(rows, [each.column for each in contract.partitions]):
-                for file in _dataframe_to_data_files(transaction.table_metadata, part, table.io):
-                    files.append_data_file(file)
-                    first = file.partition[0] if first is None else first
-                    for number in range(1, days_before + 1) if file.partition[0] == first else ():
-                        files.append_data_file(_earlier(file, number))
+            written = [
+                file
+                for part in _some_partitions(rows, [each.column for each in contract.partitions])
+                for file in _dataframe_to_data_files(transaction.table_metadata, part, table.io)
+            ]
+            # In the order of their partitions, so that the first one is of the first day.
+            first_day = [file for file in written if file.partition[0] == written[0].partition[0]]
+            earlier = [_earlier(file, days) for days in range(1, days_before + 1) for file in first_day]
+            for file in (*written, *earlier):
+                files.append_data_file(file)
         snapshot = table.current_snapshot()
         assert snapshot is not None
         return snapshot.snapshot_id

@@ -15,7 +15,7 @@ from ohlcv.local_cluster import LocalCluster, local_cluster
 from ohlcv.sample import Feed
 from ohlcv.schema import TRADES
 from ohlcv.settings import load_settings
-from ohlcv.submit import COMPILED_FROM, build_job, run, views_job
+from ohlcv.submit import COMPILED_FROM, JobOutcome, build_job, run, views_job
 from ohlcv.toolchain import ROLES, packaged_spark_home
 from ohlcv.warehouse import create_tables, load_table, open_catalog
 from ohlcv.windows import HOUR, Range
@@ -59,6 +59,14 @@ def test_both_jvms_take_their_classes_from_the_archives(cluster: LocalCluster, t
         assert all(FROM_ARCHIVE in line for line in compiler), role
 
 
+def run_as_job(text: str, folder: Path) -> JobOutcome:
+    """Run a script of a test as jobs are run."""
+    script = folder / "job.py"
+    script.write_text(text)
+    job = dataclasses.replace(views_job(), application=str(script), arguments=())
+    return run(job, "local[1]", {"OHLCV_HOME": str(folder / "home")})
+
+
 JOB = """
 import sys
 import pyspark
@@ -73,10 +81,7 @@ print(pyspark.__file__, "pandas" in sys.modules)
 
 def test_the_driver_imports_the_installed_pyspark_and_no_pandas(tmp_path: Path) -> None:
     """The zip of sources that a Spark home may have would be compiled at every start; pandas takes half a second."""
-    script = tmp_path / "job.py"
-    script.write_text(JOB)
-    home = {"OHLCV_HOME": str(tmp_path / "home")}
-    outcome = run(dataclasses.replace(views_job(), application=str(script), arguments=()), "local[1]", home)
+    outcome = run_as_job(JOB, tmp_path)
     assert (outcome.exit_code, outcome.last_line) == (0, f"{packaged_spark_home() / '__init__.py'} False"), outcome.log
 
 
@@ -102,10 +107,7 @@ print(names, len(asked) > 0, spark.range(3).where(F.col("id") > F.lit(0)).count(
 
 def test_what_a_name_means_to_java_is_asked_once(tmp_path: Path) -> None:
     """Column by column pyspark would ask again, a thousand times in a run."""
-    script = tmp_path / "job.py"
-    script.write_text(QUESTIONS)
-    home = {"OHLCV_HOME": str(tmp_path / "home")}
-    outcome = run(dataclasses.replace(views_job(), application=str(script), arguments=()), "local[1]", home)
+    outcome = run_as_job(QUESTIONS, tmp_path)
     assert (outcome.exit_code, outcome.last_line) == (0, "[] True 2"), outcome.log
 
 
