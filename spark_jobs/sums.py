@@ -2,8 +2,8 @@
 
 Most ids are numbers that order their trades, and most trades are delivered once. So everything is added up as if that
 were so, by blocks of ids, with what it takes to see where it is not. Only there are trades looked at again: those of
-the blocks in which one may stand twice, and those of a series and hour whose ids do not order them. The answer is the
-same either way; what is out of the ordinary costs time in proportion.
+the blocks in which one stands twice, of which versions are compared, and those of a series and hour whose ids do not
+order them. The answer is the same either way; what is out of the ordinary costs time in proportion.
 """
 
 from __future__ import annotations
@@ -25,20 +25,23 @@ from spark_jobs.trades import (
     HOUR,
     NUMBER_BITS,
     SERIES,
+    VERSION,
     VERSIONED,
     good_trades,
     hour_of_partition,
     in_blocks,
-    latest_versions,
     order_by_number,
+    partitions_of,
+    place_of_block,
     trade_order,
 )
 from spark_jobs.units import TURNOVER_PARTS, VOLUME_PARTS, turnover_parts, units, volume_parts
 
 # What is added up of a trade, and further of sums.
 SUMMED = (*VOLUME_PARTS, *TURNOVER_PARTS)
+ADDED = ("trade_count", *SUMMED)
 # What there is of a series and step in the end; prices in units.
-TOTALS = (*SERIES, "window", "open", "high", "low", "close", "trade_count", *SUMMED)
+TOTALS = (*SERIES, "window", "open", "high", "low", "close", *ADDED)
 # What stands for no sequence where it is asked how far it is ahead of the id.
 NO_LEAD = 2**63 - 1
 # A broadcast of as many blocks takes some 20 MB of a driver's 512.
@@ -55,6 +58,8 @@ class Survey:
     repeated: int
     # Series and hours whose trades are not ordered by time and the number that is their id.
     unordered: int
+    # The hours that have either.
+    again: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,26 @@ def add_up(judged: DataFrame, step: int, ranges: Sequence[Range]) -> Sums:
     """Add the good trades of the ranges up in steps of so many microseconds; an hour must be whole steps."""
     first = first_pass(judged, step, ranges).persist(StorageLevel.MEMORY_AND_DISK)
     found = survey(first)
-    clean = good_trades(first).where(F.col("window").isNotNull() & F.col("block").isNull())
+    clean = good_trades(first).where(F.col("window").isNotNull() & F.col("place").isNull())
     if not found.repeated and not found.unordered:
         return Sums(clean.select(*TOTALS), step, found, (first,))
-    totals = _put_right(clean, first, found, judged, step, ranges).persist(StorageLevel.MEMORY_AND_DISK)
-    return Sums(totals, step, found, (totals, first))
+    again, doubts = placed(judged.where(partitions_of(found.again))), in_question(first, found)
+    sums, kept = [clean], [first]
+    if found.repeated:
+        parted = second_pass(again, doubts, step, ranges)
+        sums.append(parted.where(F.col("window").isNotNull()))
+    if found.unordered:
+        unordered = F.broadcast(good_trades(_by_series(first)).where(~F.col("ordered")).select(*HOUR, *SERIES))
+        others = again.join(unordered, on=[*HOUR, *SERIES], how="left_semi")
+        if found.repeated:
+            kept.append(parted.persist(StorageLevel.MEMORY_AND_DISK))
+            chosen = parted.where(F.col("identity").isNotNull()).join(unordered, on=[*HOUR, *SERIES], how="left_semi")
+            others = others.join(doubts, on=["hour", "place"], how="left").where(~_is_doubtful())
+            others = others.select(*VERSIONED).unionByName(chosen.select(*VERSIONED))
+        sums = [frame.join(unordered, on=[*HOUR, *SERIES], how="left_anti") for frame in sums]
+        sums.append(_by_window(others, step, ranges))
+    totals = _united(sums).persist(StorageLevel.MEMORY_AND_DISK)
+    return Sums(totals, step, found, (totals, *kept))
 
 
 def first_pass(judged: DataFrame, step: int, ranges: Sequence[Range]) -> DataFrame:
@@ -98,18 +118,22 @@ def first_pass(judged: DataFrame, step: int, ranges: Sequence[Range]) -> DataFra
         .groupBy(*HOUR, "rejected", *SERIES, "window", *BLOCK)
         .agg(
             F.bit_or("bit").alias("seen"),
+            F.bit_xor("bit").alias("odd"),
             F.min(F.coalesce("lead", F.lit(-NO_LEAD - 1))).alias("least_lead"),
             F.max(F.coalesce("lead", F.lit(NO_LEAD))).alias("most_lead"),
             *_sums(F.col("number_order")),
         )
     )
-    block = Window.partitionBy(*BLOCK, *SERIES, "rejected", *HOUR)
+    place = Window.partitionBy("place", "rejected", *HOUR)
     upper = F.shiftright("block", NUMBER_BITS - BLOCK_BITS)
-    repeated = F.sum("trade_count").over(block) > F.bit_count(F.bit_or("seen").over(block))
+    count, seen = F.sum("trade_count").over(place), F.bit_or("seen").over(place)
+    repeated = F.col("rejected").isNull() & (count > F.bit_count(seen))
+    twice = _seen_twice(count, seen, F.bit_xor("odd").over(place))
     return (
-        blocks.withColumns({"repeated": F.col("rejected").isNull() & repeated, "upper": upper})
-        .withColumns({name: F.when(F.col("repeated"), F.col(name)) for name in BLOCK})
-        .groupBy(*HOUR, "rejected", *SERIES, "window", *BLOCK)
+        blocks.withColumn("place", place_of_block())
+        .withColumns({"twice": F.when(repeated, twice), "upper": upper})
+        .withColumn("place", F.when(F.col("twice").isNotNull(), F.col("place")))
+        .groupBy(*HOUR, "rejected", *SERIES, "window", "place", "twice")
         .agg(
             F.min("least_lead").alias("least_lead"),
             F.max("most_lead").alias("most_lead"),
@@ -118,6 +142,15 @@ def first_pass(judged: DataFrame, step: int, ranges: Sequence[Range]) -> DataFra
             *sums_of_sums(F.col("first"), F.col("last")),
         )
     )
+
+
+def _seen_twice(count: Column, seen: Column, odd: Column) -> Column:
+    """Give the bits that more than one trade has, of those seen and those seen an odd number of times.
+
+    If none is seen more than twice, they are those seen an even number of times. Otherwise all are in question.
+    """
+    even = seen.bitwiseAND(F.bitwise_not(odd))
+    return F.when(count == F.bit_count(seen) + F.bit_count(even), even).otherwise(seen)
 
 
 def survey(first: DataFrame) -> Survey:
@@ -137,7 +170,12 @@ def survey(first: DataFrame) -> Survey:
     for row in rows:
         counts.setdefault(row.hour, Counter())[row.rejected] += row.trades
     good = [row for row in rows if row.rejected is None]
-    return Survey(counts, sum(row.repeated for row in good), sum(row.unordered for row in good))
+    return Survey(
+        counts,
+        sum(row.repeated for row in good),
+        sum(row.unordered for row in good),
+        frozenset(row.hour for row in good if row.repeated or row.unordered),
+    )
 
 
 def _by_series(first: DataFrame) -> DataFrame:
@@ -152,41 +190,60 @@ def _by_series(first: DataFrame) -> DataFrame:
         & (F.min("least_lead") == F.max("most_lead"))
     )
     return first.groupBy(*HOUR, "rejected", *SERIES).agg(
-        F.sum("trade_count").alias("trades"), F.count("block").alias("repeated"), ordered.alias("ordered")
+        F.sum("trade_count").alias("trades"), F.count("place").alias("repeated"), ordered.alias("ordered")
     )
 
 
-def _put_right(
-    clean: DataFrame, first: DataFrame, found: Survey, judged: DataFrame, step: int, ranges: Sequence[Range]
-) -> DataFrame:
-    """Look again at what is out of the ordinary, and put its sums beside the clean ones or in their place."""
-    in_series, in_block = [*HOUR, *SERIES], [*HOUR, *SERIES, *BLOCK]
-    good = good_trades(in_blocks(judged))
-    again: list[DataFrame] = []
-    in_question = good_trades(first).where(F.col("block").isNotNull()).select(*in_block).distinct()
-    if found.repeated <= MOST_BLOCKS:
-        in_question = F.broadcast(in_question)
-    if found.repeated:
-        again.append(latest_versions(good.join(in_question, on=in_block)))
-    if found.unordered:
-        unordered = F.broadcast(good_trades(_by_series(first)).where(~F.col("ordered")).select(*in_series))
-        clean = clean.join(unordered, on=in_series, how="left_anti")
-        others = good.join(unordered, on=in_series, how="left_semi")
-        if found.repeated:
-            others = others.join(in_question, on=in_block, how="left_anti")
-        again.append(others.select(*VERSIONED))
-    counted_once = reduce(DataFrame.unionByName, again)
-    # Of a number, the earliest and latest are found by hashing; of a struct, by sorting.
-    order = trade_order() if found.unordered else F.col("number_order")
-    mended = (
-        _measured(counted_once, step, ranges)
-        .where(F.col("window").isNotNull())
-        .groupBy(*HOUR, *SERIES, "window")
-        .agg(*_sums(order))
+def placed(judged: DataFrame) -> DataFrame:
+    """Add the place of each good trade's block."""
+    return good_trades(in_blocks(judged)).withColumns({"hour": hour_of_partition(), "place": place_of_block()})
+
+
+def in_question(first: DataFrame, found: Survey) -> DataFrame:
+    """Name the places at which some trade may stand twice, and the bits it may have there."""
+    named = good_trades(first).where(F.col("place").isNotNull())
+    named = named.select(hour_of_partition().alias("hour"), "place", "twice").distinct()
+    return F.broadcast(named) if found.repeated <= MOST_BLOCKS else named
+
+
+def _is_doubtful() -> Column:
+    return F.coalesce(F.col("bit").bitwiseAND(F.col("twice")) != 0, F.lit(False))
+
+
+def second_pass(again: DataFrame, doubts: DataFrame, step: int, ranges: Sequence[Range]) -> DataFrame:
+    """Add the blocks in question up again, each trade once; of those that stood twice, the latest version has a row.
+
+    Its identity is null in all other rows. Trades are added up by hashing first: only what may be one of several
+    versions is sorted.
+    """
+    names = [name for name in VERSIONED if name not in (*HOUR, *SERIES)]
+    delivered = (
+        _measured(again.join(doubts, on=["hour", "place"]), step, ranges)
+        .withColumns({f"its_{name}": F.when(_is_doubtful(), F.col(name)) for name in names})
+        .groupBy(*HOUR, *SERIES, "window", *(f"its_{name}" for name in names))
+        .agg(*_sums(F.col("number_order")))
+        .withColumnsRenamed({f"its_{name}": name for name in names})
     )
+    alone = F.col("identity").isNull()
+    # The comparison goes on through every field, so that the answer does not depend on the order of files. What tells
+    # most trades apart comes first: Spark sorts by these in this order.
+    versions = Window.partitionBy("number", "trade_id", "identity", *SERIES, *HOUR)
+    latest = F.row_number().over(versions.orderBy(*(F.desc_nulls_last(name) for name in VERSION)))
+    # Deliveries that are alike in every field share a row, and count once.
+    once = {name: F.when(alone, F.col(name)).otherwise(F.expr(f"{name} div trade_count")) for name in ADDED}
+    return delivered.withColumn("rank", latest).where(alone | (F.col("rank") == 1)).withColumns(once)
+
+
+def _by_window(trades: DataFrame, step: int, ranges: Sequence[Range]) -> DataFrame:
+    """Add up trades whose ids do not order them. Spark finds the least of a struct by sorting."""
+    measured = _measured(trades, step, ranges).where(F.col("window").isNotNull())
+    return measured.groupBy(*HOUR, *SERIES, "window").agg(*_sums(trade_order()))
+
+
+def _united(sums: Sequence[DataFrame]) -> DataFrame:
+    """Put sums of the same windows together."""
     return (
-        clean.select(*mended.columns)
-        .unionByName(mended)
+        reduce(DataFrame.unionByName, [frame.select(*TOTALS, "first", "last") for frame in sums])
         .groupBy(*SERIES, "window")
         # A window of a series without such numbers has but one row.
         .agg(*sums_of_sums(F.coalesce("first", F.lit(0)), F.coalesce("last", F.lit(0))))

@@ -26,7 +26,7 @@ from oracle import Candle, OracleAnswer, Trade, oracle
 from spark_jobs.build import Source, compute
 from spark_jobs.candles import common_step
 from spark_jobs.session import code_for
-from spark_jobs.sums import Survey, add_up
+from spark_jobs.sums import Survey, add_up, first_pass, in_question, placed, second_pass, survey
 from spark_jobs.trades import COLUMNS, partitions_of, with_verdict
 from strategies import markets, range_lists
 
@@ -182,6 +182,54 @@ def test_only_what_is_delivered_again_is_looked_at_closely(
     found = surveyed(spark, *listed)
     # A block is looked at by the windows in which it has trades: that of the first minutes and each copy's own.
     assert found.repeated == (copies + 1 if again else 0)
+    assert by_the_job(spark, listed, "1m", span) == oracle(listed, 60_000_000, span)
+
+
+@pytest.mark.parametrize(
+    ("ids", "compared"),
+    [
+        pytest.param([70], ["70"], id="one twice"),
+        pytest.param([70, 71, 149], ["149", "70", "71"], id="three twice, in two blocks"),
+        pytest.param([5, 70, 70], ["5", *map(str, sorted(range(64, 128), key=str))], id="one thrice: all of its block"),
+    ],
+)
+def test_versions_are_compared_of_no_trade_that_stands_once(
+    spark: SparkSession, ids: list[int], compared: list[str]
+) -> None:
+    single = [trade(NOON + timedelta(seconds=number), "1", trade_id=str(number)) for number in range(150)]
+    again = [
+        trade(NOON + timedelta(minutes=5), "2", trade_id=str(number), ingested=NOON + timedelta(hours=1 + copy))
+        for copy, number in enumerate(ids)
+    ]
+    span = Range(at("2026-03-01 12:00"), at("2026-03-01 13:00"))
+    judged = with_verdict(read_by_the_job(spark, [*single, *again]))
+    first = first_pass(judged, 60_000_000, [span])
+    looked_at = second_pass(placed(judged), in_question(first, survey(first)), 60_000_000, [span]).collect()
+    assert sorted((row.trade_id for row in looked_at if row.identity), key=str) == sorted(compared, key=str)
+    blocks = {number // 64 for number in ids}
+    assert sum(row.trade_count for row in looked_at) == sum(number // 64 in blocks for number in range(150))
+
+
+@pytest.mark.parametrize("places", [1, 3])
+def test_blocks_that_share_a_place_are_told_apart(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, places: int
+) -> None:
+    monkeypatch.setattr(
+        "spark_jobs.sums.place_of_block", lambda: F.pmod(F.hash("symbol", "block", "text"), F.lit(places))
+    )
+    single = [
+        trade(NOON + timedelta(seconds=number), str(1 + number % 7), trade_id=str(number), symbol=symbol)
+        for symbol in ("BTC-USD", "ETH-USD")
+        for number in range(0, 600, 9)
+    ]
+    again = [
+        trade(NOON + timedelta(minutes=5), "20", trade_id="63", ingested=NOON + timedelta(hours=1)),
+        trade(NOON + timedelta(minutes=6), "30", trade_id="a text", symbol="ETH-USD"),
+        trade(
+            NOON + timedelta(minutes=7), "40", trade_id="a text", symbol="ETH-USD", ingested=NOON + timedelta(hours=1)
+        ),
+    ]
+    listed, span = hour_of(*single, *again)
     assert by_the_job(spark, listed, "1m", span) == oracle(listed, 60_000_000, span)
 
 

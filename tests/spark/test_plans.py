@@ -104,18 +104,21 @@ def test_what_is_in_order_is_read_once(busy: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "again",
+    ("again", "sorted_trades"),
     [
-        pytest.param({"trade_id": "0"}, id="delivered again: its block's versions"),
-        pytest.param({"trade_id": "no number"}, id="another kind of id: its series' order"),
+        pytest.param({"trade_id": "0"}, False, id="delivered again: its block's versions"),
+        pytest.param({"trade_id": "no number"}, True, id="another kind of id: its series' order"),
     ],
 )
-def test_what_is_out_of_the_ordinary_is_read_again(busy: Lab, again: dict[str, Any]) -> None:
+def test_what_is_out_of_the_ordinary_is_read_again(busy: Lab, again: dict[str, Any], sorted_trades: bool) -> None:
     busy.load([trade(NOON + timedelta(minutes=1), **again), trade(NOON + timedelta(minutes=2), **again)])
     with read_source(busy.spark, TableHistory(busy.spark), [TIMEFRAMES["1m"]], [TWO_HOURS]) as source:
         plan = plan_of(source.sums.totals)
         assert plan.count("BatchScan") >= 2
-        assert "SortAggregate" in plan
+        # Of the two hours only the one that has them.
+        assert "exchange_hour <= 12" in plan
+        # Trades that stand twice are added up as all others are; those whose ids do not order them are not.
+        assert ("SortAggregate" in plan) == sorted_trades
 
 
 def test_an_hour_is_one_task_and_no_other_hour_is_opened(busy: Lab) -> None:
