@@ -11,14 +11,19 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from benchmarks.contest import Contest
 from benchmarks.harness import Bench, Cost, Grid, Section, Verdict, median, take_turns
 from benchmarks.worlds import World, made_up_candles, with_series
 from ohlcv.planning import Progress
 from ohlcv.sample import Feed
 from ohlcv.timeframes import DAY
-from ohlcv.windows import HOUR, Range, parse_hours
+from ohlcv.windows import HOUR, MICROSECOND, Range, parse_hours
 from spark_jobs.metadata import PROGRESS_KEY, SUMMARY_PREFIX
+from spark_jobs.settled import MANY_ROWS
 
 END = datetime(2026, 3, 2, tzinfo=UTC)
 LATEST = timedelta(minutes=5)
@@ -47,12 +52,28 @@ def grown_world(
     seen = world.append(last)
     candles = made_up_candles(world.table("1m"), Range(begin, END - LATEST), timeframe, last)
     told = Progress(seen, int(END.timestamp() * 1000))
-    # As the last run would have left it: one commit that says how far it looked.
-    world.append(candles, "1m", {PROGRESS_KEY: told.to_text()}, before)
+    # As the last run would have left them: of many a day, what has settled in files of its own, and a commit that says
+    # how far it looked.
+    *settled, rest = _as_runs_leave_them(candles)
+    for part in settled:
+        world.append(part, "1m")
+    world.append(rest, "1m", {PROGRESS_KEY: told.to_text()}, before)
     for table in (None, "1m"):
         world.lengthen_history(table, snapshots)
     world.append(with_series(past.batch(END, TRADES_IN_THE_LAST_HOUR // 12), series))
     return Contest(world, timeframe, Range(END - timeframe.lookback, END))
+
+
+def _as_runs_leave_them(candles: pa.Table) -> list[pa.Table]:
+    """Cut the candles of a large day into parts of whole hours: a file each (spark_jobs/settled.py)."""
+    starts = pc.cast(candles["window_start"], pa.int64()).to_numpy()
+    hours = starts // (HOUR // MICROSECOND)
+    first, last = hours.min(), hours.max()
+    if last - first >= 24 or len(candles) <= MANY_ROWS:
+        return [candles]
+    step = int(np.ceil(MANY_ROWS / (len(candles) / (last + 1 - first))))
+    parts = [(hours >= begin) & (hours < begin + step) for begin in range(first, last + 1, step)]
+    return [candles.filter(pa.array(part)) for part in parts]
 
 
 def late(contest: Contest, hours: int) -> Contest:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from ohlcv.windows import Range, to_microseconds
+from ohlcv.windows import Range, iso, to_microseconds
 
 
 def window_start(length: int, time: str = "timestamp") -> Column:
@@ -22,4 +22,13 @@ def within(microseconds: str, ranges: Iterable[Range]) -> Column:
     """
     bounds = ((to_microseconds(span.start), to_microseconds(span.end)) for span in ranges)
     terms = [f"({microseconds} >= {start} AND {microseconds} < {end})" for start, end in bounds]
+    return F.expr(" OR ".join(terms) or "FALSE")
+
+
+def starts_within(ranges: Iterable[Range]) -> Column:
+    """Tell whether a candle's window starts in one of the ranges; files without such are left unread."""
+    terms = (
+        f"(window_start >= TIMESTAMP '{iso(span.start)}' AND window_start < TIMESTAMP '{iso(span.end)}')"
+        for span in ranges
+    )
     return F.expr(" OR ".join(terms) or "FALSE")

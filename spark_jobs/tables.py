@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import reduce
@@ -19,7 +19,8 @@ from ohlcv.timeframes import Timeframe
 from ohlcv.windows import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
 from spark_jobs.jvm import JavaObject
 from spark_jobs.metadata import find_snapshot, table_name
-from spark_jobs.spans import within
+from spark_jobs.settled import Rewriting, rewritings
+from spark_jobs.spans import starts_within
 
 ATTEMPT_KEY = "ohlcv.attempt"
 ACTIONS = ("inserted", "updated", "deleted", "unchanged", "kept")
@@ -120,7 +121,7 @@ def _with_actions(
     new = computed.select(*KEY, F.struct(*VALUES).alias("new"), "withheld", "broken", "exact_volume")
     old = (
         stored.where(F.col("window_date").isin(dates_of(ranges)))
-        .where(within("unix_micros(window_start)", ranges))
+        .where(starts_within(ranges))
         .groupBy(*KEY)
         # A key stored twice (by another hand) comes out as one candle, with its first creation.
         .agg(
@@ -194,20 +195,19 @@ def write(
     summary: dict[str, str],
     guard: Guard,
 ) -> int:
-    """Replace exactly the changed partitions in one commit; give the id of its snapshot.
+    """Replace the changed partitions, of large ones no more than it takes, in one commit; give the id of its snapshot.
 
-    The rebuilt windows take the place of the old ones; every other row of those partitions is carried over.
+    The rebuilt windows take the place of the old ones; every other row of what is replaced is carried over.
     Under a lease a plain overwrite, without an isolation option: the one that survives a lost reply of the catalog's
     database. Without one (REST catalogs) Iceberg checks that nobody changed those partitions since they were read.
     """
     columns = [column.name for column in CANDLE_COLUMNS]
     in_partitions = partition_filter(timeframe, comparison.changed_partitions)
-    carried = stored.where(in_partitions & ~within("unix_micros(window_start)", ranges)).select(*columns)
+    parts = rewritings(table, timeframe, comparison.changed_partitions, ranges)
+    replaced = rewriting_filter(timeframe, parts)
+    carried = stored.where(replaced & ~starts_within(ranges)).select(*columns)
     rebuilt = comparison.rows.where(in_partitions & F.col("action").isin("inserted", "updated", "unchanged", "kept"))
-    partition = F.trunc("window_date", timeframe.partition) if timeframe.partition == "month" else F.col("window_date")
-    both = carried.unionByName(rebuilt.select(*columns))
-    # A file for each partition. Where there is but one, as in most runs, its rows need no shuffle to meet.
-    gathered = both.coalesce(1) if len(comparison.changed_partitions) == 1 else both.repartition(partition)
+    gathered = _gathered(carried, rebuilt.select(*columns), timeframe, list(parts.values()))
     rows = gathered.sortWithinPartitions("window_date", "symbol", "exchange", "window_start")
     writer: Any = (
         rows.writeTo(table_name(contract)).option("distribution-mode", "none").option("fanout-enabled", "true")
@@ -218,7 +218,7 @@ def write(
         writer = writer.option(name, value)
     guard.still_held()
     try:
-        writer.overwrite(in_partitions)
+        writer.overwrite(replaced)
     except Exception as error:
         # The reply can be lost after the commit has landed: look before anything is tried again.
         try:
@@ -237,9 +237,33 @@ def write(
     return landed
 
 
+def _gathered(carried: DataFrame, rebuilt: DataFrame, timeframe: Timeframe, parts: Sequence[Rewriting]) -> DataFrame:
+    """Bring the rows of each file together: one for a partition, and one for what has settled of a large one."""
+    rows = carried.unionByName(rebuilt)
+    if len(parts) > 1:
+        partition = F.trunc("window_date", "month") if timeframe.partition == "month" else F.col("window_date")
+        return rows.repartition(partition)
+    (part,) = parts
+    if part.settled is not None:
+        return rows.repartitionById(2, (F.col("window_start") < F.lit(part.settled)).cast("int"))
+    # Where there is but one file, as in most runs, its rows need no shuffle to meet.
+    return rows.coalesce(1)
+
+
 def _landed(table: JavaObject, attempt: str) -> int | None:
     table.refresh()
     return find_snapshot(table, ATTEMPT_KEY, attempt)
+
+
+def rewriting_filter(timeframe: Timeframe, parts: Mapping[date, Rewriting]) -> Column:
+    """Give the condition that selects exactly what is written anew."""
+    whole = partition_filter(timeframe, [day for day, part in parts.items() if part.begin is None])
+    cut = (
+        partition_filter(timeframe, [day]) & (F.col("window_start") >= F.lit(part.begin))
+        for day, part in parts.items()
+        if part.begin is not None
+    )
+    return reduce(or_, cut, whole)
 
 
 def partition_filter(timeframe: Timeframe, partitions: Iterable[date]) -> Column:

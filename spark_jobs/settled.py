@@ -1,0 +1,113 @@
+"""Which candles of a partition a write leaves alone: those in files that end before the windows it rebuilds.
+
+A day of many series is large, and a run changes its last minutes. So what no run is likely to look at again goes to a
+file of its own, and the runs that follow read and write what came after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from ohlcv.timeframes import Timeframe
+from ohlcv.windows import EPOCH, HOUR, Range, floor_time, from_microseconds
+from spark_jobs.jvm import JavaObject, java_class
+
+# Fewer rows than this are written in a second, and a day of them stays one file.
+MANY_ROWS = 100_000
+TIME = "window_start"
+
+
+@dataclass(frozen=True)
+class FileSpan:
+    """The first and last window of a data file; none where it does not tell."""
+
+    windows: tuple[datetime, datetime] | None
+    rows: int
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """What of a partition is written anew: its windows from a time on, or all of them."""
+
+    begin: datetime | None = None
+    # What is older goes to a file of its own; where there are few rows, none does.
+    settled: datetime | None = None
+
+
+def rewriting(files: Iterable[FileSpan], first_rebuilt: datetime) -> Rewriting:
+    """Leave alone the files that end before what is rebuilt begins, so that none is written anew in part."""
+    known = list(files)
+    spans = [(file.windows, file.rows) for file in known if file.windows]
+    if sum(file.rows for file in known) <= MANY_ROWS:
+        return Rewriting()
+    # The next runs rebuild this hour again, but hardly an earlier one.
+    settled = floor_time(first_rebuilt, HOUR)
+    if len(spans) < len(known):
+        return Rewriting(None, settled)
+    begin, rows = first_rebuilt, 0
+    # By their ends: after the first that ends before the beginning there is none that does not.
+    for (first, last), count in sorted(spans, key=lambda span: span[0][1], reverse=True):
+        if last >= begin:
+            begin, rows = min(begin, first), rows + count
+    return Rewriting(begin, settled if rows > MANY_ROWS else None)
+
+
+def rewritings(
+    table: JavaObject, timeframe: Timeframe, partitions: Iterable[date], ranges: Iterable[Range]
+) -> dict[date, Rewriting]:
+    """Tell what of each changed partition is to be written anew."""
+    wanted = list(partitions)
+    files = _files(table, timeframe, wanted)
+    return {day: rewriting(files.get(day, ()), _first_rebuilt(timeframe, day, ranges)) for day in wanted}
+
+
+def _first_rebuilt(timeframe: Timeframe, partition: date, ranges: Iterable[Range]) -> datetime:
+    begin, end = (_midnight(day) for day in (partition, timeframe.partition_after(partition)))
+    return min(max(span.start, begin) for span in ranges if span.start < end and span.end > begin)
+
+
+def _midnight(day: date) -> datetime:
+    return EPOCH + (day - EPOCH.date())
+
+
+def _files(table: JavaObject, timeframe: Timeframe, partitions: list[date]) -> dict[date, list[FileSpan]]:
+    """List the files of partitions, by the manifests alone.
+
+    None of a table that has few rows altogether, nor of one with files from before its partitioning was changed.
+    """
+    snapshot = table.currentSnapshot()
+    if snapshot is None or int(snapshot.summary().get("total-records") or MANY_ROWS + 1) <= MANY_ROWS:
+        return {}
+    expressions = java_class("org.apache.iceberg.expressions.Expressions")
+    first, after = min(partitions), timeframe.partition_after(max(partitions))
+    between = getattr(expressions, "and")(
+        expressions.greaterThanOrEqual("window_date", (first - EPOCH.date()).days),
+        expressions.lessThan("window_date", (after - EPOCH.date()).days),
+    )
+    found: dict[date, list[FileSpan]] = {}
+    tasks = table.newScan().filter(between).includeColumnStats().planFiles()
+    integer, column = java_class("java.lang.Class").forName("java.lang.Integer"), table.schema().findField(TIME)
+    for task in tasks.iterator():
+        file = task.file()
+        if file.specId() != table.spec().specId():
+            tasks.close()
+            return {}
+        day = timeframe.partition_start(int(file.partition().get(0, integer)))
+        found.setdefault(day, []).append(FileSpan(_windows(file, column), int(file.recordCount())))
+    tasks.close()
+    return found
+
+
+def _windows(file: JavaObject, column: JavaObject) -> tuple[datetime, datetime] | None:
+    number = column.fieldId()
+    # A null would be neither before nor after a time: Iceberg refuses to tell such a file from one cut in two.
+    if not file.nullValueCounts() or file.nullValueCounts().get(number) != 0:
+        return None
+    read = java_class("org.apache.iceberg.types.Conversions").fromByteBuffer
+    bounds = [bound.get(number) for bound in (file.lowerBounds(), file.upperBounds()) if bound]
+    if len(bounds) < 2 or None in bounds:
+        return None
+    first, last = (from_microseconds(int(read(column.type(), bound))) for bound in bounds)
+    return first, last
