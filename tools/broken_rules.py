@@ -183,7 +183,7 @@ MUTATIONS = (
         "spark_jobs/sums.py",
         'F.expr(f"{name} div trade_count")',
         "F.col(name)",
-        (f"{BUILD}::test_duplicates_count_once_and_corrections_supersede",),
+        (f"{CANDLES}::test_deliveries_that_are_alike_in_every_field_count_once",),
     ),
     Mutation(
         "what is not rebuilt is kept",

@@ -210,6 +210,13 @@ def test_versions_are_compared_of_no_trade_that_stands_once(
     assert sum(row.trade_count for row in looked_at) == sum(number // 64 in blocks for number in range(150))
 
 
+@pytest.mark.parametrize("copies", [2, 3])
+def test_deliveries_that_are_alike_in_every_field_count_once(spark: SparkSession, copies: int) -> None:
+    single = [trade(NOON + timedelta(seconds=number), str(1 + number % 7), trade_id=str(number)) for number in range(9)]
+    listed, span = hour_of(*single, *(copies - 1) * [single[4]])
+    assert by_the_job(spark, listed, "1m", span) == oracle(listed, 60_000_000, span)
+
+
 @pytest.mark.parametrize("places", [1, 3])
 def test_blocks_that_share_a_place_are_told_apart(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch, places: int
