@@ -34,9 +34,10 @@ DAY_END = datetime(2026, 1, 31, tzinfo=UTC)
 DAY = "2026-01-30"
 MINUTE = 60_000_000
 SPARK, DUCKDB = "spark", "duckdb"
-# Runs before the measured ones, and these. A JVM is warm when its optimising compiler has seen the code work, for some
-# 25 seconds: two days of trades; or one with repeated deliveries, which is the whole job's.
-WARM_UPS, REPEATS = {"without": 2, "with": 0}, {"without": 2, "with": 1}
+# Runs before the measured ones, and these. A JVM is warm when its optimising compiler, which shares the core, is done
+# with the code: a day of trades takes 27, 13, 11, 10 s and no less from then on. Of days with repeated deliveries one
+# is the whole job's, before.
+WARM_UPS, REPEATS = {"without": 4, "with": 1}, {"without": 2, "with": 1}
 # Trades per second of one core, and how much longer than DuckDB the same answer may take.
 THROUGHPUT, AGAINST_DUCKDB = 1_000_000, 3.0
 

@@ -126,12 +126,17 @@ def first_pass(judged: DataFrame, step: int, ranges: Sequence[Range]) -> DataFra
     )
     place = Window.partitionBy("place", "rejected", *HOUR)
     upper = F.shiftright("block", NUMBER_BITS - BLOCK_BITS)
-    count, seen = F.sum("trade_count").over(place), F.bit_or("seen").over(place)
-    repeated = F.col("rejected").isNull() & (count > F.bit_count(seen))
-    twice = _seen_twice(count, seen, F.bit_xor("odd").over(place))
+    # Each asked once of a window, as columns of their own: Spark would work out every mention of them anew.
+    of_place = {
+        "count_there": F.sum("trade_count").over(place),
+        "seen_there": F.bit_or("seen").over(place),
+        "odd_there": F.bit_xor("odd").over(place),
+    }
+    repeated = F.col("rejected").isNull() & (F.col("count_there") > F.bit_count("seen_there"))
     return (
         blocks.withColumn("place", place_of_block())
-        .withColumns({"twice": F.when(repeated, twice), "upper": upper})
+        .withColumns({**of_place, "upper": upper})
+        .withColumn("twice", F.when(repeated, _seen_twice("count_there", "seen_there", "odd_there")))
         .withColumn("place", F.when(F.col("twice").isNotNull(), F.col("place")))
         .groupBy(*HOUR, "rejected", *SERIES, "window", "place", "twice")
         .agg(
@@ -144,13 +149,13 @@ def first_pass(judged: DataFrame, step: int, ranges: Sequence[Range]) -> DataFra
     )
 
 
-def _seen_twice(count: Column, seen: Column, odd: Column) -> Column:
+def _seen_twice(count: str, seen: str, odd: str) -> Column:
     """Give the bits that more than one trade has, of those seen and those seen an odd number of times.
 
     If none is seen more than twice, they are those seen an even number of times. Otherwise all are in question.
     """
-    even = seen.bitwiseAND(F.bitwise_not(odd))
-    return F.when(count == F.bit_count(seen) + F.bit_count(even), even).otherwise(seen)
+    even = F.col(seen).bitwiseAND(F.bitwise_not(odd))
+    return F.when(F.col(count) == F.bit_count(seen) + F.bit_count(even), even).otherwise(F.col(seen))
 
 
 def survey(first: DataFrame) -> Survey:

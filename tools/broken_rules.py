@@ -165,7 +165,7 @@ MUTATIONS = (
         "a trade counts once",
         "every delivery of a trade counts",
         "spark_jobs/sums.py",
-        'repeated = F.col("rejected").isNull() & (count > F.bit_count(seen))',
+        'repeated = F.col("rejected").isNull() & (F.col("count_there") > F.bit_count("seen_there"))',
         "repeated = F.lit(False)",
         (f"{BUILD}::test_duplicates_count_once_and_corrections_supersede",),
     ),
