@@ -139,7 +139,11 @@ def _environment(folder: Path, port: int, master: str, spark_web: str, dags: Pat
         "LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
         "LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+        # Between any two steps of a run it sleeps so long: a second each would be a tenth of a 1m run.
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        # A file that has changed is read at once in any case; the others need not be, beside jobs on two cores.
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "USAGE_DATA_COLLECTION__ENABLED": "False",
     }
     return {
