@@ -12,7 +12,7 @@ import click
 
 from benchmarks import chained, growth, live, memory, merge, reprocessing, small_runs
 from benchmarks.harness import AnswersDifferError, Bench, header, run_section, say, show
-from ohlcv.errors import OhlcvError
+from ohlcv.model.errors import OhlcvError
 
 SECTIONS = {
     "small": small_runs.measure,

@@ -11,8 +11,8 @@ from pathlib import Path
 from benchmarks.contest import Contest
 from benchmarks.harness import Cost
 from benchmarks.processes import children_seconds, home_environment
-from ohlcv.errors import OhlcvError
-from ohlcv.windows import iso
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.intervals import iso
 
 
 def check(contest: Contest) -> Cost:

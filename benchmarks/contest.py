@@ -11,9 +11,9 @@ from benchmarks.harness import Cost, same
 from benchmarks.processes import home_environment, measure_job
 from benchmarks.worlds import World
 from ohlcv.local_cluster import LocalCluster
+from ohlcv.model.intervals import Range
+from ohlcv.model.timeframes import Timeframe
 from ohlcv.submit import LOCAL_MASTER, SparkJob, build_job
-from ohlcv.timeframes import Timeframe
-from ohlcv.windows import Range
 
 
 @dataclass

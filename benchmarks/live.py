@@ -19,8 +19,8 @@ from benchmarks.processes import home_environment
 from benchmarks.worlds import World
 from ohlcv.commands.terminal import working
 from ohlcv.demo import Demo, demo_services
-from ohlcv.errors import OhlcvError
-from ohlcv.timeframes import TIMEFRAMES
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.timeframes import TIMEFRAMES
 
 TRADES = 636_263
 MINUTES, QUICK_MINUTES = 60.0, 6.0

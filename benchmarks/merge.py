@@ -8,7 +8,7 @@ from functools import partial
 from benchmarks.asking import ROOT
 from benchmarks.harness import Bench, Grid, Section, median, take_turns
 from benchmarks.small_runs import last_run, small_world
-from ohlcv.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import TIMEFRAMES
 
 
 def measure(bench: Bench) -> Section:

@@ -25,8 +25,8 @@ from benchmarks.processes import WORKER, pin
 from benchmarks.warm import warm_session
 from benchmarks.worlds import World
 from ohlcv.local_cluster import local_cluster
+from ohlcv.model.intervals import EPOCH
 from ohlcv.sample import sample_trades
-from ohlcv.windows import EPOCH
 
 TRADES = 10_000_000
 DUPLICATES = 0.01

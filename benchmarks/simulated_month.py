@@ -32,8 +32,8 @@ from rich.table import Table
 
 from ohlcv.catalog import spark_properties
 from ohlcv.commands.terminal import print_table
+from ohlcv.model.table_contracts import candles_contract
 from ohlcv.retention import footprint, plan_retention
-from ohlcv.schema import candles_contract
 from ohlcv.settings import Settings, load_settings
 from ohlcv.toolchain import jar_paths, spark_environment
 from ohlcv.warehouse import create_tables, open_catalog

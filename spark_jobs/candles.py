@@ -8,8 +8,8 @@ from math import gcd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from ohlcv.timeframes import Timeframe
-from ohlcv.windows import HOUR, MICROSECOND, Range
+from ohlcv.model.intervals import HOUR, MICROSECOND, Range
+from ohlcv.model.timeframes import Timeframe
 from spark_jobs.spans import window_start, within
 from spark_jobs.sums import sums_of_sums
 from spark_jobs.trades import SERIES

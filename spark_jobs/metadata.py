@@ -13,10 +13,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.catalog import CATALOG_NAME
-from ohlcv.errors import OhlcvError
-from ohlcv.planning import Progress
-from ohlcv.schema import NAMESPACE, TRADES, TableContract, TableShape, contract_differences
-from ohlcv.windows import runs_of_hours
+from ohlcv.model.build_planner import Progress
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.intervals import runs_of_hours
+from ohlcv.model.table_contracts import NAMESPACE, TRADES, TableContract, TableShape, contract_differences
 from spark_jobs.jvm import JavaObject, java_class
 from spark_jobs.trades import hour_of_partition
 
@@ -109,7 +109,7 @@ def _committed_progress(table: JavaObject) -> tuple[int, Progress]:
 
 
 class TableHistory:
-    """The trades table's metadata, as `ohlcv.planning` asks for it."""
+    """The trades table's metadata, as `ohlcv.model.build_planner` asks for it."""
 
     def __init__(self, spark: SparkSession, snapshot: int | None = None) -> None:
         """Look at a snapshot, or else at the current one."""

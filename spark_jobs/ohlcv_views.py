@@ -3,7 +3,7 @@
 import sys
 
 from ohlcv.catalog import CATALOG_NAME
-from ohlcv.schema import NAMESPACE, view_statements
+from ohlcv.model.table_contracts import NAMESPACE, view_statements
 from ohlcv.settings import load_settings
 from spark_jobs.session import open_session
 

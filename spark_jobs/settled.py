@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from ohlcv.timeframes import Timeframe
-from ohlcv.windows import EPOCH, HOUR, Range, floor_time, from_microseconds
+from ohlcv.model.intervals import EPOCH, HOUR, Range, floor_time, from_microseconds
+from ohlcv.model.timeframes import Timeframe
 from spark_jobs.jvm import JavaObject, java_class
 
 # Fewer rows than this are written in a second, and a day of them stays one file.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from ohlcv.windows import Range, iso, to_microseconds
+from ohlcv.model.intervals import Range, iso, to_microseconds
 
 
 def window_start(length: int, time: str = "timestamp") -> Column:

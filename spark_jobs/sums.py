@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
-from ohlcv.windows import Range
+from ohlcv.model.intervals import Range
 from spark_jobs.spans import window_start, within
 from spark_jobs.trades import (
     BLOCK,

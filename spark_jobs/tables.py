@@ -12,11 +12,11 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ohlcv.errors import OhlcvError
 from ohlcv.lease import StillHeld
-from ohlcv.schema import CANDLE_COLUMNS, KEY, VALUES, TableContract
-from ohlcv.timeframes import Timeframe
-from ohlcv.windows import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
+from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContract
+from ohlcv.model.timeframes import Timeframe
 from spark_jobs.jvm import JavaObject
 from spark_jobs.metadata import find_snapshot, table_name
 from spark_jobs.settled import Rewriting, rewritings

@@ -11,8 +11,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.catalog import CATALOG_NAME
-from ohlcv.schema import NAMESPACE, TRADES_TABLE
-from ohlcv.windows import runs_of_hours
+from ohlcv.model.intervals import runs_of_hours
+from ohlcv.model.table_contracts import NAMESPACE, TRADES_TABLE
 
 MICROSECONDS_PER_HOUR = 3_600_000_000
 _EPOCH = date(1970, 1, 1)

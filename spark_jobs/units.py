@@ -10,7 +10,7 @@ from __future__ import annotations
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from ohlcv.schema import AMOUNT, AMOUNT_SCALE
+from ohlcv.model.table_contracts import AMOUNT, AMOUNT_SCALE
 from spark_jobs.jvm import java_class
 
 # The bits that a part takes off a quantity, and off a turnover.

@@ -116,7 +116,7 @@ MUTATIONS = (
     Mutation(
         "ranges are whole windows",
         "a scheduled range starts wherever the lookback ends",
-        "include/ohlcv/windows.py",
+        "include/ohlcv/model/intervals.py",
         "Range(floor_time(end - timeframe.lookback, timeframe.length), end)",
         "Range(end - timeframe.lookback, end)",
         (WINDOWS,),
@@ -124,7 +124,7 @@ MUTATIONS = (
     Mutation(
         "ranges are whole windows",
         "a scheduled range ends with the data interval",
-        "include/ohlcv/windows.py",
+        "include/ohlcv/model/intervals.py",
         "    end = floor_time(interval_end, timeframe.length)\n",
         "    end = interval_end\n",
         (WINDOWS,),
@@ -132,7 +132,7 @@ MUTATIONS = (
     Mutation(
         "only complete windows are written",
         "a requested range is not cut at the last complete window",
-        "include/ohlcv/windows.py",
+        "include/ohlcv/model/intervals.py",
         "last_complete if end >= last_complete else ceil_time(end, timeframe.length)",
         "ceil_time(end, timeframe.length)",
         (WINDOWS,),
@@ -140,7 +140,7 @@ MUTATIONS = (
     Mutation(
         "only complete windows are written",
         "a repaired hour is built to its end, complete or not",
-        "include/ohlcv/planning.py",
+        "include/ohlcv/model/build_planner.py",
         "    end = min(span.end, own.end)\n",
         "    end = span.end\n",
         (PLANNING,),
@@ -148,7 +148,7 @@ MUTATIONS = (
     Mutation(
         "nothing owed is lost",
         "windows still open when their trades were seen are forgotten",
-        "include/ohlcv/planning.py",
+        "include/ohlcv/model/build_planner.py",
         "frozenset(left | unfinished)",
         "frozenset(left)",
         (PLANNING,),

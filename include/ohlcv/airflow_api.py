@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from ohlcv.errors import OhlcvError
+from ohlcv.model.errors import OhlcvError
 
 TIMEOUT_SECONDS = 60
 # The most Airflow gives at once.

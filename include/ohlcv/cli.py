@@ -7,7 +7,7 @@ from importlib import import_module
 
 import click
 
-from ohlcv.errors import OhlcvError
+from ohlcv.model.errors import OhlcvError
 
 # Name of the command -> module under ohlcv.commands that defines it, loaded when it is used.
 COMMANDS = {

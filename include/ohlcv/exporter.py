@@ -7,8 +7,8 @@ import time
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from ohlcv.errors import OhlcvError
 from ohlcv.health import Measure, health
+from ohlcv.model.errors import OhlcvError
 from ohlcv.settings import Settings, load_settings
 
 PORT = 9100

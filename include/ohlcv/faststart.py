@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ohlcv import lean_spark
-from ohlcv.errors import OhlcvError
 from ohlcv.local_process import descendants
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.intervals import Range
 from ohlcv.submit import COMPILED_FROM, SparkJob, build_job, run, views_job
 from ohlcv.toolchain import (
     ROLES,
@@ -35,7 +36,6 @@ from ohlcv.toolchain import (
     spark_environment,
     spark_home,
 )
-from ohlcv.windows import Range
 
 if TYPE_CHECKING:
     from ohlcv.local_cluster import LocalCluster

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from ohlcv.errors import OhlcvError
 from ohlcv.loading import append_trades
+from ohlcv.model.errors import OhlcvError
 from ohlcv.sample import Feed
 from ohlcv.serving import newest_trade
 from ohlcv.settings import Settings

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 from ohlcv.catalog import CATALOG_NAME
-from ohlcv.errors import OhlcvError
-from ohlcv.schema import NAMESPACE
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.settings import CatalogAddress, Settings
 
 # Shorter than a task's timeout of 300 s, longer than any regular job.

@@ -16,8 +16,9 @@ import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
-from ohlcv.errors import InputError, OhlcvError
-from ohlcv.schema import NAMESPACE, TRADES
+from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.intervals import to_microseconds
+from ohlcv.model.table_contracts import NAMESPACE, TRADES
 from ohlcv.settings import Settings
 from ohlcv.trade_files import CHUNK_ROWS, LINE, is_parquet, open_text, read_parquet, read_text
 from ohlcv.trade_formats import (
@@ -34,7 +35,6 @@ from ohlcv.trade_formats import (
 from ohlcv.trade_judgement import judge_statement
 from ohlcv.trade_staging import Scratch, count_staged, drop_doubles, drop_known, open_scratch, stage, staged_parts
 from ohlcv.warehouse import CATALOG_ERRORS, catalog_down, load_table, open_catalog
-from ohlcv.windows import to_microseconds
 
 KEPT_REFUSALS = 1000
 COMMIT_ATTEMPTS = 8

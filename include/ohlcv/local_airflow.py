@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ohlcv.airflow_api import AirflowApi
-from ohlcv.errors import OhlcvError
 from ohlcv.local_process import HOST, START_SECONDS, free_port, start, stop
+from ohlcv.model.errors import OhlcvError
 from ohlcv.orchestration.site import SPARK_CONNECTION, pools, spark_connection
 from ohlcv.submit import job_environment, script_folder
 

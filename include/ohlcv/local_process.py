@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ohlcv.errors import OhlcvError
+from ohlcv.model.errors import OhlcvError
 
 HOST = "127.0.0.1"
 START_SECONDS = 90.0

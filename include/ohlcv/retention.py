@@ -9,10 +9,10 @@ from typing import Any
 
 from pyiceberg.table import Table
 
-from ohlcv.errors import InputError
-from ohlcv.schema import NAMESPACE, candles_contract
+from ohlcv.model.errors import InputError
+from ohlcv.model.table_contracts import NAMESPACE, candles_contract
+from ohlcv.model.timeframes import SAFE_SHARE, Timeframe, timeframe
 from ohlcv.settings import Settings
-from ohlcv.timeframes import SAFE_SHARE, Timeframe, timeframe
 from ohlcv.warehouse import load_table, open_catalog
 
 

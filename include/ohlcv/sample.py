@@ -14,12 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ohlcv.errors import InputError
 from ohlcv.loading import LoadReport, Progress, append_trades
-from ohlcv.schema import AMOUNT_SCALE
+from ohlcv.model.errors import InputError
+from ohlcv.model.intervals import iso, to_microseconds
+from ohlcv.model.table_contracts import AMOUNT_SCALE
 from ohlcv.settings import Settings
 from ohlcv.trade_formats import TRADE_SCHEMA
-from ohlcv.windows import iso, to_microseconds
 
 STANDARD_TRADES = 636_263
 STANDARD_HOURS = 13

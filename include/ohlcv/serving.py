@@ -23,12 +23,8 @@ from pyiceberg.expressions import (
 )
 from pyiceberg.table import Table
 
-from ohlcv.errors import InputError
-from ohlcv.schema import AMOUNT_SCALE, TRADES, candles_contract
-from ohlcv.settings import Settings
-from ohlcv.timeframes import DAY, Timeframe
-from ohlcv.warehouse import hours_filter, load_table, open_catalog
-from ohlcv.windows import (
+from ohlcv.model.errors import InputError
+from ohlcv.model.intervals import (
     EPOCH,
     MICROSECOND,
     Range,
@@ -39,6 +35,10 @@ from ohlcv.windows import (
     iso,
     to_microseconds,
 )
+from ohlcv.model.table_contracts import AMOUNT_SCALE, TRADES, candles_contract
+from ohlcv.model.timeframes import DAY, Timeframe
+from ohlcv.settings import Settings
+from ohlcv.warehouse import hours_filter, load_table, open_catalog
 
 # How far a reader looks for a series that is quiet: a month of daily partitions, two and a half years of
 # monthly ones. Without a bound, a series with one candle too few would cost a read of the whole table.

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from ohlcv.errors import InputError
-from ohlcv.timeframes import TIMEFRAMES, Retention, Timeframe
-from ohlcv.timeframes import timeframe as registered
+from ohlcv.model.errors import InputError
+from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe
+from ohlcv.model.timeframes import timeframe as registered
 
 # Those of an S3 store.
 S3_NAMES = (

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Literal, get_args
 
-from ohlcv.errors import InputError, OhlcvError
+from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.settings import Settings, load_settings
 from ohlcv.toolchain import jar_paths, spark_environment, spark_home
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pyarrow.fs import FileType, S3FileSystem
 
-from ohlcv.errors import InputError, OhlcvError
+from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.settings import S3Store, Settings
 
 # A store that is down is told at once: a task's time is for trades.

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from ohlcv.errors import InputError, OhlcvError
+from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.intervals import Range, iso
+from ohlcv.model.timeframes import Strategy
 from ohlcv.settings import Settings, Tuning
-from ohlcv.timeframes import Strategy
 from ohlcv.toolchain import ROLES, archive_path, jar_paths, spark_environment, spark_home
-from ohlcv.windows import Range, iso
 
 SCRIPTS: dict[Strategy, str] = {"merge": "ohlcv_incremental.py", "overwrite": "ohlcv_batch.py"}
 REPROCESS_SCRIPT = "ohlcv_reprocess.py"

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ohlcv.errors import OhlcvError
+from ohlcv.model.errors import OhlcvError
 
 # Java versions Spark 4.1 was tried on.
 JAVA_VERSIONS = (17, 21)

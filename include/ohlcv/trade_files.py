@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ohlcv.errors import InputError
+from ohlcv.model.errors import InputError
 
 # About half a million lines of a usual dump: what is held in memory at a time.
 BLOCK_BYTES = 24 * 1024 * 1024

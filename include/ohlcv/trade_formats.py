@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ohlcv.errors import InputError
-from ohlcv.schema import TRADE_COLUMNS, TRADES
+from ohlcv.model.errors import InputError
+from ohlcv.model.table_contracts import TRADE_COLUMNS, TRADES
 from ohlcv.trade_files import PROBLEM
 
 _ARROW_TYPES: dict[str, pa.DataType] = {

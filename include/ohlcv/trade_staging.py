@@ -11,8 +11,8 @@ import duckdb
 import pyarrow as pa
 from pyiceberg.table import Table
 
-from ohlcv.errors import OhlcvError
-from ohlcv.schema import TRADES
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.table_contracts import TRADES
 from ohlcv.trade_files import CHUNK_ROWS
 from ohlcv.trade_formats import TRADE_SCHEMA
 

@@ -21,13 +21,8 @@ from pyiceberg.table.snapshots import Snapshot
 
 from ohlcv.checks import RULES, VALUES, Rule, Severity
 from ohlcv.freshness import look
-from ohlcv.planning import Progress
-from ohlcv.schema import AMOUNT_LIMIT, TRADES, candles_contract
-from ohlcv.serving import newest_window
-from ohlcv.settings import Settings
-from ohlcv.timeframes import DAY, TIMEFRAMES, Timeframe
-from ohlcv.warehouse import hours_filter, load_table, open_catalog
-from ohlcv.windows import (
+from ohlcv.model.build_planner import Progress
+from ohlcv.model.intervals import (
     HOUR,
     MICROSECOND,
     Range,
@@ -41,6 +36,11 @@ from ohlcv.windows import (
     to_microseconds,
     windows_of_hour,
 )
+from ohlcv.model.table_contracts import AMOUNT_LIMIT, TRADES, candles_contract
+from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
+from ohlcv.serving import newest_window
+from ohlcv.settings import Settings
+from ohlcv.warehouse import hours_filter, load_table, open_catalog
 
 # How many findings are named; their number is always told.
 NAMED = 20

@@ -44,11 +44,11 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from ohlcv.catalog import CATALOG_NAME, pyiceberg_properties
-from ohlcv.errors import InputError, OhlcvError
-from ohlcv.schema import NAMESPACE, TableContract, TableShape, contract_differences, contracts
+from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.intervals import from_microseconds, runs_of_hours
+from ohlcv.model.table_contracts import NAMESPACE, TableContract, TableShape, contract_differences, contracts
 from ohlcv.settings import Settings
 from ohlcv.store import store_problem
-from ohlcv.windows import from_microseconds, runs_of_hours
 
 # What a catalog raises that is down or refuses us: its database's, or a REST service's.
 CATALOG_ERRORS = (SQLAlchemyError, RESTError, RequestException)

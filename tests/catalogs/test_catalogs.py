@@ -16,11 +16,11 @@ import pytest
 from catalogs.conftest import House
 from faults.processes import running
 from lab import Lab, at, total, trade
+from ohlcv.model.intervals import Range, day_range
+from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.retention import footprint, plan_retention
-from ohlcv.schema import NAMESPACE
 from ohlcv.submit import build_job, run
 from ohlcv.validation import checkable, describe, validate
-from ohlcv.windows import Range, day_range
 from oracle import Trade
 from spark_jobs.maintenance import ORPHAN_AGE, Request, maintain
 from spark_jobs.reprocess import DayRequest, reprocess

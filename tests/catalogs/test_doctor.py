@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ohlcv.doctor import examine
-from ohlcv.errors import OhlcvError
+from ohlcv.model.errors import OhlcvError
 from ohlcv.settings import load_settings
 from ohlcv.warehouse import create_tables
 from stores import ObjectStore, RestCatalog

@@ -15,9 +15,9 @@ import pytest
 from compose.browser import browser
 from compose.stack import POLL_SECONDS, PROJECT, Stack
 from faults.processes import all_pids, command_line, wait_for
-from ohlcv.errors import OhlcvError
-from ohlcv.timeframes import TIMEFRAMES
-from ohlcv.windows import floor_time, iso
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.intervals import floor_time, iso
+from ohlcv.model.timeframes import TIMEFRAMES
 
 pytestmark = pytest.mark.compose
 

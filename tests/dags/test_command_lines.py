@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from ohlcv.model.intervals import scheduled_range
+from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.submit import build_job, profile_path, script_folder
-from ohlcv.timeframes import TIMEFRAMES
 from ohlcv.toolchain import archive_path, jar_paths, spark_home
-from ohlcv.windows import scheduled_range
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"

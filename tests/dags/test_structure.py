@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ohlcv.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import TIMEFRAMES
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag

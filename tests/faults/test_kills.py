@@ -30,9 +30,9 @@ from faults.processes import (
 from lab import Key, Lab, Stored, at, trade
 from ohlcv.local_cluster import LocalCluster, local_cluster
 from ohlcv.local_process import descendants
-from ohlcv.schema import NAMESPACE
+from ohlcv.model.intervals import Range, from_microseconds
+from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.submit import build_job, run
-from ohlcv.windows import Range, from_microseconds
 from oracle import Candle, Trade
 
 ROUNDS = range(int(os.environ.get("KILL_ROUNDS", "1")))

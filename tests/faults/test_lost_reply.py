@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 
 from faults.databases import catalog_environment, new_database
 from lab import Lab, at, trade
-from ohlcv.errors import OhlcvError
+from ohlcv.model.errors import OhlcvError
 from oracle import Trade
 from servers import DroppingProxy, PostgresServer, postgres_server
 from spark_jobs.tables import ATTEMPT_KEY

@@ -20,11 +20,11 @@ from pyspark.sql import SparkSession
 from faults.databases import catalog_environment, new_database
 from faults.processes import QUICK_JAVA, has_open, running, wait_for
 from lab import Lab, at, trade
-from ohlcv.errors import OhlcvError
 from ohlcv.lease import writers_lease
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.intervals import Range
 from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import build_job
-from ohlcv.windows import Range
 from oracle import Trade
 from servers import PostgresServer, postgres_server
 from spark_jobs.tables import Comparison

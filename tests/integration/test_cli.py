@@ -20,9 +20,9 @@ from pyspark.sql import Row, SparkSession
 
 from lab import WIDTHS, Lab, at
 from ohlcv.cli import COMMANDS
+from ohlcv.model.intervals import EPOCH, MICROSECOND, to_microseconds
 from ohlcv.settings import load_settings
 from ohlcv.warehouse import create_tables
-from ohlcv.windows import EPOCH, MICROSECOND, to_microseconds
 from oracle import Candle, Trade, oracle
 
 OHLCV = Path(sys.executable).with_name("ohlcv")

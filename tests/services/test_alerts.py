@@ -20,8 +20,8 @@ from aiosmtpd.controller import Controller
 
 from faults.processes import command_line, wait_for
 from ohlcv.local_process import HOST, descendants, free_port
-from ohlcv.timeframes import DAY, TIMEFRAMES
-from ohlcv.windows import HOUR, floor_time, iso
+from ohlcv.model.intervals import HOUR, floor_time, iso
+from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from services_lab import POLL_SECONDS, Run, Site, running_site
 
 pytestmark = pytest.mark.heavy

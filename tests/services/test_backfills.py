@@ -11,8 +11,8 @@ import pytest
 
 from faults.processes import wait_for
 from lab import trade
-from ohlcv.timeframes import DAY, TIMEFRAMES
-from ohlcv.windows import HOUR, Range, floor_time, iso, scheduled_range
+from ohlcv.model.intervals import HOUR, Range, floor_time, iso, scheduled_range
+from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from services_lab import POLL_SECONDS, Run, Site
 
 pytestmark = pytest.mark.heavy

@@ -12,8 +12,8 @@ import pytest
 
 from faults.processes import carriers, command_line, wait_for
 from ohlcv.loading import append_trades
+from ohlcv.model.intervals import Range, floor_time, hours_touched, merge_ranges, parse_hours
 from ohlcv.sample import Feed
-from ohlcv.windows import Range, floor_time, hours_touched, merge_ranges, parse_hours
 from services_lab import ENDED, POLL_SECONDS, Run, Site, clock
 
 pytestmark = pytest.mark.heavy

@@ -13,8 +13,8 @@ import pytest
 from faults.databases import new_database
 from faults.processes import wait_for
 from ohlcv.lease import writers_lease
-from ohlcv.timeframes import DAY, TIMEFRAMES
-from ohlcv.windows import ceil_time, floor_time
+from ohlcv.model.intervals import ceil_time, floor_time
+from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from servers import LOCALHOST, postgres_server
 from services_lab import POLL_SECONDS, Site, clock, running_site
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lab import at
-from ohlcv.timeframes import DAY, TIMEFRAMES
-from ohlcv.windows import floor_time, iso
+from ohlcv.model.intervals import floor_time, iso
+from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from services_lab import Site, running_site
 
 pytestmark = pytest.mark.heavy

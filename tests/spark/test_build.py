@@ -9,8 +9,8 @@ from decimal import Decimal
 import pytest
 
 from lab import Lab, at, total, trade
-from ohlcv.errors import OhlcvError
-from ohlcv.schema import candles_contract
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.table_contracts import candles_contract
 from ohlcv.warehouse import widen_volume
 from oracle import Trade
 

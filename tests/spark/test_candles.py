@@ -18,10 +18,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lab import WIDTHS, at, trade
-from ohlcv.planning import BuildPlan
+from ohlcv.model.build_planner import BuildPlan
+from ohlcv.model.intervals import Range, from_microseconds, hours_touched, merge_ranges, to_microseconds
+from ohlcv.model.timeframes import timeframe
 from ohlcv.submit import COMPILED_FROM
-from ohlcv.timeframes import timeframe
-from ohlcv.windows import Range, from_microseconds, hours_touched, merge_ranges, to_microseconds
 from oracle import Candle, OracleAnswer, Trade, oracle
 from spark_jobs.build import Source, compute
 from spark_jobs.candles import common_step

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lab import Lab, at, total, trade
-from ohlcv.windows import format_hours
+from ohlcv.model.intervals import format_hours
 from oracle import Trade
 
 NOON = at("2026-03-31 12:00")

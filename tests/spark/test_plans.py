@@ -12,9 +12,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lab import Lab, at, trade
+from ohlcv.model.intervals import HOUR, Range, hours_touched
+from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.submit import COMPILED_FROM
-from ohlcv.timeframes import TIMEFRAMES
-from ohlcv.windows import HOUR, Range, hours_touched
 from spark_jobs import build
 from spark_jobs.build import read_source
 from spark_jobs.candles import candles

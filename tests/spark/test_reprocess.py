@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lab import WIDTHS, Lab, at, trade
-from ohlcv.errors import InputError
+from ohlcv.model.errors import InputError
 from ohlcv.settings import load_settings
 from spark_jobs.reprocess import read_request, reprocess
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab import Lab, at, trade
-from ohlcv.windows import EPOCH
+from ohlcv.model.intervals import EPOCH
 from spark_jobs import settled
 from spark_jobs.settled import FileSpan, rewriting
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ohlcv.errors import InputError
+from ohlcv.model.errors import InputError
 from ohlcv.settings import load_settings
 from ohlcv.store import make_bucket
 

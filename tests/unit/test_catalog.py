@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url
 
 from ohlcv.catalog import CATALOG_NAME, REDACTED, pyiceberg_properties, spark_properties
-from ohlcv.errors import OhlcvError
+from ohlcv.model.errors import OhlcvError
 from ohlcv.settings import Settings, load_settings
 from ohlcv.warehouse import open_catalog
 

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from pyiceberg.table import Table
 
 from ohlcv.commands.trades import trades as trades_group
-from ohlcv.errors import InputError, OhlcvError
 from ohlcv.loading import LoadReport, RefusedRow, load_trades
-from ohlcv.schema import TRADES
+from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.table_contracts import TRADES
 from ohlcv.settings import Settings, load_settings
 from ohlcv.warehouse import create_tables, load_table, open_catalog
 

@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ohlcv.planning import HOUR_COST, BuildPlan, Progress, plan_build
-from ohlcv.timeframes import TIMEFRAMES, Timeframe
-from ohlcv.windows import (
+from ohlcv.model.build_planner import HOUR_COST, BuildPlan, Progress, plan_build
+from ohlcv.model.intervals import (
     EPOCH,
     HOUR,
     Range,
@@ -28,6 +27,7 @@ from ohlcv.windows import (
     scheduled_range,
     windows_of_hour,
 )
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 
 MINUTE = timedelta(minutes=1)
 DAY_START = from_microseconds(1_772_323_200_000_000)  # 2026-03-01 00:00

@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from ohlcv.schema import (
+from ohlcv.model.table_contracts import (
     CANDLE_COLUMNS,
     CANDLES_VIEW,
     KEY,
@@ -22,7 +22,7 @@ from ohlcv.schema import (
     contracts,
     view_statements,
 )
-from ohlcv.timeframes import TIMEFRAMES, timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, timeframe
 
 MINUTE = candles_contract(timeframe("1m"))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ohlcv.errors import InputError
+from ohlcv.model.errors import InputError
+from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.settings import CatalogAddress, S3Store, Tuning, load_settings
-from ohlcv.timeframes import TIMEFRAMES
 
 POSTGRES = "postgresql://candles@db.example:6432/market"
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ohlcv.errors import InputError
+from ohlcv.model.errors import InputError
+from ohlcv.model.intervals import Range
 from ohlcv.settings import load_settings
 from ohlcv.spark_daemon import SECRET_VARIABLE, command, container_arguments, environment
 from ohlcv.submit import build_job
-from ohlcv.windows import Range
 from spark_jobs.session import authentication
 
 SECRET = "not-to-be-shown"

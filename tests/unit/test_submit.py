@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from ohlcv import submit
-from ohlcv.errors import OhlcvError
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.intervals import Range, from_microseconds
+from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import (
     JobOutcome,
@@ -27,9 +29,7 @@ from ohlcv.submit import (
     started,
     views_job,
 )
-from ohlcv.timeframes import TIMEFRAMES
 from ohlcv.toolchain import archive_path, jar_paths, spark_home
-from ohlcv.windows import Range, from_microseconds
 from spark_jobs.build import read_request
 
 OWN = Range(from_microseconds(1_772_366_400_000_000), from_microseconds(1_772_370_000_000_000))

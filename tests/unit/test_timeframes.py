@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ohlcv.errors import InputError
-from ohlcv.schema import candles_contract, contracts
-from ohlcv.timeframes import TIMEFRAMES, Retention, Timeframe, timeframe
+from ohlcv.model.errors import InputError
+from ohlcv.model.table_contracts import candles_contract, contracts
+from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, timeframe
 
 
 def test_the_registry_is_as_agreed() -> None:

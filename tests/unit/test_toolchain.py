@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ohlcv import toolchain
-from ohlcv.errors import OhlcvError
+from ohlcv.model.errors import OhlcvError
 from ohlcv.toolchain import JARS, fetch_jars, jar_paths, java_home, spark_environment, spark_home
 
 

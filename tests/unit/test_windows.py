@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohlcv.errors import InputError
-from ohlcv.timeframes import TIMEFRAMES, Timeframe
-from ohlcv.windows import (
+from ohlcv.model.errors import InputError
+from ohlcv.model.intervals import (
     EPOCH,
     MICROSECOND,
     Range,
@@ -34,6 +33,7 @@ from ohlcv.windows import (
     to_microseconds,
     windows_of_hour,
 )
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 
 MINUTE = timedelta(minutes=1)
 # Before the epoch too: a remainder of a negative number is where floors go wrong.

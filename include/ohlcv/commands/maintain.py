@@ -11,11 +11,11 @@ from rich import box
 from rich.table import Table
 
 from ohlcv.commands.terminal import note, print_table, working
-from ohlcv.errors import OhlcvError
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.intervals import parse_day
+from ohlcv.model.timeframes import TIMEFRAMES, timeframe
 from ohlcv.settings import load_settings
 from ohlcv.submit import LOCAL_MASTER, maintenance_job, run
-from ohlcv.timeframes import TIMEFRAMES, timeframe
-from ohlcv.windows import parse_day
 
 
 @click.command()

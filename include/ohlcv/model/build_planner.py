@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from ohlcv.timeframes import Timeframe
-from ohlcv.windows import (
+from ohlcv.model.intervals import (
     HOUR,
     MICROSECOND,
     Range,
@@ -23,6 +22,7 @@ from ohlcv.windows import (
     parse_hours,
     windows_of_hour,
 )
+from ohlcv.model.timeframes import Timeframe
 
 # What opening and carrying over one more old hour costs, in trades read in the same time.
 HOUR_COST = 5_000

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from ohlcv.errors import InputError
-from ohlcv.timeframes import DAY, Timeframe
+from ohlcv.model.errors import InputError
+from ohlcv.model.timeframes import DAY, Timeframe
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)

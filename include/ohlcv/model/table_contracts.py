@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ohlcv.timeframes import TIMEFRAMES, Timeframe, timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe, timeframe
 
 NAMESPACE = "market_data"
 TRADES_TABLE = "gold_crypto_trades"

@@ -8,7 +8,7 @@ from typing import Literal
 
 from croniter import croniter
 
-from ohlcv.errors import InputError
+from ohlcv.model.errors import InputError
 
 DAY = timedelta(days=1)
 # A retention run that would delete more of a table than this is more likely mistaken than right.

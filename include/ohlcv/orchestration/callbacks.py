@@ -15,13 +15,13 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
 from airflow.sdk.exceptions import AirflowFailException
 
-from ohlcv.errors import InputError
+from ohlcv.model.errors import InputError
+from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.orchestration.alerts import Notice
 from ohlcv.orchestration.deadlines import ScheduledRunCreated
 from ohlcv.orchestration.incidents import close_incident, gist, open_incident, standing
 from ohlcv.orchestration.links import run_links
 from ohlcv.orchestration.ranges import as_of_day, own_days, own_range
-from ohlcv.timeframes import TIMEFRAMES
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

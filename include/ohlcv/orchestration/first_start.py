@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ohlcv.errors import InputError, OhlcvError
+from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.orchestration.alerts import EMAIL_CONNECTION, SLACK_CONNECTION
 from ohlcv.orchestration.site import SPARK_CONNECTION, pools, spark_connection
 from ohlcv.settings import load_settings

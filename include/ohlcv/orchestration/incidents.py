@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 from airflow.sdk import Variable
 
+from ohlcv.model.intervals import iso
 from ohlcv.orchestration.alerts import Notice, deliver
-from ohlcv.windows import iso
 
 VARIABLE = "ohlcv_incident:"
 

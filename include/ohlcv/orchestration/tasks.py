@@ -11,6 +11,9 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import BaseHook, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from ohlcv.model.intervals import day_range, parse_day, requested_range
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import timeframe as registered
 from ohlcv.orchestration.links import SparkLink, application_page
 from ohlcv.orchestration.priority import ScheduleFirst
 from ohlcv.orchestration.ranges import due_time, own_days, own_range
@@ -18,10 +21,7 @@ from ohlcv.orchestration.site import SPARK_CONNECTION, SPARK_POOL, connection_pr
 from ohlcv.orchestration.validating import Asked, Question, ValidateOperator, asset_of
 from ohlcv.orchestration.watch import judge
 from ohlcv.submit import APPLICATION_MARK, SparkJob, profile_path
-from ohlcv.timeframes import TIMEFRAMES, Timeframe
-from ohlcv.timeframes import timeframe as registered
 from ohlcv.toolchain import spark_home
-from ohlcv.windows import day_range, parse_day, requested_range
 
 if TYPE_CHECKING:
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook

@@ -10,10 +10,10 @@ from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from ohlcv.catalog import CATALOG_NAME
-from ohlcv.schema import NAMESPACE
-from ohlcv.timeframes import Timeframe
-from ohlcv.timeframes import timeframe as registered
-from ohlcv.windows import Range
+from ohlcv.model.intervals import Range
+from ohlcv.model.table_contracts import NAMESPACE
+from ohlcv.model.timeframes import Timeframe
+from ohlcv.model.timeframes import timeframe as registered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -1,0 +1,1 @@
+"""Pure domain: errors, timeframes, intervals, table contracts and build plans."""
