@@ -9,9 +9,9 @@ import sys
 
 from pyspark.sql import SparkSession
 
+from ohlcv.config.settings import load_settings
 from ohlcv.model.build_planner import plan_build
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContract, candles_contract
-from ohlcv.settings import load_settings
 from spark_jobs.build import compute, read_request, read_source
 from spark_jobs.lifeline import hold_lifeline
 from spark_jobs.metadata import TableHistory, load_table, read_progress, table_name

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.harness import Cost
+from ohlcv.config.settings import Settings, Tuning
 from ohlcv.local_cluster import LocalCluster
 from ohlcv.local_process import descendants
 from ohlcv.model.errors import OhlcvError
-from ohlcv.settings import Settings, Tuning
 from ohlcv.submit import SparkJob, run
 from ohlcv.toolchain import jar_paths, packaged_spark_home
 

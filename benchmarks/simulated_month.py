@@ -30,11 +30,11 @@ from pyspark.sql import SparkSession
 from rich import box
 from rich.table import Table
 
-from ohlcv.catalog import spark_properties
 from ohlcv.commands.terminal import print_table
+from ohlcv.config.catalog_properties import spark_properties
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.table_contracts import candles_contract
 from ohlcv.retention import footprint, plan_retention
-from ohlcv.settings import Settings, load_settings
 from ohlcv.toolchain import jar_paths, spark_environment
 from ohlcv.warehouse import create_tables, open_catalog
 from ohlcv.warehouse import load_table as load_by_python

@@ -14,9 +14,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from benchmarks.asking import serve
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import Range, day_range, parse_day, parse_time
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.settings import Settings, load_settings
 from spark_jobs.build import Request, Source, build, read_source
 from spark_jobs.candles import candles
 from spark_jobs.lifeline import hold_lifeline

@@ -20,10 +20,10 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.typedef import Record
 
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import Range, to_microseconds
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, TRADES, TableContract, candles_contract
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.settings import Settings, load_settings
 from ohlcv.warehouse import create_tables, load_table, open_catalog
 
 # What two ways to the same candles must agree in; when a row was written is not part of the answer.

@@ -18,12 +18,12 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.ranges import MACROS
 from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.tasks import priority_of, spark_task, validate_task
-from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import templated_job
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -21,12 +21,12 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import SAFE_SHARE, TIMEFRAMES
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.keeping import plan_task, report_task
 from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.tasks import MAINTENANCE_WEIGHT, CandleJobOperator, DeleteOperator, spark_task
-from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import maintenance_job
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

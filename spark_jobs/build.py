@@ -21,13 +21,13 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.lease import StillHeld, takes_lease, writers_lease
 from ohlcv.model.build_planner import BuildPlan, Progress, plan_build
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, format_hours, hours_touched, iso, parse_time, requested_range
 from ohlcv.model.table_contracts import TableContract, candles_contract
 from ohlcv.model.timeframes import Strategy, Timeframe
-from ohlcv.settings import Settings, load_settings
 from spark_jobs.candles import broken_invariant, candles, common_step
 from spark_jobs.failures import first_line, is_overtaken
 from spark_jobs.jvm import JavaObject

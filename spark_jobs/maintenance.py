@@ -18,11 +18,11 @@ from typing import Any
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
+from ohlcv.config.settings import Settings
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import day_range, parse_day
 from ohlcv.model.table_contracts import TableContract, candles_contract
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.settings import Settings
 from spark_jobs.build import Job, Phases, run_script
 from spark_jobs.failures import first_line, is_conflict
 from spark_jobs.jvm import JavaObject, java_class

@@ -12,7 +12,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from ohlcv.catalog import CATALOG_NAME
+from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.model.build_planner import Progress
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import runs_of_hours

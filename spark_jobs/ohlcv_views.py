@@ -2,9 +2,9 @@
 
 import sys
 
-from ohlcv.catalog import CATALOG_NAME
+from ohlcv.config.catalog_properties import CATALOG_NAME
+from ohlcv.config.settings import load_settings
 from ohlcv.model.table_contracts import NAMESPACE, view_statements
-from ohlcv.settings import load_settings
 from spark_jobs.session import open_session
 
 

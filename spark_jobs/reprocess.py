@@ -12,13 +12,13 @@ from typing import Any
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
+from ohlcv.config.settings import Settings
 from ohlcv.lease import writers_lease
 from ohlcv.model.build_planner import plan_build
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, day_range, iso, merge_ranges, parse_day, parse_time, requested_range
 from ohlcv.model.table_contracts import VALUES, candles_contract
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.settings import Settings
 from spark_jobs.build import Job, Phases, Request, Target, read_source, rebuild, run_script, until_not_overtaken
 from spark_jobs.metadata import TableHistory
 

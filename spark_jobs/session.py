@@ -10,8 +10,8 @@ from py4j.protocol import INPUT_CONVERTER
 from pyspark.sql import SparkSession
 from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
 
-from ohlcv.catalog import REDACTED, spark_properties
-from ohlcv.settings import Settings
+from ohlcv.config.catalog_properties import REDACTED, spark_properties
+from ohlcv.config.settings import Settings
 from ohlcv.submit import APPLICATION_MARK, COMPILED_FROM
 from spark_jobs.jvm import remember_names
 

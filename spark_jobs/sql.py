@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ohlcv.catalog import CATALOG_NAME
+from ohlcv.config.catalog_properties import CATALOG_NAME
 from spark_jobs.build import Job, run_script
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from ohlcv.settings import Settings
+    from ohlcv.config.settings import Settings
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from operator import or_
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ohlcv.catalog import CATALOG_NAME
+from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.model.intervals import runs_of_hours
 from ohlcv.model.table_contracts import NAMESPACE, TRADES_TABLE
 

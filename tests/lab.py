@@ -16,11 +16,11 @@ import pyarrow as pa
 from pyiceberg.table import Table
 from pyspark.sql import SparkSession, functions
 
-from ohlcv.catalog import spark_properties
+from ohlcv.config.catalog_properties import spark_properties
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.build_planner import Progress
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, candles_contract
-from ohlcv.settings import Settings, load_settings
 from ohlcv.toolchain import jar_paths, spark_environment
 from ohlcv.warehouse import create_tables, load_table, open_catalog
 from oracle import Candle, OracleAnswer, Trade, oracle

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ohlcv.config.settings import Settings
 from ohlcv.feeding import HISTORY, go_on, load_history
 from ohlcv.local_airflow import LocalAirflow, local_airflow
 from ohlcv.local_cluster import local_cluster
@@ -17,7 +18,6 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.sample import Feed
-from ohlcv.settings import Settings
 from ohlcv.submit import LOCAL_MASTER, run, views_job
 from ohlcv.warehouse import create_tables, has_view
 

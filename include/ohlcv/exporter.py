@@ -7,9 +7,9 @@ import time
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.health import Measure, health
 from ohlcv.model.errors import OhlcvError
-from ohlcv.settings import Settings, load_settings
 
 PORT = 9100
 # Looking costs a second or two; whoever asks more often gets what was seen last.

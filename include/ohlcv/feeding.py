@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from ohlcv.config.settings import Settings
 from ohlcv.loading import append_trades
 from ohlcv.model.errors import OhlcvError
 from ohlcv.sample import Feed
 from ohlcv.serving import newest_trade
-from ohlcv.settings import Settings
 
 Say = Callable[[str], None]
 

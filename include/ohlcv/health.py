@@ -11,13 +11,13 @@ from typing import Any, Literal
 from pyiceberg.table import Table
 
 from ohlcv.airflow_api import AirflowApi
+from ohlcv.config.settings import AirflowAddress, Settings
 from ohlcv.freshness import GRACE, look
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import iso
 from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.serving import newest_trade
-from ohlcv.settings import AirflowAddress, Settings
 from ohlcv.warehouse import load_table, open_catalog
 
 SUCCESS_WINDOW = timedelta(hours=24)

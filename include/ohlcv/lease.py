@@ -20,10 +20,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
 
-from ohlcv.catalog import CATALOG_NAME
+from ohlcv.config.catalog_properties import CATALOG_NAME
+from ohlcv.config.settings import CatalogAddress, Settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import NAMESPACE
-from ohlcv.settings import CatalogAddress, Settings
 
 # Shorter than a task's timeout of 300 s, longer than any regular job.
 WAIT_SECONDS = 150.0

@@ -16,10 +16,10 @@ import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
+from ohlcv.config.settings import Settings
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import to_microseconds
 from ohlcv.model.table_contracts import NAMESPACE, TRADES
-from ohlcv.settings import Settings
 from ohlcv.trade_files import CHUNK_ROWS, LINE, is_parquet, open_text, read_parquet, read_text
 from ohlcv.trade_formats import (
     GENERIC,

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ohlcv.config.settings import load_settings
 from ohlcv.local_process import HOST, await_line, start, stop
-from ohlcv.settings import load_settings
 from ohlcv.spark_daemon import Role, command, environment
 from ohlcv.toolchain import spark_home
 

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ohlcv.config.settings import Settings
 from ohlcv.loading import LoadReport, Progress, append_trades
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import iso, to_microseconds
 from ohlcv.model.table_contracts import AMOUNT_SCALE
-from ohlcv.settings import Settings
 from ohlcv.trade_formats import TRADE_SCHEMA
 
 STANDARD_TRADES = 636_263

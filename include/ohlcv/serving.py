@@ -23,6 +23,7 @@ from pyiceberg.expressions import (
 )
 from pyiceberg.table import Table
 
+from ohlcv.config.settings import Settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import (
     EPOCH,
@@ -37,7 +38,6 @@ from ohlcv.model.intervals import (
 )
 from ohlcv.model.table_contracts import AMOUNT_SCALE, TRADES, candles_contract
 from ohlcv.model.timeframes import DAY, Timeframe
-from ohlcv.settings import Settings
 from ohlcv.warehouse import hours_filter, load_table, open_catalog
 
 # How far a reader looks for a series that is quiet: a month of daily partitions, two and a half years of

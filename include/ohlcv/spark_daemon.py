@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Literal, get_args
 
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.settings import Settings, load_settings
 from ohlcv.toolchain import jar_paths, spark_environment, spark_home
 
 Role = Literal["master", "worker"]

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pyarrow.fs import FileType, S3FileSystem
 
+from ohlcv.config.settings import S3Store, Settings
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.settings import S3Store, Settings
 
 # A store that is down is told at once: a task's time is for trades.
 _TIMEOUT_SECONDS = 10.0

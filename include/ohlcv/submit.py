@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from ohlcv.config.settings import Settings, Tuning
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, iso
 from ohlcv.model.timeframes import Strategy
-from ohlcv.settings import Settings, Tuning
 from ohlcv.toolchain import ROLES, archive_path, jar_paths, spark_environment, spark_home
 
 SCRIPTS: dict[Strategy, str] = {"merge": "ohlcv_incremental.py", "overwrite": "ohlcv_batch.py"}

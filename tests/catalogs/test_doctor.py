@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ohlcv.config.settings import load_settings
 from ohlcv.doctor import examine
 from ohlcv.model.errors import OhlcvError
-from ohlcv.settings import load_settings
 from ohlcv.warehouse import create_tables
 from stores import ObjectStore, RestCatalog
 

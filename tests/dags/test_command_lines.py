@@ -90,7 +90,7 @@ def test_command_lines_are_the_reviewed_ones(dag_id: str) -> None:
 
 
 def test_the_command_line_tool_runs_the_very_same_job() -> None:
-    from ohlcv.settings import load_settings
+    from ohlcv.config.settings import load_settings
 
     own = scheduled_range(TIMEFRAMES["1m"], INTERVAL_END)
     job = build_job(

@@ -20,10 +20,10 @@ from pyspark.sql import SparkSession
 from faults.databases import catalog_environment, new_database
 from faults.processes import QUICK_JAVA, has_open, running, wait_for
 from lab import Lab, at, trade
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.lease import writers_lease
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
-from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import build_job
 from oracle import Trade
 from servers import PostgresServer, postgres_server
@@ -132,7 +132,7 @@ def test_two_writers_at_once(spark: SparkSession, house: House, spans: list[tupl
 HOLDER = f"""
 import sys
 from ohlcv.lease import writers_lease
-from ohlcv.settings import load_settings
+from ohlcv.config.settings import load_settings
 with writers_lease(load_settings(), "{TABLE}", 120):
     print("held", flush=True)
     sys.stdin.readline()

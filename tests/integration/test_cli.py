@@ -20,8 +20,8 @@ from pyspark.sql import Row, SparkSession
 
 from lab import WIDTHS, Lab, at
 from ohlcv.cli import COMMANDS
+from ohlcv.config.settings import load_settings
 from ohlcv.model.intervals import EPOCH, MICROSECOND, to_microseconds
-from ohlcv.settings import load_settings
 from ohlcv.warehouse import create_tables
 from oracle import Candle, Trade, oracle
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from lab import at
+from ohlcv.config.settings import load_settings
 from ohlcv.faststart import FROM_ARCHIVE, classes_in_use, is_current, make
 from ohlcv.local_cluster import LocalCluster, local_cluster
 from ohlcv.model.intervals import HOUR, Range
 from ohlcv.model.table_contracts import TRADES
 from ohlcv.sample import Feed
-from ohlcv.settings import load_settings
 from ohlcv.submit import COMPILED_FROM, JobOutcome, build_job, run, views_job
 from ohlcv.toolchain import ROLES, packaged_spark_home
 from ohlcv.warehouse import create_tables, load_table, open_catalog
@@ -70,7 +70,7 @@ def run_as_job(text: str, folder: Path) -> JobOutcome:
 JOB = """
 import sys
 import pyspark
-from ohlcv.settings import load_settings
+from ohlcv.config.settings import load_settings
 from spark_jobs.session import open_session
 
 spark = open_session(load_settings(), "what is imported")
@@ -88,7 +88,7 @@ def test_the_driver_imports_the_installed_pyspark_and_no_pandas(tmp_path: Path) 
 QUESTIONS = """
 from py4j.java_gateway import GatewayClient
 from pyspark.sql import functions as F
-from ohlcv.settings import load_settings
+from ohlcv.config.settings import load_settings
 from spark_jobs.session import open_session
 
 asked = []

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from lab import Lab, at, trade
+from ohlcv.config.settings import load_settings
 from ohlcv.health import Measure, duration, freshness, health, runs, storage, success_rate, workers
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.settings import load_settings
 
 NOON = at("2026-03-01 12:00")
 

@@ -15,12 +15,12 @@ from pyiceberg.table import Table
 from pyspark.sql import SparkSession
 
 from lab import Lab, at, trade
+from ohlcv.config.settings import load_settings
 from ohlcv.lease import writers_lease
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import hour_number
 from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.retention import Footprint, RetentionPlan, footprint, plan_retention
-from ohlcv.settings import load_settings
 from past import commits_at
 from spark_jobs.maintenance import ORPHAN_AGE, SNAPSHOT_AGE, SNAPSHOTS_KEPT, Request, maintain, read_request, spans
 

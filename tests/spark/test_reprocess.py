@@ -10,8 +10,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lab import WIDTHS, Lab, at, trade
+from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
-from ohlcv.settings import load_settings
 from spark_jobs.reprocess import read_request, reprocess
 
 DAY = "2026-03-01"

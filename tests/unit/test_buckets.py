@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
-from ohlcv.settings import load_settings
 from ohlcv.store import make_bucket
 
 

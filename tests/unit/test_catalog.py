@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from ohlcv.catalog import CATALOG_NAME, REDACTED, pyiceberg_properties, spark_properties
+from ohlcv.config.catalog_properties import CATALOG_NAME, REDACTED, pyiceberg_properties, spark_properties
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
-from ohlcv.settings import Settings, load_settings
 from ohlcv.warehouse import open_catalog
 
 PREFIX = f"spark.sql.catalog.{CATALOG_NAME}"

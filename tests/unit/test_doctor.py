@@ -16,9 +16,9 @@ from click.testing import CliRunner
 
 from ohlcv import doctor, toolchain
 from ohlcv.commands.doctor import doctor as command
+from ohlcv.config.settings import load_settings
 from ohlcv.doctor import Check, deployed_port, deployment, examine, settings_faults
 from ohlcv.model.errors import OhlcvError
-from ohlcv.settings import load_settings
 from ohlcv.toolchain import JARS
 from ohlcv.warehouse import create_tables, open_catalog
 from servers import PostgresServer, postgres_server

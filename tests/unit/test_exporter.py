@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ohlcv.config.settings import load_settings
 from ohlcv.exporter import as_text, server
 from ohlcv.health import Measure
 from ohlcv.local_process import HOST
-from ohlcv.settings import load_settings
 
 
 def test_alerts_and_values_are_gauges() -> None:

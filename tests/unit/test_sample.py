@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import to_microseconds
 from ohlcv.model.table_contracts import TRADES
 from ohlcv.sample import BAD_KINDS, STANDARD_TRADES, load_sample, sample_trades
-from ohlcv.settings import load_settings
 from ohlcv.trade_formats import TRADE_SCHEMA
 from ohlcv.warehouse import create_tables, load_table, open_catalog
 

@@ -25,11 +25,11 @@ from pyiceberg.table import DataScan
 
 from ohlcv import warehouse
 from ohlcv.commands.candles import candles
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import candles_contract
 from ohlcv.model.timeframes import Timeframe, timeframe
 from ohlcv.serving import LOOKBACK_PARTITIONS, read_candles, recent_series
-from ohlcv.settings import Settings, load_settings
 
 MINUTE = timeframe("1m")
 HOURS = timeframe("1h")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ohlcv.config.settings import CatalogAddress, S3Store, Tuning, load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.settings import CatalogAddress, S3Store, Tuning, load_settings
 
 POSTGRES = "postgresql://candles@db.example:6432/market"
 

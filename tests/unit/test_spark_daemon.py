@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range
-from ohlcv.settings import load_settings
 from ohlcv.spark_daemon import SECRET_VARIABLE, command, container_arguments, environment
 from ohlcv.submit import build_job
 from spark_jobs.session import authentication

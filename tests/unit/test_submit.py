@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from ohlcv import submit
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, from_microseconds
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import (
     JobOutcome,
     Profile,

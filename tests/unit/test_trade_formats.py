@@ -19,11 +19,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.loading import LoadReport, load_trades
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import from_microseconds
 from ohlcv.model.table_contracts import TRADES
-from ohlcv.settings import Settings, load_settings
 from ohlcv.trade_formats import TRADE_SCHEMA
 from ohlcv.warehouse import create_tables, load_table, open_catalog
 

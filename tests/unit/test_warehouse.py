@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pyiceberg.table import Table
 
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW, NAMESPACE, TRADES, candles_contract, contracts
 from ohlcv.model.timeframes import TIMEFRAMES, timeframe
-from ohlcv.settings import Settings, load_settings
 from ohlcv.warehouse import create_tables, has_view, load_table, open_catalog, widen_volume
 
 NAMES = [contract.name for contract in contracts()]

@@ -12,11 +12,11 @@ from rich import box
 from rich.table import Table
 
 from ohlcv.commands.terminal import note, print_table, working
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, parse_time, requested_range
 from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES, timeframe
-from ohlcv.settings import Settings, load_settings
 from ohlcv.submit import LOCAL_MASTER, build_job, check_master, run
 
 COUNTS = ("inserted", "updated", "deleted", "unchanged", "kept", "withheld")

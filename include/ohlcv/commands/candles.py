@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ohlcv.commands.terminal import print_table
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import iso, parse_time
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe, timeframe
-from ohlcv.settings import Settings, load_settings
 
 # pyiceberg, DuckDB and rich take seconds to load: only the functions that use them do, so that --help is quick.
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from rich import box
 from rich.table import Table
 
 from ohlcv.commands.terminal import print_table, working
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from ohlcv.demo import DemoRun

@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from ohlcv.commands.terminal import print_table, working
-from ohlcv.settings import load_settings
+from ohlcv.config.settings import load_settings
 
 
 @click.command()

@@ -11,10 +11,10 @@ from rich import box
 from rich.table import Table
 
 from ohlcv.commands.terminal import note, print_table, working
+from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import parse_day
 from ohlcv.model.timeframes import TIMEFRAMES, timeframe
-from ohlcv.settings import load_settings
 from ohlcv.submit import LOCAL_MASTER, maintenance_job, run
 
 

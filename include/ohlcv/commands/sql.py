@@ -10,8 +10,8 @@ from rich import box
 from rich.table import Table
 
 from ohlcv.commands.terminal import note, print_table, working
+from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
-from ohlcv.settings import load_settings
 from ohlcv.submit import LOCAL_MASTER, run, sql_job
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import floor_time, iso, parse_time
-from ohlcv.settings import load_settings
 
 if TYPE_CHECKING:
     from ohlcv.loading import LoadReport

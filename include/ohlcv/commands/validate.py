@@ -13,10 +13,10 @@ from rich import box
 from rich.table import Table
 
 from ohlcv.commands.terminal import note, print_table, working
+from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, parse_time
 from ohlcv.model.timeframes import TIMEFRAMES, timeframe
-from ohlcv.settings import load_settings
 
 if TYPE_CHECKING:
     from ohlcv.validation import Verdict

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from ohlcv.settings import load_settings
+from ohlcv.config.settings import load_settings
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from airflow.providers.docker.exceptions import DockerContainerFailedException
 from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import iso
 from ohlcv.orchestration.callbacks import first_line
 from ohlcv.orchestration.validating import Asked, Question, tell_assets
-from ohlcv.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -15,10 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.orchestration.alerts import EMAIL_CONNECTION, SLACK_CONNECTION
 from ohlcv.orchestration.site import SPARK_CONNECTION, pools, spark_connection
-from ohlcv.settings import load_settings
 
 SECRETS = Path("/run/secrets")
 # Who may log in, and as what: Viewer looks, Op runs and clears, Admin does everything. `health` is the health check's.

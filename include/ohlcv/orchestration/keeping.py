@@ -9,10 +9,10 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.orchestration.priority import ScheduleFirst
 from ohlcv.orchestration.ranges import as_of_day
-from ohlcv.settings import load_settings
 
 log = logging.getLogger(__name__)
 

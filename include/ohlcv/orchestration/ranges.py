@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, iso, parse_day, run_days, run_range
-from ohlcv.settings import load_settings
 
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
     from airflow.sdk import BaseOperator, Context
 
-    from ohlcv.settings import Settings
+    from ohlcv.config.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -202,8 +202,8 @@ def look_task() -> Any:
 
     @task(task_id="look", weight_rule=ScheduleFirst(), doc_md="Measure, show, and alert what crosses a limit.")
     def look() -> None:
+        from ohlcv.config.settings import load_settings
         from ohlcv.health import health
-        from ohlcv.settings import load_settings
 
         context = get_current_context()
         # Looks at the present, whatever run it is: health of the past is history.

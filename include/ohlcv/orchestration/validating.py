@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from ohlcv.catalog import CATALOG_NAME
+from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.model.intervals import Range
 from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.model.timeframes import Timeframe
@@ -50,7 +50,7 @@ class ValidateOperator(BaseOperator):
         """Check."""
         asked = self.asked(context, self.day)
         # DuckDB and pyiceberg are loaded where the task runs, not where DAG files are parsed.
-        from ohlcv.settings import load_settings
+        from ohlcv.config.settings import load_settings
         from ohlcv.validation import complaint, describe, event_details, validate
 
         settings = load_settings()

@@ -4,7 +4,7 @@ import dataclasses
 import importlib.util
 from pathlib import Path
 
-from ohlcv.settings import load_settings
+from ohlcv.config.settings import load_settings
 
 _path = Path(__file__).parents[3] / "dags" / "ohlcv_candles.py"
 _spec = importlib.util.spec_from_file_location("ohlcv_candles", _path)
