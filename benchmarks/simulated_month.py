@@ -33,11 +33,11 @@ from rich.table import Table
 from ohlcv.commands.terminal import print_table
 from ohlcv.config.catalog_properties import spark_properties
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg.retention_plan import footprint, plan_retention
+from ohlcv.iceberg.tables import create_tables, open_catalog
+from ohlcv.iceberg.tables import load_table as load_by_python
 from ohlcv.model.table_contracts import candles_contract
-from ohlcv.retention import footprint, plan_retention
 from ohlcv.toolchain import jar_paths, spark_environment
-from ohlcv.warehouse import create_tables, open_catalog
-from ohlcv.warehouse import load_table as load_by_python
 from spark_jobs.jvm import java_class
 from spark_jobs.maintenance import Request, maintain
 from spark_jobs.metadata import load_table

@@ -21,10 +21,10 @@ from pyiceberg.table import Table
 from pyiceberg.typedef import Record
 
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.model.intervals import Range, to_microseconds
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, TRADES, TableContract, candles_contract
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.warehouse import create_tables, load_table, open_catalog
 
 # What two ways to the same candles must agree in; when a row was written is not part of the answer.
 ANSWER = tuple(column.name for column in CANDLE_COLUMNS if column.name not in ("created_at", "updated_at"))

@@ -22,7 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.lease import StillHeld, takes_lease, writers_lease
+from ohlcv.iceberg.write_lock import StillHeld, takes_lease, writers_lease
 from ohlcv.model.build_planner import BuildPlan, Progress, plan_build
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, format_hours, hours_touched, iso, parse_time, requested_range

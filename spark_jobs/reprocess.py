@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.config.settings import Settings
-from ohlcv.lease import writers_lease
+from ohlcv.iceberg.write_lock import writers_lease
 from ohlcv.model.build_planner import plan_build
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, day_range, iso, merge_ranges, parse_day, parse_time, requested_range

@@ -12,7 +12,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ohlcv.lease import StillHeld
+from ohlcv.iceberg.write_lock import StillHeld
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContract

@@ -17,6 +17,7 @@ from typing import Any
 from faults.processes import QUICK_JAVA, wait_for
 from lab import append, read_stored_candles
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.loading import append_trades
 from ohlcv.local_airflow import LocalAirflow, local_airflow
 from ohlcv.local_cluster import LocalCluster, local_cluster
@@ -25,7 +26,6 @@ from ohlcv.model.intervals import Range, iso
 from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.sample import Feed
 from ohlcv.validation import validate
-from ohlcv.warehouse import create_tables, load_table, open_catalog
 from oracle import Trade
 
 ENDED = ("success", "failed")

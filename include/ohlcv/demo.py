@@ -12,6 +12,7 @@ from typing import Any
 
 from ohlcv.config.settings import Settings
 from ohlcv.feeding import HISTORY, go_on, load_history
+from ohlcv.iceberg.tables import create_tables, has_view
 from ohlcv.local_airflow import LocalAirflow, local_airflow
 from ohlcv.local_cluster import local_cluster
 from ohlcv.model.errors import OhlcvError
@@ -19,7 +20,6 @@ from ohlcv.model.table_contracts import CANDLES_VIEW
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.sample import Feed
 from ohlcv.submit import LOCAL_MASTER, run, views_job
-from ohlcv.warehouse import create_tables, has_view
 
 Working = Callable[[str], AbstractContextManager[None]]
 Say = Callable[[str], None]

@@ -83,10 +83,10 @@ def classes_in_use(role: Role) -> int:
 def make() -> None:
     """Run the 1m job once on a cluster of one worker, and have both its JVMs write what they loaded."""
     from ohlcv.config.settings import load_settings
+    from ohlcv.iceberg.tables import create_tables
     from ohlcv.loading import append_trades
     from ohlcv.local_cluster import local_cluster
     from ohlcv.sample import Feed
-    from ohlcv.warehouse import create_tables
 
     _stamp_file().unlink(missing_ok=True)
     for role in ROLES:

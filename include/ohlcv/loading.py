@@ -17,6 +17,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.tables import CATALOG_ERRORS, catalog_down, load_table, open_catalog
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import to_microseconds
 from ohlcv.model.table_contracts import NAMESPACE, TRADES
@@ -34,7 +35,6 @@ from ohlcv.trade_formats import (
 )
 from ohlcv.trade_judgement import judge_statement
 from ohlcv.trade_staging import Scratch, count_staged, drop_doubles, drop_known, open_scratch, stage, staged_parts
-from ohlcv.warehouse import CATALOG_ERRORS, catalog_down, load_table, open_catalog
 
 KEPT_REFUSALS = 1000
 COMMIT_ATTEMPTS = 8

@@ -24,6 +24,7 @@ from pyiceberg.expressions import (
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.tables import hours_filter, load_table, open_catalog
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import (
     EPOCH,
@@ -38,7 +39,6 @@ from ohlcv.model.intervals import (
 )
 from ohlcv.model.table_contracts import AMOUNT_SCALE, TRADES, candles_contract
 from ohlcv.model.timeframes import DAY, Timeframe
-from ohlcv.warehouse import hours_filter, load_table, open_catalog
 
 # How far a reader looks for a series that is quiet: a month of daily partitions, two and a half years of
 # monthly ones. Without a bound, a series with one candle too few would cost a read of the whole table.

@@ -16,9 +16,9 @@ import pytest
 from catalogs.conftest import House
 from faults.processes import running
 from lab import Lab, at, total, trade
+from ohlcv.iceberg.retention_plan import footprint, plan_retention
 from ohlcv.model.intervals import Range, day_range
 from ohlcv.model.table_contracts import NAMESPACE
-from ohlcv.retention import footprint, plan_retention
 from ohlcv.submit import build_job, run
 from ohlcv.validation import checkable, describe, validate
 from oracle import Trade

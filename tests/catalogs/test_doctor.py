@@ -8,8 +8,8 @@ import pytest
 
 from ohlcv.config.settings import load_settings
 from ohlcv.doctor import examine
+from ohlcv.iceberg.tables import create_tables
 from ohlcv.model.errors import OhlcvError
-from ohlcv.warehouse import create_tables
 from stores import ObjectStore, RestCatalog
 
 pytestmark = [

@@ -21,7 +21,7 @@ from faults.databases import catalog_environment, new_database
 from faults.processes import QUICK_JAVA, has_open, running, wait_for
 from lab import Lab, at, trade
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.lease import writers_lease
+from ohlcv.iceberg.write_lock import writers_lease
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
 from ohlcv.submit import build_job
@@ -131,7 +131,7 @@ def test_two_writers_at_once(spark: SparkSession, house: House, spans: list[tupl
 
 HOLDER = f"""
 import sys
-from ohlcv.lease import writers_lease
+from ohlcv.iceberg.write_lock import writers_lease
 from ohlcv.config.settings import load_settings
 with writers_lease(load_settings(), "{TABLE}", 120):
     print("held", flush=True)

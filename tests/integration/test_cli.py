@@ -21,8 +21,8 @@ from pyspark.sql import Row, SparkSession
 from lab import WIDTHS, Lab, at
 from ohlcv.cli import COMMANDS
 from ohlcv.config.settings import load_settings
+from ohlcv.iceberg.tables import create_tables
 from ohlcv.model.intervals import EPOCH, MICROSECOND, to_microseconds
-from ohlcv.warehouse import create_tables
 from oracle import Candle, Trade, oracle
 
 OHLCV = Path(sys.executable).with_name("ohlcv")

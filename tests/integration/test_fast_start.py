@@ -12,13 +12,13 @@ import pytest
 from lab import at
 from ohlcv.config.settings import load_settings
 from ohlcv.faststart import FROM_ARCHIVE, classes_in_use, is_current, make
+from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.local_cluster import LocalCluster, local_cluster
 from ohlcv.model.intervals import HOUR, Range
 from ohlcv.model.table_contracts import TRADES
 from ohlcv.sample import Feed
 from ohlcv.submit import COMPILED_FROM, JobOutcome, build_job, run, views_job
 from ohlcv.toolchain import ROLES, packaged_spark_home
-from ohlcv.warehouse import create_tables, load_table, open_catalog
 
 NOON = at("2026-03-01 12:00")
 

@@ -12,7 +12,7 @@ import pytest
 
 from faults.databases import new_database
 from faults.processes import wait_for
-from ohlcv.lease import writers_lease
+from ohlcv.iceberg.write_lock import writers_lease
 from ohlcv.model.intervals import ceil_time, floor_time
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from servers import LOCALHOST, postgres_server

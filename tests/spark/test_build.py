@@ -9,9 +9,9 @@ from decimal import Decimal
 import pytest
 
 from lab import Lab, at, total, trade
+from ohlcv.iceberg.tables import widen_volume
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import candles_contract
-from ohlcv.warehouse import widen_volume
 from oracle import Trade
 
 NOON = at("2026-03-01 12:00")
@@ -274,7 +274,7 @@ def test_an_invariant_is_checked_before_the_commit(lab: Lab, monkeypatch: pytest
 
 
 def test_a_missing_table_is_named(lab: Lab) -> None:
-    from ohlcv.warehouse import open_catalog
+    from ohlcv.iceberg.tables import open_catalog
 
     open_catalog(lab.settings).drop_table(("market_data", "gold_crypto_trades"))
     with pytest.raises(

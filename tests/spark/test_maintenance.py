@@ -16,11 +16,11 @@ from pyspark.sql import SparkSession
 
 from lab import Lab, at, trade
 from ohlcv.config.settings import load_settings
-from ohlcv.lease import writers_lease
+from ohlcv.iceberg.retention_plan import Footprint, RetentionPlan, footprint, plan_retention
+from ohlcv.iceberg.write_lock import writers_lease
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import hour_number
 from ohlcv.model.table_contracts import NAMESPACE
-from ohlcv.retention import Footprint, RetentionPlan, footprint, plan_retention
 from past import commits_at
 from spark_jobs.maintenance import ORPHAN_AGE, SNAPSHOT_AGE, SNAPSHOTS_KEPT, Request, maintain, read_request, spans
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ohlcv.config.settings import load_settings
+from ohlcv.iceberg.object_store import make_bucket
 from ohlcv.model.errors import InputError
-from ohlcv.store import make_bucket
 
 
 def test_a_folder_has_no_bucket() -> None:

@@ -13,8 +13,8 @@ from sqlalchemy import make_url
 
 from ohlcv.config.catalog_properties import CATALOG_NAME, REDACTED, pyiceberg_properties, spark_properties
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg.tables import open_catalog
 from ohlcv.model.errors import OhlcvError
-from ohlcv.warehouse import open_catalog
 
 PREFIX = f"spark.sql.catalog.{CATALOG_NAME}"
 

@@ -18,9 +18,9 @@ from ohlcv import doctor, toolchain
 from ohlcv.commands.doctor import doctor as command
 from ohlcv.config.settings import load_settings
 from ohlcv.doctor import Check, deployed_port, deployment, examine, settings_faults
+from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.toolchain import JARS
-from ohlcv.warehouse import create_tables, open_catalog
 from servers import PostgresServer, postgres_server
 
 # pyiceberg leaves its catalogs' connections to the garbage collector.

@@ -15,10 +15,10 @@ from pyiceberg.table import Table
 
 from ohlcv.commands.trades import trades as trades_group
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.loading import LoadReport, RefusedRow, load_trades
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import TRADES
-from ohlcv.warehouse import create_tables, load_table, open_catalog
 
 NOON = 1_769_860_800_000_000  # 2026-01-31T12:00:00Z
 HOUR = 3_600_000_000

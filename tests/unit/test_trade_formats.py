@@ -20,12 +20,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.loading import LoadReport, load_trades
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import from_microseconds
 from ohlcv.model.table_contracts import TRADES
 from ohlcv.trade_formats import TRADE_SCHEMA
-from ohlcv.warehouse import create_tables, load_table, open_catalog
 
 NOON = 1_769_860_800_000_000  # 2026-01-31T12:00:00Z
 HEADER = "exchange,symbol,timestamp,price,quantity,trade_id"

@@ -8,10 +8,10 @@ import pytest
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg.tables import create_tables, has_view, load_table, open_catalog, widen_volume
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW, NAMESPACE, TRADES, candles_contract, contracts
 from ohlcv.model.timeframes import TIMEFRAMES, timeframe
-from ohlcv.warehouse import create_tables, has_view, load_table, open_catalog, widen_volume
 
 NAMES = [contract.name for contract in contracts()]
 # The contract once more, so that a change of it has to be made twice.

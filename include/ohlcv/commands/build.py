@@ -72,7 +72,7 @@ def build(name: str, start: str, end: str, master: str | None, repair: bool, pru
 
 def _check_tables(settings: Settings, names: list[str]) -> None:
     """Find a missing table or a catalog that is down at once: Spark takes ten seconds and more to say so."""
-    from ohlcv.warehouse import load_table, open_catalog
+    from ohlcv.iceberg.tables import load_table, open_catalog
 
     catalog = open_catalog(settings)
     for contract in (TRADES, *(candles_contract(timeframe(name)) for name in names)):

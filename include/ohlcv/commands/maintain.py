@@ -27,7 +27,7 @@ def maintain(name: str, as_of: str | None, form: str) -> None:
 
     The last hundred snapshots are kept however old they are. No candle is changed.
     """
-    from ohlcv.retention import check_as_of, footprint
+    from ohlcv.iceberg.retention_plan import check_as_of, footprint
 
     settings = load_settings()
     names = list(TIMEFRAMES) if name == "all" else [timeframe(name).name]

@@ -18,7 +18,7 @@ from ohlcv.model.timeframes import SAFE_SHARE, TIMEFRAMES, timeframe
 from ohlcv.submit import LOCAL_MASTER, maintenance_job, run
 
 if TYPE_CHECKING:
-    from ohlcv.retention import RetentionPlan
+    from ohlcv.iceberg.retention_plan import RetentionPlan
 
 
 @click.command()
@@ -35,7 +35,7 @@ def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, for
     All plans are made and shown before anything is deleted; what is deleted is what they say. It changes metadata
     alone: the files go when their snapshots expire (ohlcv maintain).
     """
-    from ohlcv.retention import plan_retention
+    from ohlcv.iceberg.retention_plan import plan_retention
 
     settings = load_settings()
     names = list(TIMEFRAMES) if name == "all" else [timeframe(name).name]

@@ -25,7 +25,7 @@ def sql(statements: tuple[str, ...], limit: int, form: str) -> None:
     Tables are market_data.gold_ohlcv_1m and so on, with their metadata (market_data.gold_ohlcv_1m.snapshots); times
     are UTC. What is changed by hand is found by 'ohlcv validate' and mended by reprocessing.
     """
-    from ohlcv.warehouse import open_catalog
+    from ohlcv.iceberg.tables import open_catalog
 
     # A catalog that is down is told at once, not after Spark has started.
     open_catalog(load_settings())

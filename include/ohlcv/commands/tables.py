@@ -23,8 +23,8 @@ def tables() -> None:
 @click.option("--create-bucket", is_flag=True, help="First make the bucket of an S3 store, where it is missing.")
 def create(views: bool, create_bucket: bool) -> None:
     """Create what is missing of the tables and views; what exists is checked and left alone."""
-    from ohlcv.store import make_bucket
-    from ohlcv.warehouse import create_tables, has_view
+    from ohlcv.iceberg.object_store import make_bucket
+    from ohlcv.iceberg.tables import create_tables, has_view
 
     settings = load_settings()
     if create_bucket and (bucket := make_bucket(settings)):

@@ -10,10 +10,10 @@ from typing import Any
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import InputError
 from ohlcv.model.table_contracts import NAMESPACE, candles_contract
 from ohlcv.model.timeframes import SAFE_SHARE, Timeframe, timeframe
-from ohlcv.warehouse import load_table, open_catalog
 
 
 @dataclass(frozen=True)

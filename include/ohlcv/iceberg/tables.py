@@ -45,10 +45,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ohlcv.config.catalog_properties import CATALOG_NAME, pyiceberg_properties
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.object_store import store_problem
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import from_microseconds, runs_of_hours
 from ohlcv.model.table_contracts import NAMESPACE, TableContract, TableShape, contract_differences, contracts
-from ohlcv.store import store_problem
 
 # What a catalog raises that is down or refuses us: its database's, or a REST service's.
 CATALOG_ERRORS = (SQLAlchemyError, RESTError, RequestException)

@@ -26,7 +26,7 @@ def plan_task(name: str) -> Any:
     @task.short_circuit(task_id="plan", weight_rule=ScheduleFirst(), doc_md=f"Show which {name} candles would go.")
     def plan() -> dict[str, Any] | bool:
         # pyiceberg is loaded where the task runs, not where DAG files are parsed.
-        from ohlcv.retention import footprint, plan_retention
+        from ohlcv.iceberg.retention_plan import footprint, plan_retention
 
         context = get_current_context()
         params = dict(context["params"])
@@ -69,7 +69,7 @@ def report_task(name: str) -> Any:
 
     @task(task_id="report", weight_rule=ScheduleFirst(), doc_md=f"Show the {name} table before and after.")
     def report() -> None:
-        from ohlcv.retention import footprint
+        from ohlcv.iceberg.retention_plan import footprint
 
         context = get_current_context()
         before = context["ti"].xcom_pull(task_ids=f"{name}.plan")[BEFORE_KEY]
