@@ -1,5 +1,5 @@
 # One image for every service: Airflow's four, Spark's master and workers, and the command line.
-# Versions stand in requirements.txt and include/ohlcv/toolchain.py; here only the base image's.
+# Versions stand in requirements.txt and include/ohlcv/spark/toolchain.py; here only the base image's.
 ARG BASE_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${BASE_IMAGE} AS base

@@ -12,8 +12,8 @@ from typing import Any
 
 from benchmarks.harness import Cost
 from benchmarks.processes import tree_seconds
-from ohlcv.local_process import START_SECONDS, start, stop
 from ohlcv.model.errors import OhlcvError
+from ohlcv.spark.processes import START_SECONDS, start, stop
 
 ROOT = Path(__file__).parent.parent
 

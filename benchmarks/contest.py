@@ -10,10 +10,10 @@ import pyarrow as pa
 from benchmarks.harness import Cost, same
 from benchmarks.processes import home_environment, measure_job
 from benchmarks.worlds import World
-from ohlcv.local_cluster import LocalCluster
 from ohlcv.model.intervals import Range
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.submit import LOCAL_MASTER, SparkJob, build_job
+from ohlcv.spark.local_cluster import LocalCluster
+from ohlcv.spark.spark_submit import LOCAL_MASTER, SparkJob, build_job
 
 
 @dataclass

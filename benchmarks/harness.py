@@ -21,8 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ohlcv.commands.terminal import print_table
-from ohlcv.local_cluster import LocalCluster, local_cluster
-from ohlcv.toolchain import JARS, java_home, packaged_spark_home
+from ohlcv.spark.local_cluster import LocalCluster, local_cluster
+from ohlcv.spark.toolchain import JARS, java_home, packaged_spark_home
 
 PACKAGES = ("pyspark", "pyiceberg", "pyarrow", "apache-airflow", "duckdb", "polars", "chdb", "datafusion")
 

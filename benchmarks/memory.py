@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 from benchmarks.harness import Bench, Grid, Section, same, say
 from benchmarks.processes import WORKER, home_environment, measure_job
 from benchmarks.worlds import World
-from ohlcv.local_process import descendants
 from ohlcv.model.intervals import iso
 from ohlcv.sample import sample_trades
-from ohlcv.submit import reprocess_job
+from ohlcv.spark.processes import descendants
+from ohlcv.spark.spark_submit import reprocess_job
 
 TRADES = 50_000_000
 DUPLICATES = 0.01

@@ -24,9 +24,9 @@ from benchmarks.peers import ANSWER, ENGINES, Hours
 from benchmarks.processes import WORKER, pin
 from benchmarks.warm import warm_session
 from benchmarks.worlds import World
-from ohlcv.local_cluster import local_cluster
 from ohlcv.model.intervals import EPOCH
 from ohlcv.sample import sample_trades
+from ohlcv.spark.local_cluster import local_cluster
 
 TRADES = 10_000_000
 DUPLICATES = 0.01

@@ -37,7 +37,7 @@ from ohlcv.iceberg.retention_plan import footprint, plan_retention
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.iceberg.tables import load_table as load_by_python
 from ohlcv.model.table_contracts import candles_contract
-from ohlcv.toolchain import jar_paths, spark_environment
+from ohlcv.spark.toolchain import jar_paths, spark_environment
 from spark_jobs.jvm import java_class
 from spark_jobs.maintenance import Request, maintain
 from spark_jobs.metadata import load_table

@@ -10,8 +10,8 @@ from pathlib import Path
 from benchmarks.asking import ROOT, Asked, asked
 from benchmarks.processes import WORKER, home_environment
 from benchmarks.worlds import World
-from ohlcv.local_cluster import LocalCluster
-from ohlcv.submit import job_environment, reprocess_job
+from ohlcv.spark.local_cluster import LocalCluster
+from ohlcv.spark.spark_submit import job_environment, reprocess_job
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.ranges import MACROS
 from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.tasks import priority_of, spark_task, validate_task
-from ohlcv.submit import templated_job
+from ohlcv.spark.spark_submit import templated_job
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 TIMEOUT = timedelta(seconds=300)

@@ -25,7 +25,7 @@ from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.ranges import MACROS
 from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.tasks import REPROCESS_WEIGHT, days_task, spark_task, validate_day_task
-from ohlcv.submit import reprocess_job
+from ohlcv.spark.spark_submit import reprocess_job
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 TIMEOUT = timedelta(minutes=15)

@@ -27,7 +27,7 @@ from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.keeping import plan_task, report_task
 from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.tasks import MAINTENANCE_WEIGHT, CandleJobOperator, DeleteOperator, spark_task
-from ohlcv.submit import maintenance_job
+from ohlcv.spark.spark_submit import maintenance_job
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 TIMEOUT = timedelta(minutes=30)

@@ -21,7 +21,7 @@ SPARK_PAGES = {"master": "http://127.0.0.1:8080/json/", "worker": "http://127.0.
 
 def problem(words: list[str]) -> str | None:
     """Say what is wrong with the service of this command line."""
-    if "ohlcv.spark_daemon" in words:
+    if "ohlcv.spark.standalone" in words:
         return _page_problem(SPARK_PAGES[words[-1]])
     for name, page in PAGES.items():
         if name in words:

@@ -22,7 +22,7 @@ from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.model.build_planner import Progress
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, candles_contract
-from ohlcv.toolchain import jar_paths, spark_environment
+from ohlcv.spark.toolchain import jar_paths, spark_environment
 from oracle import Candle, OracleAnswer, Trade, oracle
 from spark_jobs.build import Request, build
 from spark_jobs.metadata import load_table as load_java_table

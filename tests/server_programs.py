@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ohlcv.toolchain import java_home, share_directory, spark_home
+from ohlcv.spark.toolchain import java_home, share_directory, spark_home
 
 ROOT = Path(__file__).parents[1]
 # An S3 server of one program over a folder; Go checks the sum of every module by its own database.

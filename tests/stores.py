@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ohlcv.local_process import HOST, await_line, free_port, start, stop
+from ohlcv.spark.processes import HOST, await_line, free_port, start, stop
 from server_programs import java_21, nessie, versitygw
 
 REGION = "us-east-1"

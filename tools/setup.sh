@@ -14,7 +14,7 @@ case ${1:-} in
         ;;
 esac
 stamp=.venv/.setup-stamp
-wanted=$(cat "${locks[@]}" requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/toolchain.py include/ohlcv/lean_spark.py | sha256sum)
+wanted=$(cat "${locks[@]}" requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/spark/toolchain.py include/ohlcv/lean_spark.py | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/ohlcv ]; then
     # A Java that was upgraded meanwhile wants archives of its own.
     exec .venv/bin/python -m ohlcv.faststart
@@ -67,15 +67,15 @@ say "installing $(cat "${locks[@]}" | grep -o '^[a-z0-9].*==' | sort -u | wc -l)
 .venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes "${locks[@]}" "$scratch/tools.txt"
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
 
-if ! .venv/bin/python -m ohlcv.toolchain java >/dev/null 2>&1; then
+if ! .venv/bin/python -m ohlcv.spark.toolchain java >/dev/null 2>&1; then
     say "no Java 17 or 21 on this machine: installing a JRE into .venv"
     .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes --requirement requirements-jre.txt
 fi
 say "Iceberg and JDBC jars"
-.venv/bin/python -m ohlcv.toolchain jars
+.venv/bin/python -m ohlcv.spark.toolchain jars
 .venv/bin/python -m ohlcv.faststart
 if [ "${1:-}" = --runtime ]; then
     .venv/bin/uv pip uninstall --quiet --python .venv/bin/python pip setuptools uv
 fi
 printf '%s\n' "$wanted" >"$stamp"
-say "ready ($(.venv/bin/python -m ohlcv.toolchain java))"
+say "ready ($(.venv/bin/python -m ohlcv.spark.toolchain java))"

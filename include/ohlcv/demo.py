@@ -14,12 +14,12 @@ from ohlcv.config.settings import Settings
 from ohlcv.feeding import HISTORY, go_on, load_history
 from ohlcv.iceberg.tables import create_tables, has_view
 from ohlcv.local_airflow import LocalAirflow, local_airflow
-from ohlcv.local_cluster import local_cluster
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.sample import Feed
-from ohlcv.submit import LOCAL_MASTER, run, views_job
+from ohlcv.spark.local_cluster import local_cluster
+from ohlcv.spark.spark_submit import LOCAL_MASTER, run, views_job
 
 Working = Callable[[str], AbstractContextManager[None]]
 Say = Callable[[str], None]

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ohlcv import lean_spark
-from ohlcv.local_process import descendants
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
-from ohlcv.submit import COMPILED_FROM, SparkJob, build_job, run, views_job
-from ohlcv.toolchain import (
+from ohlcv.spark.processes import descendants
+from ohlcv.spark.spark_submit import COMPILED_FROM, SparkJob, build_job, run, views_job
+from ohlcv.spark.toolchain import (
     ROLES,
     Role,
     archive_path,
@@ -38,7 +38,7 @@ from ohlcv.toolchain import (
 )
 
 if TYPE_CHECKING:
-    from ohlcv.local_cluster import LocalCluster
+    from ohlcv.spark.local_cluster import LocalCluster
 
 # An executor writes its archive while it ends, after its driver has ended: seconds, or a minute on a busy machine.
 DUMP_SECONDS = 180.0
@@ -85,8 +85,8 @@ def make() -> None:
     from ohlcv.config.settings import load_settings
     from ohlcv.iceberg.tables import create_tables
     from ohlcv.loading import append_trades
-    from ohlcv.local_cluster import local_cluster
     from ohlcv.sample import Feed
+    from ohlcv.spark.local_cluster import local_cluster
 
     _stamp_file().unlink(missing_ok=True)
     for role in ROLES:

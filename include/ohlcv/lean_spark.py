@@ -19,7 +19,7 @@ import zipfile
 from fnmatch import fnmatch
 from pathlib import Path
 
-from ohlcv.toolchain import LEAN_MARK, lean_spark_home, packaged_spark_home, pyspark_version
+from ohlcv.spark.toolchain import LEAN_MARK, lean_spark_home, packaged_spark_home, pyspark_version
 
 # Families of jars by what they serve, none of which a job, a master or a worker here asks for.
 LEFT_OUT = (

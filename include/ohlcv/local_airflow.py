@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ohlcv.airflow_api import AirflowApi
-from ohlcv.local_process import HOST, START_SECONDS, free_port, start, stop
 from ohlcv.model.errors import OhlcvError
 from ohlcv.orchestration.site import SPARK_CONNECTION, pools, spark_connection
-from ohlcv.submit import job_environment, script_folder
+from ohlcv.spark.processes import HOST, START_SECONDS, free_port, start, stop
+from ohlcv.spark.spark_submit import job_environment, script_folder
 
 SERVICES = ("api-server", "dag-processor", "scheduler", "triggerer")
 USER = "admin"

@@ -19,7 +19,7 @@ from lab import Lab, at, total, trade
 from ohlcv.iceberg.retention_plan import footprint, plan_retention
 from ohlcv.model.intervals import Range, day_range
 from ohlcv.model.table_contracts import NAMESPACE
-from ohlcv.submit import build_job, run
+from ohlcv.spark.spark_submit import build_job, run
 from ohlcv.validation import checkable, describe, validate
 from oracle import Trade
 from spark_jobs.maintenance import ORPHAN_AGE, Request, maintain

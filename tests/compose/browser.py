@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.processes import wait_for
-from ohlcv.local_process import free_port, start, stop
+from ohlcv.spark.processes import free_port, start, stop
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 ARGUMENTS = [

@@ -14,7 +14,7 @@ import yaml
 from containers.engine import ROOT
 from faults.processes import wait_for
 from ohlcv.airflow_api import AirflowApi
-from ohlcv.local_process import free_port
+from ohlcv.spark.processes import free_port
 
 COMPOSE_FILE = ROOT / "docker-compose.yaml"
 OVERRIDE = Path(__file__).with_name("override.yaml")

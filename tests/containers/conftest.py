@@ -10,7 +10,7 @@ import pytest
 
 from containers.engine import ROOT, build, engine_environment
 from faults.processes import wait_for
-from ohlcv.local_process import start, stop
+from ohlcv.spark.processes import start, stop
 
 IMAGE = "localhost/ohlcv:test"
 

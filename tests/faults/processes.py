@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from ohlcv.local_process import descendants, parent_of
-from ohlcv.submit import SparkJob, started
+from ohlcv.spark.processes import descendants, parent_of
+from ohlcv.spark.spark_submit import SparkJob, started
 
 # Compiled by the quick compiler alone, a short job takes half the processor time: for the test's environment.
 QUICK_JAVA = ("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")

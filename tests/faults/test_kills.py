@@ -28,11 +28,11 @@ from faults.processes import (
     wait_for,
 )
 from lab import Key, Lab, Stored, at, trade
-from ohlcv.local_cluster import LocalCluster, local_cluster
-from ohlcv.local_process import descendants
 from ohlcv.model.intervals import Range, from_microseconds
 from ohlcv.model.table_contracts import NAMESPACE
-from ohlcv.submit import build_job, run
+from ohlcv.spark.local_cluster import LocalCluster, local_cluster
+from ohlcv.spark.processes import descendants
+from ohlcv.spark.spark_submit import build_job, run
 from oracle import Candle, Trade
 
 ROUNDS = range(int(os.environ.get("KILL_ROUNDS", "1")))

@@ -24,7 +24,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.write_lock import writers_lease
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
-from ohlcv.submit import build_job
+from ohlcv.spark.spark_submit import build_job
 from oracle import Trade
 from servers import PostgresServer, postgres_server
 from spark_jobs.tables import Comparison

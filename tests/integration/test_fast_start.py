@@ -13,12 +13,12 @@ from lab import at
 from ohlcv.config.settings import load_settings
 from ohlcv.faststart import FROM_ARCHIVE, classes_in_use, is_current, make
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
-from ohlcv.local_cluster import LocalCluster, local_cluster
 from ohlcv.model.intervals import HOUR, Range
 from ohlcv.model.table_contracts import TRADES
 from ohlcv.sample import Feed
-from ohlcv.submit import COMPILED_FROM, JobOutcome, build_job, run, views_job
-from ohlcv.toolchain import ROLES, packaged_spark_home
+from ohlcv.spark.local_cluster import LocalCluster, local_cluster
+from ohlcv.spark.spark_submit import COMPILED_FROM, JobOutcome, build_job, run, views_job
+from ohlcv.spark.toolchain import ROLES, packaged_spark_home
 
 NOON = at("2026-03-01 12:00")
 
@@ -121,5 +121,5 @@ def test_whoever_asks_is_told_whether_archives_are_in_use(tmp_path: Path, monkey
     if not is_current():
         make()
     assert all(classes_in_use(role) > 1000 for role in ROLES)
-    monkeypatch.setattr("ohlcv.submit.archive_path", lambda role: tmp_path / "none.jsa")
+    monkeypatch.setattr("ohlcv.spark.spark_submit.archive_path", lambda role: tmp_path / "none.jsa")
     assert classes_in_use("driver") == 0

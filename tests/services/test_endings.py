@@ -14,10 +14,10 @@ import pytest
 from faults.processes import carriers, command_line, wait_for
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.iceberg.write_lock import writers_lease
-from ohlcv.local_process import descendants
 from ohlcv.model.intervals import HOUR, floor_time, iso
 from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.model.timeframes import DAY
+from ohlcv.spark.processes import descendants
 from services_lab import POLL_SECONDS, Run, Site
 
 pytestmark = pytest.mark.heavy

@@ -15,10 +15,10 @@ import pytest
 from faults.processes import command_line, wait_for
 from ohlcv.iceberg.retention_plan import footprint
 from ohlcv.iceberg.tables import load_table, open_catalog
-from ohlcv.local_process import descendants
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import NAMESPACE, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.spark.processes import descendants
 from past import commits_at
 from services_lab import POLL_SECONDS, Run, Site, running_site
 

@@ -21,7 +21,7 @@ from lab import WIDTHS, at, trade
 from ohlcv.model.build_planner import BuildPlan
 from ohlcv.model.intervals import Range, from_microseconds, hours_touched, merge_ranges, to_microseconds
 from ohlcv.model.timeframes import timeframe
-from ohlcv.submit import COMPILED_FROM
+from ohlcv.spark.spark_submit import COMPILED_FROM
 from oracle import Candle, OracleAnswer, Trade, oracle
 from spark_jobs.build import Source, compute
 from spark_jobs.candles import common_step

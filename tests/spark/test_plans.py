@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from lab import Lab, at, trade
 from ohlcv.model.intervals import HOUR, Range, hours_touched
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.submit import COMPILED_FROM
+from ohlcv.spark.spark_submit import COMPILED_FROM
 from spark_jobs import build
 from spark_jobs.build import read_source
 from spark_jobs.candles import candles

@@ -20,7 +20,7 @@ from ohlcv.config.settings import load_settings
 from ohlcv.doctor import Check, deployed_port, deployment, examine, settings_faults
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.model.errors import OhlcvError
-from ohlcv.toolchain import JARS
+from ohlcv.spark.toolchain import JARS
 from servers import PostgresServer, postgres_server
 
 # pyiceberg leaves its catalogs' connections to the garbage collector.

@@ -12,7 +12,7 @@ import pytest
 from ohlcv.config.settings import load_settings
 from ohlcv.exporter import as_text, server
 from ohlcv.health import Measure
-from ohlcv.local_process import HOST
+from ohlcv.spark.processes import HOST
 
 
 def test_alerts_and_values_are_gauges() -> None:

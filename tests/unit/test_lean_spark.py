@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ohlcv import lean_spark, toolchain
-from ohlcv.toolchain import LEAN_MARK, lean_spark_home, packaged_spark_home, spark_home
+from ohlcv.spark.toolchain import LEAN_MARK, lean_spark_home, packaged_spark_home, spark_home
 
 KEPT = ("spark-core_2.13-4.1.3.jar", "hive-storage-api-2.8.1.jar", "iceberg.jar", "netty-codec-http-4.2.jar")
 LEFT_OUT = ("spark-mllib_2.13-4.1.3.jar", "hive-exec-2.3.10-core.jar", "kubernetes-client-7.4.1.jar", "jta-1.1.jar")

@@ -9,8 +9,8 @@ import pytest
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range
-from ohlcv.spark_daemon import SECRET_VARIABLE, command, container_arguments, environment
-from ohlcv.submit import build_job
+from ohlcv.spark.spark_submit import build_job
+from ohlcv.spark.standalone import SECRET_VARIABLE, command, container_arguments, environment
 from spark_jobs.session import authentication
 
 SECRET = "not-to-be-shown"

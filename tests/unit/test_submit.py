@@ -15,7 +15,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, from_microseconds
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.submit import (
+from ohlcv.spark.spark_submit import (
     JobOutcome,
     Profile,
     SparkJob,
@@ -29,7 +29,7 @@ from ohlcv.submit import (
     started,
     views_job,
 )
-from ohlcv.toolchain import archive_path, jar_paths, spark_home
+from ohlcv.spark.toolchain import archive_path, jar_paths, spark_home
 from spark_jobs.build import read_request
 
 OWN = Range(from_microseconds(1_772_366_400_000_000), from_microseconds(1_772_370_000_000_000))

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ohlcv import toolchain
 from ohlcv.model.errors import OhlcvError
-from ohlcv.toolchain import JARS, fetch_jars, jar_paths, java_home, spark_environment, spark_home
+from ohlcv.spark import toolchain
+from ohlcv.spark.toolchain import JARS, fetch_jars, jar_paths, java_home, spark_environment, spark_home
 
 
 def java(folder: Path, release: str | None) -> Path:
@@ -170,7 +170,7 @@ def test_spark_runs_our_python_on_our_java(monkeypatch: pytest.MonkeyPatch, tmp_
 @pytest.mark.parametrize("arguments", [[], ["jvm"], ["java", "jars"]])
 def test_the_set_up_door_refuses_other_questions(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert toolchain.main(arguments) == 2
-    assert capsys.readouterr() == ("", "usage: python -m ohlcv.toolchain java|jars\n")
+    assert capsys.readouterr() == ("", "usage: python -m ohlcv.spark.toolchain java|jars\n")
 
 
 def test_the_set_up_door_answers(

@@ -17,7 +17,7 @@ from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, parse_time, requested_range
 from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES, timeframe
-from ohlcv.submit import LOCAL_MASTER, build_job, check_master, run
+from ohlcv.spark.spark_submit import LOCAL_MASTER, build_job, check_master, run
 
 COUNTS = ("inserted", "updated", "deleted", "unchanged", "kept", "withheld")
 

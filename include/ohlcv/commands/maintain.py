@@ -15,7 +15,7 @@ from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import parse_day
 from ohlcv.model.timeframes import TIMEFRAMES, timeframe
-from ohlcv.submit import LOCAL_MASTER, maintenance_job, run
+from ohlcv.spark.spark_submit import LOCAL_MASTER, maintenance_job, run
 
 
 @click.command()

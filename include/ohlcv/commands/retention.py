@@ -15,7 +15,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import parse_day
 from ohlcv.model.timeframes import SAFE_SHARE, TIMEFRAMES, timeframe
-from ohlcv.submit import LOCAL_MASTER, maintenance_job, run
+from ohlcv.spark.spark_submit import LOCAL_MASTER, maintenance_job, run
 
 if TYPE_CHECKING:
     from ohlcv.iceberg.retention_plan import RetentionPlan

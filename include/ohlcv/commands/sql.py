@@ -12,7 +12,7 @@ from rich.table import Table
 from ohlcv.commands.terminal import note, print_table, working
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
-from ohlcv.submit import LOCAL_MASTER, run, sql_job
+from ohlcv.spark.spark_submit import LOCAL_MASTER, run, sql_job
 
 
 @click.command()

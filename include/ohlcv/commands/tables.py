@@ -8,7 +8,7 @@ from ohlcv.commands.terminal import working
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW, LATEST_VIEW, NAMESPACE, WIDE_AMOUNT, candles_contract
-from ohlcv.submit import LOCAL_MASTER, run, views_job
+from ohlcv.spark.spark_submit import LOCAL_MASTER, run, views_job
 
 
 @click.group()

@@ -20,8 +20,8 @@ from ohlcv.orchestration.ranges import due_time, own_days, own_range
 from ohlcv.orchestration.site import SPARK_CONNECTION, SPARK_POOL, connection_problem
 from ohlcv.orchestration.validating import Asked, Question, ValidateOperator, asset_of
 from ohlcv.orchestration.watch import judge
-from ohlcv.submit import APPLICATION_MARK, SparkJob, profile_path
-from ohlcv.toolchain import spark_home
+from ohlcv.spark.spark_submit import APPLICATION_MARK, SparkJob, profile_path
+from ohlcv.spark.toolchain import spark_home
 
 if TYPE_CHECKING:
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook

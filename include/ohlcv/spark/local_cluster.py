@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ohlcv.config.settings import load_settings
-from ohlcv.local_process import HOST, await_line, start, stop
-from ohlcv.spark_daemon import Role, command, environment
-from ohlcv.toolchain import spark_home
+from ohlcv.spark.processes import HOST, await_line, start, stop
+from ohlcv.spark.standalone import Role, command, environment
+from ohlcv.spark.toolchain import spark_home
 
 
 @dataclass

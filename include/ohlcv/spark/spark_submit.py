@@ -16,7 +16,7 @@ from ohlcv.config.settings import Settings, Tuning
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, iso
 from ohlcv.model.timeframes import Strategy
-from ohlcv.toolchain import ROLES, archive_path, jar_paths, spark_environment, spark_home
+from ohlcv.spark.toolchain import ROLES, archive_path, jar_paths, spark_environment, spark_home
 
 SCRIPTS: dict[Strategy, str] = {"merge": "ohlcv_incremental.py", "overwrite": "ohlcv_batch.py"}
 REPROCESS_SCRIPT = "ohlcv_reprocess.py"

@@ -1,4 +1,4 @@
-"""Spark's standalone master and worker, as processes: `python -m ohlcv.spark_daemon master|worker` becomes one."""
+"""Spark's standalone master and worker, as processes: `python -m ohlcv.spark.standalone master|worker` becomes one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.toolchain import jar_paths, spark_environment, spark_home
+from ohlcv.spark.toolchain import jar_paths, spark_environment, spark_home
 
 Role = Literal["master", "worker"]
 MAIN_CLASSES: dict[Role, str] = {
@@ -69,7 +69,7 @@ def container_arguments(role: Role, settings: Settings) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Become a daemon."""
     if len(arguments) != 1 or arguments[0] not in get_args(Role):
-        sys.stderr.write("usage: python -m ohlcv.spark_daemon master|worker\n")
+        sys.stderr.write("usage: python -m ohlcv.spark.standalone master|worker\n")
         return 2
     role: Role = arguments[0]  # type: ignore[assignment]  # one of the two, as was just seen
     try:

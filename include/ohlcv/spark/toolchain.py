@@ -1,6 +1,6 @@
 """Find what the locked packages do not bring: a Java 17 or 21, Spark's home and the pinned jars.
 
-`python -m ohlcv.toolchain java` prints the Java home, `… jars` fetches the jars; `make setup` calls both.
+`python -m ohlcv.spark.toolchain java` prints the Java home, `… jars` fetches the jars; `make setup` calls both.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ def main(arguments: list[str]) -> int:
     """Answer the two questions of set-up."""
     answers = {"java": java_home, "jars": fetch_jars}
     if len(arguments) != 1 or arguments[0] not in answers:
-        print("usage: python -m ohlcv.toolchain java|jars", file=sys.stderr)
+        print("usage: python -m ohlcv.spark.toolchain java|jars", file=sys.stderr)
         return 2
     try:
         print(answers[arguments[0]]())

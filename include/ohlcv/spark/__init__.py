@@ -1,0 +1,1 @@
+"""Spark installation, local clusters and job submission."""
