@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from ohlcv.config.settings import Settings
 from ohlcv.loading import append_trades
 from ohlcv.model.errors import OhlcvError
+from ohlcv.readers.candles import newest_trade
 from ohlcv.sample import Feed
-from ohlcv.serving import newest_trade
 
 Say = Callable[[str], None]
 

@@ -12,13 +12,13 @@ from pyiceberg.table import Table
 
 from ohlcv.airflow_api import AirflowApi
 from ohlcv.config.settings import AirflowAddress, Settings
-from ohlcv.freshness import GRACE, look
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import iso
 from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
-from ohlcv.serving import newest_trade
+from ohlcv.readers.candles import newest_trade
+from ohlcv.readers.freshness import GRACE, look
 
 SUCCESS_WINDOW = timedelta(hours=24)
 SUCCESS_TARGET, SUCCESS_LIMIT = 0.99, 0.95

@@ -21,7 +21,6 @@ from pyiceberg.table.snapshots import Snapshot
 
 from ohlcv.checks import RULES, VALUES, Rule, Severity
 from ohlcv.config.settings import Settings
-from ohlcv.freshness import look
 from ohlcv.iceberg.tables import hours_filter, load_table, open_catalog
 from ohlcv.model.build_planner import Progress
 from ohlcv.model.intervals import (
@@ -40,7 +39,8 @@ from ohlcv.model.intervals import (
 )
 from ohlcv.model.table_contracts import AMOUNT_LIMIT, TRADES, candles_contract
 from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
-from ohlcv.serving import newest_window
+from ohlcv.readers.candles import newest_window
+from ohlcv.readers.freshness import look
 
 # How many findings are named; their number is always told.
 NAMED = 20

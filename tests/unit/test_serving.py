@@ -29,7 +29,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import candles_contract
 from ohlcv.model.timeframes import Timeframe, timeframe
-from ohlcv.serving import LOOKBACK_PARTITIONS, read_candles, recent_series
+from ohlcv.readers.candles import LOOKBACK_PARTITIONS, read_candles, recent_series
 
 MINUTE = timeframe("1m")
 HOURS = timeframe("1h")

@@ -92,7 +92,7 @@ def candles(
             else "no --start: all candles there are"
         )
 
-    from ohlcv.serving import read_candles
+    from ohlcv.readers.candles import read_candles
 
     # click's choice names the one value that the reader's type allows.
     found = read_candles(
@@ -124,7 +124,7 @@ def _note(text: str) -> None:
 def _why_nothing(
     settings: Settings, of: Timeframe, symbol: str | None, exchange: str | None, start: datetime | None
 ) -> str:
-    from ohlcv.serving import LOOKBACK_PARTITIONS, recent_series
+    from ohlcv.readers.candles import LOOKBACK_PARTITIONS, recent_series
 
     series = recent_series(settings, of)
     if not series:

@@ -32,7 +32,7 @@ def demo(trades: int, once: bool) -> int:
     """
     from ohlcv.demo import demo_services
     from ohlcv.local_airflow import USER
-    from ohlcv.serving import read_candles
+    from ohlcv.readers.candles import read_candles
 
     settings = load_settings()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,0 +1,1 @@
+"""Read access to candles and trades without a JVM."""
