@@ -13,8 +13,8 @@ import pyarrow as pa
 from benchmarks.harness import Bench, Cost, Grid, Section, median, same, take_turns
 from benchmarks.warm import warm_session
 from benchmarks.worlds import KEY_ORDER, World
+from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
-from ohlcv.sample import Feed
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 TRADES = 1_000_000

@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 from benchmarks.contest import Contest
 from benchmarks.harness import Bench, Cost, Grid, Section, Verdict, median, take_turns
 from benchmarks.worlds import World, made_up_candles, with_series
+from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.build_planner import Progress
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range, parse_hours
 from ohlcv.model.timeframes import DAY
-from ohlcv.sample import Feed
 from spark_jobs.metadata import PROGRESS_KEY, SUMMARY_PREFIX
 from spark_jobs.settled import MANY_ROWS
 

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 from benchmarks.harness import Bench, Grid, Section, same, say
 from benchmarks.processes import WORKER, home_environment, measure_job
 from benchmarks.worlds import World
+from ohlcv.ingest.sample_data import sample_trades
 from ohlcv.model.intervals import iso
-from ohlcv.sample import sample_trades
 from ohlcv.spark.processes import descendants
 from ohlcv.spark.spark_submit import reprocess_job
 

@@ -24,8 +24,8 @@ from benchmarks.peers import ANSWER, ENGINES, Hours
 from benchmarks.processes import WORKER, pin
 from benchmarks.warm import warm_session
 from benchmarks.worlds import World
+from ohlcv.ingest.sample_data import sample_trades
 from ohlcv.model.intervals import EPOCH
-from ohlcv.sample import sample_trades
 from ohlcv.spark.local_cluster import local_cluster
 
 TRADES = 10_000_000

@@ -18,12 +18,12 @@ from faults.processes import QUICK_JAVA, wait_for
 from lab import append, read_stored_candles
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
-from ohlcv.loading import append_trades
+from ohlcv.ingest.loader import append_trades
+from ohlcv.ingest.sample_data import Feed
 from ohlcv.local_airflow import LocalAirflow, local_airflow
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, iso
 from ohlcv.model.table_contracts import TRADES, candles_contract
-from ohlcv.sample import Feed
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
 from ohlcv.validation import validate
 from oracle import Trade

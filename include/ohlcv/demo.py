@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ohlcv.config.settings import Settings
-from ohlcv.feeding import HISTORY, go_on, load_history
 from ohlcv.iceberg.tables import create_tables, has_view
+from ohlcv.ingest.sample_data import Feed
+from ohlcv.ingest.sample_feed import HISTORY, go_on, load_history
 from ohlcv.local_airflow import LocalAirflow, local_airflow
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.sample import Feed
 from ohlcv.spark.local_cluster import local_cluster
 from ohlcv.spark.spark_submit import LOCAL_MASTER, run, views_job
 

@@ -84,8 +84,8 @@ def make() -> None:
     """Run the 1m job once on a cluster of one worker, and have both its JVMs write what they loaded."""
     from ohlcv.config.settings import load_settings
     from ohlcv.iceberg.tables import create_tables
-    from ohlcv.loading import append_trades
-    from ohlcv.sample import Feed
+    from ohlcv.ingest.loader import append_trades
+    from ohlcv.ingest.sample_data import Feed
     from ohlcv.spark.local_cluster import local_cluster
 
     _stamp_file().unlink(missing_ok=True)

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from faults.processes import carriers, command_line, wait_for
-from ohlcv.loading import append_trades
+from ohlcv.ingest.loader import append_trades
+from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import Range, floor_time, hours_touched, merge_ranges, parse_hours
-from ohlcv.sample import Feed
 from services_lab import ENDED, POLL_SECONDS, Run, Site, clock
 
 pytestmark = pytest.mark.heavy

@@ -11,9 +11,9 @@ import pytest
 from benchmarks.harness import AnswersDifferError, Cost, Section, Verdict, median, same, take_turns
 from benchmarks.small_runs import runs_a_day, schedule
 from benchmarks.worlds import World, made_up_candles, with_series
+from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import EPOCH, Range
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.sample import Feed
 
 
 def test_kinds_take_turns_and_every_other_round_goes_backwards() -> None:

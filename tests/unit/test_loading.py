@@ -16,7 +16,7 @@ from pyiceberg.table import Table
 from ohlcv.commands.trades import trades as trades_group
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
-from ohlcv.loading import LoadReport, RefusedRow, load_trades
+from ohlcv.ingest.loader import LoadReport, RefusedRow, load_trades
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import TRADES
 
@@ -94,8 +94,8 @@ def test_rows_and_files_of_one_load_are_taken_once_in_one_commit(home: Settings,
 def test_a_big_load_is_several_parts_and_one_commit(
     home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ohlcv.trade_staging.CHUNK_ROWS", 2048)
-    monkeypatch.setattr("ohlcv.trade_files.BLOCK_BYTES", 100_000)
+    monkeypatch.setattr("ohlcv.ingest.staging.CHUNK_ROWS", 2048)
+    monkeypatch.setattr("ohlcv.ingest.file_readers.BLOCK_BYTES", 100_000)
     rows = [row(trade, time=NOON + (trade % 3 > 0) * trade % 5 * HOUR) for trade in range(9000)]
     report = load_trades(home, [write(tmp_path / "t.csv", *rows)])
     assert report.loaded == 9000
@@ -197,7 +197,7 @@ def test_a_lost_race_is_run_again_without_doubles(home: Settings, tmp_path: Path
 
 
 def test_a_race_lost_again_and_again_gives_up(home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ohlcv.loading.COMMIT_ATTEMPTS", 2)
+    monkeypatch.setattr("ohlcv.ingest.loader.COMMIT_ATTEMPTS", 2)
     others = iter(range(100, 200))
 
     def other_comes_first(message: str) -> None:

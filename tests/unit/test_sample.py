@@ -14,11 +14,11 @@ import pytest
 
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
+from ohlcv.ingest.formats import TRADE_SCHEMA
+from ohlcv.ingest.sample_data import BAD_KINDS, STANDARD_TRADES, load_sample, sample_trades
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import to_microseconds
 from ohlcv.model.table_contracts import TRADES
-from ohlcv.sample import BAD_KINDS, STANDARD_TRADES, load_sample, sample_trades
-from ohlcv.trade_formats import TRADE_SCHEMA
 
 END = datetime(2026, 3, 1, 6, tzinfo=UTC)
 HOUR = 3_600_000_000

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
-from ohlcv.loading import LoadReport, load_trades
+from ohlcv.ingest.formats import TRADE_SCHEMA
+from ohlcv.ingest.loader import LoadReport, load_trades
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import from_microseconds
 from ohlcv.model.table_contracts import TRADES
-from ohlcv.trade_formats import TRADE_SCHEMA
 
 NOON = 1_769_860_800_000_000  # 2026-01-31T12:00:00Z
 HEADER = "exchange,symbol,timestamp,price,quantity,trade_id"
@@ -284,7 +284,7 @@ def test_kraken_numbers_the_rows_of_one_time(home: Settings, tmp_path: Path) -> 
 
 
 def test_kraken_numbers_on_across_chunks(home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ohlcv.trade_files.BLOCK_BYTES", 64)
+    monkeypatch.setattr("ohlcv.ingest.file_readers.BLOCK_BYTES", 64)
     rows = [f"{NOON // 10**6 + number // 50},1,1" for number in range(100)]
     load_trades(home, [write(tmp_path / "k.csv", *rows)], format="kraken", symbol="XBT/USD")
     expected = sorted([*range(1, 51), *range(1, 51)])

@@ -21,7 +21,7 @@ from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import floor_time, iso, parse_time
 
 if TYPE_CHECKING:
-    from ohlcv.loading import LoadReport
+    from ohlcv.ingest.loader import LoadReport
 
 SHOWN_REFUSALS = 20
 
@@ -57,7 +57,7 @@ def load(
 
     One refused row and nothing is loaded, unless --skip-refused; every refused row is told with its line and reason.
     """
-    from ohlcv.loading import load_trades
+    from ohlcv.ingest.loader import load_trades
 
     with _progress() as say:
         report = load_trades(
@@ -90,7 +90,7 @@ def load(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def sample(count: int, hours: int, end: str | None, seed: int, duplicates: float, bad_rows: int, as_json: bool) -> None:
     """Load made-up trades of 8 series; the same call again adds nothing."""
-    from ohlcv.sample import load_sample
+    from ohlcv.ingest.sample_data import load_sample
 
     until = floor_time(datetime.now(UTC), timedelta(hours=1))
     if end is not None:
@@ -119,7 +119,7 @@ def feed(trades: int) -> None:
 
     A later feed goes on where this one left off.
     """
-    from ohlcv.feeding import go_on, load_history
+    from ohlcv.ingest.sample_feed import go_on, load_history
 
     settings = load_settings()
     stopped = threading.Event()

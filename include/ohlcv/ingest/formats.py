@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ohlcv.ingest.file_readers import PROBLEM
 from ohlcv.model.errors import InputError
 from ohlcv.model.table_contracts import TRADE_COLUMNS, TRADES
-from ohlcv.trade_files import PROBLEM
 
 _ARROW_TYPES: dict[str, pa.DataType] = {
     "string": pa.string(),

@@ -18,11 +18,8 @@ from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import CATALOG_ERRORS, catalog_down, load_table, open_catalog
-from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.intervals import to_microseconds
-from ohlcv.model.table_contracts import NAMESPACE, TRADES
-from ohlcv.trade_files import CHUNK_ROWS, LINE, is_parquet, open_text, read_parquet, read_text
-from ohlcv.trade_formats import (
+from ohlcv.ingest.file_readers import CHUNK_ROWS, LINE, is_parquet, open_text, read_parquet, read_text
+from ohlcv.ingest.formats import (
     GENERIC,
     NESTED,
     TradeFormat,
@@ -33,8 +30,11 @@ from ohlcv.trade_formats import (
     text_columns,
     trade_format,
 )
-from ohlcv.trade_judgement import judge_statement
-from ohlcv.trade_staging import Scratch, count_staged, drop_doubles, drop_known, open_scratch, stage, staged_parts
+from ohlcv.ingest.row_validation import judge_statement
+from ohlcv.ingest.staging import Scratch, count_staged, drop_doubles, drop_known, open_scratch, stage, staged_parts
+from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.intervals import to_microseconds
+from ohlcv.model.table_contracts import NAMESPACE, TRADES
 
 KEPT_REFUSALS = 1000
 COMMIT_ATTEMPTS = 8

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from ohlcv.ingest.file_readers import LINE, PROBLEM
+from ohlcv.ingest.formats import GENERIC, NESTED, TradeFormat
 from ohlcv.model.intervals import to_microseconds
 from ohlcv.model.table_contracts import TRADES
-from ohlcv.trade_files import LINE, PROBLEM
-from ohlcv.trade_formats import GENERIC, NESTED, TradeFormat
 
 FIRST_TIME = to_microseconds(datetime(2009, 1, 1, tzinfo=UTC))  # Bitcoin's first block
 LAST_TIME = to_microseconds(datetime(2100, 1, 1, tzinfo=UTC))

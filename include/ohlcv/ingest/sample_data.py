@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ohlcv.config.settings import Settings
-from ohlcv.loading import LoadReport, Progress, append_trades
+from ohlcv.ingest.formats import TRADE_SCHEMA
+from ohlcv.ingest.loader import LoadReport, Progress, append_trades
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import iso, to_microseconds
 from ohlcv.model.table_contracts import AMOUNT_SCALE
-from ohlcv.trade_formats import TRADE_SCHEMA
 
 STANDARD_TRADES = 636_263
 STANDARD_HOURS = 13

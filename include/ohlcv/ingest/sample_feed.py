@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from ohlcv.config.settings import Settings
-from ohlcv.loading import append_trades
+from ohlcv.ingest.loader import append_trades
+from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.errors import OhlcvError
 from ohlcv.readers.candles import newest_trade
-from ohlcv.sample import Feed
 
 Say = Callable[[str], None]
 

@@ -11,10 +11,10 @@ import duckdb
 import pyarrow as pa
 from pyiceberg.table import Table
 
+from ohlcv.ingest.file_readers import CHUNK_ROWS
+from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import TRADES
-from ohlcv.trade_files import CHUNK_ROWS
-from ohlcv.trade_formats import TRADE_SCHEMA
 
 Scratch = duckdb.DuckDBPyConnection
 

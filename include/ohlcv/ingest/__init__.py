@@ -1,0 +1,1 @@
+"""Loading of trade files and generation of sample trades."""
