@@ -24,8 +24,8 @@ from ohlcv.local_airflow import LocalAirflow, local_airflow
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, iso
 from ohlcv.model.table_contracts import TRADES, candles_contract
+from ohlcv.quality.validator import validate
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
-from ohlcv.validation import validate
 from oracle import Trade
 
 ENDED = ("success", "failed")

@@ -19,8 +19,8 @@ from lab import Lab, at, total, trade
 from ohlcv.iceberg.retention_plan import footprint, plan_retention
 from ohlcv.model.intervals import Range, day_range
 from ohlcv.model.table_contracts import NAMESPACE
+from ohlcv.quality.validator import checkable, describe, validate
 from ohlcv.spark.spark_submit import build_job, run
-from ohlcv.validation import checkable, describe, validate
 from oracle import Trade
 from spark_jobs.maintenance import ORPHAN_AGE, Request, maintain
 from spark_jobs.reprocess import DayRequest, reprocess

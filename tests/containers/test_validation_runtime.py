@@ -12,7 +12,7 @@ from containers.conftest import Engine
 from faults.processes import wait_for
 from ohlcv.model.intervals import Range, floor_time, iso, scheduled_range
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
-from ohlcv.validation import complaint, describe, event_details, validate
+from ohlcv.quality.validator import complaint, describe, event_details, validate
 from services_lab import POLL_SECONDS, Run, Site, running_site
 
 pytestmark = pytest.mark.containers

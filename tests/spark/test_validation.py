@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from lab import WIDTHS, Lab, at, trade
-from ohlcv.checks import RULES
 from ohlcv.model.intervals import Range, floor_time
-from ohlcv.validation import Verdict, describe, event_details, lateness, validate
+from ohlcv.quality.rules import RULES
+from ohlcv.quality.validator import Verdict, describe, event_details, lateness, validate
 from strategies import trade_lists
 
 NOON = at("2026-03-01 12:00")

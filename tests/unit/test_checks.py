@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ohlcv.checks import RULES
+from ohlcv.quality.rules import RULES
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "data-contract.md"
 

@@ -19,7 +19,7 @@ from ohlcv.model.intervals import Range, parse_time
 from ohlcv.model.timeframes import TIMEFRAMES, timeframe
 
 if TYPE_CHECKING:
-    from ohlcv.validation import Verdict
+    from ohlcv.quality.validator import Verdict
 
 
 @click.command()
@@ -46,7 +46,7 @@ def validate(
     """
     if run_id or ranges:
         return _check_run(run_id, ranges)
-    from ohlcv.validation import as_json, checkable, lateness, merged, validate_days
+    from ohlcv.quality.validator import as_json, checkable, lateness, merged, validate_days
 
     settings = load_settings()
     names = list(TIMEFRAMES) if name == "all" else [timeframe(name).name]
@@ -122,7 +122,7 @@ def _range(*named: tuple[str, str]) -> Range:
 
 
 def _show(verdicts: Mapping[str, Verdict]) -> None:
-    from ohlcv.checks import RULES
+    from ohlcv.quality.rules import RULES
 
     table = Table(title="Findings by rule", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")

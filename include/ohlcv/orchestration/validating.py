@@ -51,7 +51,7 @@ class ValidateOperator(BaseOperator):
         asked = self.asked(context, self.day)
         # DuckDB and pyiceberg are loaded where the task runs, not where DAG files are parsed.
         from ohlcv.config.settings import load_settings
-        from ohlcv.validation import complaint, describe, event_details, validate
+        from ohlcv.quality.validator import complaint, describe, event_details, validate
 
         settings = load_settings()
         run_id = context["dag_run"].run_id

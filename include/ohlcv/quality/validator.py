@@ -19,7 +19,6 @@ import pyarrow as pa
 from pyiceberg.table import StaticTable, Table
 from pyiceberg.table.snapshots import Snapshot
 
-from ohlcv.checks import RULES, VALUES, Rule, Severity
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import hours_filter, load_table, open_catalog
 from ohlcv.model.build_planner import Progress
@@ -39,6 +38,7 @@ from ohlcv.model.intervals import (
 )
 from ohlcv.model.table_contracts import AMOUNT_LIMIT, TRADES, candles_contract
 from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
+from ohlcv.quality.rules import RULES, VALUES, Rule, Severity
 from ohlcv.readers.candles import newest_window
 from ohlcv.readers.freshness import look
 

@@ -1,0 +1,1 @@
+"""Validation of stored candles by rules and by recomputation."""
