@@ -21,7 +21,7 @@ COPY include include
 COPY spark_jobs spark_jobs
 # An image without its archives of classes would start every job at half the speed, and tell nobody.
 RUN tools/setup.sh --runtime \
-    && .venv/bin/python -c 'from ohlcv.faststart import is_current; raise SystemExit(not is_current())' \
+    && .venv/bin/python -c 'from ohlcv.setup.class_data_sharing import is_current; raise SystemExit(not is_current())' \
     && .venv/bin/python -m compileall -q include spark_jobs \
     && rm -rf /root/.cache /root/.ivy2
 COPY dags dags

@@ -17,10 +17,10 @@ from benchmarks.harness import Bench, Cost, Grid, Section, Verdict, median, take
 from benchmarks.processes import stock
 from benchmarks.warm import warm_session
 from benchmarks.worlds import World, made_up_candles
-from ohlcv.faststart import is_current
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import HOUR, Range, iso
 from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
+from ohlcv.setup.class_data_sharing import is_current
 
 TRADES = 636_263
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)

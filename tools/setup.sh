@@ -14,10 +14,10 @@ case ${1:-} in
         ;;
 esac
 stamp=.venv/.setup-stamp
-wanted=$(cat "${locks[@]}" requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/spark/toolchain.py include/ohlcv/lean_spark.py | sha256sum)
+wanted=$(cat "${locks[@]}" requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/spark/toolchain.py include/ohlcv/setup/slim_spark_home.py | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/ohlcv ]; then
     # A Java that was upgraded meanwhile wants archives of its own.
-    exec .venv/bin/python -m ohlcv.faststart
+    exec .venv/bin/python -m ohlcv.setup.class_data_sharing
 fi
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -73,7 +73,7 @@ if ! .venv/bin/python -m ohlcv.spark.toolchain java >/dev/null 2>&1; then
 fi
 say "Iceberg and JDBC jars"
 .venv/bin/python -m ohlcv.spark.toolchain jars
-.venv/bin/python -m ohlcv.faststart
+.venv/bin/python -m ohlcv.setup.class_data_sharing
 if [ "${1:-}" = --runtime ]; then
     .venv/bin/uv pip uninstall --quiet --python .venv/bin/python pip setuptools uv
 fi

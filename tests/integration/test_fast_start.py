@@ -11,11 +11,11 @@ import pytest
 
 from lab import at
 from ohlcv.config.settings import load_settings
-from ohlcv.faststart import FROM_ARCHIVE, classes_in_use, is_current, make
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import HOUR, Range
 from ohlcv.model.table_contracts import TRADES
+from ohlcv.setup.class_data_sharing import FROM_ARCHIVE, classes_in_use, is_current, make
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
 from ohlcv.spark.spark_submit import COMPILED_FROM, JobOutcome, build_job, run, views_job
 from ohlcv.spark.toolchain import ROLES, packaged_spark_home

@@ -70,7 +70,7 @@ def faults(environment: Mapping[str, str], project: Path) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def _no_jvm(monkeypatch: pytest.MonkeyPatch) -> None:
     # Every look at everything would start two; test_fast_start.py asks real ones.
-    monkeypatch.setattr("ohlcv.faststart.classes_in_use", lambda role: 2000)
+    monkeypatch.setattr("ohlcv.setup.class_data_sharing.classes_in_use", lambda role: 2000)
 
 
 @pytest.fixture
@@ -196,12 +196,12 @@ def test_jars_that_are_missing_or_not_the_pinned(monkeypatch: pytest.MonkeyPatch
 
 
 def test_archives_that_do_not_fit_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ohlcv.faststart.is_current", lambda: False)
+    monkeypatch.setattr("ohlcv.setup.class_data_sharing.is_current", lambda: False)
     with pytest.raises(OhlcvError, match=r"jobs start slower: run 'make setup'$"):
         doctor.archives()
-    monkeypatch.setattr("ohlcv.faststart.is_current", lambda: True)
+    monkeypatch.setattr("ohlcv.setup.class_data_sharing.is_current", lambda: True)
     assert doctor.archives() == "of classes in use: a starting JVM takes 2,000 from them"
-    monkeypatch.setattr("ohlcv.faststart.classes_in_use", lambda role: 0 if role == "executor" else 2000)
+    monkeypatch.setattr("ohlcv.setup.class_data_sharing.classes_in_use", lambda role: 0 if role == "executor" else 2000)
     with pytest.raises(OhlcvError, match=r"no class from the archive of the executor, .* and run 'make setup'$"):
         doctor.archives()
 

@@ -1,6 +1,6 @@
 """Class-data archives: a JVM that finds Spark's classes parsed and laid out starts in little more than half the time.
 
-A run of the real job at set-up leaves one archive for drivers and one for executors (`python -m ohlcv.faststart`). A
+A run of the real job at set-up leaves one archive for drivers and one for executors (`python -m ohlcv.setup.class_data_sharing`). A
 JVM of another version, or with another class path, ignores an archive without a word: that costs time, never a run.
 """
 

@@ -4,7 +4,7 @@ Three things cost a short job a second or two in the home that pyspark brings:
 
 * A class that no jar has, and Java asks for many, is looked for in each of 287 jars. MLlib's hooks itself into every
   session besides. What serves other clusters, Hive and machine learning stays out.
-* Java takes no class from an archive (ohlcv.faststart) whose jar is signed: the compiler of Spark's generated code is
+* Java takes no class from an archive (ohlcv.setup.class_data_sharing) whose jar is signed: the compiler of Spark's generated code is
   in two such jars. They are copied without their signatures; what they hold is the same.
 * The driver imports pyspark from a zip of sources where a home has one, and compiles it every time. Here it finds the
   installed package.

@@ -74,7 +74,7 @@ JARS = (
         "73914527305a40cce504b0d3d90b23caf565136912d607ae8ae7c5895512332c",
     ),
     # S3 stores. On every class path, also where the warehouse is a folder: the archives of classes fit one class
-    # path only (ohlcv.faststart), and a jar of which nothing is loaded costs next to nothing.
+    # path only (ohlcv.setup.class_data_sharing), and a jar of which nothing is loaded costs next to nothing.
     Jar(
         "org.apache.iceberg",
         "iceberg-aws-bundle",
@@ -90,7 +90,7 @@ def share_directory() -> Path:
 
 
 def archive_path(role: Role) -> Path:
-    """Give the archive of classes of a role, whether it is there or not (ohlcv.faststart)."""
+    """Give the archive of classes of a role, whether it is there or not (ohlcv.setup.class_data_sharing)."""
     return share_directory() / "archives" / f"{role}.jsa"
 
 
@@ -124,7 +124,7 @@ def _missing(jar: Path) -> str:
 
 
 def spark_home() -> Path:
-    """Give the home Spark's processes start from: the lean one (ohlcv.lean_spark) where there is one that fits."""
+    """Give the home Spark's processes start from: the lean one (ohlcv.setup.slim_spark_home) where there is one that fits."""
     lean = lean_spark_home()
     try:
         fits = (lean / LEAN_MARK).read_text().partition("\n")[0] == pyspark_version()

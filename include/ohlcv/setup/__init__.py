@@ -1,0 +1,1 @@
+"""One-time preparation of the Spark installation."""
