@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ohlcv.airflow_api import AirflowApi
 from ohlcv.model.errors import OhlcvError
+from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.orchestration.site import SPARK_CONNECTION, pools, spark_connection
 from ohlcv.spark.processes import HOST, START_SECONDS, free_port, start, stop
 from ohlcv.spark.spark_submit import job_environment, script_folder

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ohlcv.config.settings import load_settings
-from ohlcv.doctor import examine
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.model.errors import OhlcvError
+from ohlcv.monitoring.doctor import examine
 from stores import ObjectStore, RestCatalog
 
 pytestmark = [

@@ -13,7 +13,7 @@ import yaml
 
 from containers.engine import ROOT
 from faults.processes import wait_for
-from ohlcv.airflow_api import AirflowApi
+from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.spark.processes import free_port
 
 COMPOSE_FILE = ROOT / "docker-compose.yaml"

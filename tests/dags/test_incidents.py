@@ -103,7 +103,7 @@ def context_of(dag_id: str = "ohlcv_health", run_type: str = "scheduled", error:
 
 
 def tick(*measures: tuple[str, str, str]) -> None:
-    from ohlcv.health import Measure
+    from ohlcv.monitoring.health import Measure
     from ohlcv.orchestration.watch import judge
 
     judge(

@@ -12,12 +12,12 @@ import pytest
 from faults.processes import wait_for
 from lab import trade
 from ohlcv.config.settings import load_settings
-from ohlcv.health import runs as health_of_runs
-from ohlcv.health import workers
 from ohlcv.local_airflow import USER
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, Range, floor_time, iso, scheduled_range
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
+from ohlcv.monitoring.health import runs as health_of_runs
+from ohlcv.monitoring.health import workers
 from services_lab import POLL_SECONDS, Run, Site
 
 NOW = datetime.now(UTC)

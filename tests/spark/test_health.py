@@ -13,8 +13,8 @@ import pytest
 
 from lab import Lab, at, trade
 from ohlcv.config.settings import load_settings
-from ohlcv.health import Measure, duration, freshness, health, runs, storage, success_rate, workers
 from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.monitoring.health import Measure, duration, freshness, health, runs, storage, success_rate, workers
 
 NOON = at("2026-03-01 12:00")
 

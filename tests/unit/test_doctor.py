@@ -17,9 +17,9 @@ from click.testing import CliRunner
 from ohlcv import doctor, toolchain
 from ohlcv.commands.doctor import doctor as command
 from ohlcv.config.settings import load_settings
-from ohlcv.doctor import Check, deployed_port, deployment, examine, settings_faults
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.model.errors import OhlcvError
+from ohlcv.monitoring.doctor import Check, deployed_port, deployment, examine, settings_faults
 from ohlcv.spark.toolchain import JARS
 from servers import PostgresServer, postgres_server
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ohlcv.config.settings import load_settings
-from ohlcv.exporter import as_text, server
-from ohlcv.health import Measure
+from ohlcv.monitoring.exporter import as_text, server
+from ohlcv.monitoring.health import Measure
 from ohlcv.spark.processes import HOST
 
 

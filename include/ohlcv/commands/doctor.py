@@ -16,7 +16,7 @@ def doctor(form: str) -> int:
 
     A fault is told with its cure. Exits with 1 when there is one.
     """
-    from ohlcv.doctor import examine
+    from ohlcv.monitoring.doctor import examine
 
     checks = []
     for check in examine(os.environ):

@@ -21,7 +21,7 @@ def health(form: str) -> int:
 
     Exits with 1 when a limit is crossed. A market in which nobody trades is `quiet`, not late.
     """
-    from ohlcv.health import health as look
+    from ohlcv.monitoring.health import health as look
 
     settings = load_settings()
     with working("looking", quiet=form == "json"):

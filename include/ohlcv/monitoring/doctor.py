@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Literal
 
 from ohlcv import faststart
-from ohlcv.airflow_api import AirflowApi
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.health import workers
 from ohlcv.iceberg.tables import load_table, open_catalog, warehouse_problem
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import contracts
 from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.monitoring.airflow_client import AirflowApi
+from ohlcv.monitoring.health import workers
 from ohlcv.spark.processes import HOST
 from ohlcv.spark.spark_submit import check_master, script_folder
 from ohlcv.spark.toolchain import JARS, ROLES, jar_problem, java_home

@@ -1,4 +1,4 @@
-"""Health as Prometheus reads it: `python -m ohlcv.exporter` answers on port 9100 until it is ended."""
+"""Health as Prometheus reads it: `python -m ohlcv.monitoring.exporter` answers on port 9100 until it is ended."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.health import Measure, health
 from ohlcv.model.errors import OhlcvError
+from ohlcv.monitoring.health import Measure, health
 
 PORT = 9100
 # Looking costs a second or two; whoever asks more often gets what was seen last.

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from pyiceberg.table import Table
 
-from ohlcv.airflow_api import AirflowApi
 from ohlcv.config.settings import AirflowAddress, Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import iso
 from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.readers.candles import newest_trade
 from ohlcv.readers.freshness import GRACE, look
 

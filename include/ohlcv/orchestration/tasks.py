@@ -203,7 +203,7 @@ def look_task() -> Any:
     @task(task_id="look", weight_rule=ScheduleFirst(), doc_md="Measure, show, and alert what crosses a limit.")
     def look() -> None:
         from ohlcv.config.settings import load_settings
-        from ohlcv.health import health
+        from ohlcv.monitoring.health import health
 
         context = get_current_context()
         # Looks at the present, whatever run it is: health of the past is history.

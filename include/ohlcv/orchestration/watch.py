@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from ohlcv.health import Measure
+    from ohlcv.monitoring.health import Measure
 
 # Aspect of a measure -> section of the runbook. Causes come first: what follows from them is not told apart.
 SECTIONS = {

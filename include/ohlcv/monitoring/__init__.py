@@ -1,0 +1,1 @@
+"""Pipeline health checks, metrics and diagnostics."""
