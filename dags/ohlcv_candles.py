@@ -21,8 +21,8 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
-from ohlcv.orchestration.ranges import MACROS
-from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.prerequisites import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.run_ranges import MACROS
 from ohlcv.orchestration.tasks import priority_of, spark_task, validate_task
 from ohlcv.spark.spark_submit import templated_job
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
-from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.prerequisites import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.tasks import look_task
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

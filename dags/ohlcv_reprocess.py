@@ -22,8 +22,8 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task_group
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
-from ohlcv.orchestration.ranges import MACROS
-from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.prerequisites import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.run_ranges import MACROS
 from ohlcv.orchestration.tasks import REPROCESS_WEIGHT, days_task, spark_task, validate_day_task
 from ohlcv.spark.spark_submit import reprocess_job
 

@@ -24,8 +24,8 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import SAFE_SHARE, TIMEFRAMES
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
-from ohlcv.orchestration.keeping import plan_task, report_task
-from ohlcv.orchestration.site import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.prerequisites import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.retention_tasks import plan_task, report_task
 from ohlcv.orchestration.tasks import MAINTENANCE_WEIGHT, CandleJobOperator, DeleteOperator, spark_task
 from ohlcv.spark.spark_submit import maintenance_job
 

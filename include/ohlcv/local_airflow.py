@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ohlcv.model.errors import OhlcvError
 from ohlcv.monitoring.airflow_client import AirflowApi
-from ohlcv.orchestration.site import SPARK_CONNECTION, pools, spark_connection
+from ohlcv.orchestration.prerequisites import SPARK_CONNECTION, pools, spark_connection
 from ohlcv.spark.processes import HOST, START_SECONDS, free_port, start, stop
 from ohlcv.spark.spark_submit import job_environment, script_folder
 

@@ -181,7 +181,7 @@ def test_reprocessing_takes_what_its_form_says() -> None:
     ],
 )
 def test_a_reprocessing_run_knows_its_days(run: dict[str, Any], given: dict[str, str], days: list[str]) -> None:
-    from ohlcv.orchestration.ranges import own_days
+    from ohlcv.orchestration.run_ranges import own_days
 
     asked: Any = run_of("manual", **run)
     assert [day.isoformat() for day in own_days(asked, given)] == days
@@ -200,7 +200,7 @@ def test_a_reprocessing_run_knows_its_days(run: dict[str, Any], given: dict[str,
 def test_days_that_cannot_be_meant_fail_at_once(given: dict[str, str], complaint: str) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    from ohlcv.orchestration.ranges import own_days
+    from ohlcv.orchestration.run_ranges import own_days
 
     asked: Any = run_of("manual")
     with pytest.raises(AirflowFailException, match=complaint):

@@ -35,7 +35,7 @@ def test_the_line_that_says_what_went_wrong_is_found(error: str | None, line: st
 
 
 def test_what_comes_from_outside_is_escaped() -> None:
-    from ohlcv.orchestration.alerts import Notice
+    from ohlcv.orchestration.notifications import Notice
 
     notice = Notice("<b>", (("Error", 'a <script> & "b"'),), (("Run", 'http://x/?a="1"&b=<2>'),))
     assert notice.as_html() == (
@@ -49,7 +49,7 @@ def test_what_comes_from_outside_is_escaped() -> None:
 
 def test_every_section_an_alert_leads_to_is_in_the_runbook() -> None:
     from ohlcv.orchestration.callbacks import LATE_SECTION, RETENTION_SECTION, SECTION
-    from ohlcv.orchestration.watch import OTHER_SECTION, SECTIONS
+    from ohlcv.orchestration.health_alerts import OTHER_SECTION, SECTIONS
 
     text = RUNBOOK.read_text()
     headings = {
@@ -104,7 +104,7 @@ def context_of(dag_id: str = "ohlcv_health", run_type: str = "scheduled", error:
 
 def tick(*measures: tuple[str, str, str]) -> None:
     from ohlcv.monitoring.health import Measure
-    from ohlcv.orchestration.watch import judge
+    from ohlcv.orchestration.health_alerts import judge
 
     judge(
         [Measure(subject, aspect, "found", "target", state) for subject, aspect, state in measures],  # type: ignore[arg-type]

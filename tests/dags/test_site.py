@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ohlcv.orchestration.site import spark_connection
+from ohlcv.orchestration.prerequisites import spark_connection
 
 READY = '{"conn_type": "spark", "host": "spark://127.0.0.1", "port": 7077}'
 # What scheduler, triggerer and DAG processor do first, in a process of its own: Airflow keeps its database for good.

@@ -1,4 +1,4 @@
-"""Bring Airflow's database to where the services can start: `python -m ohlcv.orchestration.first_start`.
+"""Bring Airflow's database to where the services can start: `python -m ohlcv.orchestration.bootstrap`.
 
 Schema, pool, connections, users. A later start changes what a new version needs changed (schema, pool, the connection
 to Spark) and leaves alone what people change by hand (users, passwords, the ways of alerts).
@@ -17,8 +17,8 @@ from typing import Any
 
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.orchestration.alerts import EMAIL_CONNECTION, SLACK_CONNECTION
-from ohlcv.orchestration.site import SPARK_CONNECTION, pools, spark_connection
+from ohlcv.orchestration.notifications import EMAIL_CONNECTION, SLACK_CONNECTION
+from ohlcv.orchestration.prerequisites import SPARK_CONNECTION, pools, spark_connection
 
 SECRETS = Path("/run/secrets")
 # Who may log in, and as what: Viewer looks, Op runs and clears, Admin does everything. `health` is the health check's.

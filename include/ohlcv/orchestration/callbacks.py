@@ -17,11 +17,11 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ohlcv.model.errors import InputError
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.orchestration.alerts import Notice
 from ohlcv.orchestration.deadlines import ScheduledRunCreated
 from ohlcv.orchestration.incidents import close_incident, gist, open_incident, standing
 from ohlcv.orchestration.links import run_links
-from ohlcv.orchestration.ranges import as_of_day, own_days, own_range
+from ohlcv.orchestration.notifications import Notice
+from ohlcv.orchestration.run_ranges import as_of_day, own_days, own_range
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

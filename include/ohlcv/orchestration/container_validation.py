@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import iso
 from ohlcv.orchestration.callbacks import first_line
-from ohlcv.orchestration.validating import Asked, Question, tell_assets
+from ohlcv.orchestration.validate_operator import Asked, Question, tell_assets
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

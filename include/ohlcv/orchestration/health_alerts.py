@@ -6,10 +6,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.orchestration.alerts import Notice
 from ohlcv.orchestration.callbacks import NO_WORKERS, incident_of
 from ohlcv.orchestration.incidents import close_incident, open_incident, standing
 from ohlcv.orchestration.links import run_links
+from ohlcv.orchestration.notifications import Notice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

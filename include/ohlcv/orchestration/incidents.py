@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from airflow.sdk import Variable
 
 from ohlcv.model.intervals import iso
-from ohlcv.orchestration.alerts import Notice, deliver
+from ohlcv.orchestration.notifications import Notice, deliver
 
 VARIABLE = "ohlcv_incident:"
 

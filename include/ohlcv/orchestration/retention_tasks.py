@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.orchestration.priority import ScheduleFirst
-from ohlcv.orchestration.ranges import as_of_day
+from ohlcv.orchestration.run_ranges import as_of_day
 
 log = logging.getLogger(__name__)
 

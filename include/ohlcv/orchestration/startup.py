@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
-from ohlcv.orchestration.site import connection_problem, pool_problem
+from ohlcv.orchestration.prerequisites import connection_problem, pool_problem
 
 log = logging.getLogger(__name__)
 

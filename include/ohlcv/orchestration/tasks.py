@@ -14,12 +14,12 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from ohlcv.model.intervals import day_range, parse_day, requested_range
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.model.timeframes import timeframe as registered
+from ohlcv.orchestration.health_alerts import judge
 from ohlcv.orchestration.links import SparkLink, application_page
+from ohlcv.orchestration.prerequisites import SPARK_CONNECTION, SPARK_POOL, connection_problem
 from ohlcv.orchestration.priority import ScheduleFirst
-from ohlcv.orchestration.ranges import due_time, own_days, own_range
-from ohlcv.orchestration.site import SPARK_CONNECTION, SPARK_POOL, connection_problem
-from ohlcv.orchestration.validating import Asked, Question, ValidateOperator, asset_of
-from ohlcv.orchestration.watch import judge
+from ohlcv.orchestration.run_ranges import due_time, own_days, own_range
+from ohlcv.orchestration.validate_operator import Asked, Question, ValidateOperator, asset_of
 from ohlcv.spark.spark_submit import APPLICATION_MARK, SparkJob, profile_path
 from ohlcv.spark.toolchain import spark_home
 
@@ -181,7 +181,7 @@ def _validate_task(
     operator: type[BaseOperator] = ValidateOperator
     if settings.validation.runtime == "docker":
         # Loaded where it is used: most sites have no docker.
-        from ohlcv.orchestration.container import ContainerValidateOperator
+        from ohlcv.orchestration.container_validation import ContainerValidateOperator
 
         operator = ContainerValidateOperator
     return operator(
