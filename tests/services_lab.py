@@ -17,10 +17,10 @@ from typing import Any
 from faults.processes import QUICK_JAVA, wait_for
 from lab import append, read_stored_candles
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.demo.local_airflow import LocalAirflow, local_airflow
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import append_trades
 from ohlcv.ingest.sample_data import Feed
-from ohlcv.local_airflow import LocalAirflow, local_airflow
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, iso
 from ohlcv.model.table_contracts import TRADES, candles_contract

@@ -12,7 +12,7 @@ import pytest
 from faults.processes import wait_for
 from lab import trade
 from ohlcv.config.settings import load_settings
-from ohlcv.local_airflow import USER
+from ohlcv.demo.local_airflow import USER
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, Range, floor_time, iso, scheduled_range
 from ohlcv.model.timeframes import DAY, TIMEFRAMES

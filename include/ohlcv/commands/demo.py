@@ -16,7 +16,7 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.model.timeframes import TIMEFRAMES
 
 if TYPE_CHECKING:
-    from ohlcv.demo import DemoRun
+    from ohlcv.demo.demo import DemoRun
 
 
 @click.command()
@@ -30,8 +30,8 @@ def demo(trades: int, once: bool) -> int:
     Waits until every timeframe has a run that was checked by another engine, then stays up until Ctrl-C, which stops
     everything it started. All it keeps lives under OHLCV_HOME (./.ohlcv).
     """
-    from ohlcv.demo import demo_services
-    from ohlcv.local_airflow import USER
+    from ohlcv.demo.demo import demo_services
+    from ohlcv.demo.local_airflow import USER
     from ohlcv.readers.candles import read_candles
 
     settings = load_settings()

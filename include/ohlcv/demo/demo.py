@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ohlcv.config.settings import Settings
+from ohlcv.demo.local_airflow import LocalAirflow, local_airflow
 from ohlcv.iceberg.tables import create_tables, has_view
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.ingest.sample_feed import HISTORY, go_on, load_history
-from ohlcv.local_airflow import LocalAirflow, local_airflow
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW
 from ohlcv.model.timeframes import TIMEFRAMES
