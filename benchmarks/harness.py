@@ -20,7 +20,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ohlcv.commands.terminal import print_table
+from ohlcv.cli.terminal import print_table
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
 from ohlcv.spark.toolchain import JARS, java_home, packaged_spark_home
 

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.harness import Bench, Grid, Section, Verdict, say
 from benchmarks.processes import home_environment
 from benchmarks.worlds import World
-from ohlcv.commands.terminal import working
+from ohlcv.cli.terminal import working
 from ohlcv.demo.demo import Demo, demo_services
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.timeframes import TIMEFRAMES

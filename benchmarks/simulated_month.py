@@ -30,7 +30,7 @@ from pyspark.sql import SparkSession
 from rich import box
 from rich.table import Table
 
-from ohlcv.commands.terminal import print_table
+from ohlcv.cli.terminal import print_table
 from ohlcv.config.catalog_properties import spark_properties
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.retention_plan import footprint, plan_retention

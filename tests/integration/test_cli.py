@@ -19,7 +19,7 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from lab import WIDTHS, Lab, at
-from ohlcv.cli import COMMANDS
+from ohlcv.cli.main import COMMANDS
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.model.intervals import EPOCH, MICROSECOND, to_microseconds

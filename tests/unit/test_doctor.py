@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from ohlcv import doctor, toolchain
-from ohlcv.commands.doctor import doctor as command
+from ohlcv.cli.doctor import doctor as command
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.model.errors import OhlcvError

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from pyiceberg.table import Table
 
-from ohlcv.commands.trades import trades as trades_group
+from ohlcv.cli.trades import trades as trades_group
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import LoadReport, RefusedRow, load_trades

@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 from pyiceberg.table import DataScan
 
 from ohlcv import warehouse
-from ohlcv.commands.candles import candles
+from ohlcv.cli.candles import candles
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import candles_contract
@@ -634,7 +634,7 @@ class TestCommand:
 
     def test_help_loads_nothing_heavy(self) -> None:
         code = (
-            "import sys; import ohlcv.commands.candles; "
+            "import sys; import ohlcv.cli.candles; "
             "sys.exit(','.join({'pyarrow', 'pyiceberg', 'duckdb', 'rich'} & sys.modules.keys()))"
         )
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

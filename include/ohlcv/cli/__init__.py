@@ -1,1 +1,1 @@
-"""The commands of `ohlcv`, one module each."""
+"""Command line: the entry point and one module per command."""

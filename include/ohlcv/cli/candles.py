@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ohlcv.commands.terminal import print_table
+from ohlcv.cli.terminal import print_table
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import iso, parse_time
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe, timeframe

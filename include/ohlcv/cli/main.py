@@ -9,7 +9,7 @@ import click
 
 from ohlcv.model.errors import OhlcvError
 
-# Name of the command -> module under ohlcv.commands that defines it, loaded when it is used.
+# Name of the command -> module under ohlcv.cli that defines it, loaded when it is used.
 COMMANDS = {
     "tables": "Create the tables and views, widen a volume column.",
     "trades": "Load trades from files, or make sample trades.",
@@ -34,7 +34,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"ohlcv.commands.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(import_module(f"ohlcv.cli.{cmd_name}"), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -10,7 +10,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from ohlcv.commands.terminal import note, print_table, working
+from ohlcv.cli.terminal import note, print_table, working
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import parse_day

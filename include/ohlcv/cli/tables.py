@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ohlcv.commands.terminal import working
+from ohlcv.cli.terminal import working
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW, LATEST_VIEW, NAMESPACE, WIDE_AMOUNT, candles_contract
