@@ -22,8 +22,8 @@ from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.build_planner import Progress
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range, parse_hours
 from ohlcv.model.timeframes import DAY
-from spark_jobs.metadata import PROGRESS_KEY, SUMMARY_PREFIX
-from spark_jobs.settled import MANY_ROWS
+from spark_jobs.iceberg.partial_overwrite import MANY_ROWS
+from spark_jobs.iceberg.table_metadata import PROGRESS_KEY, SUMMARY_PREFIX
 
 END = datetime(2026, 3, 2, tzinfo=UTC)
 LATEST = timedelta(minutes=5)
@@ -65,7 +65,7 @@ def grown_world(
 
 
 def _as_runs_leave_them(candles: pa.Table) -> list[pa.Table]:
-    """Cut the candles of a large day into parts of whole hours: a file each (spark_jobs/settled.py)."""
+    """Cut the candles of a large day into parts of whole hours: a file each (spark_jobs/iceberg/partial_overwrite.py)."""
     starts = pc.cast(candles["window_start"], pa.int64()).to_numpy()
     hours = starts // (HOUR // MICROSECOND)
     first, last = hours.min(), hours.max()

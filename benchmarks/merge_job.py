@@ -12,11 +12,11 @@ from pyspark.sql import SparkSession
 from ohlcv.config.settings import load_settings
 from ohlcv.model.build_planner import plan_build
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContract, candles_contract
-from spark_jobs.build import compute, read_request, read_source
-from spark_jobs.lifeline import hold_lifeline
-from spark_jobs.metadata import TableHistory, load_table, read_progress, table_name
-from spark_jobs.session import open_session
-from spark_jobs.tables import volume_type
+from spark_jobs.iceberg.candle_writer import volume_type
+from spark_jobs.iceberg.table_metadata import TableHistory, load_table, read_progress, table_name
+from spark_jobs.jobs.build_candles import compute, read_request, read_source
+from spark_jobs.runtime.parent_watchdog import hold_lifeline
+from spark_jobs.runtime.session import open_session
 
 
 def main() -> None:

@@ -17,15 +17,23 @@ from benchmarks.asking import serve
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import Range, day_range, parse_day, parse_time
 from ohlcv.model.timeframes import Timeframe
-from spark_jobs.build import Request, Source, build, read_source
-from spark_jobs.candles import candles
-from spark_jobs.lifeline import hold_lifeline
-from spark_jobs.metadata import TableHistory
-from spark_jobs.reprocess import DayRequest, reprocess
-from spark_jobs.session import open_session
-from spark_jobs.spans import window_start
-from spark_jobs.sums import SUMMED
-from spark_jobs.units import exact_volume, turnover_parts, turnover_units, units, volume_parts, volume_units, vwap
+from spark_jobs.compute.candle_builder import candles
+from spark_jobs.compute.fixed_point import (
+    exact_volume,
+    turnover_parts,
+    turnover_units,
+    units,
+    volume_parts,
+    volume_units,
+    vwap,
+)
+from spark_jobs.compute.time_predicates import window_start
+from spark_jobs.compute.trade_aggregation import SUMMED
+from spark_jobs.iceberg.table_metadata import TableHistory
+from spark_jobs.jobs.build_candles import Request, Source, build, read_source
+from spark_jobs.jobs.reprocess_day import DayRequest, reprocess
+from spark_jobs.runtime.parent_watchdog import hold_lifeline
+from spark_jobs.runtime.session import open_session
 
 VOLUME = "decimal(18, 8)"
 

@@ -1,6 +1,6 @@
 """Build the candles of a short timeframe (1m, 5m): every few minutes, a few windows."""
 
-from spark_jobs.build import main
+from spark_jobs.jobs.build_candles import main
 
 if __name__ == "__main__":
     raise SystemExit(main("merge"))

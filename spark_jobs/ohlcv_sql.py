@@ -1,6 +1,6 @@
 """Run SQL statements on the tables."""
 
-from spark_jobs.sql import main
+from spark_jobs.jobs.sql import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

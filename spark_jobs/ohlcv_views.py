@@ -5,7 +5,7 @@ import sys
 from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.config.settings import load_settings
 from ohlcv.model.table_contracts import NAMESPACE, view_statements
-from spark_jobs.session import open_session
+from spark_jobs.runtime.session import open_session
 
 
 def main() -> int:

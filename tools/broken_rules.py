@@ -50,7 +50,7 @@ MUTATIONS = (
     Mutation(
         "ties by sequence, then id",
         "of trades at one time, the last sequence comes first",
-        "spark_jobs/trades.py",
+        "spark_jobs/iceberg/trades_reader.py",
         '        F.col("source_sequence"),\n',
         '        (-F.col("source_sequence")).alias("source_sequence"),\n',
         (f"{CANDLES}::test_the_source_sequence_orders_ties_before_ids",),
@@ -58,7 +58,7 @@ MUTATIONS = (
     Mutation(
         "ties by sequence, then id",
         "ids that are numbers compare as text",
-        "spark_jobs/trades.py",
+        "spark_jobs/iceberg/trades_reader.py",
         "F.when(is_number, F.length(digits))",
         "F.when(is_number, 0)",
         (f"{CANDLES}::test_every_field_equals_the_oracle",),
@@ -66,7 +66,7 @@ MUTATIONS = (
     Mutation(
         "time to the microsecond",
         "trades are ordered by the millisecond",
-        "spark_jobs/trades.py",
+        "spark_jobs/iceberg/trades_reader.py",
         '    microsecond = F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))\n',
         '    microsecond = F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR)) - F.pmod("timestamp", F.lit(1000))\n',
         (f"{CANDLES}::test_microseconds_order_trades_of_one_millisecond",),
@@ -74,7 +74,7 @@ MUTATIONS = (
     Mutation(
         "windows are [start, end)",
         "windows are (start, end]",
-        "spark_jobs/spans.py",
+        "spark_jobs/compute/time_predicates.py",
         "F.col(time) - F.pmod(time, F.lit(length))",
         "F.col(time) - 1 - F.pmod(F.col(time) - 1, F.lit(length))",
         (f"{CANDLES}::test_a_microsecond_decides_the_window",),
@@ -82,7 +82,7 @@ MUTATIONS = (
     Mutation(
         "open and close by a total order",
         "open and close are the first and last row met",
-        "spark_jobs/sums.py",
+        "spark_jobs/compute/trade_aggregation.py",
         'F.min_by("price_units", order).alias("open"),',
         'F.first("price_units").alias("open"),',
         (f"{CANDLES}::test_the_order_of_files_does_not_matter",),
@@ -90,7 +90,7 @@ MUTATIONS = (
     Mutation(
         "rebuild, never add",
         "an updated volume is the stored one plus the new one",
-        "spark_jobs/tables.py",
+        "spark_jobs/iceberg/candle_writer.py",
         '*(F.coalesce(f"value.{name}", f"new.{name}").alias(name) for name in VALUES),',
         '*((F.coalesce(f"value.{name}", f"new.{name}") if name != "volume" else (F.col("value.volume") + F.when('
         'F.col("action") == "updated", F.col("old.volume")).otherwise(0)).cast("decimal(18,8)")).alias(name)'
@@ -100,7 +100,7 @@ MUTATIONS = (
     Mutation(
         "rebuild, never add",
         "rebuilt windows are carried over as well",
-        "spark_jobs/tables.py",
+        "spark_jobs/iceberg/candle_writer.py",
         "stored.where(replaced & ~starts_within(ranges))",
         "stored.where(replaced)",
         (f"{BUILD}::test_a_partition_keeps_its_other_candles",),
@@ -108,7 +108,7 @@ MUTATIONS = (
     Mutation(
         "a partition keeps its other candles",
         "partitions are overwritten with the rebuilt windows alone",
-        "spark_jobs/tables.py",
+        "spark_jobs/iceberg/candle_writer.py",
         "carried.unionByName(rebuilt)",
         "carried.limit(0).unionByName(rebuilt)",
         (f"{BUILD}::test_a_partition_keeps_its_other_candles",),
@@ -156,7 +156,7 @@ MUTATIONS = (
     Mutation(
         "no change, no commit",
         "unchanged candles are written again",
-        "spark_jobs/tables.py",
+        "spark_jobs/iceberg/candle_writer.py",
         'if row.action in ("inserted", "updated", "deleted")',
         "if row.action is not None",
         (f"{BUILD}::test_a_rerun_commits_nothing",),
@@ -164,7 +164,7 @@ MUTATIONS = (
     Mutation(
         "a trade counts once",
         "every delivery of a trade counts",
-        "spark_jobs/sums.py",
+        "spark_jobs/compute/trade_aggregation.py",
         'repeated = F.col("rejected").isNull() & (F.col("count_there") > F.bit_count("seen_there"))',
         "repeated = F.lit(False)",
         (f"{BUILD}::test_duplicates_count_once_and_corrections_supersede",),
@@ -172,7 +172,7 @@ MUTATIONS = (
     Mutation(
         "a trade counts once",
         "a version in another minute is not seen",
-        "spark_jobs/sums.py",
+        "spark_jobs/compute/trade_aggregation.py",
         'Window.partitionBy("place", "rejected", *HOUR)',
         'Window.partitionBy("place", "rejected", *HOUR, "window")',
         (f"{CANDLES}::test_a_correction_moves_its_trade_to_another_minute",),
@@ -180,7 +180,7 @@ MUTATIONS = (
     Mutation(
         "a trade counts once",
         "deliveries that are alike count each",
-        "spark_jobs/sums.py",
+        "spark_jobs/compute/trade_aggregation.py",
         'F.expr(f"{name} div trade_count")',
         "F.col(name)",
         (f"{CANDLES}::test_deliveries_that_are_alike_in_every_field_count_once",),
@@ -188,7 +188,7 @@ MUTATIONS = (
     Mutation(
         "what is not rebuilt is kept",
         "a file that a rebuilt window ends in is left alone",
-        "spark_jobs/settled.py",
+        "spark_jobs/iceberg/partial_overwrite.py",
         "if last >= begin:",
         "if last > begin:",
         ("tests/spark/test_settled.py::test_no_file_is_cut",),
@@ -196,7 +196,7 @@ MUTATIONS = (
     Mutation(
         "ties by sequence, then id",
         "ids order trades whatever their sequences say",
-        "spark_jobs/sums.py",
+        "spark_jobs/compute/trade_aggregation.py",
         '(F.min("least_lead") == F.max("most_lead"))',
         "F.lit(True)",
         (f"{CANDLES}::test_the_source_sequence_orders_ties_before_ids",),
@@ -204,7 +204,7 @@ MUTATIONS = (
     Mutation(
         "sums are exact",
         "what does not fit into a part of a turnover is lost",
-        "spark_jobs/units.py",
+        "spark_jobs/compute/fixed_point.py",
         "high_price * low_quantity + carried_1",
         "high_price * low_quantity",
         (f"{CANDLES}::test_every_field_equals_the_oracle",),

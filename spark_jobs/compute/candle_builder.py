@@ -10,10 +10,10 @@ from pyspark.sql import functions as F
 
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
 from ohlcv.model.timeframes import Timeframe
-from spark_jobs.spans import window_start, within
-from spark_jobs.sums import sums_of_sums
-from spark_jobs.trades import SERIES
-from spark_jobs.units import amount, exact_volume, turnover_units, volume_units, vwap
+from spark_jobs.compute.fixed_point import amount, exact_volume, turnover_units, volume_units, vwap
+from spark_jobs.compute.time_predicates import window_start, within
+from spark_jobs.compute.trade_aggregation import sums_of_sums
+from spark_jobs.iceberg.trades_reader import SERIES
 
 
 def common_step(timeframes: Iterable[Timeframe]) -> int:

@@ -11,7 +11,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from ohlcv.model.table_contracts import AMOUNT, AMOUNT_SCALE
-from spark_jobs.jvm import java_class
+from spark_jobs.runtime.py4j_bridge import java_class
 
 # The bits that a part takes off a quantity, and off a turnover.
 VOLUME_BITS, TURNOVER_BITS = 32, 30

@@ -18,8 +18,9 @@ from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
 from ohlcv.model.intervals import Range
-from spark_jobs.spans import window_start, within
-from spark_jobs.trades import (
+from spark_jobs.compute.fixed_point import TURNOVER_PARTS, VOLUME_PARTS, turnover_parts, units, volume_parts
+from spark_jobs.compute.time_predicates import window_start, within
+from spark_jobs.iceberg.trades_reader import (
     BLOCK,
     BLOCK_BITS,
     HOUR,
@@ -35,7 +36,6 @@ from spark_jobs.trades import (
     place_of_block,
     trade_order,
 )
-from spark_jobs.units import TURNOVER_PARTS, VOLUME_PARTS, turnover_parts, units, volume_parts
 
 # What is added up of a trade, and further of sums.
 SUMMED = (*VOLUME_PARTS, *TURNOVER_PARTS)

@@ -17,10 +17,10 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContract
 from ohlcv.model.timeframes import Timeframe
-from spark_jobs.jvm import JavaObject
-from spark_jobs.metadata import find_snapshot, table_name
-from spark_jobs.settled import Rewriting, rewritings
-from spark_jobs.spans import starts_within
+from spark_jobs.compute.time_predicates import starts_within
+from spark_jobs.iceberg.partial_overwrite import Rewriting, rewritings
+from spark_jobs.iceberg.table_metadata import find_snapshot, table_name
+from spark_jobs.runtime.py4j_bridge import JavaObject
 
 ATTEMPT_KEY = "ohlcv.attempt"
 ACTIONS = ("inserted", "updated", "deleted", "unchanged", "kept")

@@ -12,7 +12,7 @@ from datetime import date, datetime
 
 from ohlcv.model.intervals import EPOCH, HOUR, Range, floor_time, from_microseconds
 from ohlcv.model.timeframes import Timeframe
-from spark_jobs.jvm import JavaObject, java_class
+from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
 # Fewer rows than this are written in a second, and a day of them stays one file.
 MANY_ROWS = 100_000

@@ -17,8 +17,8 @@ from ohlcv.model.build_planner import Progress
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import runs_of_hours
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, TableContract, TableShape, contract_differences
-from spark_jobs.jvm import JavaObject, java_class
-from spark_jobs.trades import hour_of_partition
+from spark_jobs.iceberg.trades_reader import hour_of_partition
+from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
 # The collections that Iceberg brings along.
 COLLECTIONS = "org.apache.iceberg.relocated.com.google.common.collect"

@@ -28,11 +28,10 @@ from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, format_hours, hours_touched, iso, parse_time, requested_range
 from ohlcv.model.table_contracts import TableContract, candles_contract
 from ohlcv.model.timeframes import Strategy, Timeframe
-from spark_jobs.candles import broken_invariant, candles, common_step
-from spark_jobs.failures import first_line, is_overtaken
-from spark_jobs.jvm import JavaObject
-from spark_jobs.lifeline import hold_lifeline
-from spark_jobs.metadata import (
+from spark_jobs.compute.candle_builder import broken_invariant, candles, common_step
+from spark_jobs.compute.trade_aggregation import Sums, Survey, add_up
+from spark_jobs.iceberg.candle_writer import ATTEMPT_KEY, Comparison, Guard, compare, read_stored, volume_type, write
+from spark_jobs.iceberg.table_metadata import (
     PROGRESS_KEY,
     SUMMARY_PREFIX,
     TableHistory,
@@ -40,10 +39,11 @@ from spark_jobs.metadata import (
     read_progress,
     record_progress,
 )
-from spark_jobs.session import code_for, open_session
-from spark_jobs.sums import Sums, Survey, add_up
-from spark_jobs.tables import ATTEMPT_KEY, Comparison, Guard, compare, read_stored, volume_type, write
-from spark_jobs.trades import read_trades, with_verdict
+from spark_jobs.iceberg.trades_reader import read_trades, with_verdict
+from spark_jobs.runtime.parent_watchdog import hold_lifeline
+from spark_jobs.runtime.py4j_bridge import JavaObject
+from spark_jobs.runtime.session import code_for, open_session
+from spark_jobs.runtime.spark_errors import first_line, is_overtaken
 
 # Where no lease keeps writers apart, one that was overtaken starts over: this often, and after so many seconds more.
 TRIES = 5

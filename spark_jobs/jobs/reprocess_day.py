@@ -19,8 +19,17 @@ from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, day_range, iso, merge_ranges, parse_day, parse_time, requested_range
 from ohlcv.model.table_contracts import VALUES, candles_contract
 from ohlcv.model.timeframes import Timeframe
-from spark_jobs.build import Job, Phases, Request, Target, read_source, rebuild, run_script, until_not_overtaken
-from spark_jobs.metadata import TableHistory
+from spark_jobs.iceberg.table_metadata import TableHistory
+from spark_jobs.jobs.build_candles import (
+    Job,
+    Phases,
+    Request,
+    Target,
+    read_source,
+    rebuild,
+    run_script,
+    until_not_overtaken,
+)
 
 # How many differences a dry run names per timeframe; their number is always told.
 LARGEST = 20

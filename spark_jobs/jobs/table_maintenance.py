@@ -23,10 +23,7 @@ from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import day_range, parse_day
 from ohlcv.model.table_contracts import TableContract, candles_contract
 from ohlcv.model.timeframes import Timeframe
-from spark_jobs.build import Job, Phases, run_script
-from spark_jobs.failures import first_line, is_conflict
-from spark_jobs.jvm import JavaObject, java_class
-from spark_jobs.metadata import (
+from spark_jobs.iceberg.table_metadata import (
     PROGRESS_BASE_PROPERTY,
     PROGRESS_KEY,
     PROGRESS_PROPERTY,
@@ -35,6 +32,9 @@ from spark_jobs.metadata import (
     load_table,
     read_progress,
 )
+from spark_jobs.jobs.build_candles import Job, Phases, run_script
+from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
+from spark_jobs.runtime.spark_errors import first_line, is_conflict
 
 STEPS = ("delete", "compact", "expire")
 # Snapshots are for looking back and for readers under way.

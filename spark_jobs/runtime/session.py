@@ -13,7 +13,7 @@ from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
 from ohlcv.config.catalog_properties import REDACTED, spark_properties
 from ohlcv.config.settings import Settings
 from ohlcv.spark.spark_submit import APPLICATION_MARK, COMPILED_FROM
-from spark_jobs.jvm import remember_names
+from spark_jobs.runtime.py4j_bridge import remember_names
 
 # What every job's queries rely on, whatever machine they run on.
 SESSION_CONF = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from py4j.protocol import Py4JJavaError
 from pyspark.errors.exceptions.captured import CapturedException
 
-from spark_jobs.jvm import JavaObject
+from spark_jobs.runtime.py4j_bridge import JavaObject
 
 # What Iceberg raises where another's commit is in the way of this one; nothing of it is written then.
 CONFLICTS = ("CommitFailedException", "ValidationException")

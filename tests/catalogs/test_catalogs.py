@@ -22,9 +22,9 @@ from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.quality.validator import checkable, describe, validate
 from ohlcv.spark.spark_submit import build_job, run
 from oracle import Trade
-from spark_jobs.maintenance import ORPHAN_AGE, Request, maintain
-from spark_jobs.reprocess import DayRequest, reprocess
-from spark_jobs.tables import Guard
+from spark_jobs.iceberg.candle_writer import Guard
+from spark_jobs.jobs.reprocess_day import DayRequest, reprocess
+from spark_jobs.jobs.table_maintenance import ORPHAN_AGE, Request, maintain
 from stores import ObjectStore
 
 pytestmark = [

@@ -24,7 +24,7 @@ from lab import Lab, at, trade
 from ohlcv.model.errors import OhlcvError
 from oracle import Trade
 from servers import DroppingProxy, PostgresServer, postgres_server
-from spark_jobs.tables import ATTEMPT_KEY
+from spark_jobs.iceberg.candle_writer import ATTEMPT_KEY
 
 # How Iceberg's JDBC catalog commits to a table that exists.
 COMMIT = b"UPDATE iceberg_tables"

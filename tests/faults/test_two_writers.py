@@ -27,7 +27,7 @@ from ohlcv.model.intervals import Range
 from ohlcv.spark.spark_submit import build_job
 from oracle import Trade
 from servers import PostgresServer, postgres_server
-from spark_jobs.tables import Comparison
+from spark_jobs.iceberg.candle_writer import Comparison
 
 # pyiceberg leaves its catalogs' connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
@@ -198,7 +198,7 @@ def test_a_lease_whose_session_ended_is_known_to_be_lost(house: House, server: P
 def test_a_job_that_lost_its_lease_writes_nothing(
     spark: SparkSession, house: House, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import spark_jobs.build as job
+    import spark_jobs.jobs.build_candles as job
 
     lab = Lab(spark, Path(house.environment["OHLCV_HOME"]), house.environment)
     lab.load(some_trades()[:100])

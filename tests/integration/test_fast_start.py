@@ -71,7 +71,7 @@ JOB = """
 import sys
 import pyspark
 from ohlcv.config.settings import load_settings
-from spark_jobs.session import open_session
+from spark_jobs.runtime.session import open_session
 
 spark = open_session(load_settings(), "what is imported")
 assert spark.range(3).count() == 3
@@ -89,7 +89,7 @@ QUESTIONS = """
 from py4j.java_gateway import GatewayClient
 from pyspark.sql import functions as F
 from ohlcv.config.settings import load_settings
-from spark_jobs.session import open_session
+from spark_jobs.runtime.session import open_session
 
 asked = []
 send = GatewayClient.send_command

@@ -259,7 +259,7 @@ def test_an_invariant_is_checked_before_the_commit(lab: Lab, monkeypatch: pytest
     """Sabotage the maths: the run must stop, and nothing may be visible."""
     from pyspark.sql import functions as F
 
-    import spark_jobs.build as job
+    import spark_jobs.jobs.build_candles as job
 
     sound = job.candles  # type: ignore[attr-defined]  # the name the job imported is the one to replace
     monkeypatch.setattr(

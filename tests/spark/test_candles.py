@@ -23,11 +23,11 @@ from ohlcv.model.intervals import Range, from_microseconds, hours_touched, merge
 from ohlcv.model.timeframes import timeframe
 from ohlcv.spark.spark_submit import COMPILED_FROM
 from oracle import Candle, OracleAnswer, Trade, oracle
-from spark_jobs.build import Source, compute
-from spark_jobs.candles import common_step
-from spark_jobs.session import code_for
-from spark_jobs.sums import Survey, add_up, first_pass, in_question, placed, second_pass, survey
-from spark_jobs.trades import COLUMNS, partitions_of, with_verdict
+from spark_jobs.compute.candle_builder import common_step
+from spark_jobs.compute.trade_aggregation import Survey, add_up, first_pass, in_question, placed, second_pass, survey
+from spark_jobs.iceberg.trades_reader import COLUMNS, partitions_of, with_verdict
+from spark_jobs.jobs.build_candles import Source, compute
+from spark_jobs.runtime.session import code_for
 from strategies import markets, range_lists
 
 TYPES = pa.schema(
@@ -172,7 +172,7 @@ def test_the_survey_tells_where_ids_order_trades(
 def test_only_what_is_delivered_again_is_looked_at_closely(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch, copies: int, limit: int
 ) -> None:
-    monkeypatch.setattr("spark_jobs.sums.MOST_BLOCKS", limit)
+    monkeypatch.setattr("spark_jobs.compute.trade_aggregation.MOST_BLOCKS", limit)
     single = [trade(NOON + timedelta(seconds=number), "1", trade_id=str(number)) for number in range(150)]
     again = [
         trade(NOON + timedelta(minutes=5 + copy), str(2 + copy), trade_id="70", ingested=NOON + timedelta(hours=copy))
@@ -222,7 +222,8 @@ def test_blocks_that_share_a_place_are_told_apart(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch, places: int
 ) -> None:
     monkeypatch.setattr(
-        "spark_jobs.sums.place_of_block", lambda: F.pmod(F.hash("symbol", "block", "text"), F.lit(places))
+        "spark_jobs.compute.trade_aggregation.place_of_block",
+        lambda: F.pmod(F.hash("symbol", "block", "text"), F.lit(places)),
     )
     single = [
         trade(NOON + timedelta(seconds=number), str(1 + number % 7), trade_id=str(number), symbol=symbol)

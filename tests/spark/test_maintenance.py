@@ -22,7 +22,15 @@ from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import hour_number
 from ohlcv.model.table_contracts import NAMESPACE
 from past import commits_at
-from spark_jobs.maintenance import ORPHAN_AGE, SNAPSHOT_AGE, SNAPSHOTS_KEPT, Request, maintain, read_request, spans
+from spark_jobs.jobs.table_maintenance import (
+    ORPHAN_AGE,
+    SNAPSHOT_AGE,
+    SNAPSHOTS_KEPT,
+    Request,
+    maintain,
+    read_request,
+    spans,
+)
 
 TODAY = date(2026, 11, 21)
 NOON = at("2026-11-21 12:00")

@@ -15,13 +15,13 @@ from lab import Lab, at, trade
 from ohlcv.model.intervals import HOUR, Range, hours_touched
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.spark.spark_submit import COMPILED_FROM
-from spark_jobs import build
-from spark_jobs.build import read_source
-from spark_jobs.candles import candles
-from spark_jobs.metadata import TableHistory
-from spark_jobs.session import code_for
-from spark_jobs.sums import first_pass
-from spark_jobs.trades import read_trades, with_verdict
+from spark_jobs.compute.candle_builder import candles
+from spark_jobs.compute.trade_aggregation import first_pass
+from spark_jobs.iceberg.table_metadata import TableHistory
+from spark_jobs.iceberg.trades_reader import read_trades, with_verdict
+from spark_jobs.jobs import build_candles as build
+from spark_jobs.jobs.build_candles import read_source
+from spark_jobs.runtime.session import code_for
 
 NOON = at("2026-03-01 12:00")
 TWO_HOURS = Range(NOON, NOON + 2 * HOUR)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lab import Lab, at, trade
 from ohlcv.model.intervals import EPOCH
-from spark_jobs import settled
-from spark_jobs.settled import FileSpan, rewriting
+from spark_jobs.iceberg import partial_overwrite as settled
+from spark_jobs.iceberg.partial_overwrite import FileSpan, rewriting
 
 NOON = at("2026-03-01 12:00")
 MINUTE = timedelta(minutes=1)

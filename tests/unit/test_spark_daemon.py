@@ -11,7 +11,7 @@ from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range
 from ohlcv.spark.spark_submit import build_job
 from ohlcv.spark.standalone import SECRET_VARIABLE, command, container_arguments, environment
-from spark_jobs.session import authentication
+from spark_jobs.runtime.session import authentication
 
 SECRET = "not-to-be-shown"
 SECURED = {"OHLCV_SPARK_SECRET": SECRET, "OHLCV_SPARK_MASTER": "spark://master:7077"}

@@ -30,7 +30,7 @@ from ohlcv.spark.spark_submit import (
     views_job,
 )
 from ohlcv.spark.toolchain import archive_path, jar_paths, spark_home
-from spark_jobs.build import read_request
+from spark_jobs.jobs.build_candles import read_request
 
 OWN = Range(from_microseconds(1_772_366_400_000_000), from_microseconds(1_772_370_000_000_000))
 CLUSTER = "spark://spark.example:7077"

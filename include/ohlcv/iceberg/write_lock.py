@@ -5,7 +5,7 @@ scheduled jobs apart; the lease keeps a zombie, a CLI user and a backfill apart 
 a file lock beside a SQLite catalog, an advisory lock of a database session on PostgreSQL.
 
 A REST catalog has no lock to take. It answers whether a commit landed, so Iceberg's own check of what came in between
-keeps writers apart there (spark_jobs.tables.write), and nothing is held here.
+keeps writers apart there (spark_jobs.iceberg.candle_writer.write), and nothing is held here.
 """
 
 from __future__ import annotations

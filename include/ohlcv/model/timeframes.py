@@ -15,7 +15,7 @@ DAY = timedelta(days=1)
 SAFE_SHARE = 0.5
 
 # Which script builds a timeframe: `merge` the incremental one, `overwrite` the batch one.
-# What is on disk afterwards obeys the same rules for both (spark_jobs/tables.py).
+# What is on disk afterwards obeys the same rules for both (spark_jobs/iceberg/candle_writer.py).
 Strategy = Literal["merge", "overwrite"]
 
 

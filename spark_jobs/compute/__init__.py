@@ -1,0 +1,1 @@
+"""DataFrame transformations from trades to candles."""

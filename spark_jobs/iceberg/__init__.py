@@ -1,0 +1,1 @@
+"""Access to Iceberg tables from Spark jobs."""

@@ -1,0 +1,1 @@
+"""Session, JVM bridge, watchdog and error handling of a job."""
