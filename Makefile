@@ -25,7 +25,7 @@ test: setup ## Run the tests
 
 .PHONY: test-services
 test-services: setup ## The long tests on real services: backfills, outages, kills, order (an hour)
-	@$(VENV)/python -m pytest -m heavy -rP tests/services tests/faults
+	@$(VENV)/python -m pytest -m heavy -rP tests/services tests/crash_recovery
 
 .PHONY: test-catalogs
 test-catalogs: setup ## The promises on every kind of catalog and store: SQLite, PostgreSQL, REST; files, S3 (ten minutes)
@@ -33,11 +33,11 @@ test-catalogs: setup ## The promises on every kind of catalog and store: SQLite,
 
 .PHONY: test-containers
 test-containers: setup ## Build the image and run what runs in it, by podman and buildah, as root (ten minutes)
-	@$(VENV)/python -m pytest -m containers -rP tests/containers
+	@$(VENV)/python -m pytest -m containers -rP tests/deployment/containers
 
 .PHONY: test-compose
 test-compose: setup ## Build the image and run docker-compose.yaml in earnest, by podman-compose, as root (half an hour)
-	@$(VENV)/python -m pytest -m compose -rP tests/compose
+	@$(VENV)/python -m pytest -m compose -rP tests/deployment/compose
 
 .PHONY: env
 env: ## Write .env for docker-compose.yaml with secrets of its own; one that is there stays
@@ -70,9 +70,9 @@ lock: setup ## Compile the requirements files from pyproject.toml
 	@tools/lock.sh
 
 .PHONY: golden
-golden: setup ## Write the reviewed command lines of every Spark task anew (tests/dags/golden)
-	@GOLDEN=write $(VENV)/python -m pytest -q tests/dags/test_command_lines.py
+golden: setup ## Write the reviewed command lines of every Spark task anew (tests/orchestration/golden)
+	@GOLDEN=write $(VENV)/python -m pytest -q tests/orchestration/test_command_lines.py
 
 .PHONY: prove-rules
 prove-rules: setup ## Break ten rules of the engine one at a time and show which test catches each
-	@$(VENV)/python tools/broken_rules.py
+	@$(VENV)/python tools/prove_rules.py

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from lab import Lab, spark_session
+from support.harness import Lab, spark_session
 
 
 @pytest.fixture(autouse=True)

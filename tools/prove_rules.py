@@ -42,9 +42,9 @@ class Mutation:
 
 
 CANDLES = "tests/spark/test_candles.py"
-BUILD = "tests/spark/test_build.py"
-WINDOWS = "tests/unit/test_windows.py"
-PLANNING = "tests/unit/test_planning.py"
+BUILD = "tests/spark/test_build_candles.py"
+WINDOWS = "tests/unit/model/test_intervals.py"
+PLANNING = "tests/unit/model/test_build_planner.py"
 
 MUTATIONS = (
     Mutation(
@@ -191,7 +191,7 @@ MUTATIONS = (
         "spark_jobs/iceberg/partial_overwrite.py",
         "if last >= begin:",
         "if last > begin:",
-        ("tests/spark/test_settled.py::test_no_file_is_cut",),
+        ("tests/spark/test_partial_overwrite.py::test_no_file_is_cut",),
     ),
     Mutation(
         "ties by sequence, then id",
@@ -346,7 +346,7 @@ def print_table(rows: list[tuple[str, str, str]]) -> None:
 def arg_parser() -> argparse.ArgumentParser:
     """Give the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="broken_rules.py"
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="prove_rules.py"
     )
     parser.add_argument("--only", metavar="TEXT", default="", help="only rules and mutations that hold this text")
     parser.add_argument("--list", action="store_true", help="show the rules and mutations, run nothing")

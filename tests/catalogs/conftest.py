@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from faults.databases import catalog_environment, new_database
-from faults.processes import QUICK_JAVA
-from lab import Lab
-from servers import PostgresServer, postgres_server
-from stores import ObjectStore, RestCatalog, object_store, rest_catalog
+from support.databases import catalog_environment, new_database
+from support.harness import Lab
+from support.processes import QUICK_JAVA
+from support.servers import PostgresServer, postgres_server
+from support.stores import ObjectStore, RestCatalog, object_store, rest_catalog
 
 KINDS = ("sqlite and files", "postgresql and s3", "rest and s3")
 Told = dict[tuple[str, str], str]

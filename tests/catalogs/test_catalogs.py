@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 
 from catalogs.conftest import House
-from faults.processes import running
-from lab import Lab, at, total, trade
 from ohlcv.iceberg.retention_plan import footprint, plan_retention
 from ohlcv.model.intervals import Range, day_range
 from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.quality.validator import checkable, describe, validate
 from ohlcv.spark.spark_submit import build_job, run
-from oracle import Trade
 from spark_jobs.iceberg.candle_writer import Guard
 from spark_jobs.jobs.reprocess_day import DayRequest, reprocess
 from spark_jobs.jobs.table_maintenance import ORPHAN_AGE, Request, maintain
-from stores import ObjectStore
+from support.harness import Lab, at, total, trade
+from support.processes import running
+from support.reference_model import Trade
+from support.stores import ObjectStore
 
 pytestmark = [
     pytest.mark.catalogs,

@@ -10,7 +10,7 @@ from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.model.errors import OhlcvError
 from ohlcv.monitoring.doctor import examine
-from stores import ObjectStore, RestCatalog
+from support.stores import ObjectStore, RestCatalog
 
 pytestmark = [
     pytest.mark.catalogs,

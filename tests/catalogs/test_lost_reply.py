@@ -1,6 +1,6 @@
 """A REST catalog's reply is lost after the commit has landed: nothing is lost with it, and nothing stands twice.
 
-On a database catalog Iceberg's serializable check deletes live files then (tests/faults/test_lost_reply.py), which is
+On a database catalog Iceberg's serializable check deletes live files then (tests/crash_recovery/test_lost_reply.py), which is
 why it is used under REST catalogs only.
 """
 
@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import pytest
 from pyspark.sql import SparkSession
 
-from lab import Lab, at, trade
-from stores import RestCatalog
+from support.harness import Lab, at, trade
+from support.stores import RestCatalog
 
 pytestmark = [
     pytest.mark.catalogs,

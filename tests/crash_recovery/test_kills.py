@@ -17,7 +17,13 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from faults.processes import (
+from ohlcv.model.intervals import Range, from_microseconds
+from ohlcv.model.table_contracts import NAMESPACE
+from ohlcv.spark.local_cluster import LocalCluster, local_cluster
+from ohlcv.spark.processes import descendants
+from ohlcv.spark.spark_submit import build_job, run
+from support.harness import Key, Lab, Stored, at, trade
+from support.processes import (
     QUICK_JAVA,
     RunningJob,
     carriers,
@@ -27,13 +33,7 @@ from faults.processes import (
     running,
     wait_for,
 )
-from lab import Key, Lab, Stored, at, trade
-from ohlcv.model.intervals import Range, from_microseconds
-from ohlcv.model.table_contracts import NAMESPACE
-from ohlcv.spark.local_cluster import LocalCluster, local_cluster
-from ohlcv.spark.processes import descendants
-from ohlcv.spark.spark_submit import build_job, run
-from oracle import Candle, Trade
+from support.reference_model import Candle, Trade
 
 ROUNDS = range(int(os.environ.get("KILL_ROUNDS", "1")))
 MARK = "FAULTS_CLUSTER"

@@ -19,12 +19,12 @@ import pytest
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from faults.databases import catalog_environment, new_database
-from lab import Lab, at, trade
 from ohlcv.model.errors import OhlcvError
-from oracle import Trade
-from servers import DroppingProxy, PostgresServer, postgres_server
 from spark_jobs.iceberg.candle_writer import ATTEMPT_KEY
+from support.databases import catalog_environment, new_database
+from support.harness import Lab, at, trade
+from support.reference_model import Trade
+from support.servers import DroppingProxy, PostgresServer, postgres_server
 
 # How Iceberg's JDBC catalog commits to a table that exists.
 COMMIT = b"UPDATE iceberg_tables"

@@ -17,17 +17,17 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from faults.databases import catalog_environment, new_database
-from faults.processes import QUICK_JAVA, has_open, running, wait_for
-from lab import Lab, at, trade
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.write_lock import writers_lease
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
 from ohlcv.spark.spark_submit import build_job
-from oracle import Trade
-from servers import PostgresServer, postgres_server
 from spark_jobs.iceberg.candle_writer import Comparison
+from support.databases import catalog_environment, new_database
+from support.harness import Lab, at, trade
+from support.processes import QUICK_JAVA, has_open, running, wait_for
+from support.reference_model import Trade
+from support.servers import PostgresServer, postgres_server
 
 # pyiceberg leaves its catalogs' connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")

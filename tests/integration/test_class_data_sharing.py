@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from lab import at
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.sample_data import Feed
@@ -19,6 +18,7 @@ from ohlcv.setup.class_data_sharing import FROM_ARCHIVE, classes_in_use, is_curr
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
 from ohlcv.spark.spark_submit import COMPILED_FROM, JobOutcome, build_job, run, views_job
 from ohlcv.spark.toolchain import ROLES, packaged_spark_home
+from support.harness import at
 
 NOON = at("2026-03-01 12:00")
 

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 from pyspark.sql import Row, SparkSession
 
-from lab import WIDTHS, Lab, at
 from ohlcv.cli.main import COMMANDS
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.model.intervals import EPOCH, MICROSECOND, to_microseconds
-from oracle import Candle, Trade, oracle
+from support.harness import WIDTHS, Lab, at
+from support.reference_model import Candle, Trade, oracle
 
 OHLCV = Path(sys.executable).with_name("ohlcv")
 DAY = ("--start", "2026-03-01T00:00:00Z", "--end", "2026-03-02T00:00:00Z")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services_lab import Site, running_site
+from support.sites import Site, running_site
 
 
 @pytest.fixture(scope="session")

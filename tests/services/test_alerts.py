@@ -18,11 +18,11 @@ from urllib.parse import quote
 import pytest
 from aiosmtpd.controller import Controller
 
-from faults.processes import command_line, wait_for
 from ohlcv.model.intervals import HOUR, floor_time, iso
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from ohlcv.spark.processes import HOST, descendants, free_port
-from services_lab import POLL_SECONDS, Run, Site, running_site
+from support.processes import command_line, wait_for
+from support.sites import POLL_SECONDS, Run, Site, running_site
 
 pytestmark = pytest.mark.heavy
 

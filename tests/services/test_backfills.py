@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from faults.processes import wait_for
-from lab import trade
 from ohlcv.model.intervals import HOUR, Range, floor_time, iso, scheduled_range
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
-from services_lab import POLL_SECONDS, Run, Site
+from support.harness import trade
+from support.processes import wait_for
+from support.sites import POLL_SECONDS, Run, Site
 
 pytestmark = pytest.mark.heavy
 

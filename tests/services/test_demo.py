@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from faults.processes import QUICK_JAVA, carriers, command_line, wait_for
+from support.processes import QUICK_JAVA, carriers, command_line, wait_for
 
 
 def test_the_demo_shows_five_validated_runs_and_ctrl_c_ends_everything(tmp_path: Path) -> None:

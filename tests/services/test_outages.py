@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from faults.processes import carriers, command_line, wait_for
 from ohlcv.ingest.loader import append_trades
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import Range, floor_time, hours_touched, merge_ranges, parse_hours
-from services_lab import ENDED, POLL_SECONDS, Run, Site, clock
+from support.processes import carriers, command_line, wait_for
+from support.sites import ENDED, POLL_SECONDS, Run, Site, clock
 
 pytestmark = pytest.mark.heavy
 

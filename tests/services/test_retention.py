@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from faults.processes import command_line, wait_for
 from ohlcv.iceberg.retention_plan import footprint
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import NAMESPACE, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.spark.processes import descendants
-from past import commits_at
-from services_lab import POLL_SECONDS, Run, Site, running_site
+from support.commit_times import commits_at
+from support.processes import command_line, wait_for
+from support.sites import POLL_SECONDS, Run, Site, running_site
 
 pytestmark = pytest.mark.heavy
 

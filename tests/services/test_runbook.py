@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import at
 from ohlcv.model.intervals import floor_time, iso
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
-from services_lab import Site, running_site
+from support.harness import at
+from support.sites import Site, running_site
 
 pytestmark = pytest.mark.heavy
 

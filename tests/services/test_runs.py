@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from faults.processes import wait_for
-from lab import trade
 from ohlcv.config.settings import load_settings
 from ohlcv.demo.local_airflow import USER
 from ohlcv.model.errors import OhlcvError
@@ -18,7 +16,9 @@ from ohlcv.model.intervals import HOUR, Range, floor_time, iso, scheduled_range
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from ohlcv.monitoring.health import runs as health_of_runs
 from ohlcv.monitoring.health import workers
-from services_lab import POLL_SECONDS, Run, Site
+from support.harness import trade
+from support.processes import wait_for
+from support.sites import POLL_SECONDS, Run, Site
 
 NOW = datetime.now(UTC)
 TODAY = floor_time(NOW, DAY)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from faults.databases import new_database
-from faults.processes import wait_for
 from ohlcv.iceberg.write_lock import writers_lease
 from ohlcv.model.intervals import ceil_time, floor_time
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
-from servers import LOCALHOST, postgres_server
-from services_lab import POLL_SECONDS, Site, clock, running_site
+from support.databases import new_database
+from support.processes import wait_for
+from support.servers import LOCALHOST, postgres_server
+from support.sites import POLL_SECONDS, Site, clock, running_site
 
 pytestmark = pytest.mark.heavy
 

@@ -11,14 +11,14 @@ from itertools import pairwise
 
 import pytest
 
-from faults.processes import carriers, command_line, wait_for
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.iceberg.write_lock import writers_lease
 from ohlcv.model.intervals import HOUR, floor_time, iso
 from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.model.timeframes import DAY
 from ohlcv.spark.processes import descendants
-from services_lab import POLL_SECONDS, Run, Site
+from support.processes import carriers, command_line, wait_for
+from support.sites import POLL_SECONDS, Run, Site
 
 pytestmark = pytest.mark.heavy
 

@@ -8,11 +8,11 @@ from decimal import Decimal
 
 import pytest
 
-from lab import Lab, at, total, trade
 from ohlcv.iceberg.tables import widen_volume
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import candles_contract
-from oracle import Trade
+from support.harness import Lab, at, total, trade
+from support.reference_model import Trade
 
 NOON = at("2026-03-01 12:00")
 ONE = at("2026-03-01 13:00")

@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lab import WIDTHS, at, trade
 from ohlcv.model.build_planner import BuildPlan
 from ohlcv.model.intervals import Range, from_microseconds, hours_touched, merge_ranges, to_microseconds
 from ohlcv.model.timeframes import timeframe
 from ohlcv.spark.spark_submit import COMPILED_FROM
-from oracle import Candle, OracleAnswer, Trade, oracle
 from spark_jobs.compute.candle_builder import common_step
 from spark_jobs.compute.trade_aggregation import Survey, add_up, first_pass, in_question, placed, second_pass, survey
 from spark_jobs.iceberg.trades_reader import COLUMNS, partitions_of, with_verdict
 from spark_jobs.jobs.build_candles import Source, compute
 from spark_jobs.runtime.session import code_for
-from strategies import markets, range_lists
+from support.harness import WIDTHS, at, trade
+from support.reference_model import Candle, OracleAnswer, Trade, oracle
+from support.strategies import markets, range_lists
 
 TYPES = pa.schema(
     [

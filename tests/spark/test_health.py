@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from lab import Lab, at, trade
 from ohlcv.config.settings import load_settings
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.monitoring.health import Measure, duration, freshness, health, runs, storage, success_rate, workers
+from support.harness import Lab, at, trade
 
 NOON = at("2026-03-01 12:00")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from lab import Lab, at, total, trade
 from ohlcv.model.intervals import format_hours
-from oracle import Trade
+from support.harness import Lab, at, total, trade
+from support.reference_model import Trade
 
 NOON = at("2026-03-31 12:00")
 HOUR = timedelta(hours=1)

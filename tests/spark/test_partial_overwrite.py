@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import Lab, at, trade
 from ohlcv.model.intervals import EPOCH
 from spark_jobs.iceberg import partial_overwrite as settled
 from spark_jobs.iceberg.partial_overwrite import FileSpan, rewriting
+from support.harness import Lab, at, trade
 
 NOON = at("2026-03-01 12:00")
 MINUTE = timedelta(minutes=1)

@@ -11,7 +11,6 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lab import Lab, at, trade
 from ohlcv.model.intervals import HOUR, Range, hours_touched
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.spark.spark_submit import COMPILED_FROM
@@ -22,6 +21,7 @@ from spark_jobs.iceberg.trades_reader import read_trades, with_verdict
 from spark_jobs.jobs import build_candles as build
 from spark_jobs.jobs.build_candles import read_source
 from spark_jobs.runtime.session import code_for
+from support.harness import Lab, at, trade
 
 NOON = at("2026-03-01 12:00")
 TWO_HOURS = Range(NOON, NOON + 2 * HOUR)

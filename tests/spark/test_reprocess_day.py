@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from lab import WIDTHS, Lab, at, trade
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from spark_jobs.jobs.reprocess_day import read_request, reprocess
+from support.harness import WIDTHS, Lab, at, trade
 
 DAY = "2026-03-01"
 ONLY_1H = ("--timeframes", "1h")

@@ -14,14 +14,12 @@ import pytest
 from pyiceberg.table import Table
 from pyspark.sql import SparkSession
 
-from lab import Lab, at, trade
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.retention_plan import Footprint, RetentionPlan, footprint, plan_retention
 from ohlcv.iceberg.write_lock import writers_lease
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import hour_number
 from ohlcv.model.table_contracts import NAMESPACE
-from past import commits_at
 from spark_jobs.jobs.table_maintenance import (
     ORPHAN_AGE,
     SNAPSHOT_AGE,
@@ -31,6 +29,8 @@ from spark_jobs.jobs.table_maintenance import (
     read_request,
     spans,
 )
+from support.commit_times import commits_at
+from support.harness import Lab, at, trade
 
 TODAY = date(2026, 11, 21)
 NOON = at("2026-11-21 12:00")

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from lab import WIDTHS, Lab, at, trade
 from ohlcv.model.intervals import Range, floor_time
 from ohlcv.quality.rules import RULES
 from ohlcv.quality.validator import Verdict, describe, event_details, lateness, validate
-from strategies import trade_lists
+from support.harness import WIDTHS, Lab, at, trade
+from support.strategies import trade_lists
 
 NOON = at("2026-03-01 12:00")
 ONE = at("2026-03-01 13:00")

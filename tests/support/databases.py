@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from servers import LOCALHOST, PostgresServer
+from support.servers import LOCALHOST, PostgresServer
 
 
 def new_database(server: PostgresServer) -> str:

@@ -23,11 +23,11 @@ from ohlcv.model.build_planner import Progress
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, candles_contract
 from ohlcv.spark.toolchain import jar_paths, spark_environment
-from oracle import Candle, OracleAnswer, Trade, oracle
 from spark_jobs.iceberg.table_metadata import load_table as load_java_table
 from spark_jobs.iceberg.table_metadata import read_progress
 from spark_jobs.jobs.build_candles import Request, build
 from spark_jobs.runtime.session import SESSION_CONF
+from support.reference_model import Candle, OracleAnswer, Trade, oracle
 
 WIDTHS = {"1m": 60, "5m": 300, "30m": 1800, "1h": 3600, "1d": 86400}
 

@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from faults.processes import QUICK_JAVA, wait_for
-from lab import append, read_stored_candles
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.demo.local_airflow import LocalAirflow, local_airflow
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
@@ -26,7 +24,9 @@ from ohlcv.model.intervals import Range, iso
 from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.quality.validator import validate
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
-from oracle import Trade
+from support.harness import append, read_stored_candles
+from support.processes import QUICK_JAVA, wait_for
+from support.reference_model import Trade
 
 ENDED = ("success", "failed")
 POLL_SECONDS = 0.5

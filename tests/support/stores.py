@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ohlcv.spark.processes import HOST, await_line, free_port, start, stop
-from server_programs import java_21, nessie, versitygw
+from support.server_programs import java_21, nessie, versitygw
 
 REGION = "us-east-1"
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from hypothesis import strategies as st
 
-from oracle import EPOCH_DATE, HOUR_MICROSECONDS, Trade, partition_hour
+from support.reference_model import EPOCH_DATE, HOUR_MICROSECONDS, Trade, partition_hour
 
 MINUTE = 60_000_000
 SYMBOLS = ("BTC-USD", "ETH-USD")

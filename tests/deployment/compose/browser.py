@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from faults.processes import wait_for
 from ohlcv.spark.processes import free_port, start, stop
+from support.processes import wait_for
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 ARGUMENTS = [

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from compose.stack import COMPOSE_FILE, Stack, free_web_port, read_env
-from containers.engine import ROOT, build, engine_environment
-from server_programs import versitygw
+from deployment.compose.stack import COMPOSE_FILE, Stack, free_web_port, read_env
+from deployment.containers.engine import ROOT, build, engine_environment
+from support.server_programs import versitygw
 
 STAND_INS = Path(__file__).with_name("stand_ins")
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from containers.engine import ROOT
-from faults.processes import wait_for
+from deployment.containers.engine import ROOT
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.spark.processes import free_port
+from support.processes import wait_for
 
 COMPOSE_FILE = ROOT / "docker-compose.yaml"
 OVERRIDE = Path(__file__).with_name("override.yaml")

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from compose.browser import browser
-from compose.stack import POLL_SECONDS, PROJECT, Stack
-from faults.processes import all_pids, command_line, wait_for
+from deployment.compose.browser import browser
+from deployment.compose.stack import POLL_SECONDS, PROJECT, Stack
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import floor_time, iso
 from ohlcv.model.timeframes import TIMEFRAMES
+from support.processes import all_pids, command_line, wait_for
 
 pytestmark = pytest.mark.compose
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from containers.engine import ROOT, build, engine_environment
-from faults.processes import wait_for
+from deployment.containers.engine import ROOT, build, engine_environment
 from ohlcv.spark.processes import start, stop
+from support.processes import wait_for
 
 IMAGE = "localhost/ohlcv:test"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from containers.conftest import Engine
-from faults.processes import wait_for
+from deployment.containers.conftest import Engine
 from ohlcv.model.intervals import Range, floor_time, iso, scheduled_range
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from ohlcv.quality.validator import complaint, describe, event_details, validate
-from services_lab import POLL_SECONDS, Run, Site, running_site
+from support.processes import wait_for
+from support.sites import POLL_SECONDS, Run, Site, running_site
 
 pytestmark = pytest.mark.containers
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from deploy.healthy import problem
-from server_programs import VERSITYGW
+from support.server_programs import VERSITYGW
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yaml").read_text()

@@ -1,4 +1,4 @@
-"""Making a bucket, as far as it needs no store: the rest is seen in the deployed stack (tests/compose)."""
+"""Making a bucket, as far as it needs no store: the rest is seen in the deployed stack (tests/deployment/compose)."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.monitoring.doctor import Check, deployed_port, deployment, examine, settings_faults
 from ohlcv.spark.toolchain import JARS
-from servers import PostgresServer, postgres_server
+from support.servers import PostgresServer, postgres_server
 
 # pyiceberg leaves its catalogs' connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")

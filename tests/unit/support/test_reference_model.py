@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracle import Candle, OracleAnswer, Trade, oracle, partition_hour
-from strategies import HOURS, MOST_TRADES, range_lists, trade_lists
+from support.reference_model import Candle, OracleAnswer, Trade, oracle, partition_hour
+from support.strategies import HOURS, MOST_TRADES, range_lists, trade_lists
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND

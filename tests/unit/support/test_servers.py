@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from servers import LOCALHOST, DroppingProxy, PostgresServer, free_port, postgres_server
+from support.servers import LOCALHOST, DroppingProxy, PostgresServer, free_port, postgres_server
 
 UPDATE = "UPDATE pointers SET location = 'new' WHERE name = 'a'"
 # What JDBC sends of it: a pattern need not be the whole statement.

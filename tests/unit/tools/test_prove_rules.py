@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def broken_rules() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("broken_rules", ROOT / "tools" / "broken_rules.py")
+    spec = importlib.util.spec_from_file_location("broken_rules", ROOT / "tools" / "prove_rules.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
