@@ -19,11 +19,12 @@ from benchmarks.contest import Contest
 from benchmarks.harness import Bench, Cost, Grid, Section, Verdict, median, take_turns
 from benchmarks.worlds import World, made_up_candles, with_series
 from ohlcv.ingest.sample_data import Feed
+from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import Progress
-from ohlcv.model.intervals import HOUR, MICROSECOND, Range, parse_hours
+from ohlcv.model.intervals import HOUR, MICROSECOND, Range
+from ohlcv.model.source_hours import parse_hours
 from ohlcv.model.timeframes import DAY
 from spark_jobs.iceberg.partial_overwrite import MANY_ROWS
-from spark_jobs.iceberg.table_metadata import PROGRESS_KEY, SUMMARY_PREFIX
 
 END = datetime(2026, 3, 2, tzinfo=UTC)
 LATEST = timedelta(minutes=5)
@@ -57,7 +58,7 @@ def grown_world(
     *settled, rest = _as_runs_leave_them(candles)
     for part in settled:
         world.append(part, "1m")
-    world.append(rest, "1m", {PROGRESS_KEY: told.to_text()}, before)
+    world.append(rest, "1m", {summary_keys.CHECKPOINT: told.to_text()}, before)
     for table in (None, "1m"):
         world.lengthen_history(table, snapshots)
     world.append(with_series(past.batch(END, TRADES_IN_THE_LAST_HOUR // 12), series))
@@ -65,7 +66,7 @@ def grown_world(
 
 
 def _as_runs_leave_them(candles: pa.Table) -> list[pa.Table]:
-    """Cut the candles of a large day into parts of whole hours: a file each (spark_jobs/iceberg/partial_overwrite.py)."""
+    """Cut the candles of a large day into parts of whole hours: a file each (partial_overwrite.py)."""
     starts = pc.cast(candles["window_start"], pa.int64()).to_numpy()
     hours = starts // (HOUR // MICROSECOND)
     first, last = hours.min(), hours.max()
@@ -109,7 +110,7 @@ def measure(bench: Bench) -> Section:
         contest = late(month, hours)
         name = f"{LATE_DAYS} days, late trades in {hours} old hours"
         found |= _runs(bench, {name: contest}, 1)
-        repaired[name] = contest.told[f"{SUMMARY_PREFIX}repaired-hours"]
+        repaired[name] = contest.told[summary_keys.REBUILT_PENDING_HOURS]
     section.keep("1m", found)
     small = median(found[smallest])
     grid = Grid(

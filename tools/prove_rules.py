@@ -50,7 +50,7 @@ MUTATIONS = (
     Mutation(
         "ties by sequence, then id",
         "of trades at one time, the last sequence comes first",
-        "spark_jobs/iceberg/trades_reader.py",
+        "spark_jobs/compute/trade_columns.py",
         '        F.col("source_sequence"),\n',
         '        (-F.col("source_sequence")).alias("source_sequence"),\n',
         (f"{CANDLES}::test_the_source_sequence_orders_ties_before_ids",),
@@ -58,7 +58,7 @@ MUTATIONS = (
     Mutation(
         "ties by sequence, then id",
         "ids that are numbers compare as text",
-        "spark_jobs/iceberg/trades_reader.py",
+        "spark_jobs/compute/trade_columns.py",
         "F.when(is_number, F.length(digits))",
         "F.when(is_number, 0)",
         (f"{CANDLES}::test_every_field_equals_the_oracle",),
@@ -66,7 +66,7 @@ MUTATIONS = (
     Mutation(
         "time to the microsecond",
         "trades are ordered by the millisecond",
-        "spark_jobs/iceberg/trades_reader.py",
+        "spark_jobs/compute/trade_columns.py",
         '    microsecond = F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))\n',
         '    microsecond = F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR)) - F.pmod("timestamp", F.lit(1000))\n',
         (f"{CANDLES}::test_microseconds_order_trades_of_one_millisecond",),

@@ -13,7 +13,7 @@ from ohlcv.model.timeframes import Timeframe
 from spark_jobs.compute.fixed_point import amount, exact_volume, turnover_units, volume_units, vwap
 from spark_jobs.compute.time_predicates import window_start, within
 from spark_jobs.compute.trade_aggregation import sums_of_sums
-from spark_jobs.iceberg.trades_reader import SERIES
+from spark_jobs.compute.trade_columns import SERIES
 
 
 def common_step(timeframes: Iterable[Timeframe]) -> int:

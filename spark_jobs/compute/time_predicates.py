@@ -8,6 +8,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from ohlcv.model.intervals import Range, iso, to_microseconds
+from ohlcv.model.source_hours import partition_blocks, partition_predicate
 
 
 def window_start(length: int, time: str = "timestamp") -> Column:
@@ -32,3 +33,8 @@ def starts_within(ranges: Iterable[Range]) -> Column:
         for span in ranges
     )
     return F.expr(" OR ".join(terms) or "FALSE")
+
+
+def in_hours(hours: Iterable[int]) -> Column:
+    """Return the predicate on the partition columns that selects exactly the trades of those hours."""
+    return F.expr(partition_predicate(partition_blocks(hours), lambda day: f"DATE '{day}'"))

@@ -19,8 +19,8 @@ from pyspark.storagelevel import StorageLevel
 
 from ohlcv.model.intervals import Range
 from spark_jobs.compute.fixed_point import TURNOVER_PARTS, VOLUME_PARTS, turnover_parts, units, volume_parts
-from spark_jobs.compute.time_predicates import window_start, within
-from spark_jobs.iceberg.trades_reader import (
+from spark_jobs.compute.time_predicates import in_hours, window_start, within
+from spark_jobs.compute.trade_columns import (
     BLOCK,
     BLOCK_BITS,
     HOUR,
@@ -32,7 +32,6 @@ from spark_jobs.iceberg.trades_reader import (
     hour_of_partition,
     in_blocks,
     order_by_number,
-    partitions_of,
     place_of_block,
     trade_order,
 )
@@ -84,7 +83,7 @@ def add_up(judged: DataFrame, step: int, ranges: Sequence[Range]) -> Sums:
     clean = good_trades(first).where(F.col("window").isNotNull() & F.col("place").isNull())
     if not found.repeated and not found.unordered:
         return Sums(clean.select(*TOTALS), step, found, (first,))
-    again, doubts = placed(judged.where(partitions_of(found.again))), in_question(first, found)
+    again, doubts = placed(judged.where(in_hours(found.again))), in_question(first, found)
     sums, kept = [clean], [first]
     if found.repeated:
         parted = second_pass(again, doubts, step, ranges)

@@ -13,6 +13,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.iceberg.write_lock import StillHeld
+from ohlcv.model import summary_keys
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContract
@@ -22,7 +23,6 @@ from spark_jobs.iceberg.partial_overwrite import Rewriting, rewritings
 from spark_jobs.iceberg.table_metadata import find_snapshot, table_name
 from spark_jobs.runtime.py4j_bridge import JavaObject
 
-ATTEMPT_KEY = "ohlcv.attempt"
 ACTIONS = ("inserted", "updated", "deleted", "unchanged", "kept")
 
 
@@ -222,7 +222,7 @@ def write(
     except Exception as error:
         # The reply can be lost after the commit has landed: look before anything is tried again.
         try:
-            landed = _landed(table, summary[ATTEMPT_KEY])
+            landed = _landed(table, summary[summary_keys.ATTEMPT])
         except Exception:
             raise OhlcvError(
                 f"{contract.name}: the catalog stopped answering, so the commit may have landed or not: "
@@ -231,7 +231,7 @@ def write(
         if landed is None:
             raise
         return landed
-    landed = _landed(table, summary[ATTEMPT_KEY])
+    landed = _landed(table, summary[summary_keys.ATTEMPT])
     if landed is None:
         raise RuntimeError(f"{contract.name}: the commit is not among the newest snapshots")
     return landed
@@ -252,7 +252,7 @@ def _gathered(carried: DataFrame, rebuilt: DataFrame, timeframe: Timeframe, part
 
 def _landed(table: JavaObject, attempt: str) -> int | None:
     table.refresh()
-    return find_snapshot(table, ATTEMPT_KEY, attempt)
+    return find_snapshot(table, summary_keys.ATTEMPT, attempt)
 
 
 def rewriting_filter(timeframe: Timeframe, parts: Mapping[date, Rewriting]) -> Column:

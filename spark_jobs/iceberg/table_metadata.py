@@ -13,22 +13,17 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.config.catalog_properties import CATALOG_NAME
+from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import Progress
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.intervals import runs_of_hours
+from ohlcv.model.intervals import EPOCH
+from ohlcv.model.source_hours import HOURS_PER_DAY, PartitionBlock, blocks_of_run, partition_blocks
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, TableContract, TableShape, contract_differences
-from spark_jobs.iceberg.trades_reader import hour_of_partition
+from spark_jobs.compute.trade_columns import hour_of_partition
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
 # The collections that Iceberg brings along.
 COLLECTIONS = "org.apache.iceberg.relocated.com.google.common.collect"
-SUMMARY_PREFIX = "ohlcv."
-# In a snapshot's summary: the progress it was committed with.
-PROGRESS_KEY = "ohlcv.progress"
-# As a table property: progress made by a run that found no candle to change. It counts only on top of the
-# snapshot it names, so that rolling the table back rolls the progress back too.
-PROGRESS_PROPERTY = "ohlcv.progress"
-PROGRESS_BASE_PROPERTY = "ohlcv.progress-base"
 
 
 def table_name(contract: TableContract) -> str:
@@ -85,8 +80,8 @@ def read_progress(table: JavaObject) -> Progress:
     """Read how far the candle table has looked at the trades' changes."""
     base, progress = _committed_progress(table)
     properties = table.properties()
-    if properties.get(PROGRESS_BASE_PROPERTY) == str(base):
-        return Progress.from_text(properties.get(PROGRESS_PROPERTY))
+    if properties.get(summary_keys.CHECKPOINT_BASE_PROPERTY) == str(base):
+        return Progress.from_text(properties.get(summary_keys.CHECKPOINT_PROPERTY))
     return progress
 
 
@@ -94,15 +89,15 @@ def record_progress(table: JavaObject, progress: Progress) -> None:
     """Record progress of a run that changed no candle: no snapshot, only the table's properties."""
     base, _ = _committed_progress(table)
     update = table.updateProperties()
-    update.set(PROGRESS_PROPERTY, progress.to_text())
-    update.set(PROGRESS_BASE_PROPERTY, str(base))
+    update.set(summary_keys.CHECKPOINT_PROPERTY, progress.to_text())
+    update.set(summary_keys.CHECKPOINT_BASE_PROPERTY, str(base))
     update.commit()
 
 
 def _committed_progress(table: JavaObject) -> tuple[int, Progress]:
     # Maintenance makes snapshots without a word of ours: the newest that has one speaks.
     for snapshot in ancestors(table):
-        text = snapshot.summary().get(PROGRESS_KEY)
+        text = snapshot.summary().get(summary_keys.CHECKPOINT)
         if text is not None:
             return int(snapshot.snapshotId()), Progress.from_text(text)
     return 0, Progress()
@@ -215,32 +210,27 @@ class TableHistory:
         return not in_doubt
 
     def hours_from(self, hour: int) -> set[int]:
-        """Give the hours at or after one that hold trades."""
-        # No trade is stamped a century ahead; an upper bound lets one expression serve both questions.
-        century = 24 * 36_525
-        return set(self._count(self._run_expression(hour, hour + century)))
+        """Return the hours at or after one that hold trades."""
+        # No trade is stamped a century ahead.
+        century = HOURS_PER_DAY * 36_525
+        return set(self._count(self._blocks_expression(blocks_of_run(hour, hour + century))))
 
     def _hours_expression(self, hours: Iterable[int]) -> JavaObject:
-        expressions = self._expressions
-        condition = expressions.alwaysFalse()
-        for first, last in runs_of_hours(hours):
-            condition = getattr(expressions, "or")(condition, self._run_expression(first, last))
-        return condition
+        return self._blocks_expression(partition_blocks(hours))
 
-    def _run_expression(self, first: int, last: int) -> JavaObject:
+    def _blocks_expression(self, blocks: Iterable[PartitionBlock]) -> JavaObject:
         expressions = self._expressions
         both, either = getattr(expressions, "and"), getattr(expressions, "or")
-        (first_day, first_hour), (last_day, last_hour) = divmod(first, 24), divmod(last, 24)
-        day, hour = "exchange_date", "exchange_hour"
-        from_first = either(
-            expressions.greaterThan(day, first_day),
-            both(expressions.equal(day, first_day), expressions.greaterThanOrEqual(hour, first_hour)),
-        )
-        to_last = either(
-            expressions.lessThan(day, last_day),
-            both(expressions.equal(day, last_day), expressions.lessThanOrEqual(hour, last_hour)),
-        )
-        return both(from_first, to_last)
+
+        def between(column: str, first: int, last: int) -> JavaObject:
+            return both(expressions.greaterThanOrEqual(column, first), expressions.lessThanOrEqual(column, last))
+
+        condition = expressions.alwaysFalse()
+        for block in blocks:
+            first_day, last_day = ((day - EPOCH.date()).days for day in (block.first_day, block.last_day))
+            days = between("exchange_date", first_day, last_day)
+            condition = either(condition, both(days, between("exchange_hour", block.first_hour, block.last_hour)))
+        return condition
 
     def _scan(self, condition: JavaObject) -> JavaObject:
         scan = self._table.newScan().filter(condition)

@@ -1,21 +1,15 @@
-"""Read the trades of whole hours, and judge each one."""
+"""Read the trades of whole hours from the trades table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, timedelta
-from functools import reduce
-from operator import or_
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.config.catalog_properties import CATALOG_NAME
-from ohlcv.model.intervals import runs_of_hours
 from ohlcv.model.table_contracts import NAMESPACE, TRADES_TABLE
-
-MICROSECONDS_PER_HOUR = 3_600_000_000
-_EPOCH = date(1970, 1, 1)
+from spark_jobs.compute.time_predicates import in_hours
 
 # What a candle needs of a trade: all that is read of the files.
 COLUMNS = (
@@ -34,33 +28,6 @@ COLUMNS = (
 )
 
 
-# An hour of trades is one partition: what is grouped by it first is not shuffled.
-HOUR = ("exchange_date", "exchange_hour")
-SERIES = ("symbol", "exchange")
-# What tells the blocks of identities of an hour and series apart (`in_blocks`).
-BLOCK = ("block", "text")
-# A block has as many identities as a number has bits.
-BLOCK_BITS = 6
-# The block of identities that are no numbers.
-TEXT_BLOCK = -1
-# Bits of an id beside the microsecond of the hour in one positive number.
-NUMBER_BITS = 31
-# What tells versions of a trade apart, the first difference that counts first.
-VERSION = (
-    "ingestion_timestamp",
-    "platform_sequence",
-    "message_id",
-    "timestamp",
-    "source_sequence",
-    "price",
-    "quantity",
-)
-# What is known of a trade once one version of it is chosen.
-VERSIONED = ("number", "trade_id", "identity", *SERIES, *HOUR, *VERSION)
-# The least number of each length, from one digit to those of 64 bits.
-LEAST_NUMBERS = (0, *(10**digits for digits in range(1, 19)))
-
-
 def read_trades(spark: SparkSession, snapshot: int | None, hours: Iterable[int], *, all_have_ids: bool) -> DataFrame:
     """Read the trades of those hours as they stood at a snapshot (None: the table never had a trade).
 
@@ -70,111 +37,8 @@ def read_trades(spark: SparkSession, snapshot: int | None, hours: Iterable[int],
     reader = spark.read if snapshot is None else spark.read.option("versionAsOf", str(snapshot))
     return (
         reader.table(f"{CATALOG_NAME}.{NAMESPACE}.{TRADES_TABLE}")
-        .where(partitions_of(hours))
+        .where(in_hours(hours))
         .select(
             *COLUMNS, (F.col("trade_id") if all_have_ids else F.coalesce("trade_id", "message_id")).alias("identity")
         )
     )
-
-
-def partitions_of(hours: Iterable[int]) -> Column:
-    """Give the condition on the partition columns that selects exactly those hours."""
-    return F.expr(" OR ".join(_run_condition(first, last) for first, last in runs_of_hours(hours)) or "FALSE")
-
-
-def _run_condition(first: int, last: int) -> str:
-    (first_day, first_hour), (last_day, last_hour) = divmod(first, 24), divmod(last, 24)
-    day, hour = HOUR
-    begin, end = (f"DATE '{_EPOCH + timedelta(days=number)}'" for number in (first_day, last_day))
-    if first_day == last_day:
-        return f"({day} = {begin} AND {hour} BETWEEN {first_hour} AND {last_hour})"
-    return (
-        f"(({day} = {begin} AND {hour} >= {first_hour}) OR ({day} > {begin} AND {day} < {end})"
-        f" OR ({day} = {end} AND {hour} <= {last_hour}))"
-    )
-
-
-def with_verdict(trades: DataFrame) -> DataFrame:
-    """Add `rejected`: the first reason why a trade must not reach a candle, null for a good one."""
-    hour_start = F.col("timestamp") - F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))
-    keys = ("symbol", "exchange", "timestamp", "identity")
-    null_key = reduce(or_, (F.col(name).isNull() for name in keys))
-    return trades.withColumn(
-        "rejected",
-        F.when(null_key, "null_key")
-        .when(F.col("price").isNull() | (F.col("price") <= 0), "bad_price")
-        .when(F.col("quantity").isNull() | (F.col("quantity") <= 0), "bad_quantity")
-        .when(hour_start != hour_of_partition() * F.lit(MICROSECONDS_PER_HOUR), "wrong_partition"),
-    )
-
-
-def in_blocks(judged: DataFrame) -> DataFrame:
-    """Add where each good trade's identity stands: `number`, or the `text` it is; its `block` and its `bit` there.
-
-    One trade's versions meet in one bit of one block. Numbers that follow each other share a block, some dozens of
-    them, and a day's blocks fit into memory where its identities would not. A text has a block of its own.
-    """
-    parsed = F.col("trade_id").try_cast("bigint")
-    # As large as its length makes it: a sign, a space or a zero in front would take a digit's place.
-    is_number = parsed >= F.get(F.array(*map(F.lit, LEAST_NUMBERS)), F.octet_length("trade_id") - 1)
-    is_good = F.col("rejected").isNull()
-    number, one = F.col("number"), F.lit(1).cast("bigint")
-    place = number.bitwiseAND(F.lit((1 << BLOCK_BITS) - 1)).cast("int")
-    return judged.withColumn("number", F.when(is_good & is_number, parsed)).withColumns(
-        {
-            "block": F.when(is_good, F.coalesce(F.shiftright(number, BLOCK_BITS), F.lit(TEXT_BLOCK))),
-            # Never null in a good trade, as blocks are joined by it.
-            "text": F.when(is_good, F.when(number.isNull(), F.col("identity")).otherwise("")),
-            "bit": F.coalesce(F.call_function("shiftleft", one, place), one),
-        }
-    )
-
-
-def place_of_block() -> Column:
-    """Give a block and series one number: with the hour's beside it, Spark joins by the two as by one long.
-
-    Blocks that meet in one number cost a needless look, no more: what is said of a number is said of all of them.
-    """
-    return F.hash(*SERIES, *BLOCK)
-
-
-def good_trades(judged: DataFrame) -> DataFrame:
-    """Leave the rejected ones out."""
-    return judged.where(F.col("rejected").isNull())
-
-
-def trade_order() -> Column:
-    """Give the total order of trades: time, source sequence, id; ids that are numbers compare as numbers.
-
-    A number is compared by its length without leading zeros, then as text: exact at any length.
-    The price comes last, for ids that repeat from one hour to the next.
-    """
-    identity = F.col("identity")
-    is_number = identity.rlike("^[0-9]+\\z")
-    digits = F.regexp_replace(identity, "^0+", "")
-    return F.struct(
-        F.col("timestamp"),
-        F.col("source_sequence"),
-        F.when(is_number, 0).otherwise(1).alias("kind"),
-        F.when(is_number, F.length(digits)).otherwise(0).alias("digits"),
-        F.when(is_number, digits).otherwise(identity).alias("number"),
-        identity,
-        F.col("price"),
-    )
-
-
-def order_by_number() -> Column:
-    """Give the order of trades within an hour in one number, for those whose ids are numbers that order them.
-
-    The microsecond of the hour takes 32 bits; the id's lower 31 fit below it without a sign, if the upper ones are
-    the same for all trades of a series and hour. One number keeps the aggregation hashed: ordering by a struct makes
-    Spark sort every trade, for twice the time.
-    """
-    microsecond = F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))
-    lower = F.col("number").bitwiseAND(F.lit((1 << NUMBER_BITS) - 1))
-    return F.shiftleft(microsecond, NUMBER_BITS).bitwiseOR(lower)
-
-
-def hour_of_partition() -> Column:
-    """Number the hour of a trade's partition."""
-    return F.unix_date("exchange_date") * 24 + F.col("exchange_hour")

@@ -4,50 +4,42 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
-import time
-import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ohlcv.config.settings import Settings, load_settings
+from ohlcv.config.settings import Settings
 from ohlcv.iceberg.write_lock import StillHeld, takes_lease, writers_lease
+from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import BuildPlan, Progress, plan_build
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.intervals import Range, format_hours, hours_touched, iso, parse_time, requested_range
+from ohlcv.model.intervals import Range, iso, parse_time, requested_range
+from ohlcv.model.source_hours import format_hours, hours_overlapping
 from ohlcv.model.table_contracts import TableContract, candles_contract
 from ohlcv.model.timeframes import Strategy, Timeframe
 from spark_jobs.compute.candle_builder import broken_invariant, candles, common_step
 from spark_jobs.compute.trade_aggregation import Sums, Survey, add_up
-from spark_jobs.iceberg.candle_writer import ATTEMPT_KEY, Comparison, Guard, compare, read_stored, volume_type, write
+from spark_jobs.compute.trade_columns import with_verdict
+from spark_jobs.iceberg.candle_writer import Comparison, Guard, compare, read_stored, volume_type, write
 from spark_jobs.iceberg.table_metadata import (
-    PROGRESS_KEY,
-    SUMMARY_PREFIX,
     TableHistory,
     load_table,
     read_progress,
     record_progress,
 )
-from spark_jobs.iceberg.trades_reader import read_trades, with_verdict
-from spark_jobs.runtime.parent_watchdog import hold_lifeline
+from spark_jobs.iceberg.trades_reader import read_trades
+from spark_jobs.runtime.job_runner import Job, Phases, run_script, until_not_overtaken
 from spark_jobs.runtime.py4j_bridge import JavaObject
-from spark_jobs.runtime.session import code_for, open_session
-from spark_jobs.runtime.spark_errors import first_line, is_overtaken
+from spark_jobs.runtime.session import code_for
 
-# Where no lease keeps writers apart, one that was overtaken starts over: this often, and after so many seconds more.
-TRIES = 5
-PAUSE_SECONDS = 2.0
 # How many withheld or broken candles a run names; their number is always told.
 NAMED = 100
 
@@ -63,26 +55,6 @@ class Request:
     dag_id: str = ""
     run_id: str = ""
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-
-class Phases:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self._begin = time.monotonic()
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        begin = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(time.monotonic() - begin, 3)
-
-    def finish(self) -> dict[str, float]:
-        """Give the phases and their total."""
-        return {**self.seconds, "total": round(time.monotonic() - self._begin, 3)}
 
 
 @dataclass(frozen=True)
@@ -104,7 +76,7 @@ def read_source(
     spark: SparkSession, history: TableHistory, timeframes: Iterable[Timeframe], ranges: Sequence[Range]
 ) -> Iterator[Source]:
     """Read the trades of the ranges, for all those timeframes at once; their sums are kept meanwhile."""
-    hours = hours_touched(ranges)
+    hours = hours_overlapping(ranges)
     trades = read_trades(spark, history.snapshot, hours, all_have_ids=history.all_have_ids(hours))
     sums = add_up(with_verdict(trades), common_step(timeframes), ranges)
     try:
@@ -138,22 +110,6 @@ class Target:
 def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
     """Build the candles of one timeframe and range; give what the run has to report."""
     return until_not_overtaken(settings, lambda: _build_once(spark, settings, request))
-
-
-def until_not_overtaken(settings: Settings, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do the whole work again where no lease holds other writers off, and one came first: what was read is old."""
-    if takes_lease(settings):
-        return work()
-    for attempt in range(TRIES):
-        try:
-            return work()
-        except (PySparkException, Py4JJavaError) as error:
-            if not is_overtaken(error):
-                raise
-            print(f"another writer came first, once more: {first_line(error)}", file=sys.stderr, flush=True)
-            # Two that keep overtaking each other must fall out of step.
-            time.sleep(PAUSE_SECONDS * (attempt + random.SystemRandom().random()))
-    raise OhlcvError(f"{TRIES} times another writer came first: nothing was written; run again when it rests")
 
 
 def _build_once(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
@@ -268,22 +224,22 @@ class Report:
         """Give the provenance that goes into the snapshot's summary."""
         counts = self.comparison.counts
         return {
-            ATTEMPT_KEY: self.request.attempt,
-            PROGRESS_KEY: self.plan.progress.to_text(),
-            f"{SUMMARY_PREFIX}timeframe": self.plan.timeframe.name,
-            f"{SUMMARY_PREFIX}dag-id": self.request.dag_id,
-            f"{SUMMARY_PREFIX}run-id": self.request.run_id,
-            f"{SUMMARY_PREFIX}range-start": iso(self.plan.own.start),
-            f"{SUMMARY_PREFIX}range-end": iso(self.plan.own.end),
-            f"{SUMMARY_PREFIX}repaired-hours": format_hours(self.plan.repaired),
-            f"{SUMMARY_PREFIX}trades-snapshot": str(self.source.snapshot or ""),
+            summary_keys.ATTEMPT: self.request.attempt,
+            summary_keys.CHECKPOINT: self.plan.progress.to_text(),
+            summary_keys.TIMEFRAME: self.plan.timeframe.name,
+            summary_keys.DAG_ID: self.request.dag_id,
+            summary_keys.RUN_ID: self.request.run_id,
+            summary_keys.RANGE_START: iso(self.plan.own.start),
+            summary_keys.RANGE_END: iso(self.plan.own.end),
+            summary_keys.REBUILT_PENDING_HOURS: format_hours(self.plan.repaired),
+            summary_keys.TRADES_SNAPSHOT: str(self.source.snapshot or ""),
             # Where the catalog may show the newest snapshot alone, older ones are found by this.
-            **({} if self.target.guard.leased else {f"{SUMMARY_PREFIX}trades-metadata": self.source.metadata}),
-            f"{SUMMARY_PREFIX}trades-read": str(self.trades_read),
-            f"{SUMMARY_PREFIX}trades-rejected": json.dumps(self.rejected),
-            f"{SUMMARY_PREFIX}candles-withheld": str(self.comparison.withheld),
+            **({} if self.target.guard.leased else {summary_keys.TRADES_METADATA: self.source.metadata}),
+            summary_keys.TRADES_READ: str(self.trades_read),
+            summary_keys.TRADES_REJECTED: json.dumps(self.rejected),
+            summary_keys.CANDLES_WITHHELD: str(self.comparison.withheld),
             **{
-                f"{SUMMARY_PREFIX}candles-{action}": str(counts[action])
+                summary_keys.candles_changed(action): str(counts[action])
                 for action in ("inserted", "updated", "deleted")
             },
         }
@@ -372,27 +328,3 @@ def main(strategy: Strategy) -> int:
         return name, lambda spark: build(spark, settings, request)
 
     return run_script(job)
-
-
-# What a script does once it has a session; its result is the report.
-Job = Callable[[SparkSession], dict[str, Any]]
-
-
-def run_script(prepare: Callable[[Settings], tuple[str, Job]]) -> int:
-    """Run a job script: the report is the last line on stdout, an error the last on stderr."""
-    try:
-        settings = load_settings()
-        name, job = prepare(settings)
-        hold_lifeline()
-        spark = open_session(settings, name)
-        result = job(spark)
-    except OhlcvError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
-    except (PySparkException, Py4JJavaError) as error:
-        traceback.print_exc()
-        print(f"error: Spark failed: {first_line(error)}", file=sys.stderr, flush=True)
-        return 1
-    print(json.dumps(result), flush=True)
-    spark.stop()
-    return 0

@@ -20,16 +20,8 @@ from ohlcv.model.intervals import Range, day_range, iso, merge_ranges, parse_day
 from ohlcv.model.table_contracts import VALUES, candles_contract
 from ohlcv.model.timeframes import Timeframe
 from spark_jobs.iceberg.table_metadata import TableHistory
-from spark_jobs.jobs.build_candles import (
-    Job,
-    Phases,
-    Request,
-    Target,
-    read_source,
-    rebuild,
-    run_script,
-    until_not_overtaken,
-)
+from spark_jobs.jobs.build_candles import Request, Target, read_source, rebuild
+from spark_jobs.runtime.job_runner import Job, Phases, run_script, until_not_overtaken
 
 # How many differences a dry run names per timeframe; their number is always told.
 LARGEST = 20

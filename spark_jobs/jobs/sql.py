@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ohlcv.config.catalog_properties import CATALOG_NAME
-from spark_jobs.jobs.build_candles import Job, run_script
+from spark_jobs.runtime.job_runner import Job, run_script
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -19,20 +19,17 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from ohlcv.config.settings import Settings
+from ohlcv.model import summary_keys
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import day_range, parse_day
 from ohlcv.model.table_contracts import TableContract, candles_contract
 from ohlcv.model.timeframes import Timeframe
 from spark_jobs.iceberg.table_metadata import (
-    PROGRESS_BASE_PROPERTY,
-    PROGRESS_KEY,
-    PROGRESS_PROPERTY,
-    SUMMARY_PREFIX,
     ancestors,
     load_table,
     read_progress,
 )
-from spark_jobs.jobs.build_candles import Job, Phases, run_script
+from spark_jobs.runtime.job_runner import Job, Phases, run_script
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 from spark_jobs.runtime.spark_errors import first_line, is_conflict
 
@@ -84,10 +81,10 @@ class Upkeep:
     def summary(self) -> dict[str, str]:
         """Give what a commit carries: where it came from, and the progress, which it must not lose."""
         return {
-            f"{SUMMARY_PREFIX}maintenance": ",".join(self.request.steps),
-            f"{SUMMARY_PREFIX}dag-id": self.request.dag_id,
-            f"{SUMMARY_PREFIX}run-id": self.request.run_id,
-            PROGRESS_KEY: read_progress(self.table).to_text(),
+            summary_keys.MAINTENANCE: ",".join(self.request.steps),
+            summary_keys.DAG_ID: self.request.dag_id,
+            summary_keys.RUN_ID: self.request.run_id,
+            summary_keys.CHECKPOINT: read_progress(self.table).to_text(),
         }
 
 
@@ -244,13 +241,16 @@ def _anchor_progress(table: JavaObject, older: datetime) -> None:
     Other hands' commits may hide it behind more than are kept. The property counts once no snapshot speaks any more.
     """
     for position, snapshot in enumerate(ancestors(table)):
-        if snapshot.summary().get(PROGRESS_KEY) is not None:
+        if snapshot.summary().get(summary_keys.CHECKPOINT) is not None:
             if position < SNAPSHOTS_KEPT or snapshot.timestampMillis() >= _milliseconds(older):
                 return
             break
     else:
         return
-    _set_properties(table, {PROGRESS_PROPERTY: read_progress(table).to_text(), PROGRESS_BASE_PROPERTY: "0"})
+    _set_properties(
+        table,
+        {summary_keys.CHECKPOINT_PROPERTY: read_progress(table).to_text(), summary_keys.CHECKPOINT_BASE_PROPERTY: "0"},
+    )
 
 
 def _set_properties(table: JavaObject, properties: dict[str, str]) -> None:

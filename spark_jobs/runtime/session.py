@@ -12,7 +12,7 @@ from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
 
 from ohlcv.config.catalog_properties import REDACTED, spark_properties
 from ohlcv.config.settings import Settings
-from ohlcv.spark.spark_submit import APPLICATION_MARK, COMPILED_FROM
+from ohlcv.spark.job_protocol import APPLICATION_ID_PREFIX, CODE_GENERATION_MIN_TRADES
 from spark_jobs.runtime.py4j_bridge import remember_names
 
 # What every job's queries rely on, whatever machine they run on.
@@ -39,7 +39,7 @@ INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.facto
 @contextmanager
 def code_for(spark: SparkSession, trades: int) -> Iterator[None]:
     """Have the queries of the block compiled where they read enough trades to repay it."""
-    chosen = INTERPRETED if trades < COMPILED_FROM else {}
+    chosen = INTERPRETED if trades < CODE_GENERATION_MIN_TRADES else {}
     for name, value in chosen.items():
         spark.conf.set(name, value)
     try:
@@ -60,7 +60,7 @@ def open_session(settings: Settings, name: str) -> SparkSession:
     }
     spark = SparkSession.builder.appName(name).config(map=properties).getOrCreate()
     # The Airflow task reads it off the log, to link to the application's page while it runs.
-    print(f"{APPLICATION_MARK}{spark.sparkContext.applicationId}", file=sys.stderr, flush=True)
+    print(f"{APPLICATION_ID_PREFIX}{spark.sparkContext.applicationId}", file=sys.stderr, flush=True)
     return spark
 
 

@@ -17,7 +17,8 @@ from catalogs.conftest import House
 from ohlcv.iceberg.retention_plan import footprint, plan_retention
 from ohlcv.model.intervals import Range, day_range
 from ohlcv.model.table_contracts import NAMESPACE
-from ohlcv.quality.validator import checkable, describe, validate
+from ohlcv.quality.report import format_result
+from ohlcv.quality.validator import built_range, validate
 from ohlcv.spark.spark_submit import build_job, run
 from spark_jobs.iceberg.candle_writer import Guard
 from spark_jobs.jobs.reprocess_day import DayRequest, reprocess
@@ -115,12 +116,12 @@ def test_the_check_reads_the_trades_the_candles_were_built_from(house: House) ->
             # Between the build and its check.
             lab.load([arrived])
         verdict = validate(lab.settings, timeframe, own, run_id="run")
-        assert (verdict.failures, verdict.notes) == ([], []), describe(verdict)
+        assert (verdict.failures, verdict.notes) == ([], []), format_result(verdict)
         assert (verdict.candles, verdict.trades) == (60, 60)
     # What is there to be checked does not end where the newest commit does, which may be a backfill's.
     lab.load(minutely(NOON - 5 * HOUR))
     lab.build("1m", NOON - 5 * HOUR, NOON - 4 * HOUR)
-    assert checkable(lab.settings, timeframe, Range(NOON - 5 * HOUR, NOON + HOUR)) == Range(NOON - 5 * HOUR, NOON)
+    assert built_range(lab.settings, timeframe, Range(NOON - 5 * HOUR, NOON + HOUR)) == Range(NOON - 5 * HOUR, NOON)
     # What is wrong is found.
     row = lab.table("1m").scan().to_arrow().to_pylist()[0]
     lab.overwrite("1m", [{**row, "high_price": row["high_price"] + 1}])

@@ -1,7 +1,7 @@
-"""A REST catalog's reply is lost after the commit has landed: nothing is lost with it, and nothing stands twice.
+"""The reply of a REST catalog is lost after the commit has succeeded: no data is lost, and no row is stored twice.
 
-On a database catalog Iceberg's serializable check deletes live files then (tests/crash_recovery/test_lost_reply.py), which is
-why it is used under REST catalogs only.
+On a database catalog Iceberg's serializable check then deletes live files (tests/crash_recovery/test_lost_reply.py),
+so it is used with REST catalogs only.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ import pytest
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
+from ohlcv.model import summary_keys
 from ohlcv.model.errors import OhlcvError
-from spark_jobs.iceberg.candle_writer import ATTEMPT_KEY
 from support.databases import catalog_environment, new_database
 from support.harness import Lab, at, trade
 from support.reference_model import Trade
@@ -183,7 +183,7 @@ def read_live_files(lab: Lab, timeframe: str) -> int:
 def attempts(lab: Lab, timeframe: str) -> list[str]:
     """Give the attempt that made each snapshot, oldest first."""
     return [
-        snapshot.summary.additional_properties[ATTEMPT_KEY]
+        snapshot.summary.additional_properties[summary_keys.ATTEMPT]
         for snapshot in lab.table(timeframe).snapshots()
         if snapshot.summary is not None
     ]

@@ -15,8 +15,9 @@ from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import HOUR, Range
 from ohlcv.model.table_contracts import TRADES
 from ohlcv.setup.class_data_sharing import FROM_ARCHIVE, classes_in_use, is_current, make
+from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
-from ohlcv.spark.spark_submit import COMPILED_FROM, JobOutcome, build_job, run, views_job
+from ohlcv.spark.spark_submit import JobOutcome, build_job, run, views_job
 from ohlcv.spark.toolchain import ROLES, packaged_spark_home
 from support.harness import at
 
@@ -35,7 +36,7 @@ def classes(cluster: LocalCluster, folder: Path, class_path_ending: str = "") ->
     settings = load_settings(home)
     create_tables(settings)
     # As many as have their code compiled.
-    load_table(open_catalog(settings), TRADES).append(Feed(NOON).batch(NOON + HOUR, COMPILED_FROM))
+    load_table(open_catalog(settings), TRADES).append(Feed(NOON).batch(NOON + HOUR, CODE_GENERATION_MIN_TRADES))
     job = build_job(settings, "1m", Range(NOON, NOON + timedelta(minutes=5)))
     conf = dict(job.conf)
     for role in ROLES:

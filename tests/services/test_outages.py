@@ -12,7 +12,8 @@ import pytest
 
 from ohlcv.ingest.loader import append_trades
 from ohlcv.ingest.sample_data import Feed
-from ohlcv.model.intervals import Range, floor_time, hours_touched, merge_ranges, parse_hours
+from ohlcv.model.intervals import Range, floor_time, merge_ranges
+from ohlcv.model.source_hours import hours_overlapping, parse_hours
 from support.processes import carriers, command_line, wait_for
 from support.sites import ENDED, POLL_SECONDS, Run, Site, clock
 
@@ -91,7 +92,7 @@ def test_an_outage_of_two_days_is_filled_over_several_runs_one_of_them_killed(fe
     for pid in wait_for(drivers, "a second run", POLL_SECONDS):
         os.kill(pid, signal.SIGKILL)
 
-    owed_hours = hours_touched([Range(begin, end)])
+    owed_hours = hours_overlapping([Range(begin, end)])
 
     def nothing_owed() -> bool:
         summaries = [summary for summary in feeding.summaries("1m") if summary.get("repaired-hours")]

@@ -18,12 +18,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.model.build_planner import BuildPlan
-from ohlcv.model.intervals import Range, from_microseconds, hours_touched, merge_ranges, to_microseconds
+from ohlcv.model.intervals import Range, from_microseconds, merge_ranges, to_microseconds
+from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.timeframes import timeframe
-from ohlcv.spark.spark_submit import COMPILED_FROM
+from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from spark_jobs.compute.candle_builder import common_step
+from spark_jobs.compute.time_predicates import in_hours
 from spark_jobs.compute.trade_aggregation import Survey, add_up, first_pass, in_question, placed, second_pass, survey
-from spark_jobs.iceberg.trades_reader import COLUMNS, partitions_of, with_verdict
+from spark_jobs.compute.trade_columns import with_verdict
+from spark_jobs.iceberg.trades_reader import COLUMNS
 from spark_jobs.jobs.build_candles import Source, compute
 from spark_jobs.runtime.session import code_for
 from support.harness import WIDTHS, at, trade
@@ -61,9 +64,9 @@ def by_the_job(
 ) -> OracleAnswer:
     """Let the job's own functions answer what the oracle answers."""
     ranges = merge_ranges([Range(from_microseconds(start), from_microseconds(end)) for start, end in spans])
-    hours = hours_touched(ranges)
+    hours = hours_overlapping(ranges)
     of = timeframe(name)
-    judged = with_verdict(read_by_the_job(spark, trades).where(partitions_of(hours)))
+    judged = with_verdict(read_by_the_job(spark, trades).where(in_hours(hours)))
     plan = BuildPlan(of, ranges[0], ranges, hours)
     sums = add_up(judged, common_step([of]), ranges)
     found = sums.found
@@ -95,7 +98,7 @@ def by_the_job(
 
 
 # Few trades are evaluated, many have their code compiled: both must give the same.
-@pytest.mark.parametrize("trades_read", [0, COMPILED_FROM], ids=["evaluated", "compiled"])
+@pytest.mark.parametrize("trades_read", [0, CODE_GENERATION_MIN_TRADES], ids=["evaluated", "compiled"])
 @pytest.mark.parametrize("name", WIDTHS)
 @EXAMPLES
 @given(data=st.data())
@@ -127,7 +130,7 @@ def test_ids_that_follow_each_other_are_ordered_as_any_others(
             number = 5_000_000_000 + numbers.randrange(len(market))
             followed.append(replace(each, trade_id=str(number), source_sequence=sequence(number)))
     span = [(to_microseconds(at("2026-01-31 00:00")), to_microseconds(at("2026-02-02 00:00")))]
-    for name, trades_read in (("1m", 0), ("1d", COMPILED_FROM)):
+    for name, trades_read in (("1m", 0), ("1d", CODE_GENERATION_MIN_TRADES)):
         with code_for(spark, trades_read):
             assert by_the_job(spark, followed, name, span) == oracle(followed, WIDTHS[name] * 1_000_000, span)
 

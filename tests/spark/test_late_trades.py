@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ohlcv.model.intervals import format_hours
+from ohlcv.model.source_hours import format_hours
 from support.harness import Lab, at, total, trade
 from support.reference_model import Trade
 

@@ -11,13 +11,15 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ohlcv.model.intervals import HOUR, Range, hours_touched
+from ohlcv.model.intervals import HOUR, Range
+from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.spark.spark_submit import COMPILED_FROM
+from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from spark_jobs.compute.candle_builder import candles
 from spark_jobs.compute.trade_aggregation import first_pass
+from spark_jobs.compute.trade_columns import with_verdict
 from spark_jobs.iceberg.table_metadata import TableHistory
-from spark_jobs.iceberg.trades_reader import read_trades, with_verdict
+from spark_jobs.iceberg.trades_reader import read_trades
 from spark_jobs.jobs import build_candles as build
 from spark_jobs.jobs.build_candles import read_source
 from spark_jobs.runtime.session import code_for
@@ -61,7 +63,7 @@ def busy(lab: Lab) -> Lab:
 
 def first_of(lab: Lab, step: int = 60_000_000) -> DataFrame:
     return first_pass(
-        with_verdict(read_trades(lab.spark, None, hours_touched([TWO_HOURS]), all_have_ids=True)), step, [TWO_HOURS]
+        with_verdict(read_trades(lab.spark, None, hours_overlapping([TWO_HOURS]), all_have_ids=True)), step, [TWO_HOURS]
     )
 
 
@@ -74,7 +76,9 @@ def test_trades_are_added_up_by_hashing_where_they_are_read(busy: Lab, step: int
     assert scanned(plan) == FOR_CANDLES
 
 
-@pytest.mark.parametrize(("trades_read", "compiled"), [(COMPILED_FROM - 1, False), (COMPILED_FROM, True)])
+@pytest.mark.parametrize(
+    ("trades_read", "compiled"), [(CODE_GENERATION_MIN_TRADES - 1, False), (CODE_GENERATION_MIN_TRADES, True)]
+)
 def test_only_many_trades_have_their_code_compiled(busy: Lab, trades_read: int, compiled: bool) -> None:
     with code_for(busy.spark, trades_read):
         # Spark numbers the stages whose code it generates.
@@ -122,7 +126,7 @@ def test_what_is_out_of_the_ordinary_is_read_again(busy: Lab, again: dict[str, A
 
 
 def test_an_hour_is_one_task_and_no_other_hour_is_opened(busy: Lab) -> None:
-    trades = read_trades(busy.spark, None, hours_touched([TWO_HOURS]), all_have_ids=True)
+    trades = read_trades(busy.spark, None, hours_overlapping([TWO_HOURS]), all_have_ids=True)
     assert trades.rdd.getNumPartitions() == 2
     assert trades.select(F.input_file_name()).distinct().count() == 6
     assert plan_of(trades).count("exchange_date = 20513") == plan_of(trades).count("exchange_hour >= 12") == 1

@@ -18,7 +18,7 @@ from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.retention_plan import Footprint, RetentionPlan, footprint, plan_retention
 from ohlcv.iceberg.write_lock import writers_lease
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.intervals import hour_number
+from ohlcv.model.source_hours import hour_number
 from ohlcv.model.table_contracts import NAMESPACE
 from spark_jobs.jobs.table_maintenance import (
     ORPHAN_AGE,

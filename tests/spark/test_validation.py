@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from ohlcv.model.intervals import Range, floor_time
+from ohlcv.quality.report import ValidationResult, asset_event_extra, format_result
 from ohlcv.quality.rules import RULES
-from ohlcv.quality.validator import Verdict, describe, event_details, lateness, validate
+from ohlcv.quality.validator import validate, validate_freshness
 from support.harness import WIDTHS, Lab, at, trade
 from support.strategies import trade_lists
 
@@ -25,7 +26,7 @@ DAY = (at("2026-03-01 00:00"), at("2026-03-02 00:00"))
 TABLE = "iceberg.market_data.gold_ohlcv_1m"
 
 
-def check(lab: Lab, timeframe: str = "1m", run_id: str = "") -> Verdict:
+def check(lab: Lab, timeframe: str = "1m", run_id: str = "") -> ValidationResult:
     own = Range(NOON, ONE) if timeframe != "1d" else Range(at("2026-03-01 00:00"), at("2026-03-02 00:00"))
     return validate(lab.settings, lab.settings.timeframe(timeframe), own, run_id)
 
@@ -40,7 +41,7 @@ def built(lab: Lab) -> Lab:
 def test_what_the_job_wrote_is_found_right(built: Lab) -> None:
     verdict = check(built, run_id="first")
     assert (verdict.candles, verdict.findings, verdict.notes) == (5, [], [])
-    details = event_details(verdict)
+    details = asset_event_extra(verdict)
     assert (details["inserted"], details["trades_read"], details["candles_checked"]) == (5, 15, 5)
 
 
@@ -174,7 +175,7 @@ def test_candles_of_expired_trades_are_left_in_peace(built: Lab) -> None:
 
 def test_a_verdict_reads_as_text(built: Lab) -> None:
     built.sql(f"UPDATE {TABLE} SET vwap = vwap + 1")
-    lines = describe(check(built)).splitlines()
+    lines = format_result(check(built)).splitlines()
     assert lines[0] == "1m: 5 candles checked against 15 trades, 8 failures, 0 warnings"
     assert lines[-1] == (
         "  FAIL fields_equal_the_trades: BTC-USD kraken 2026-03-01T12:04:00Z: "
@@ -261,7 +262,7 @@ def test_what_retention_has_deleted_is_not_missing(lab: Lab) -> None:
     missing = [finding.window_start for finding in verdict.failures if finding.rule == "none_is_missing"]
     # A day that is still there has to be whole, and one that is kept has to be there.
     assert missing == [f"{days[1]:%F}T05:00:00Z", *(f"{days[2]:%F}T{hour:02}:00:00Z" for hour in range(24))]
-    assert verdict.notes == [f"not kept any more, and gone: {days[0]:%F}"]
+    assert verdict.notes == [f"deleted by retention: {days[0]:%F}"]
 
 
 @pytest.mark.parametrize(
@@ -278,13 +279,13 @@ def test_candles_behind_trades_are_a_warning_of_the_present(lab: Lab, name: str,
     timeframe = lab.settings.timeframe(name)
     lab.load([trade(at("2026-03-01 23:59:30"))], [trade(at("2026-03-02 23:59:30"))])
     lab.build(name, at("2026-03-01 00:00"), at("2026-03-02 00:00"))
-    assert lateness(lab.settings, timeframe, at("2026-03-02 00:00")) == []
+    assert validate_freshness(lab.settings, timeframe, at("2026-03-02 00:00")) == []
     late = at(f"2026-03-03 {late_at}")
-    (finding,) = lateness(lab.settings, timeframe, late)
+    (finding,) = validate_freshness(lab.settings, timeframe, late)
     assert str(finding) == (
         f"candles_are_fresh: 2026-03-03T{due}:00Z: stored candles up to 2026-03-02T00:00:00Z, "
         "trades up to 2026-03-02T23:59:30Z, expected candles up to here"
     )
     assert finding.severity == "WARN"
     lab.build(name, at("2026-03-02 00:00"), at("2026-03-03 00:00"))
-    assert lateness(lab.settings, timeframe, late) == []
+    assert validate_freshness(lab.settings, timeframe, late) == []

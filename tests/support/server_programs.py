@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ohlcv.spark.toolchain import java_home, share_directory, spark_home
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # An S3 server of one program over a folder; Go checks the sum of every module by its own database.
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 # An Iceberg REST catalog in one jar (the "runner"), and its checksum.

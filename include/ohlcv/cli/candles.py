@@ -124,7 +124,7 @@ def _note(text: str) -> None:
 def _why_nothing(
     settings: Settings, of: Timeframe, symbol: str | None, exchange: str | None, start: datetime | None
 ) -> str:
-    from ohlcv.readers.candles import LOOKBACK_PARTITIONS, recent_series
+    from ohlcv.readers.latest import LOOKBACK_PARTITIONS, recent_series
 
     series = recent_series(settings, of)
     if not series:

@@ -51,9 +51,9 @@ def widen_volume(name: str) -> None:
 
     Candles withheld until then are written by the next run over their range.
     """
-    from ohlcv import warehouse
+    from ohlcv.iceberg import tables as iceberg_tables
 
     settings = load_settings()
     contract = candles_contract(settings.timeframe(name))
-    widened = warehouse.widen_volume(settings, contract)
+    widened = iceberg_tables.widen_volume(settings, contract)
     click.echo(f"{NAMESPACE}.{contract.name}: volume is {'now' if widened else 'already'} {WIDE_AMOUNT}")

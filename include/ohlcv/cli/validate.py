@@ -19,7 +19,7 @@ from ohlcv.model.intervals import Range, parse_time
 from ohlcv.model.timeframes import TIMEFRAMES, timeframe
 
 if TYPE_CHECKING:
-    from ohlcv.quality.validator import Verdict
+    from ohlcv.quality.report import ValidationResult
 
 
 @click.command()
@@ -46,36 +46,37 @@ def validate(
     """
     if run_id or ranges:
         return _check_run(run_id, ranges)
-    from ohlcv.quality.validator import as_json, checkable, lateness, merged, validate_days
+    from ohlcv.quality.report import merge_results, result_to_json
+    from ohlcv.quality.validator import built_range, validate_days, validate_freshness
 
     settings = load_settings()
     names = list(TIMEFRAMES) if name == "all" else [timeframe(name).name]
     wanted = _wanted(lookback_days, start, end)
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, ValidationResult] = {}
     for each in names:
         of = settings.timeframe(each)
-        own = checkable(settings, of, wanted)
+        own = built_range(settings, of, wanted)
         if own is None:
             note(f"{each}: nothing has been built in {wanted}")
             continue
         with working(f"checking {each} {own}", quiet=form == "json"):
-            verdicts[each] = merged(list(validate_days(settings, of, own)))
+            verdicts[each] = merge_results(list(validate_days(settings, of, own)))
             if start is None:
                 # Of the days before now; a range of its own says nothing of the present.
-                late = lateness(settings, of, datetime.now(UTC))
+                late = validate_freshness(settings, of, datetime.now(UTC))
                 verdicts[each] = replace(verdicts[each], findings=[*verdicts[each].findings, *late])
         if not verdicts[each].trades:
             note(f"{each}: there are no trades in {own}")
     if form == "json":
         for verdict in verdicts.values():
-            click.echo(json.dumps(as_json(verdict)))
+            click.echo(json.dumps(result_to_json(verdict)))
     elif verdicts:
         _show(verdicts)
     return 1 if any(verdict.failures for verdict in verdicts.values()) else 0
 
 
 def _check_run(run_id: str | None, ranges: Sequence[str]) -> int:
-    from ohlcv import validation
+    from ohlcv.quality import report, validator
 
     if not run_id or not ranges:
         raise InputError("give both --run and --range, as in --range 1m=2026-01-31T10:00:00Z/2026-01-31T10:10:00Z")
@@ -83,10 +84,10 @@ def _check_run(run_id: str | None, ranges: Sequence[str]) -> int:
     asked = [_asked(text) for text in ranges]
     verdicts = []
     for name, own in asked:
-        verdicts.append(validation.validate(settings, settings.timeframe(name), own, run_id))
-        click.echo(validation.describe(verdicts[-1]), err=True)
-    complaint = validation.complaint(verdicts)
-    events = [validation.event_details(verdict) for verdict in verdicts]
+        verdicts.append(validator.validate(settings, settings.timeframe(name), own, run_id))
+        click.echo(report.format_result(verdicts[-1]), err=True)
+    complaint = report.failure_message(verdicts)
+    events = [report.asset_event_extra(verdict) for verdict in verdicts]
     click.echo(json.dumps({"complaint": complaint, "events": events}))
     return 1 if complaint else 0
 
@@ -121,7 +122,7 @@ def _range(*named: tuple[str, str]) -> Range:
     return Range(start, end)
 
 
-def _show(verdicts: Mapping[str, Verdict]) -> None:
+def _show(verdicts: Mapping[str, ValidationResult]) -> None:
     from ohlcv.quality.rules import RULES
 
     table = Table(title="Findings by rule", title_justify="left", box=box.SIMPLE_HEAD)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
-from ohlcv.config.settings import CatalogAddress, S3Store, Settings
+from ohlcv.config.settings import Settings
+from ohlcv.config.storage import CatalogAddress, S3Store
 
 # Part of the tables' keys in the catalog's database: Spark and pyiceberg must use the same.
 CATALOG_NAME = "iceberg"

@@ -11,20 +11,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from ohlcv.config.storage import (
+    S3_NAMES,
+    CatalogAddress,
+    S3Store,
+    catalog_address,
+    catalog_secret,
+    s3_store,
+    warehouse_location,
+)
+from ohlcv.config.values import count, recipients, secret, web_address
 from ohlcv.model.errors import InputError
 from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe
 from ohlcv.model.timeframes import timeframe as registered
 
-# Those of an S3 store.
-S3_NAMES = (
-    "OHLCV_S3_ENDPOINT",
-    "OHLCV_S3_REGION",
-    "OHLCV_S3_ACCESS_KEY",
-    "OHLCV_S3_SECRET_KEY",
-    "OHLCV_S3_SECRET_KEY_FILE",
-)
 # Variables that stand for themselves. Those of `Tuning` come on top, for all timeframes (OHLCV_EXECUTOR_MEMORY)
 # or for one (OHLCV_1D_EXECUTOR_MEMORY).
 PLAIN_NAMES = (
@@ -96,40 +97,6 @@ class Tuning:
             value = getattr(self, name)
             if not re.fullmatch(r"[1-9][0-9]*[mg]", value) or _megabytes(value) < 512:
                 raise InputError(f"{name} must be 512m or more, as in 1024m or 2g, not '{value}'")
-
-
-@dataclass(frozen=True)
-class CatalogAddress:
-    """Which database or REST service holds the catalog. Never the password or token: those travel on their own."""
-
-    engine: Literal["sqlite", "postgresql", "rest"]
-    # The database's name or file; of a REST catalog its whole address.
-    database: str
-    host: str = ""
-    port: int = 5432
-    user: str = ""
-    options: tuple[tuple[str, str], ...] = ()
-
-    def __str__(self) -> str:
-        if self.engine == "sqlite":
-            return f"sqlite:///{self.database}"
-        if self.engine == "rest":
-            return self.database
-        return f"postgresql://{self.user}@{self.host}:{self.port}/{self.database}"
-
-
-@dataclass(frozen=True)
-class S3Store:
-    """Where an S3 store is, and who asks. Without keys the SDKs look for some: variables of AWS, an instance's role."""
-
-    # None: AWS itself.
-    endpoint: str | None
-    region: str
-    access_key: str | None
-    secret_key: str | None = dataclasses.field(repr=False)
-
-    def __str__(self) -> str:
-        return self.endpoint or f"AWS S3 in {self.region}"
 
 
 @dataclass(frozen=True)
@@ -213,22 +180,22 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         raise InputError(f"unknown setting {name}" + (f": did you mean {near[0]}?" if near else ""))
 
     home = Path(values.get("OHLCV_HOME") or ".ohlcv").absolute()
-    catalog = _catalog_address(values.get("OHLCV_CATALOG_URI"), home)
-    warehouse = _warehouse(values.get("OHLCV_WAREHOUSE"), home, catalog)
+    catalog = catalog_address(values.get("OHLCV_CATALOG_URI"), home)
+    warehouse = warehouse_location(values.get("OHLCV_WAREHOUSE"), home, catalog)
     settings = Settings(
         home=home,
         catalog=catalog,
-        catalog_password=_catalog_secret(values, "OHLCV_CATALOG_PASSWORD", catalog),
-        catalog_token=_catalog_secret(values, "OHLCV_CATALOG_TOKEN", catalog),
+        catalog_password=catalog_secret(values, "OHLCV_CATALOG_PASSWORD", catalog),
+        catalog_token=catalog_secret(values, "OHLCV_CATALOG_TOKEN", catalog),
         warehouse=warehouse,
-        store=_store(values, catalog, warehouse),
+        store=s3_store(values, catalog, warehouse),
         spark_master=values.get("OHLCV_SPARK_MASTER") or None,
-        spark_secret=_secret(values, "OHLCV_SPARK_SECRET"),
-        spark_web=_web_address(values, "OHLCV_SPARK_WEB"),
-        spark_workers=_count(values, "OHLCV_SPARK_WORKERS", 1),
+        spark_secret=secret(values, "OHLCV_SPARK_SECRET"),
+        spark_web=web_address(values, "OHLCV_SPARK_WEB"),
+        spark_workers=count(values, "OHLCV_SPARK_WORKERS", 1),
         airflow=_airflow_address(values),
         validation=_validation(values),
-        alert_email=_recipients(values.get("OHLCV_ALERT_EMAIL")),
+        alert_email=recipients(values.get("OHLCV_ALERT_EMAIL")),
         tuning={
             timeframe: _tuning(
                 {
@@ -259,58 +226,11 @@ def _tuning(values: Mapping[str, str]) -> Tuning:
     return Tuning(**typed)  # type: ignore[arg-type]  # the names and types are those of the fields above
 
 
-def _catalog_address(text: str | None, home: Path) -> CatalogAddress:
-    if not text:
-        return CatalogAddress("sqlite", str(home / "catalog.db"))
-    try:
-        parts: SplitResult = urlsplit(text)
-        port = parts.port or 5432
-    except ValueError:
-        raise InputError("OHLCV_CATALOG_URI is not an address such as postgresql://user@host:5432/database") from None
-    if parts.scheme == "sqlite":
-        if len(parts.path) < 2:
-            raise InputError("OHLCV_CATALOG_URI names no file: write sqlite:////folder/catalog.db")
-        return CatalogAddress("sqlite", str(Path(unquote(parts.path[1:])).absolute()))
-    if parts.scheme not in ("postgresql", "http", "https"):
-        raise InputError(f"OHLCV_CATALOG_URI starts with '{parts.scheme}': use sqlite, postgresql, http or https")
-    if parts.scheme != "postgresql":
-        return _rest_address(text, parts)
-    if parts.password is not None:
-        raise InputError("OHLCV_CATALOG_URI carries a password: give it by OHLCV_CATALOG_PASSWORD or …_FILE instead")
-    if not parts.hostname or not parts.username or len(parts.path) < 2:
-        raise InputError("OHLCV_CATALOG_URI must name user, host and database: postgresql://user@host:5432/database")
-    return CatalogAddress(
-        "postgresql",
-        unquote(parts.path[1:]),
-        parts.hostname,
-        port,
-        unquote(parts.username),
-        tuple(parse_qsl(parts.query)),
-    )
-
-
-def _rest_address(text: str, parts: SplitResult) -> CatalogAddress:
-    if parts.username is not None or parts.password is not None:
-        raise InputError("OHLCV_CATALOG_URI carries a user: a REST catalog takes OHLCV_CATALOG_TOKEN or …_FILE instead")
-    if not parts.hostname:
-        raise InputError("OHLCV_CATALOG_URI must name a host: http://host:19120/iceberg")
-    return CatalogAddress("rest", text.rstrip("/"))
-
-
-def _catalog_secret(values: Mapping[str, str], name: str, catalog: CatalogAddress) -> str | None:
-    secret = _secret(values, name)
-    kind = {"OHLCV_CATALOG_PASSWORD": "postgresql", "OHLCV_CATALOG_TOKEN": "rest"}[name]
-    if secret is not None and catalog.engine != kind:
-        wanted = {"postgresql": "a PostgreSQL catalog", "rest": "a REST catalog"}[kind]
-        raise InputError(f"{name} is for {wanted}, but OHLCV_CATALOG_URI leads to {catalog}: remove it")
-    return secret
-
-
 def _airflow_address(values: Mapping[str, str]) -> AirflowAddress | None:
-    url = _web_address(values, "OHLCV_AIRFLOW_URL")
+    url = web_address(values, "OHLCV_AIRFLOW_URL")
     if url is None:
         return None
-    user, password = values.get("OHLCV_AIRFLOW_USER"), _secret(values, "OHLCV_AIRFLOW_PASSWORD")
+    user, password = values.get("OHLCV_AIRFLOW_USER"), secret(values, "OHLCV_AIRFLOW_PASSWORD")
     if not user or not password:
         raise InputError("OHLCV_AIRFLOW_URL needs OHLCV_AIRFLOW_USER and OHLCV_AIRFLOW_PASSWORD (or …_FILE) beside it")
     return AirflowAddress(url, user, password)
@@ -325,77 +245,6 @@ def _validation(values: Mapping[str, str]) -> Validation:
         values.get("OHLCV_VALIDATION_IMAGE") or "ohlcv:latest",
         values.get("OHLCV_VALIDATION_NETWORK") or None,
     )
-
-
-def _recipients(text: str | None) -> tuple[str, ...]:
-    found = tuple(filter(None, (part.strip() for part in (text or "").split(","))))
-    for address in found:
-        if not re.fullmatch(r"[^@\s]+@[^@\s]+", address):
-            raise InputError(f"OHLCV_ALERT_EMAIL has '{address}', which is no address such as you@example.com")
-    return found
-
-
-def _web_address(values: Mapping[str, str], name: str) -> str | None:
-    text = values.get(name)
-    if not text:
-        return None
-    # Not urlsplit: it takes a port that is none without a word.
-    if not re.fullmatch(
-        r"https?://[^\s/@:?#]+(:[0-9]{1,5})?(/[^\s?#]*)?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?/?", text
-    ):
-        raise InputError(f"{name} is '{text}': give an address such as http://host:8080")
-    return text.rstrip("/")
-
-
-def _count(values: Mapping[str, str], name: str, default: int) -> int:
-    text = values.get(name) or str(default)
-    if not text.isdigit() or int(text) < 1:
-        raise InputError(f"{name} must be a whole number of 1 or more, not '{text}'")
-    return int(text)
-
-
-def _warehouse(text: str | None, home: Path, catalog: CatalogAddress) -> str:
-    scheme, mark, rest = (text or "").partition("://")
-    if mark and scheme == "s3":
-        bucket, _, key = rest.rstrip("/").partition("/")
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) or re.search(r"[?#%]|//", key):
-            raise InputError(f"OHLCV_WAREHOUSE is '{text}': give s3://bucket/prefix, without ?, # or %")
-        return f"s3://{rest.rstrip('/')}"
-    if catalog.engine == "rest":
-        # The service says where its tables lie; this picks one of its warehouses.
-        return text or ""
-    text = text or str(home / "warehouse")
-    if mark and scheme != "file":
-        raise InputError(f"OHLCV_WAREHOUSE is '{text}': give a folder, its file:// address or s3://bucket/prefix")
-    # Not as_uri(): Spark and pyiceberg take a %20 in a location for what it says, not for a space.
-    return text.rstrip("/") if mark else f"file://{Path(text).absolute()}"
-
-
-def _store(values: Mapping[str, str], catalog: CatalogAddress, warehouse: str) -> S3Store | None:
-    given = [name for name in S3_NAMES if values.get(name)]
-    if not warehouse.startswith("s3://"):
-        if not given:
-            return None
-        # What a REST catalog calls a warehouse may lie in a store of ours.
-        if catalog.engine != "rest":
-            raise InputError(f"{given[0]} is set, but OHLCV_WAREHOUSE is {warehouse}: give s3://bucket/prefix")
-    access_key, secret_key = values.get("OHLCV_S3_ACCESS_KEY") or None, _secret(values, "OHLCV_S3_SECRET_KEY")
-    if (access_key is None) != (secret_key is None):
-        lacks = "OHLCV_S3_ACCESS_KEY" if access_key is None else "OHLCV_S3_SECRET_KEY (or …_FILE)"
-        raise InputError(f"{lacks} is missing: an S3 store takes both keys, or none to have the SDK look for them")
-    return S3Store(
-        _web_address(values, "OHLCV_S3_ENDPOINT"), values.get("OHLCV_S3_REGION") or "us-east-1", access_key, secret_key
-    )
-
-
-def _secret(values: Mapping[str, str], name: str) -> str | None:
-    if path := values.get(f"{name}_FILE"):
-        try:
-            # An empty file is no secret: a deployment hands out files for all of them, whatever a site uses.
-            return Path(path).read_text().strip() or None
-        except OSError as error:
-            raise InputError(f"{name}_FILE cannot be read: {error.strerror}") from None
-    return values.get(name) or None
 
 
 def _megabytes(text: str) -> int:

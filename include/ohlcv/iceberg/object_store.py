@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from pyarrow.fs import FileType, S3FileSystem
 
-from ohlcv.config.settings import S3Store, Settings
+from ohlcv.config.settings import Settings
+from ohlcv.config.storage import S3Store
 from ohlcv.model.errors import InputError, OhlcvError
 
 # A store that is down is told at once: a task's time is for trades.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -47,7 +48,7 @@ from ohlcv.config.catalog_properties import CATALOG_NAME, pyiceberg_properties
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.object_store import store_problem
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.intervals import from_microseconds, runs_of_hours
+from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition_predicate
 from ohlcv.model.table_contracts import NAMESPACE, TableContract, TableShape, contract_differences, contracts
 
 # What a catalog raises that is down or refuses us: its database's, or a REST service's.
@@ -274,12 +275,11 @@ def _iceberg_partitions(contract: TableContract, schema: Schema) -> PartitionSpe
     )
 
 
-def hours_filter(hours: set[int]) -> str:
-    """Write the condition on the partition columns that selects those hours."""
-    parts = []
-    for first, last in runs_of_hours(hours):
-        for day in range(first // 24, last // 24 + 1):
-            low, high = max(first - day * 24, 0), min(last - day * 24, 23)
-            date = from_microseconds(day * 24 * 3_600_000_000).date()
-            parts.append(f"(exchange_date = '{date}' AND exchange_hour >= {low} AND exchange_hour <= {high})")
-    return " OR ".join(parts)
+def hours_filter(hours: Iterable[int]) -> str:
+    """Return the row filter of pyiceberg that selects the partitions of those hours."""
+    return row_filter(partition_blocks(hours))
+
+
+def row_filter(blocks: Iterable[PartitionBlock]) -> str:
+    """Return the row filter of pyiceberg that selects those partitions."""
+    return partition_predicate(blocks, lambda day: f"'{day}'")

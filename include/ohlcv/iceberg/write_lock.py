@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 from ohlcv.config.catalog_properties import CATALOG_NAME
-from ohlcv.config.settings import CatalogAddress, Settings
+from ohlcv.config.settings import Settings
+from ohlcv.config.storage import CatalogAddress
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import NAMESPACE
 

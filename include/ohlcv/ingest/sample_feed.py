@@ -10,7 +10,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.ingest.loader import append_trades
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.errors import OhlcvError
-from ohlcv.readers.candles import newest_trade
+from ohlcv.readers.latest import newest_trade
 
 Say = Callable[[str], None]
 

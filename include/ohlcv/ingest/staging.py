@@ -5,23 +5,24 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from datetime import date
 
 import duckdb
 import pyarrow as pa
 from pyiceberg.table import Table
 
+from ohlcv.iceberg.tables import row_filter
 from ohlcv.ingest.file_readers import CHUNK_ROWS
 from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.errors import OhlcvError
+from ohlcv.model.source_hours import blocks_of_run, partition_blocks
 from ohlcv.model.table_contracts import TRADES
 
 Scratch = duckdb.DuckDBPyConnection
 
 # The scratch database may use this much memory before it goes to disk.
 SCRATCH_MEMORY = "600MB"
-# Above this many days the look for known trades prunes by the first and last day only.
-NAMED_DAYS = 31
+# Above this many blocks of hours the search for loaded trades prunes by the first and last hour only.
+MOST_BLOCKS = 60
 # pyiceberg goes through all rows of a part once for each of its hours: a part of thin hours must be small.
 PART_HOURS = 300
 
@@ -110,14 +111,11 @@ def _same(other: str) -> str:
 
 
 def _partition_filter(scratch: Scratch) -> str:
-    days: list[tuple[date, list[int]]] = scratch.execute(
-        "SELECT exchange_date, list(DISTINCT exchange_hour) FROM staged GROUP BY 1 ORDER BY 1"
-    ).fetchall()
-    if len(days) > NAMED_DAYS:
-        return f"exchange_date >= '{days[0][0]}' AND exchange_date <= '{days[-1][0]}'"
-    return " OR ".join(
-        f"(exchange_date = '{day}' AND exchange_hour IN ({', '.join(map(str, hours))}))" for day, hours in days
-    )
+    hours = [hour for (hour,) in scratch.execute("SELECT DISTINCT hour FROM staged").fetchall()]
+    blocks = list(partition_blocks(hours))
+    if len(blocks) > MOST_BLOCKS:
+        blocks = list(blocks_of_run(min(hours), max(hours)))
+    return row_filter(blocks)
 
 
 def staged_parts(scratch: Scratch) -> Iterator[pa.Table]:

@@ -11,17 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from ohlcv.model.intervals import (
-    HOUR,
-    MICROSECOND,
-    Range,
-    format_hours,
-    hour_number,
-    hours_touched,
-    merge_ranges,
-    parse_hours,
-    windows_of_hour,
-)
+from ohlcv.model.intervals import HOUR, MICROSECOND, Range, merge_ranges
+from ohlcv.model.source_hours import format_hours, hour_number, hours_overlapping, parse_hours, windows_of_hour
 from ohlcv.model.timeframes import Timeframe
 
 # What opening and carrying over one more old hour costs, in trades read in the same time.
@@ -111,7 +102,7 @@ def plan_build(
     prune: bool = False,
 ) -> BuildPlan:
     """Decide what a run builds. Only a repairing run (a scheduled one) moves the progress."""
-    plan = BuildPlan(timeframe, own, [own], hours_touched([own]), progress=progress)
+    plan = BuildPlan(timeframe, own, [own], hours_overlapping([own]), progress=progress)
     if not repair or history.snapshot is None:
         return plan
 
@@ -136,9 +127,9 @@ def plan_build(
     return replace(
         plan,
         ranges=ranges,
-        hours=hours_touched(ranges),
+        hours=hours_overlapping(ranges),
         repaired=chosen,
-        unchanged=hours_touched([own]) - hours_touched(ranges),
+        unchanged=hours_overlapping([own]) - hours_overlapping(ranges),
         progress=Progress(
             history.snapshot, history.committed_at, frozenset(left | unfinished), _built_since(own, progress)
         ),
@@ -171,9 +162,9 @@ def _changes(timeframe: Timeframe, history: TradesHistory, progress: Progress) -
 def _changed_windows(timeframe: Timeframe, own: Range, changed: set[int], progress: Progress) -> list[Range]:
     """Leave out of a run's own range the windows that were built from the trades as they still are."""
     found = []
-    for hour in sorted(hours_touched([own])):
+    for hour in sorted(hours_overlapping([own])):
         span = windows_of_hour(timeframe, hour)
-        hours = hours_touched([span])
+        hours = hours_overlapping([span])
         if progress.since is None or min(hours) < progress.since or hours & (changed | progress.owed):
             found.append(Range(max(span.start, own.start), min(span.end, own.end)))
     return merge_ranges(found)
@@ -207,10 +198,10 @@ def _choose(
             units.setdefault(span, set()).add(hour)
     chosen: set[int] = set()
     left: set[int] = set()
-    read = hours_touched([own])
+    read = hours_overlapping([own])
     spent = 0
     for span in sorted(units, reverse=True):
-        extra = hours_touched([span]) - read
+        extra = hours_overlapping([span]) - read
         cost = 0
         # Once a unit has to wait, so do all older ones, unread: lest a large one waits for ever.
         if not left and extra:

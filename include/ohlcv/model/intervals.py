@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -155,67 +155,3 @@ def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
         else:
             merged.append(span)
     return merged
-
-
-# A source partition is one UTC hour; counting them from the epoch makes sets and runs of hours plain integers.
-
-
-def hour_number(time: datetime) -> int:
-    """Number the UTC hour a time lies in, counted from the epoch."""
-    return (time - EPOCH) // HOUR
-
-
-def hour_range(hour: int) -> Range:
-    """Give the span of a numbered hour."""
-    return Range(EPOCH + hour * HOUR, EPOCH + (hour + 1) * HOUR)
-
-
-def hours_touched(ranges: Iterable[Range]) -> set[int]:
-    """Number every hour that overlaps one of the ranges."""
-    return {hour for span in ranges for hour in range(hour_number(span.start), hour_number(span.end - MICROSECOND) + 1)}
-
-
-def windows_of_hour(timeframe: Timeframe, hour: int) -> Range:
-    """Give the span of all windows that take trades from an hour: for a day candle, its whole day."""
-    span = hour_range(hour)
-    return Range(floor_time(span.start, timeframe.length), ceil_time(span.end, timeframe.length))
-
-
-def runs_of_hours(hours: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Give sorted hours as runs (first, last), both inclusive."""
-    first = last = None
-    for hour in sorted(set(hours)):
-        if last is None or first is None:
-            first = last = hour
-        elif hour == last + 1:
-            last = hour
-        else:
-            yield first, last
-            first = last = hour
-    if first is not None and last is not None:
-        yield first, last
-
-
-def format_hours(hours: Iterable[int]) -> str:
-    """Write hours compactly, as in 2026-01-31T09..2026-01-31T12,2026-02-01T00."""
-    return ",".join(
-        _hour_text(first) if first == last else f"{_hour_text(first)}..{_hour_text(last)}"
-        for first, last in runs_of_hours(hours)
-    )
-
-
-def parse_hours(text: str) -> set[int]:
-    """Read what `format_hours` wrote."""
-    hours: set[int] = set()
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("..")
-        hours.update(range(_hour_from_text(first), _hour_from_text(last or first) + 1))
-    return hours
-
-
-def _hour_text(hour: int) -> str:
-    return (EPOCH + hour * HOUR).strftime("%Y-%m-%dT%H")
-
-
-def _hour_from_text(text: str) -> int:
-    return hour_number(datetime.strptime(text, "%Y-%m-%dT%H").replace(tzinfo=UTC))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ohlcv import faststart
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import load_table, open_catalog, warehouse_problem
 from ohlcv.model.errors import InputError, OhlcvError
@@ -22,6 +21,7 @@ from ohlcv.model.table_contracts import contracts
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.health import workers
+from ohlcv.setup import class_data_sharing
 from ohlcv.spark.processes import HOST
 from ohlcv.spark.spark_submit import check_master, script_folder
 from ohlcv.spark.toolchain import JARS, ROLES, jar_problem, java_home
@@ -125,9 +125,9 @@ def jars() -> Iterator[Check]:
 
 def archives() -> str:
     """See whether jobs really start from the archives of classes: a JVM passes over one that does not fit."""
-    if not faststart.is_current():
+    if not class_data_sharing.is_current():
         raise OhlcvError("there are no archives of classes that fit, so that jobs start slower: run 'make setup'")
-    taken = {role: faststart.classes_in_use(role) for role in ROLES}
+    taken = {role: class_data_sharing.classes_in_use(role) for role in ROLES}
     if unused := [role for role in ROLES if not taken[role]]:
         raise OhlcvError(
             f"Java takes no class from the archive of the {' and the '.join(unused)}, so that jobs start slower: "

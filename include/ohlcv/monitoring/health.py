@@ -17,8 +17,8 @@ from ohlcv.model.intervals import iso
 from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.monitoring.airflow_client import AirflowApi
-from ohlcv.readers.candles import newest_trade
 from ohlcv.readers.freshness import GRACE, look
+from ohlcv.readers.latest import newest_trade
 
 SUCCESS_WINDOW = timedelta(hours=24)
 SUCCESS_TARGET, SUCCESS_LIMIT = 0.99, 0.95

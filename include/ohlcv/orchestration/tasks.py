@@ -20,7 +20,8 @@ from ohlcv.orchestration.prerequisites import SPARK_CONNECTION, SPARK_POOL, conn
 from ohlcv.orchestration.priority import ScheduleFirst
 from ohlcv.orchestration.run_ranges import due_time, own_days, own_range
 from ohlcv.orchestration.validate_operator import Asked, Question, ValidateOperator, asset_of
-from ohlcv.spark.spark_submit import APPLICATION_MARK, SparkJob, profile_path
+from ohlcv.spark.job_protocol import APPLICATION_ID_PREFIX
+from ohlcv.spark.spark_submit import SparkJob, profile_path
 from ohlcv.spark.toolchain import spark_home
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class CandleJobOperator(SparkSubmitOperator):
 
     def _watched(self, lines: Iterator[str]) -> Iterator[str]:
         for line in lines:
-            if line.startswith(APPLICATION_MARK):
-                application = line.removeprefix(APPLICATION_MARK).strip()
+            if line.startswith(APPLICATION_ID_PREFIX):
+                application = line.removeprefix(APPLICATION_ID_PREFIX).strip()
                 self._task_instance.xcom_push(key=SparkLink().xcom_key, value=application_page(application))
             yield line
 

@@ -51,14 +51,15 @@ class ValidateOperator(BaseOperator):
         asked = self.asked(context, self.day)
         # DuckDB and pyiceberg are loaded where the task runs, not where DAG files are parsed.
         from ohlcv.config.settings import load_settings
-        from ohlcv.quality.validator import complaint, describe, event_details, validate
+        from ohlcv.quality.report import asset_event_extra, failure_message, format_result
+        from ohlcv.quality.validator import validate
 
         settings = load_settings()
         run_id = context["dag_run"].run_id
         verdicts = []
         for timeframe, own in asked:
             verdicts.append(validate(settings, timeframe, own, run_id))
-            log.info("%s", describe(verdicts[-1]))
-        tell_assets(context, map(event_details, verdicts))
-        if text := complaint(verdicts):
+            log.info("%s", format_result(verdicts[-1]))
+        tell_assets(context, map(asset_event_extra, verdicts))
+        if text := failure_message(verdicts):
             raise AirflowFailException(text)

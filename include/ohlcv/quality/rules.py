@@ -1,17 +1,17 @@
-"""The rules a candle table must keep, each a small function that gives the SQL of its offenders.
+"""Validation rules for candle tables. Each rule is a small function that returns the SQL of its violations.
 
-They run in DuckDB over these tables, amounts as whole numbers of 10^-8 and times in microseconds:
+The SQL runs in DuckDB over these tables, with amounts as whole numbers of 10^-8 and times in microseconds:
 
-* `stored`: the candles of the ranges as they stand, one row for each stored row;
-* `expected`: the same recomputed from the trades;
-* `pairs`: each key once, stored beside expected, without those whose source has let go of the trades;
-* `smaller`: the stored candles of a smaller timeframe, `smaller_name` says which;
-* `trades`: the trades read, `hour_number` the hour of their partition, `good` those that reach a candle.
+* `stored`: the stored candles of the validated ranges, one row per stored row;
+* `expected`: the same candles recomputed from the trades;
+* `pairs`: stored and expected candle of each key, without preserved candles (their trades have expired);
+* `finer`: the stored candles of a finer timeframe, named by the variable `finer_name`;
+* `trades`: the trades read, with `hour_number` (the hour of their partition) and `valid`.
 
-Freshness is asked for apart, by the variables `due` (the end of the newest candle there should be), `newest` (the end
-of the newest there is) and `traded` (the newest trade between the two).
+The freshness rule reads the variables `due` (end of the newest candle that should exist), `newest` (end of the newest
+candle that exists) and `traded` (time of the newest trade between the two).
 
-A rule gives the columns symbol, exchange, window_start, stored, expected.
+A violation has the columns symbol, exchange, window_start, stored, expected.
 """
 
 from __future__ import annotations
@@ -21,49 +21,56 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["FAIL", "WARN"]
+# What a rule compares the stored candles with: themselves, the trades, a finer timeframe, or the schedule.
+Basis = Literal["candles", "trades", "finer timeframe", "schedule"]
 
-# More than one bad trade in a hundred is a broken feed rather than noise.
+# A higher share of rejected trades means a broken feed.
 REJECTED_SHARE = 0.01
 VALUES = ("open_price", "high_price", "low_price", "close_price", "volume", "trade_count", "vwap")
 
-
-# The timeframe's length, and what no volume reaches that fits its column.
+# SQL: the length of a window; whether the expected volume fits its column.
 LENGTH = "getvariable('length')"
 FITS = "(expected_volume < getvariable('volume_limit'))"
 
-Offenders = Callable[[], str]
+Violations = Callable[[], str]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What must hold, and how those who break it are found."""
+    """A condition that every candle must meet, and the SQL of those that do not."""
 
+    # Stored in reports: it never changes.
     name: str
     severity: Severity
     invariant: str
-    offenders: Offenders
+    violations: Violations
+    basis: Basis = "candles"
+    # The rule reports candles that are not stored.
+    reports_missing: bool = False
 
 
 RULES: dict[str, Rule] = {}
 
 
-def _rule(severity: Severity, invariant: str) -> Callable[[Offenders], Offenders]:
-    def register(offenders: Offenders) -> Offenders:
-        RULES[offenders.__name__] = Rule(offenders.__name__, severity, invariant, offenders)
-        return offenders
+def _rule(
+    name: str, severity: Severity, invariant: str, basis: Basis = "candles", *, reports_missing: bool = False
+) -> Callable[[Violations], Violations]:
+    def register(violations: Violations) -> Violations:
+        RULES[name] = Rule(name, severity, invariant, violations, basis, reports_missing)
+        return violations
 
     return register
 
 
-def _stored_where_not(holds: str, stored: str, expected: str) -> str:
-    """Select the stored candles for which something does not hold; a null does not hold either."""
+def _stored_where_not(condition: str, stored: str, expected: str) -> str:
+    """Return the SQL of the stored candles that do not meet a condition; a null does not meet it."""
     return (
         f"SELECT symbol, exchange, window_start, {stored} AS stored, {expected} AS expected "
-        f"FROM stored WHERE NOT coalesce({holds}, false)"
+        f"FROM stored WHERE NOT coalesce({condition}, false)"
     )
 
 
-@_rule("FAIL", "high_price is at least open_price and close_price")
+@_rule("high_is_highest", "FAIL", "high_price is at least open_price and close_price")
 def high_is_highest() -> str:
     return _stored_where_not(
         "high_price >= open_price AND high_price >= close_price",
@@ -72,7 +79,7 @@ def high_is_highest() -> str:
     )
 
 
-@_rule("FAIL", "low_price is at most open_price and close_price")
+@_rule("low_is_lowest", "FAIL", "low_price is at most open_price and close_price")
 def low_is_lowest() -> str:
     return _stored_where_not(
         "low_price <= open_price AND low_price <= close_price",
@@ -81,7 +88,7 @@ def low_is_lowest() -> str:
     )
 
 
-@_rule("FAIL", "vwap lies between low_price and high_price")
+@_rule("vwap_in_range", "FAIL", "vwap lies between low_price and high_price")
 def vwap_in_range() -> str:
     return _stored_where_not(
         "vwap BETWEEN low_price AND high_price",
@@ -90,37 +97,37 @@ def vwap_in_range() -> str:
     )
 
 
-@_rule("FAIL", "volume is above zero")
+@_rule("volume_is_positive", "FAIL", "volume is above zero")
 def volume_is_positive() -> str:
     return _stored_where_not("volume > 0", "coalesce(amount(volume), 'NULL')", "'above 0'")
 
 
-@_rule("FAIL", "trade_count is above zero")
-def trades_are_counted() -> str:
+@_rule("trades_are_counted", "FAIL", "trade_count is above zero")
+def trade_count_is_positive() -> str:
     return _stored_where_not("trade_count > 0", "coalesce(CAST(trade_count AS VARCHAR), 'NULL')", "'above 0'")
 
 
-@_rule("FAIL", "window_end is one timeframe after window_start")
+@_rule("window_is_one_timeframe", "FAIL", "window_end is one timeframe after window_start")
 def window_is_one_timeframe() -> str:
     end = f"window_start + {LENGTH}"
     return _stored_where_not(f"window_end = {end}", "instant(window_end)", f"instant({end})")
 
 
-@_rule("FAIL", "window_start is a multiple of the timeframe, counted from the UTC epoch")
+@_rule("window_is_aligned", "FAIL", "window_start is a multiple of the timeframe, counted from the UTC epoch")
 def window_is_aligned() -> str:
     aligned = f"window_start // {LENGTH} * {LENGTH}"
     return _stored_where_not(f"window_start = {aligned}", "instant(window_start)", f"instant({aligned})")
 
 
-@_rule("FAIL", "window_date is the UTC date of window_start")
-def window_date_is_its_day() -> str:
+@_rule("window_date_is_its_day", "FAIL", "window_date is the UTC date of window_start")
+def window_date_matches_window_start() -> str:
     day = "CAST(make_timestamp(window_start) AS DATE)"
     return _stored_where_not(
         f"window_date = {day}", "coalesce(CAST(window_date AS VARCHAR), 'NULL')", f"CAST({day} AS VARCHAR)"
     )
 
 
-@_rule("FAIL", "symbol, exchange and window_start together are stored once")
+@_rule("key_is_unique", "FAIL", "symbol, exchange and window_start together are stored once")
 def key_is_unique() -> str:
     return (
         "SELECT symbol, exchange, window_start, count(*) || ' rows' AS stored, '1 row' AS expected "
@@ -128,8 +135,8 @@ def key_is_unique() -> str:
     )
 
 
-@_rule("FAIL", "every field equals a recomputation from the trades")
-def fields_equal_the_trades() -> str:
+@_rule("fields_equal_the_trades", "FAIL", "every field equals a recomputation from the trades", "trades")
+def fields_match_recomputation() -> str:
     def differs(name: str) -> str:
         show = "CAST({} AS VARCHAR)" if name == "trade_count" else "amount({})"
         stored, expected = show.format(f"stored_{name}"), show.format(f"expected_{name}")
@@ -142,33 +149,41 @@ def fields_equal_the_trades() -> str:
     return " UNION ALL ".join(differs(name) for name in VALUES)
 
 
-@_rule("FAIL", "every window with trades has its candle")
-def none_is_missing() -> str:
+@_rule("none_is_missing", "FAIL", "every window with trades has its candle", "trades", reports_missing=True)
+def no_missing_candles() -> str:
     return (
         "SELECT symbol, exchange, window_start, 'nothing' AS stored, expected_trade_count || ' trades' AS expected "
         f"FROM pairs WHERE NOT is_stored AND {FITS}"
     )
 
 
-@_rule("FAIL", "no volume is too large for its column, so that its candle is withheld")
-def none_is_withheld() -> str:
+@_rule(
+    "none_is_withheld",
+    "FAIL",
+    "no volume is too large for its column, so that its candle is withheld",
+    "trades",
+    reports_missing=True,
+)
+def no_withheld_candles() -> str:
     return (
         "SELECT symbol, exchange, window_start, 'withheld' AS stored, 'volume ' || amount(expected_volume) AS expected "
         f"FROM pairs WHERE NOT is_stored AND NOT {FITS}"
     )
 
 
-@_rule("FAIL", "every candle has trades")
-def none_is_extra() -> str:
+@_rule("none_is_extra", "FAIL", "every candle has trades", "trades")
+def no_orphan_candles() -> str:
     return (
         "SELECT symbol, exchange, window_start, stored_trade_count || ' trades' AS stored, 'nothing' AS expected "
         "FROM pairs WHERE NOT is_expected"
     )
 
 
-@_rule("FAIL", "a candle agrees with those of the smaller timeframe it spans")
-def agrees_with_the_smaller() -> str:
-    # The vwap of parts says nothing exact of the whole's, but for its bounds, which are rules of their own.
+@_rule(
+    "agrees_with_the_smaller", "FAIL", "a candle agrees with those of the smaller timeframe it spans", "finer timeframe"
+)
+def matches_finer_timeframe() -> str:
+    # The vwap cannot be computed exactly from finer candles; its bounds are rules of their own.
     fields = ("open_price", "high_price", "low_price", "close_price", "volume", "trade_count")
 
     def differs(name: str) -> str:
@@ -176,7 +191,7 @@ def agrees_with_the_smaller() -> str:
         stored, expected = show.format(f"stored.{name}"), show.format(f"whole.{name}")
         return (
             f"SELECT symbol, exchange, window_start, '{name} ' || coalesce({stored}, 'NULL') AS stored, "
-            f"{expected} || ' by ' || getvariable('smaller_name') AS expected FROM stored JOIN whole "
+            f"{expected} || ' by ' || getvariable('finer_name') AS expected FROM stored JOIN whole "
             f"USING (symbol, exchange, window_start) WHERE stored.{name} IS DISTINCT FROM whole.{name}"
         )
 
@@ -184,35 +199,40 @@ def agrees_with_the_smaller() -> str:
         f"SELECT symbol, exchange, window_start // {LENGTH} * {LENGTH} AS window_start, "
         "arg_min(open_price, window_start) AS open_price, max(high_price) AS high_price, "
         "min(low_price) AS low_price, arg_max(close_price, window_start) AS close_price, "
-        "sum(volume) AS volume, sum(trade_count) AS trade_count FROM smaller GROUP BY ALL"
+        "sum(volume) AS volume, sum(trade_count) AS trade_count FROM finer GROUP BY ALL"
     )
     return f"WITH whole AS ({whole}) " + " UNION ALL ".join(differs(name) for name in fields)
 
 
-@_rule("WARN", f"at most {REJECTED_SHARE:.0%} of the trades of an hour are rejected")
+@_rule("few_trades_are_rejected", "WARN", f"at most {REJECTED_SHARE:.0%} of the trades of an hour are rejected")
 def few_trades_are_rejected() -> str:
     return (
         "SELECT coalesce(symbol, '') AS symbol, coalesce(exchange, '') AS exchange, "
         "hour_number * 3600000000 AS window_start, "
-        "count(*) FILTER (NOT good) || ' of ' || count(*) || ' trades rejected' AS stored, "
+        "count(*) FILTER (NOT valid) || ' of ' || count(*) || ' trades rejected' AS stored, "
         f"'at most {REJECTED_SHARE:.0%}' AS expected FROM trades GROUP BY ALL "
-        f"HAVING count(*) FILTER (NOT good) > {REJECTED_SHARE} * count(*)"
+        f"HAVING count(*) FILTER (NOT valid) > {REJECTED_SHARE} * count(*)"
     )
 
 
-@_rule("WARN", "the source's sequence numbers of a series have no gaps")
+@_rule("sequences_have_no_gaps", "WARN", "the source's sequence numbers of a series have no gaps")
 def sequences_have_no_gaps() -> str:
     span = "max(source_sequence) - min(source_sequence) + 1"
     return (
         'SELECT symbol, exchange, min("timestamp") // 3600000000 * 3600000000 AS window_start, '
         "count(DISTINCT source_sequence) || ' numbers' AS stored, "
         f"({span}) || ' from ' || min(source_sequence) || ' to ' || max(source_sequence) AS expected "
-        "FROM trades WHERE good AND source_sequence IS NOT NULL GROUP BY symbol, exchange "
+        "FROM trades WHERE valid AND source_sequence IS NOT NULL GROUP BY symbol, exchange "
         f"HAVING {span} > count(DISTINCT source_sequence)"
     )
 
 
-@_rule("WARN", "the newest candle is as new as the schedule asks for, unless nobody traded since")
+@_rule(
+    "candles_are_fresh",
+    "WARN",
+    "the newest candle is as new as the schedule asks for, unless nobody traded since",
+    "schedule",
+)
 def candles_are_fresh() -> str:
     return (
         "SELECT '' AS symbol, '' AS exchange, getvariable('due') AS window_start, "

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from ohlcv.config.settings import Settings
 from ohlcv.model.intervals import Range, floor_time
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.readers.candles import newest_candle_end, newest_trade
+from ohlcv.readers.latest import newest_candle_end, newest_trade
 
 # A run that is due has this long to end before its candles are late. With a tick every five minutes a 1m candle is
 # then late when the newest one ended ten minutes ago.

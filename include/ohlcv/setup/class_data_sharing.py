@@ -1,7 +1,8 @@
-"""Class-data archives: a JVM that finds Spark's classes parsed and laid out starts in little more than half the time.
+"""Class data sharing (CDS): archives of loaded classes that halve the start time of a JVM.
 
-A run of the real job at set-up leaves one archive for drivers and one for executors (`python -m ohlcv.setup.class_data_sharing`). A
-JVM of another version, or with another class path, ignores an archive without a word: that costs time, never a run.
+Set-up runs the real job once and writes one archive for drivers and one for executors
+(`python -m ohlcv.setup.class_data_sharing`). A JVM of another version or with another class path ignores an archive
+without a message: that costs time, and the run still succeeds.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ohlcv import lean_spark
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
+from ohlcv.setup import slim_spark_home
+from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from ohlcv.spark.processes import descendants
-from ohlcv.spark.spark_submit import COMPILED_FROM, SparkJob, build_job, run, views_job
+from ohlcv.spark.spark_submit import SparkJob, build_job, run, views_job
 from ohlcv.spark.toolchain import (
     ROLES,
     Role,
@@ -98,7 +100,7 @@ def make() -> None:
         settings = load_settings(home)
         create_tables(settings)
         # As many as have their code compiled: few trades get by on less.
-        append_trades(settings, Feed(begin).batch(begin + timedelta(hours=1), COMPILED_FROM))
+        append_trades(settings, Feed(begin).batch(begin + timedelta(hours=1), CODE_GENERATION_MIN_TRADES))
         with local_cluster(Path(folder) / "spark") as cluster:
             # A first run to have something stored: the second reads, compares and overwrites.
             for minutes, wanted in ((0, False), (10, True)):
@@ -169,7 +171,7 @@ def _stamp_file() -> Path:
 def main() -> int:
     """Make the archives where they are missing or stale; without them everything works, only slower."""
     try:
-        lean_spark.make()
+        slim_spark_home.make()
     except OSError as error:
         print(f"setup: no lean home of Spark, jobs will start slower: {error}", file=sys.stderr)
     if is_current():

@@ -1,15 +1,16 @@
-"""A Spark home of the jars that candles need, as jobs start from it in four fifths of the time.
+"""A Spark home with only the jars that candle jobs need. Jobs start from it 20 % faster.
 
-Three things cost a short job a second or two in the home that pyspark brings:
+Three properties of pyspark's own home cost a short job one or two seconds:
 
-* A class that no jar has, and Java asks for many, is looked for in each of 287 jars. MLlib's hooks itself into every
-  session besides. What serves other clusters, Hive and machine learning stays out.
-* Java takes no class from an archive (ohlcv.setup.class_data_sharing) whose jar is signed: the compiler of Spark's generated code is
-  in two such jars. They are copied without their signatures; what they hold is the same.
-* The driver imports pyspark from a zip of sources where a home has one, and compiles it every time. Here it finds the
-  installed package.
+* Java searches all 287 jars for a class that no jar contains, and it looks for many of those. MLlib also adds hooks to
+  every session. The slim home leaves out the jars for other cluster managers, Hive and machine learning.
+* Java takes no class of a signed jar from a CDS archive (ohlcv.setup.class_data_sharing). The compiler of Spark's
+  generated code is in two signed jars. They are copied without their signatures; their classes are unchanged.
+* Where a home contains a zip of pyspark's sources, the driver imports it from there and compiles it at every start. The
+  slim home has no zip, so that the driver imports the installed package.
 
-Where this home is missing, or made of another pyspark, that one's own is used: that costs time, never a run.
+Where the slim home is missing, or was made from another pyspark version, jobs start from pyspark's own home: that costs
+time, and the run still succeeds.
 """
 
 from __future__ import annotations

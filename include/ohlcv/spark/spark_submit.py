@@ -23,11 +23,6 @@ REPROCESS_SCRIPT = "ohlcv_reprocess.py"
 VIEWS_SCRIPT = "ohlcv_views.py"
 MAINTENANCE_SCRIPT = "ohlcv_maintenance.py"
 SQL_SCRIPT = "ohlcv_sql.py"
-# What a job's log line begins with that tells the id of its Spark application.
-APPLICATION_MARK = "spark application: "
-# Fewer trades than these are evaluated expression by expression. Generated code is compiled by driver and executor, two
-# seconds of a short run, and saves some ten microseconds a trade.
-COMPILED_FROM = 150_000
 # Without a cluster the driver does the executors' work too.
 LOCAL_MASTER = "local[*]"
 LOCAL_DRIVER_MEMORY = "2g"
@@ -39,7 +34,7 @@ Profile = Literal["quick", "throughput"]
 
 def profile_path(profile: Profile) -> Path:
     """Give the properties file of a profile."""
-    return Path(__file__).parent / "spark" / f"{profile}.properties"
+    return Path(__file__).parent / f"{profile}.properties"
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def _missing(jar: Path) -> str:
 
 
 def spark_home() -> Path:
-    """Give the home Spark's processes start from: the lean one (ohlcv.setup.slim_spark_home) where there is one that fits."""
+    """Give the home Spark's processes start from: the slim one where there is one that fits."""
     lean = lean_spark_home()
     try:
         fits = (lean / LEAN_MARK).read_text().partition("\n")[0] == pyspark_version()

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BASE = "localhost/debian-python:bookworm"
 # What podman needs where it is not the machine's first process: no limits of its own to raise.
 CONTAINERS_CONF = """

@@ -11,7 +11,8 @@ import pytest
 from deployment.containers.conftest import Engine
 from ohlcv.model.intervals import Range, floor_time, iso, scheduled_range
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
-from ohlcv.quality.validator import complaint, describe, event_details, validate
+from ohlcv.quality.report import asset_event_extra, format_result
+from ohlcv.quality.validator import validate
 from support.processes import wait_for
 from support.sites import POLL_SECONDS, Run, Site, running_site
 
@@ -47,11 +48,11 @@ def test_a_run_is_checked_in_a_container_as_it_would_be_here(site: Site, engine:
     here = validate(site.settings, TIMEFRAMES["1d"], own_range(scheduled), scheduled.run_id)
     log = site.log(scheduled, "validate")
     assert f"Starting docker container from image {engine.image}" in log
-    for line in describe(here).splitlines():
+    for line in format_result(here).splitlines():
         assert line in log
     assert here.candles == 16
     (event,) = site.airflow.call("GET", "/assets/events", source_run_id=scheduled.run_id)["asset_events"]
-    assert {name: event["extra"][name] for name in event_details(here)} == event_details(here)
+    assert {name: event["extra"][name] for name in asset_event_extra(here)} == asset_event_extra(here)
     assert engine.containers() == []
 
 
@@ -91,7 +92,7 @@ def test_a_wrong_candle_fails_the_task_at_once_with_the_same_words(site: Site, s
     assert check_again(site, scheduled).state == "failed"
     task = site.task(scheduled, "validate")
     log = site.log(scheduled, "validate")
-    words = complaint([validate(site.settings, TIMEFRAMES["1d"], own_range(scheduled), scheduled.run_id)])
+    words = failure_message([validate(site.settings, TIMEFRAMES["1d"], own_range(scheduled), scheduled.run_id)])
     assert words is not None
     assert "key_is_unique" in words
     assert words in log

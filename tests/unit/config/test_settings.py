@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ohlcv.config.settings import CatalogAddress, S3Store, Tuning, load_settings
+from ohlcv.config.settings import Tuning, load_settings
+from ohlcv.config.storage import CatalogAddress, S3Store
 from ohlcv.model.errors import InputError
 from ohlcv.model.timeframes import TIMEFRAMES
 

@@ -15,18 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ohlcv.model.build_planner import HOUR_COST, BuildPlan, Progress, plan_build
-from ohlcv.model.intervals import (
-    EPOCH,
-    HOUR,
-    Range,
-    floor_time,
-    from_microseconds,
-    hour_number,
-    hours_touched,
-    merge_ranges,
-    scheduled_range,
-    windows_of_hour,
-)
+from ohlcv.model.intervals import EPOCH, HOUR, Range, floor_time, from_microseconds, merge_ranges, scheduled_range
+from ohlcv.model.source_hours import hour_number, hours_overlapping, windows_of_hour
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 
 MINUTE = timedelta(minutes=1)
@@ -154,7 +144,7 @@ class House:
         if self.history.snapshot is not None:
             assert self.progress.examined_snapshot == self.history.snapshot
             for window in self.stale():
-                hours = hours_touched([Range(window, window + self.timeframe.length)])
+                hours = hours_overlapping([Range(window, window + self.timeframe.length)])
                 assert hours & self.progress.owed, f"{window} is neither built from its newest trades nor owed"
         return plan
 
@@ -171,9 +161,9 @@ class House:
 
 def check_plan(house: House, plan: BuildPlan, budget: int) -> None:
     of = plan.timeframe
-    for hour in hours_touched([plan.own]) - plan.hours:
+    for hour in hours_overlapping([plan.own]) - plan.hours:
         assert hour in plan.unchanged, "an hour of the run's own range is neither built nor known to be unchanged"
-    assert plan.hours == hours_touched(plan.ranges)
+    assert plan.hours == hours_overlapping(plan.ranges)
     assert merge_ranges(plan.ranges) == plan.ranges
     for span in plan.ranges:
         assert (span.start - EPOCH) % of.length == (span.end - EPOCH) % of.length == timedelta(0)
@@ -188,7 +178,7 @@ def check_plan(house: House, plan: BuildPlan, budget: int) -> None:
     # It leaves something only when it did something, so the debt shrinks at every run.
     assert not left or plan.repaired
     # One unit (the hours of one window) may be too large for the budget; two are within it.
-    extra = plan.hours - hours_touched([plan.own])
+    extra = plan.hours - hours_overlapping([plan.own])
     assert not plan.unchanged & plan.hours
     cost = sum(house.history.trades_in(extra).values()) + HOUR_COST * len(extra)
     units = {windows_of_hour(of, hour) for hour in extra}
@@ -276,7 +266,7 @@ def test_a_run_repeated_builds_the_same_and_a_backfill_moves_nothing(
     assert house.plan(end, budget) == house.plan(end, budget)
     own = scheduled_range(timeframe, end)
     backfill = plan_build(timeframe, own, house.history, house.progress, repair=False, repair_trades=budget)
-    assert backfill == BuildPlan(timeframe, own, [own], hours_touched([own]), progress=house.progress)
+    assert backfill == BuildPlan(timeframe, own, [own], hours_overlapping([own]), progress=house.progress)
 
 
 @given(

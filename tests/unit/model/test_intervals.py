@@ -18,19 +18,21 @@ from ohlcv.model.intervals import (
     Range,
     ceil_time,
     floor_time,
-    format_hours,
     from_microseconds,
-    hour_number,
-    hour_range,
-    hours_touched,
     iso,
     merge_ranges,
-    parse_hours,
     parse_time,
     requested_range,
-    runs_of_hours,
     scheduled_range,
     to_microseconds,
+)
+from ohlcv.model.source_hours import (
+    consecutive_hours,
+    format_hours,
+    hour_number,
+    hour_range,
+    hours_overlapping,
+    parse_hours,
     windows_of_hour,
 )
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
@@ -200,7 +202,7 @@ def test_hours_touched_are_those_that_share_a_microsecond(spans: list[Range]) ->
         for hour in range(first, first + 80)
         if any(span.start < hour_range(hour).end and hour_range(hour).start < span.end for span in spans)
     }
-    assert hours_touched(spans) == brute_force
+    assert hours_overlapping(spans) == brute_force
 
 
 @given(time=times, timeframe=timeframes)
@@ -217,7 +219,7 @@ def test_windows_of_an_hour_take_all_its_trades_and_no_other_hours_window(time: 
 @given(hours=st.sets(st.integers(-100, 100) | st.integers(400_000, 500_000)))
 def test_hours_survive_being_written_and_read(hours: set[int]) -> None:
     assert parse_hours(format_hours(hours)) == hours
-    runs = list(runs_of_hours(hours))
+    runs = list(consecutive_hours(hours))
     assert {hour for first, last in runs for hour in range(first, last + 1)} == hours
     # Two runs never touch, so the text is as short as it gets.
     assert all(before[1] + 1 < after[0] for before, after in pairwise(runs))

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ohlcv import doctor, toolchain
 from ohlcv.cli.doctor import doctor as command
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.model.errors import OhlcvError
+from ohlcv.monitoring import doctor
 from ohlcv.monitoring.doctor import Check, deployed_port, deployment, examine, settings_faults
+from ohlcv.spark import toolchain
 from ohlcv.spark.toolchain import JARS
 from support.servers import PostgresServer, postgres_server
 

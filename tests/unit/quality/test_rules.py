@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ohlcv.quality.rules import RULES
 
-CONTRACT = Path(__file__).parents[2] / "docs" / "data-contract.md"
+CONTRACT = Path(__file__).parents[3] / "docs" / "data-contract.md"
 
 
 def test_the_contract_lists_every_rule_as_the_code_has_it() -> None:

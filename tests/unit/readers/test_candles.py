@@ -23,13 +23,14 @@ import pytest
 from click.testing import CliRunner, Result
 from pyiceberg.table import DataScan
 
-from ohlcv import warehouse
 from ohlcv.cli.candles import candles
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg import tables as iceberg_tables
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import candles_contract
 from ohlcv.model.timeframes import Timeframe, timeframe
-from ohlcv.readers.candles import LOOKBACK_PARTITIONS, read_candles, recent_series
+from ohlcv.readers.candles import read_candles
+from ohlcv.readers.latest import LOOKBACK_PARTITIONS, recent_series
 
 MINUTE = timeframe("1m")
 HOURS = timeframe("1h")
@@ -84,7 +85,7 @@ def kept(row: Row) -> Row:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     settings = load_settings({"OHLCV_HOME": str(tmp_path / "home")})
-    warehouse.create_tables(settings)
+    iceberg_tables.create_tables(settings)
     return settings
 
 
@@ -94,7 +95,7 @@ def write(settings: Settings, of: Timeframe, *rows: Row) -> None:
     As `add_files`: `append` would need pyiceberg-core to partition by day and month, which the product never does
     without Spark.
     """
-    table = warehouse.load_table(warehouse.open_catalog(settings), candles_contract(of))
+    table = iceberg_tables.load_table(iceberg_tables.open_catalog(settings), candles_contract(of))
     schema = pa.schema([(field.name, field.type) for field in table.schema().as_arrow()])
     partitions: dict[str, list[Row]] = {}
     for row in rows:
@@ -234,7 +235,7 @@ class TestExactness:
     def test_a_widened_volume_keeps_its_width(self, settings: Settings) -> None:
         narrow = candle(MINUTE, "2026-03-01T10:00")
         write(settings, MINUTE, narrow)
-        assert warehouse.widen_volume(settings, candles_contract(MINUTE))
+        assert iceberg_tables.widen_volume(settings, candles_contract(MINUTE))
         wide = {**candle(MINUTE, "2026-03-01T10:02"), "volume": Decimal("123456789012345678901234567890.00000001")}
         write(settings, MINUTE, wide)
 
@@ -252,7 +253,7 @@ class TestPruning:
     days = tuple(f"2026-03-{day:02}" for day in range(1, 9))
 
     def test_a_range_plans_its_days_only(self, settings: Settings, reads: list[Read]) -> None:
-        table = warehouse.load_table(warehouse.open_catalog(settings), candles_contract(MINUTE))
+        table = iceberg_tables.load_table(iceberg_tables.open_catalog(settings), candles_contract(MINUTE))
         # Without the files' bounds of window_start, what prunes is the partition.
         with table.transaction() as transaction:
             transaction.set_properties({"write.metadata.metrics.column.window_start": "none"})
@@ -453,7 +454,7 @@ class TestFill:
 
     def test_deleted_candles_do_not_set_the_limit(self, settings: Settings) -> None:
         write(settings, MINUTE, candle(MINUTE, "2026-03-01T10:00"), candle(MINUTE, "2026-03-02T10:00"))
-        table = warehouse.load_table(warehouse.open_catalog(settings), candles_contract(MINUTE))
+        table = iceberg_tables.load_table(iceberg_tables.open_catalog(settings), candles_contract(MINUTE))
         table.delete("window_date = '2026-03-02'")
         found = read_candles(settings, MINUTE, end=at("2026-03-03T00:00"), fill="previous")
         assert starts(found) == ["2026-03-01T10:00"]
@@ -480,7 +481,7 @@ GAPPY = [
 @pytest.fixture(scope="module")
 def gappy(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = load_settings({"OHLCV_HOME": str(tmp_path_factory.mktemp("gappy"))})
-    warehouse.create_tables(settings)
+    iceberg_tables.create_tables(settings)
     write(settings, HOURS, *GAPPY)
     return settings
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ohlcv import lean_spark, toolchain
+from ohlcv.setup import slim_spark_home
+from ohlcv.spark import toolchain
 from ohlcv.spark.toolchain import LEAN_MARK, lean_spark_home, packaged_spark_home, spark_home
 
 KEPT = ("spark-core_2.13-4.1.3.jar", "hive-storage-api-2.8.1.jar", "iceberg.jar", "netty-codec-http-4.2.jar")
@@ -29,7 +30,7 @@ def package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     os.utime(folder / "jars" / SIGNED, (1_700_000_000, 1_700_000_000))
     monkeypatch.setattr(toolchain, "share_directory", lambda: tmp_path / "share")
     monkeypatch.setattr(toolchain, "packaged_spark_home", lambda: folder)
-    monkeypatch.setattr(lean_spark, "packaged_spark_home", lambda: folder)
+    monkeypatch.setattr(slim_spark_home, "packaged_spark_home", lambda: folder)
     return folder
 
 
@@ -40,7 +41,7 @@ def write(jar: Path, entries: dict[str, str]) -> None:
 
 
 def test_it_holds_what_candles_need_and_no_more(package: Path) -> None:
-    home = lean_spark.make()
+    home = slim_spark_home.make()
     assert home == lean_spark_home() == spark_home()
     assert {jar.name for jar in (home / "jars").iterdir()} == {*KEPT, SIGNED}
     assert (home / "jars" / KEPT[0]).resolve() == package / "jars" / KEPT[0]
@@ -50,7 +51,7 @@ def test_it_holds_what_candles_need_and_no_more(package: Path) -> None:
 
 
 def test_a_signed_jar_is_copied_without_its_signature(package: Path) -> None:
-    copy = lean_spark.make() / "jars" / SIGNED
+    copy = slim_spark_home.make() / "jars" / SIGNED
     assert not copy.is_symlink()
     assert zipfile.ZipFile(copy).namelist() == ["META-INF/MANIFEST.MF"]
     # Archives of classes are held against the times of jars.
@@ -59,26 +60,28 @@ def test_a_signed_jar_is_copied_without_its_signature(package: Path) -> None:
 
 @pytest.mark.usefixtures("package")
 def test_it_is_made_once() -> None:
-    mark = lean_spark.make() / LEAN_MARK
+    mark = slim_spark_home.make() / LEAN_MARK
     made = mark.stat().st_mtime_ns
-    lean_spark.make()
+    slim_spark_home.make()
     assert mark.stat().st_mtime_ns == made
 
 
 def test_one_of_another_pyspark_is_not_used_and_made_anew(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = lean_spark.make()
+    old = slim_spark_home.make()
     monkeypatch.setattr(toolchain, "pyspark_version", lambda: "9.9.9")
-    monkeypatch.setattr(lean_spark, "pyspark_version", lambda: "9.9.9")
+    monkeypatch.setattr(slim_spark_home, "pyspark_version", lambda: "9.9.9")
     assert spark_home() == package
     write(package / "jars" / "new.jar", {})
-    assert lean_spark.make() == old == spark_home()
+    assert slim_spark_home.make() == old == spark_home()
     assert (old / "jars" / "new.jar").exists()
 
 
 def test_one_by_other_rules_is_made_anew(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lean_spark.make()
-    monkeypatch.setattr(lean_spark, "LEFT_OUT", ("iceberg*",))
-    assert {jar.name for jar in (lean_spark.make() / "jars").iterdir()} == {*KEPT, *LEFT_OUT, SIGNED} - {"iceberg.jar"}
+    slim_spark_home.make()
+    monkeypatch.setattr(slim_spark_home, "LEFT_OUT", ("iceberg*",))
+    assert {jar.name for jar in (slim_spark_home.make() / "jars").iterdir()} == {*KEPT, *LEFT_OUT, SIGNED} - {
+        "iceberg.jar"
+    }
 
 
 def test_without_it_pysparks_own_home_is_used(package: Path) -> None:
@@ -91,6 +94,6 @@ def test_without_it_pysparks_own_home_is_used(package: Path) -> None:
 def test_the_installed_pyspark_has_what_it_leaves_out() -> None:
     """A family that is gone from pyspark, or renamed, has no business in the list."""
     jars = [jar.name for jar in (packaged_spark_home() / "jars").glob("*.jar")]
-    unused = [pattern for pattern in lean_spark.LEFT_OUT if not any(Path(jar).match(pattern) for jar in jars)]
+    unused = [pattern for pattern in slim_spark_home.LEFT_OUT if not any(Path(jar).match(pattern) for jar in jars)]
     assert unused == []
-    assert len(list((lean_spark.make() / "jars").iterdir())) < 0.7 * len(jars)
+    assert len(list((slim_spark_home.make() / "jars").iterdir())) < 0.7 * len(jars)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ohlcv import submit
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, from_microseconds
 from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.spark import spark_submit
 from ohlcv.spark.spark_submit import (
     JobOutcome,
     Profile,
@@ -220,7 +220,7 @@ def fake_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put a shell script in the place of spark-submit; give its path."""
     script = tmp_path / "bin" / "spark-submit"
     script.parent.mkdir()
-    monkeypatch.setattr(submit, "spark_home", lambda: tmp_path)
+    monkeypatch.setattr(spark_submit, "spark_home", lambda: tmp_path)
     return script
 
 

@@ -1,0 +1,142 @@
+"""Settings of the catalog and of the object store."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from ohlcv.config.values import secret, web_address
+from ohlcv.model.errors import InputError
+
+# Variables of an S3 store.
+S3_NAMES = (
+    "OHLCV_S3_ENDPOINT",
+    "OHLCV_S3_REGION",
+    "OHLCV_S3_ACCESS_KEY",
+    "OHLCV_S3_SECRET_KEY",
+    "OHLCV_S3_SECRET_KEY_FILE",
+)
+
+
+@dataclass(frozen=True)
+class CatalogAddress:
+    """Which database or REST service holds the catalog. Never the password or token: those travel on their own."""
+
+    engine: Literal["sqlite", "postgresql", "rest"]
+    # The database's name or file; of a REST catalog its whole address.
+    database: str
+    host: str = ""
+    port: int = 5432
+    user: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        if self.engine == "sqlite":
+            return f"sqlite:///{self.database}"
+        if self.engine == "rest":
+            return self.database
+        return f"postgresql://{self.user}@{self.host}:{self.port}/{self.database}"
+
+
+@dataclass(frozen=True)
+class S3Store:
+    """Where an S3 store is, and who asks. Without keys the SDKs look for some: variables of AWS, an instance's role."""
+
+    # None: AWS itself.
+    endpoint: str | None
+    region: str
+    access_key: str | None
+    secret_key: str | None = dataclasses.field(repr=False)
+
+    def __str__(self) -> str:
+        return self.endpoint or f"AWS S3 in {self.region}"
+
+
+def catalog_address(text: str | None, home: Path) -> CatalogAddress:
+    """Parse the address of the catalog; without one, the embedded SQLite catalog in `home`."""
+    if not text:
+        return CatalogAddress("sqlite", str(home / "catalog.db"))
+    try:
+        parts: SplitResult = urlsplit(text)
+        port = parts.port or 5432
+    except ValueError:
+        raise InputError("OHLCV_CATALOG_URI is not an address such as postgresql://user@host:5432/database") from None
+    if parts.scheme == "sqlite":
+        if len(parts.path) < 2:
+            raise InputError("OHLCV_CATALOG_URI names no file: write sqlite:////folder/catalog.db")
+        return CatalogAddress("sqlite", str(Path(unquote(parts.path[1:])).absolute()))
+    if parts.scheme not in ("postgresql", "http", "https"):
+        raise InputError(f"OHLCV_CATALOG_URI starts with '{parts.scheme}': use sqlite, postgresql, http or https")
+    if parts.scheme != "postgresql":
+        return _rest_address(text, parts)
+    if parts.password is not None:
+        raise InputError("OHLCV_CATALOG_URI carries a password: give it by OHLCV_CATALOG_PASSWORD or …_FILE instead")
+    if not parts.hostname or not parts.username or len(parts.path) < 2:
+        raise InputError("OHLCV_CATALOG_URI must name user, host and database: postgresql://user@host:5432/database")
+    return CatalogAddress(
+        "postgresql",
+        unquote(parts.path[1:]),
+        parts.hostname,
+        port,
+        unquote(parts.username),
+        tuple(parse_qsl(parts.query)),
+    )
+
+
+def _rest_address(text: str, parts: SplitResult) -> CatalogAddress:
+    if parts.username is not None or parts.password is not None:
+        raise InputError("OHLCV_CATALOG_URI carries a user: a REST catalog takes OHLCV_CATALOG_TOKEN or …_FILE instead")
+    if not parts.hostname:
+        raise InputError("OHLCV_CATALOG_URI must name a host: http://host:19120/iceberg")
+    return CatalogAddress("rest", text.rstrip("/"))
+
+
+def catalog_secret(values: Mapping[str, str], name: str, catalog: CatalogAddress) -> str | None:
+    """Return the password or token of the catalog. Raise where the catalog takes none of that kind."""
+    found = secret(values, name)
+    kind = {"OHLCV_CATALOG_PASSWORD": "postgresql", "OHLCV_CATALOG_TOKEN": "rest"}[name]
+    if found is not None and catalog.engine != kind:
+        wanted = {"postgresql": "a PostgreSQL catalog", "rest": "a REST catalog"}[kind]
+        raise InputError(f"{name} is for {wanted}, but OHLCV_CATALOG_URI leads to {catalog}: remove it")
+    return found
+
+
+def warehouse_location(text: str | None, home: Path, catalog: CatalogAddress) -> str:
+    """Return the location of the warehouse as a URI."""
+    scheme, mark, rest = (text or "").partition("://")
+    if mark and scheme == "s3":
+        bucket, _, key = rest.rstrip("/").partition("/")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) or re.search(r"[?#%]|//", key):
+            raise InputError(f"OHLCV_WAREHOUSE is '{text}': give s3://bucket/prefix, without ?, # or %")
+        return f"s3://{rest.rstrip('/')}"
+    if catalog.engine == "rest":
+        # The service says where its tables lie; this picks one of its warehouses.
+        return text or ""
+    text = text or str(home / "warehouse")
+    if mark and scheme != "file":
+        raise InputError(f"OHLCV_WAREHOUSE is '{text}': give a folder, its file:// address or s3://bucket/prefix")
+    # Not as_uri(): Spark and pyiceberg take a %20 in a location for what it says, not for a space.
+    return text.rstrip("/") if mark else f"file://{Path(text).absolute()}"
+
+
+def s3_store(values: Mapping[str, str], catalog: CatalogAddress, warehouse: str) -> S3Store | None:
+    """Return the S3 store of the warehouse, or None where the files are local."""
+    given = [name for name in S3_NAMES if values.get(name)]
+    if not warehouse.startswith("s3://"):
+        if not given:
+            return None
+        # What a REST catalog calls a warehouse may lie in a store of ours.
+        if catalog.engine != "rest":
+            raise InputError(f"{given[0]} is set, but OHLCV_WAREHOUSE is {warehouse}: give s3://bucket/prefix")
+    access_key, secret_key = values.get("OHLCV_S3_ACCESS_KEY") or None, secret(values, "OHLCV_S3_SECRET_KEY")
+    if (access_key is None) != (secret_key is None):
+        lacks = "OHLCV_S3_ACCESS_KEY" if access_key is None else "OHLCV_S3_SECRET_KEY (or …_FILE)"
+        raise InputError(f"{lacks} is missing: an S3 store takes both keys, or none to have the SDK look for them")
+    return S3Store(
+        web_address(values, "OHLCV_S3_ENDPOINT"), values.get("OHLCV_S3_REGION") or "us-east-1", access_key, secret_key
+    )

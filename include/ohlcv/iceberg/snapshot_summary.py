@@ -1,0 +1,41 @@
+"""What jobs recorded in the snapshot summaries and properties of a candle table."""
+
+from __future__ import annotations
+
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+
+from ohlcv.model import summary_keys
+from ohlcv.model.build_planner import Progress
+from ohlcv.model.intervals import Range, iso
+
+
+def job_summary(snapshot: Snapshot) -> dict[str, str]:
+    """Give what a job wrote into its commit's summary; nothing for a commit of other hands."""
+    properties = snapshot.summary.additional_properties if snapshot.summary else {}
+    return {name: value for name, value in properties.items() if name.startswith(summary_keys.PREFIX)}
+
+
+def run_commit(table: Table, run_id: str, own: Range) -> dict[str, str]:
+    """Find the newest commit of a run for a range: one that reprocesses has a commit for every day."""
+    for snapshot in reversed(table.snapshots()):
+        summary = job_summary(snapshot)
+        if (summary.get(summary_keys.RUN_ID), summary.get(summary_keys.RANGE_START)) == (run_id, iso(own.start)):
+            return summary
+    return {}
+
+
+def newest_commit(table: Table) -> dict[str, str]:
+    return next(filter(None, map(job_summary, reversed(table.snapshots()))), {})
+
+
+def progress_of(table: Table) -> Progress:
+    """Read how far a candle table has looked at the trades' changes, as its jobs recorded it."""
+    base, progress = 0, Progress()
+    for snapshot in reversed(table.snapshots()):
+        if text := job_summary(snapshot).get(summary_keys.CHECKPOINT):
+            base, progress = snapshot.snapshot_id, Progress.from_text(text)
+            break
+    if table.properties.get(summary_keys.CHECKPOINT_BASE_PROPERTY) == str(base):
+        return Progress.from_text(table.properties[summary_keys.CHECKPOINT_PROPERTY])
+    return progress

@@ -1,0 +1,38 @@
+"""Names that jobs write into snapshot summaries and table properties.
+
+Existing tables hold them, so a name never changes.
+"""
+
+from __future__ import annotations
+
+PREFIX = "ohlcv."
+# Identifies one attempt of one run: a job finds its own commit by it.
+ATTEMPT = "ohlcv.attempt"
+# The source checkpoint, in the summary of the commit that made it.
+CHECKPOINT = "ohlcv.progress"
+# The source checkpoint of a run that changed no candle, as a table property. It is valid only on top of the snapshot
+# named by CHECKPOINT_BASE_PROPERTY, so that rolling the table back rolls the checkpoint back too.
+CHECKPOINT_PROPERTY = "ohlcv.progress"
+CHECKPOINT_BASE_PROPERTY = "ohlcv.progress-base"
+TIMEFRAME = "ohlcv.timeframe"
+DAG_ID = "ohlcv.dag-id"
+RUN_ID = "ohlcv.run-id"
+RANGE_START = "ohlcv.range-start"
+RANGE_END = "ohlcv.range-end"
+REBUILT_PENDING_HOURS = "ohlcv.repaired-hours"
+TRADES_SNAPSHOT = "ohlcv.trades-snapshot"
+# The metadata file of the trades table: finds the snapshot where the catalog shows only the newest one.
+TRADES_METADATA = "ohlcv.trades-metadata"
+TRADES_READ = "ohlcv.trades-read"
+TRADES_REJECTED = "ohlcv.trades-rejected"
+CANDLES_WITHHELD = "ohlcv.candles-withheld"
+# Steps of a maintenance commit.
+MAINTENANCE = "ohlcv.maintenance"
+
+# Actions that change a stored candle.
+CHANGES = ("inserted", "updated", "deleted")
+
+
+def candles_changed(action: str) -> str:
+    """Return the key of the number of candles that a commit inserted, updated or deleted."""
+    return f"ohlcv.candles-{action}"

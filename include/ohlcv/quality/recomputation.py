@@ -1,0 +1,203 @@
+"""Recomputation of candles from trades by DuckDB, as tables in memory over which the rules run.
+
+Shares no code with the Spark job, only the names of the data contract. Memory and time grow with the range, not with
+the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+from pyiceberg.table import Table
+
+from ohlcv.iceberg.tables import hours_filter
+from ohlcv.model.intervals import HOUR, MICROSECOND, Range, from_microseconds, iso, to_microseconds
+from ohlcv.model.source_hours import hours_overlapping
+from ohlcv.model.table_contracts import AMOUNT_LIMIT
+from ohlcv.model.timeframes import Timeframe
+from ohlcv.quality.report import Finding, ValidationResult
+from ohlcv.quality.rules import RULES, VALUES, Rule
+
+_TRADE_COLUMNS = (
+    "symbol",
+    "exchange",
+    "trade_id",
+    "message_id",
+    "timestamp",
+    "price",
+    "quantity",
+    "source_sequence",
+    "ingestion_timestamp",
+    "platform_sequence",
+    "exchange_date",
+    "exchange_hour",
+)
+
+# Formats of values in findings: whole numbers of 10^-8 as decimals, microseconds as ISO times.
+_MACROS = """
+CREATE MACRO amount(units) AS CASE WHEN units < 0 THEN '-' ELSE '' END
+    || (abs(units) // 100000000) || '.' || lpad(CAST(abs(units) % 100000000 AS VARCHAR), 8, '0');
+CREATE MACRO instant(us) AS coalesce(strftime(make_timestamp(us), '%Y-%m-%dT%H:%M:%SZ'), 'NULL');
+"""
+
+_TRADES = """
+SELECT *, date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hour AS hour_number,
+    coalesce(symbol IS NOT NULL AND exchange IS NOT NULL AND coalesce(trade_id, message_id) IS NOT NULL
+        AND price > 0 AND quantity > 0
+        AND "timestamp" // 3600000000 = date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hour, false
+    ) AS valid
+FROM read_trades
+"""
+
+# Amounts are whole numbers of 10^-8, sums are 128-bit integers. The latest version of a trade and the order of trades
+# follow the data contract; ids made of digits compare as numbers.
+_EXPECTED = """
+WITH latest AS (
+    SELECT * FROM trades WHERE valid
+    QUALIFY row_number() OVER (
+        PARTITION BY exchange, symbol, hour_number, trade_id, CASE WHEN trade_id IS NULL THEN message_id END
+        ORDER BY ingestion_timestamp DESC NULLS LAST, platform_sequence DESC NULLS LAST, message_id DESC NULLS LAST,
+            "timestamp" DESC, source_sequence DESC NULLS LAST, price DESC, quantity DESC
+    ) = 1
+),
+keyed AS (
+    SELECT symbol, exchange, "timestamp", source_sequence,
+        "timestamp" // getvariable('length') * getvariable('length') AS window_start,
+        CAST(CAST(price AS DECIMAL(28, 8)) * 100000000 AS BIGINT) AS price,
+        CAST(CAST(quantity AS DECIMAL(28, 8)) * 100000000 AS BIGINT) AS quantity,
+        coalesce(trade_id, message_id) AS id,
+        CASE WHEN regexp_full_match(coalesce(trade_id, message_id), '[0-9]+')
+            THEN ltrim(coalesce(trade_id, message_id), '0') END AS digits
+    FROM latest
+),
+ordered AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY symbol, exchange, window_start
+        ORDER BY "timestamp", source_sequence NULLS FIRST, digits IS NULL, length(digits), digits, id, price
+    ) AS position
+    FROM keyed
+),
+candles AS (
+    SELECT symbol, exchange, window_start, arg_min(price, position) AS open_price, max(price) AS high_price,
+        min(price) AS low_price, arg_max(price, position) AS close_price,
+        sum(CAST(quantity AS HUGEINT)) AS volume, count(*) AS trade_count,
+        sum(CAST(price AS HUGEINT) * CAST(quantity AS HUGEINT)) AS notional
+    FROM ordered
+    WHERE {in_ranges}
+    GROUP BY symbol, exchange, window_start
+)
+SELECT * EXCLUDE (notional), notional // volume + CAST(notional % volume * 2 >= volume AS INTEGER) AS vwap FROM candles
+"""
+
+_STORED = """
+SELECT symbol, exchange, epoch_us(window_start) AS window_start, epoch_us(window_end) AS window_end, window_date,
+    CAST(CAST(open_price AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS open_price,
+    CAST(CAST(high_price AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS high_price,
+    CAST(CAST(low_price AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS low_price,
+    CAST(CAST(close_price AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS close_price,
+    CAST(floor(volume) AS HUGEINT) * 100000000 + CAST(volume % 1 * 100000000 AS HUGEINT) AS volume, trade_count,
+    CAST(CAST(vwap AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS vwap
+FROM candle_rows WHERE {in_ranges}
+"""
+
+# Preserved candles are left out: one of their source hours is empty (its trades have expired), and the recomputation
+# would give fewer trades.
+_PAIRS = """
+WITH once AS (SELECT DISTINCT ON (symbol, exchange, window_start) * FROM stored),
+both_sides AS (
+    SELECT coalesce(once.symbol, expected.symbol) AS symbol, coalesce(once.exchange, expected.exchange) AS exchange,
+        coalesce(once.window_start, expected.window_start) AS window_start,
+        once.window_start IS NOT NULL AS is_stored, expected.window_start IS NOT NULL AS is_expected, {fields}
+    FROM once FULL JOIN expected USING (symbol, exchange, window_start)
+)
+SELECT * FROM both_sides
+WHERE NOT (is_stored AND coalesce(expected_trade_count, 0) < stored_trade_count AND EXISTS (
+    SELECT 1 FROM empty_hours
+    WHERE hour * 3600000000 >= window_start // {group} * {group}
+        AND hour * 3600000000 < window_start // {group} * {group} + {group}
+))
+"""
+
+
+def validate_against_trades(
+    timeframe: Timeframe, ranges: list[Range], trades: Table, candles: Table, snapshot: int | None
+) -> ValidationResult:
+    """Recompute the candles of the ranges from one trades snapshot (None: the current one), and run the rules."""
+    hours = hours_overlapping(ranges)
+    source = trades.scan(hours_filter(hours), selected_fields=_TRADE_COLUMNS, snapshot_id=snapshot).to_arrow()
+    with candle_database(timeframe, candles, ranges) as connection:
+        connection.register("read_trades", source)
+        connection.execute(f"CREATE TEMP TABLE trades AS {_TRADES}")
+        connection.execute(f"CREATE TEMP TABLE expected AS {_EXPECTED.format(in_ranges=_in_ranges(ranges))}")
+        _create_empty_hours(connection, hours)
+        fields = ", ".join(f"once.{name} AS stored_{name}, expected.{name} AS expected_{name}" for name in VALUES)
+        group = max(timeframe.length, HOUR) // MICROSECOND
+        connection.execute(f"CREATE TEMP TABLE pairs AS {_PAIRS.format(fields=fields, group=group)}")
+        findings = [
+            finding
+            for rule in RULES.values()
+            if rule.basis in ("candles", "trades")
+            for finding in find_violations(connection, rule)
+        ]
+        count = connection.execute("SELECT count(*) FROM stored").fetchone()
+    return ValidationResult(timeframe.name, ranges, int(count[0] if count else 0), len(source), findings, [])
+
+
+def _create_empty_hours(connection: duckdb.DuckDBPyConnection, hours: set[int]) -> None:
+    present = {row[0] for row in connection.execute("SELECT DISTINCT hour_number FROM trades").fetchall()}
+    connection.execute("CREATE TEMP TABLE empty_hours (hour BIGINT)")
+    if hours - present:
+        connection.executemany("INSERT INTO empty_hours VALUES (?)", [[hour] for hour in sorted(hours - present)])
+
+
+@contextmanager
+def rule_database() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database in memory that can run rules."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(_MACROS)
+        yield connection
+
+
+@contextmanager
+def candle_database(timeframe: Timeframe, candles: Table, ranges: list[Range]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database in memory with the stored candles of the ranges in the table `stored`."""
+    wide = candles.schema().find_type("volume").precision > 18  # type: ignore[attr-defined]  # the contract's decimal
+    with rule_database() as connection:
+        connection.execute(f"SET VARIABLE length = {timeframe.microseconds}")
+        connection.execute(f"SET VARIABLE volume_limit = {10**38 if wide else AMOUNT_LIMIT}")
+        load_candles(connection, "stored", candles, ranges)
+        yield connection
+
+
+def load_candles(connection: duckdb.DuckDBPyConnection, name: str, candles: Table, ranges: list[Range]) -> None:
+    """Load the candles of the ranges into a table of the database."""
+    first, last = ranges[0].start, ranges[-1].end
+    rows = candles.scan(f"window_start >= '{first.isoformat()}' AND window_start < '{last.isoformat()}'").to_arrow()
+    connection.register("candle_rows", rows)
+    in_ranges = _in_ranges(ranges, "epoch_us(window_start)")
+    connection.execute(f"CREATE TEMP TABLE {name} AS {_STORED.format(in_ranges=in_ranges)}")
+    connection.unregister("candle_rows")
+
+
+def find_violations(connection: duckdb.DuckDBPyConnection, rule: Rule) -> Iterator[Finding]:
+    """Run a rule and yield its violations in the order of their windows."""
+    rows = connection.execute(
+        f"SELECT * FROM ({rule.violations()}) ORDER BY window_start, symbol, exchange, stored"
+    ).fetchall()
+    for symbol, exchange, start, stored, expected in rows:
+        yield Finding(
+            rule.name, rule.severity, symbol, exchange, iso(from_microseconds(start)), str(stored), str(expected)
+        )
+
+
+def _in_ranges(ranges: list[Range], column: str = "window_start") -> str:
+    return (
+        "("
+        + " OR ".join(
+            f"({column} >= {to_microseconds(span.start)} AND {column} < {to_microseconds(span.end)})" for span in ranges
+        )
+        + ")"
+    )

@@ -1,0 +1,130 @@
+"""Results of a validation, as text, JSON and asset events."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ohlcv.model import summary_keys
+from ohlcv.model.intervals import Range, iso, merge_ranges
+from ohlcv.quality.rules import RULES, Severity
+
+# A log lists at most this many findings; it always gives their number.
+MAX_LISTED_FINDINGS = 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A violation of a rule."""
+
+    rule: str
+    severity: Severity
+    symbol: str
+    exchange: str
+    window_start: str
+    stored: str
+    expected: str
+
+    @property
+    def window(self) -> tuple[str, str, str]:
+        return self.symbol, self.exchange, self.window_start
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {' '.join(filter(None, self.window))}: stored {self.stored}, expected {self.expected}"
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """Findings of a validation, and the ranges it covered."""
+
+    timeframe: str
+    ranges: list[Range]
+    candles: int
+    trades: int
+    findings: list[Finding]
+    notes: list[str]
+    # Summary of the run's commit; empty where the run changed nothing.
+    commit: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.severity == "FAIL"]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.severity == "WARN"]
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of findings of every rule, zeros included."""
+        return dict.fromkeys(RULES, 0) | Counter(finding.rule for finding in self.findings)
+
+
+def merge_results(results: Sequence[ValidationResult]) -> ValidationResult:
+    """Merge the results of one timeframe."""
+    return ValidationResult(
+        results[0].timeframe,
+        merge_ranges(span for result in results for span in result.ranges),
+        sum(result.candles for result in results),
+        sum(result.trades for result in results),
+        [finding for result in results for finding in result.findings],
+        list(dict.fromkeys(note for result in results for note in result.notes)),
+    )
+
+
+def format_result(result: ValidationResult) -> str:
+    """Return a result as text for a log."""
+    lines = [
+        f"{result.timeframe}: {result.candles} candles checked against {result.trades} trades, "
+        f"{len(result.failures)} failures, {len(result.warnings)} warnings"
+    ]
+    lines += [f"  range {span}" for span in result.ranges]
+    lines += [f"  note: {note}" for note in result.notes]
+    for severity, found in (("FAIL", result.failures), ("WARN", result.warnings)):
+        lines += [f"  {severity} {finding}" for finding in found[:MAX_LISTED_FINDINGS]]
+        if len(found) > MAX_LISTED_FINDINGS:
+            lines.append(f"  and {len(found) - MAX_LISTED_FINDINGS:,} more of {severity}")
+    return "\n".join(lines)
+
+
+def failure_message(results: Sequence[ValidationResult]) -> str | None:
+    """Return one line on the failed rules, or None where no rule failed."""
+    failures = [failure for result in results for failure in result.failures]
+    return f"{len(failures):,} validation failures, the first: {failures[0]}" if failures else None
+
+
+def result_to_json(result: ValidationResult) -> dict[str, Any]:
+    """Return a result as plain values."""
+    counts = result.counts()
+    return {
+        "timeframe": result.timeframe,
+        "ranges": [{"start": iso(span.start), "end": iso(span.end)} for span in result.ranges],
+        "candles": result.candles,
+        "trades": result.trades,
+        "failures": len(result.failures),
+        "warnings": len(result.warnings),
+        "rules": {
+            rule.name: {"severity": rule.severity, "invariant": rule.invariant, "findings": counts[rule.name]}
+            for rule in RULES.values()
+        },
+        "findings": [asdict(finding) for finding in [*result.failures, *result.warnings][:MAX_LISTED_FINDINGS]],
+        "notes": result.notes,
+    }
+
+
+def asset_event_extra(result: ValidationResult) -> dict[str, Any]:
+    """Return the payload of the asset event of a run: its ranges and counts."""
+    counts = {
+        action: int(result.commit.get(summary_keys.candles_changed(action), 0)) for action in summary_keys.CHANGES
+    }
+    return {
+        "timeframe": result.timeframe,
+        "ranges": [{"start": iso(span.start), "end": iso(span.end)} for span in result.ranges],
+        "candles_checked": result.candles,
+        "warnings": len(result.warnings),
+        **counts,
+        "trades_read": int(result.commit.get(summary_keys.TRADES_READ, 0)),
+        "rejected": json.loads(result.commit.get(summary_keys.TRADES_REJECTED, "{}")),
+    }

@@ -1,0 +1,99 @@
+"""Scans of candle tables: row filters and reads that prune by partition and by column bounds of files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from pyiceberg.expressions import (
+    AlwaysTrue,
+    And,
+    BooleanExpression,
+    EqualTo,
+    GreaterThanOrEqual,
+    LessThan,
+    LessThanOrEqual,
+    LiteralPredicate,
+    Or,
+)
+from pyiceberg.table import Table
+
+from ohlcv.model.intervals import MICROSECOND
+from ohlcv.model.timeframes import Timeframe
+
+# A symbol on an exchange.
+Series = tuple[str, str]
+
+
+def compare(predicate: type[LiteralPredicate], column: str, value: object) -> BooleanExpression:
+    # By way of the base class: to mypy, the predicates themselves take what pydantic would make of their fields.
+    return predicate(column, value)
+
+
+def series_condition(symbol: str | None, exchange: str | None) -> BooleanExpression:
+    condition: BooleanExpression = AlwaysTrue()
+    if symbol is not None:
+        condition = And(condition, compare(EqualTo, "symbol", symbol))
+    if exchange is not None:
+        condition = And(condition, compare(EqualTo, "exchange", exchange))
+    return condition
+
+
+def time_condition(start: datetime | None, end: datetime | None) -> BooleanExpression:
+    # `window_date` is what the tables are partitioned by; `window_start` alone would prune nothing.
+    condition: BooleanExpression = AlwaysTrue()
+    if start is not None:
+        start = start.astimezone(UTC)
+        condition = And(
+            condition,
+            compare(GreaterThanOrEqual, "window_date", start.date()),
+            compare(GreaterThanOrEqual, "window_start", start),
+        )
+    if end is not None:
+        end = end.astimezone(UTC)
+        condition = And(
+            condition,
+            compare(LessThanOrEqual, "window_date", (end - MICROSECOND).date()),
+            compare(LessThan, "window_start", end),
+        )
+    return condition
+
+
+def any_series(series: set[Series]) -> BooleanExpression:
+    conditions = [series_condition(symbol, exchange) for symbol, exchange in sorted(series)]
+    return conditions[0] if len(conditions) == 1 else Or(*conditions)
+
+
+def partition_condition(timeframe: Timeframe, partitions: Sequence[int]) -> BooleanExpression:
+    return And(
+        compare(GreaterThanOrEqual, "window_date", timeframe.partition_start(min(partitions))),
+        compare(LessThan, "window_date", timeframe.partition_start(max(partitions) + 1)),
+    )
+
+
+def table_schema(table: Table) -> pa.Schema:
+    # Without the field numbers of pyiceberg's own schema, which would keep an answer from equalling a reader's table.
+    return pa.schema([(field.name, field.type) for field in table.schema().as_arrow()])
+
+
+def read_rows(table: Table, condition: BooleanExpression, columns: Sequence[str] | None = None) -> pa.Table:
+    schema = table_schema(table)
+    names = columns or schema.names
+    rows = table.scan(row_filter=condition, selected_fields=tuple(names)).to_arrow()
+    return rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
+
+
+def list_partitions(table: Table, condition: BooleanExpression) -> list[int]:
+    """Number the partitions with files that may hold such rows, the newest first; opens no data file."""
+    files = table.scan(row_filter=condition).plan_files()
+    return sorted({task.file.partition[0] for task in files}, reverse=True)
+
+
+def single_series(symbol: str | None, exchange: str | None) -> Series | None:
+    return None if symbol is None or exchange is None else (symbol, exchange)
+
+
+def count_by_series(rows: pa.Table) -> dict[Series, int]:
+    counts = rows.group_by(["symbol", "exchange"]).aggregate([([], "count_all")])
+    return {(row["symbol"], row["exchange"]): row["count_all"] for row in counts.to_pylist()}
