@@ -21,6 +21,7 @@ mapfile -t yaml_files < <(git ls-files -co --exclude-standard '*.yaml' '*.yml')
 judge format .venv/bin/ruff format --check --quiet .
 judge lint .venv/bin/ruff check --quiet .
 judge types .venv/bin/mypy
+judge layers .venv/bin/lint-imports
 judge lock tools/lock.sh --check
 judge packages .venv/bin/uv pip check --quiet --python .venv/bin/python
 judge shell .venv/bin/shellcheck "${shell_files[@]}"

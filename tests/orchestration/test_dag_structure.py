@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from datetime import timedelta
@@ -114,28 +113,6 @@ def test_parsing_loads_no_spark_and_no_data_library() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip().splitlines()[-1] == "[]"
-
-
-# Layer -> packages it must not import.
-LAYERS = {
-    "include/ohlcv": ("airflow", "pyspark", "spark_jobs"),
-    "spark_jobs": ("airflow",),
-    "dags": ("pyspark", "spark_jobs"),
-    "plugins": ("pyspark", "spark_jobs"),
-}
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_layers_import_only_what_they_may(layer: str) -> None:
-    offences = []
-    for path in (ROOT / layer).rglob("*.py"):
-        if "orchestration" in path.parts:
-            continue  # the one part of the package that knows Airflow
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            offences += [f"{path.name}: {name}" for name in names if name.split(".")[0] in LAYERS[layer]]
-    assert offences == []
 
 
 def test_plugins_holds_exactly_one_file() -> None:

@@ -11,7 +11,7 @@ import pytest
 from deployment.containers.conftest import Engine
 from ohlcv.model.intervals import Range, floor_time, iso, scheduled_range
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
-from ohlcv.quality.report import asset_event_extra, format_result
+from ohlcv.quality.report import asset_event_extra, failure_message, format_result
 from ohlcv.quality.validator import validate
 from support.processes import wait_for
 from support.sites import POLL_SECONDS, Run, Site, running_site
