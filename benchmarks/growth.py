@@ -20,7 +20,7 @@ from benchmarks.harness import Bench, Cost, Grid, Section, Verdict, median, take
 from benchmarks.worlds import World, made_up_candles, with_series
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model import summary_keys
-from ohlcv.model.build_planner import Progress
+from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
 from ohlcv.model.source_hours import parse_hours
 from ohlcv.model.timeframes import DAY
@@ -52,7 +52,7 @@ def grown_world(
     last = with_series(past.batch(END - LATEST, TRADES_IN_THE_LAST_HOUR), series)
     seen = world.append(last)
     candles = made_up_candles(world.table("1m"), Range(begin, END - LATEST), timeframe, last)
-    told = Progress(seen, int(END.timestamp() * 1000))
+    told = SourceCheckpoint(seen, int(END.timestamp() * 1000))
     # As the last run would have left them: of many a day, what has settled in files of its own, and a commit that says
     # how far it looked.
     *settled, rest = _as_runs_leave_them(candles)

@@ -28,9 +28,14 @@ def main() -> None:
     contract = candles_contract(request.timeframe)
     table = load_table(spark, contract)
     history = TableHistory(spark)
-    budget = settings.repair_trades(request.timeframe.name)
+    budget = settings.trade_budget(request.timeframe.name)
     plan = plan_build(
-        request.timeframe, request.own, history, read_progress(table), repair=request.repair, repair_trades=budget
+        request.timeframe,
+        request.own,
+        history,
+        read_progress(table),
+        rebuild_pending=request.repair,
+        trade_budget=budget,
     )
     with read_source(spark, history, [request.timeframe], plan.ranges) as source:
         compute(source, plan, volume_type(table)).createOrReplaceTempView("computed")

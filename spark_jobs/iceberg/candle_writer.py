@@ -12,7 +12,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ohlcv.iceberg.write_lock import StillHeld
+from ohlcv.iceberg.write_lock import AssertLockHeld
 from ohlcv.model import summary_keys
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
@@ -45,7 +45,7 @@ def volume_type(table: JavaObject) -> str:
 class Guard:
     """What keeps a commit from undoing another writer's: the lease, or else Iceberg's check of what came in between."""
 
-    still_held: StillHeld
+    assert_lock_held: AssertLockHeld
     # Of the write; none under a lease.
     options: Mapping[str, str]
 
@@ -54,15 +54,15 @@ class Guard:
         return not self.options
 
     @classmethod
-    def of(cls, table: JavaObject, still_held: StillHeld, *, leased: bool) -> Guard:
+    def of(cls, table: JavaObject, assert_lock_held: AssertLockHeld, *, leased: bool) -> Guard:
         """Guard a table from the state it has been loaded in."""
         if leased:
-            return cls(still_held, {})
+            return cls(assert_lock_held, {})
         options = {"isolation-level": "serializable"}
         # An empty table has none: then whatever is there at the commit came in between.
         if (snapshot := table.currentSnapshot()) is not None:
             options["validate-from-snapshot-id"] = str(snapshot.snapshotId())
-        return cls(still_held, options)
+        return cls(assert_lock_held, options)
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def write(
         writer = writer.option(f"snapshot-property.{name}", value)
     for name, value in guard.options.items():
         writer = writer.option(name, value)
-    guard.still_held()
+    guard.assert_lock_held()
     try:
         writer.overwrite(replaced)
     except Exception as error:

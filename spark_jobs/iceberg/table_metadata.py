@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.model import summary_keys
-from ohlcv.model.build_planner import Progress
+from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH
 from ohlcv.model.source_hours import HOURS_PER_DAY, PartitionBlock, blocks_of_run, partition_blocks
@@ -76,16 +76,16 @@ def find_snapshot(table: JavaObject, key: str, value: str, newest: int = 20) -> 
     return None
 
 
-def read_progress(table: JavaObject) -> Progress:
+def read_progress(table: JavaObject) -> SourceCheckpoint:
     """Read how far the candle table has looked at the trades' changes."""
     base, progress = _committed_progress(table)
     properties = table.properties()
     if properties.get(summary_keys.CHECKPOINT_BASE_PROPERTY) == str(base):
-        return Progress.from_text(properties.get(summary_keys.CHECKPOINT_PROPERTY))
+        return SourceCheckpoint.from_text(properties.get(summary_keys.CHECKPOINT_PROPERTY))
     return progress
 
 
-def record_progress(table: JavaObject, progress: Progress) -> None:
+def record_progress(table: JavaObject, progress: SourceCheckpoint) -> None:
     """Record progress of a run that changed no candle: no snapshot, only the table's properties."""
     base, _ = _committed_progress(table)
     update = table.updateProperties()
@@ -94,13 +94,13 @@ def record_progress(table: JavaObject, progress: Progress) -> None:
     update.commit()
 
 
-def _committed_progress(table: JavaObject) -> tuple[int, Progress]:
+def _committed_progress(table: JavaObject) -> tuple[int, SourceCheckpoint]:
     # Maintenance makes snapshots without a word of ours: the newest that has one speaks.
     for snapshot in ancestors(table):
         text = snapshot.summary().get(summary_keys.CHECKPOINT)
         if text is not None:
-            return int(snapshot.snapshotId()), Progress.from_text(text)
-    return 0, Progress()
+            return int(snapshot.snapshotId()), SourceCheckpoint.from_text(text)
+    return 0, SourceCheckpoint()
 
 
 class TableHistory:

@@ -17,9 +17,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.write_lock import StillHeld, takes_lease, writers_lease
+from ohlcv.iceberg.write_lock import AssertLockHeld, uses_write_lock, write_lock
 from ohlcv.model import summary_keys
-from ohlcv.model.build_planner import BuildPlan, Progress, plan_build
+from ohlcv.model.build_planner import BuildPlan, SourceCheckpoint, plan_build
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, iso, parse_time, requested_range
 from ohlcv.model.source_hours import format_hours, hours_overlapping
@@ -94,16 +94,18 @@ class Target:
 
     contract: TableContract
     table: JavaObject
-    recorded: Progress
+    recorded: SourceCheckpoint
     stored: DataFrame
     guard: Guard
 
     @classmethod
-    def of(cls, spark: SparkSession, settings: Settings, timeframe: Timeframe, still_held: StillHeld) -> Target:
+    def of(
+        cls, spark: SparkSession, settings: Settings, timeframe: Timeframe, assert_lock_held: AssertLockHeld
+    ) -> Target:
         """Load the table and what it has recorded."""
         contract = candles_contract(timeframe)
         table = load_table(spark, contract)
-        guard = Guard.of(table, still_held, leased=takes_lease(settings))
+        guard = Guard.of(table, assert_lock_held, leased=uses_write_lock(settings))
         return cls(contract, table, read_progress(table), read_stored(spark, contract, table), guard)
 
 
@@ -117,9 +119,9 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request) -> di
     phases = Phases()
     with ExitStack() as stack:
         with phases.phase("lease"):
-            still_held = stack.enter_context(writers_lease(settings, candles_contract(timeframe).name))
+            assert_lock_held = stack.enter_context(write_lock(settings, candles_contract(timeframe).name))
         with phases.phase("plan"):
-            target = Target.of(spark, settings, timeframe, still_held)
+            target = Target.of(spark, settings, timeframe, assert_lock_held)
             # Looked at under the lease: a snapshot from before could be older than what another writer used.
             history = TableHistory(spark)
             plan = plan_build(
@@ -127,8 +129,8 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request) -> di
                 request.own,
                 history,
                 target.recorded,
-                repair=request.repair,
-                repair_trades=settings.repair_trades(timeframe.name),
+                rebuild_pending=request.repair,
+                trade_budget=settings.trade_budget(timeframe.name),
                 prune=request.prune,
             )
             stack.enter_context(code_for(spark, sum(history.trades_in(plan.hours).values())))
@@ -204,8 +206,8 @@ class Report:
                 self.summary(),
                 target.guard,
             )
-        if self.plan.progress != target.recorded:
-            record_progress(target.table, self.plan.progress)
+        if self.plan.checkpoint != target.recorded:
+            record_progress(target.table, self.plan.checkpoint)
         return None
 
     @property
@@ -225,13 +227,13 @@ class Report:
         counts = self.comparison.counts
         return {
             summary_keys.ATTEMPT: self.request.attempt,
-            summary_keys.CHECKPOINT: self.plan.progress.to_text(),
+            summary_keys.CHECKPOINT: self.plan.checkpoint.to_text(),
             summary_keys.TIMEFRAME: self.plan.timeframe.name,
             summary_keys.DAG_ID: self.request.dag_id,
             summary_keys.RUN_ID: self.request.run_id,
-            summary_keys.RANGE_START: iso(self.plan.own.start),
-            summary_keys.RANGE_END: iso(self.plan.own.end),
-            summary_keys.REBUILT_PENDING_HOURS: format_hours(self.plan.repaired),
+            summary_keys.RANGE_START: iso(self.plan.own_range.start),
+            summary_keys.RANGE_END: iso(self.plan.own_range.end),
+            summary_keys.REBUILT_PENDING_HOURS: format_hours(self.plan.rebuilt_hours),
             summary_keys.TRADES_SNAPSHOT: str(self.source.snapshot or ""),
             # Where the catalog may show the newest snapshot alone, older ones are found by this.
             **({} if self.target.guard.leased else {summary_keys.TRADES_METADATA: self.source.metadata}),
@@ -251,10 +253,10 @@ class Report:
             notes.append("there are no trades in the range")
         return {
             "timeframe": self.plan.timeframe.name,
-            "range": {"start": iso(self.plan.own.start), "end": iso(self.plan.own.end)},
-            "dirty_hours": format_hours(self.plan.repaired),
-            "unchanged_hours": format_hours(self.plan.unchanged),
-            "owed_hours": format_hours(self.plan.progress.owed),
+            "range": {"start": iso(self.plan.own_range.start), "end": iso(self.plan.own_range.end)},
+            "dirty_hours": format_hours(self.plan.rebuilt_hours),
+            "unchanged_hours": format_hours(self.plan.unchanged_hours),
+            "owed_hours": format_hours(self.plan.checkpoint.pending_hours),
             "trades_snapshot": self.source.snapshot,
             "trades_read": self.trades_read,
             "rejected": self.rejected,

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.write_lock import writers_lease
+from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.build_planner import plan_build
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, day_range, iso, merge_ranges, parse_day, parse_time, requested_range
@@ -54,7 +54,7 @@ def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest
             # All of them before the trades are looked at, in the registry's order: the snapshot read below must
             # not be older than what another writer used in between, and nobody holds two the other way round.
             leases = {
-                timeframe: stack.enter_context(writers_lease(settings, candles_contract(timeframe).name))
+                timeframe: stack.enter_context(write_lock(settings, candles_contract(timeframe).name))
                 for timeframe in request.ranges
             }
             targets = {timeframe: Target.of(spark, settings, timeframe, held) for timeframe, held in leases.items()}
@@ -66,7 +66,7 @@ def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest
         for timeframe, own in request.ranges.items():
             with phases.phase(timeframe.name):
                 target = targets[timeframe]
-                plan = plan_build(timeframe, own, history, target.recorded, repair=False, repair_trades=1)
+                plan = plan_build(timeframe, own, history, target.recorded, rebuild_pending=False, trade_budget=1)
                 asked = Request(timeframe, own, prune=request.prune, dag_id=request.dag_id, run_id=request.run_id)
                 report = rebuild(source, target, plan, asked)
                 snapshot = None if request.dry_run else report.commit()

@@ -16,7 +16,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.iceberg.write_lock import takes_lease
+from ohlcv.iceberg.write_lock import uses_write_lock
 from ohlcv.model.errors import OhlcvError
 from spark_jobs.runtime.parent_watchdog import hold_lifeline
 from spark_jobs.runtime.session import open_session
@@ -49,7 +49,7 @@ class Phases:
 
 def until_not_overtaken(settings: Settings, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Do the whole work again where no lease holds other writers off, and one came first: what was read is old."""
-    if takes_lease(settings):
+    if uses_write_lock(settings):
         return work()
     for attempt in range(TRIES):
         try:

@@ -84,7 +84,7 @@ def test_late_trades_are_found_and_repaired(house: House, age: timedelta) -> Non
     report = scheduled(lab, NOON)
     assert report["candles"]["updated"] == 1
     assert is_right(lab, begin, NOON)
-    assert lab.progress("1m").examined_snapshot == lab.snapshots()[-1]
+    assert lab.progress("1m").trades_snapshot == lab.snapshots()[-1]
     # Nessie shows no snapshot but the newest: the run says that it looked by time of ingestion.
     assert any("changed hours are found by ingestion time" in note for note in report["notes"]) == house.is_rest
     # Nothing more to do: not even where the hours are looked at again.
@@ -103,7 +103,7 @@ def test_progress_is_kept_where_no_candle_changed(house: House) -> None:
     before = lab.snapshots("1m")
     assert scheduled(lab, NOON)["snapshot"] is None
     assert lab.snapshots("1m") == before
-    assert lab.progress("1m").examined_snapshot == lab.snapshots()[-1]
+    assert lab.progress("1m").trades_snapshot == lab.snapshots()[-1]
 
 
 def test_the_check_reads_the_trades_the_candles_were_built_from(house: House) -> None:
@@ -160,12 +160,12 @@ def test_one_who_is_overtaken_right_before_its_commit_starts_over(
     of = Guard.of
 
     def overtaken(*arguments: Any, **options: Any) -> Guard:
-        def still_held() -> None:
+        def assert_lock_held() -> None:
             if jobs:
                 outcome = run(jobs.pop(), MASTER)
                 assert outcome.exit_code == 0, outcome.log
 
-        guards.append(replace(of(*arguments, **options), still_held=still_held))
+        guards.append(replace(of(*arguments, **options), assert_lock_held=assert_lock_held))
         return guards[-1]
 
     monkeypatch.setattr(Guard, "of", overtaken)

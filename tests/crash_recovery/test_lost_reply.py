@@ -128,7 +128,7 @@ def test_a_lost_reply_harms_nothing(fault: Fault, case: Case) -> None:
     if case.repair:
         assert report["snapshot"] is None
         assert attempts(lab, case.timeframe) == before
-        assert lab.progress(case.timeframe).examined_snapshot == lab.snapshots()[-1]
+        assert lab.progress(case.timeframe).trades_snapshot == lab.snapshots()[-1]
     else:
         assert report["snapshot"] == lab.snapshots(case.timeframe)[-1]
         assert len(attempts(lab, case.timeframe)) == len(before) + 1

@@ -18,7 +18,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.iceberg.write_lock import writers_lease
+from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
 from ohlcv.spark.spark_submit import build_job
@@ -110,7 +110,7 @@ def test_two_writers_at_once(spark: SparkSession, house: House, spans: list[tupl
     jobs = [build_job(lab.settings, "1m", Range(hour(first), hour(last))) for first, last in spans]
     with ExitStack() as stack:
         # Both come to a taken lease, so that both are warm and at the same point when it is let go.
-        with writers_lease(lab.settings, TABLE):
+        with write_lock(lab.settings, TABLE):
             runs = [stack.enter_context(running(job, MASTER)) for job in jobs]
 
             def all_wait() -> bool:
@@ -131,9 +131,9 @@ def test_two_writers_at_once(spark: SparkSession, house: House, spans: list[tupl
 
 HOLDER = f"""
 import sys
-from ohlcv.iceberg.write_lock import writers_lease
+from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.config.settings import load_settings
-with writers_lease(load_settings(), "{TABLE}", 120):
+with write_lock(load_settings(), "{TABLE}", 120):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -161,36 +161,36 @@ def test_the_lease_of_a_killed_process_goes_to_the_next(house: House) -> None:
         assert said(first) == "held"
         with holder() as second:
             wait_for(lambda: house.at_the_lease([first.pid, second.pid]) == 2, "the second at the lease")
-            with pytest.raises(OhlcvError), writers_lease(house.settings, TABLE, wait_seconds=0.5):
+            with pytest.raises(OhlcvError), write_lock(house.settings, TABLE, wait_seconds=0.5):
                 pass
             first.send_signal(signal.SIGKILL)
             assert said(second) == "held"
             assert first.wait() == -signal.SIGKILL
             with (
                 pytest.raises(OhlcvError, match=rf"{TABLE} has been written by .*{second.pid}.* for 0 s"),
-                writers_lease(house.settings, TABLE, wait_seconds=0),
+                write_lock(house.settings, TABLE, wait_seconds=0),
             ):
                 pass
             # Another table's lease is free.
-            with writers_lease(house.settings, "gold_ohlcv_5m", wait_seconds=0) as still_held:
-                still_held()
+            with write_lock(house.settings, "gold_ohlcv_5m", wait_seconds=0) as assert_lock_held:
+                assert_lock_held()
             second.communicate("let go\n")
             assert second.returncode == 0
-        with writers_lease(house.settings, TABLE, wait_seconds=0) as still_held:
-            still_held()
+        with write_lock(house.settings, TABLE, wait_seconds=0) as assert_lock_held:
+            assert_lock_held()
 
 
 @pytest.mark.parametrize("house", ["postgresql"], indirect=True)
 def test_a_lease_whose_session_ended_is_known_to_be_lost(house: House, server: PostgresServer) -> None:
     database = house.settings.catalog.database
-    with writers_lease(house.settings, TABLE) as still_held:
-        still_held()
+    with write_lock(house.settings, TABLE) as assert_lock_held:
+        assert_lock_held()
         [session] = lease_sessions(server, database)
         assert server.execute(f"SELECT pg_terminate_backend({session}, 10000)") == [(True,)]
         with pytest.raises(OhlcvError, match=rf"the writer's lease on {TABLE} was lost .*: nothing was written"):
-            still_held()
+            assert_lock_held()
         # The lock went with the session.
-        with writers_lease(house.settings, TABLE, wait_seconds=0) as anew:
+        with write_lock(house.settings, TABLE, wait_seconds=0) as anew:
             anew()
 
 

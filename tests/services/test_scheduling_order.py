@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ohlcv.iceberg.write_lock import writers_lease
+from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.intervals import ceil_time, floor_time
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from support.databases import new_database
@@ -74,7 +74,7 @@ def test_five_due_timeframes_pass_a_backfill_of_fifty_runs_one_job_at_a_time(sit
         created = site.backfill("ohlcv_1m", start, start + timedelta(minutes=5 * (RUNS - 1)), at_once=RUNS)
         clock(ceil_time(datetime.now(UTC) + timedelta(seconds=60), timedelta(minutes=5)) - timedelta(seconds=45))
         # While a backfilled job waits for the lease, everybody else comes to stand in line.
-        with writers_lease(site.settings, "gold_ohlcv_1m"):
+        with write_lock(site.settings, "gold_ohlcv_1m"):
             taken = datetime.now(UTC)
 
             def parked() -> bool:

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from ohlcv.iceberg.tables import create_tables, open_catalog
-from ohlcv.iceberg.write_lock import writers_lease
+from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.intervals import HOUR, floor_time, iso
 from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.model.timeframes import DAY
@@ -73,7 +73,7 @@ def kill(pid: int) -> None:
 def under_way(site: Site, number: int) -> Iterator[tuple[Run, Processes]]:
     """Hold a run's job where it has everything running and waits for the lease."""
     start = BEGIN + number * HOUR
-    with writers_lease(site.settings, TABLE):
+    with write_lock(site.settings, TABLE):
         run = site.trigger(DAG, {"start": iso(start), "end": iso(start + HOUR)})
 
         def everything() -> Processes | None:

@@ -40,7 +40,7 @@ def test_a_late_trade_of_any_age_is_built(lab: Lab, age: timedelta, snapshot_exp
     lab.load(minutely(old.replace(minute=0), 60), minutely(NOON - HOUR, 60))
     lab.build("1m", *span)
     scheduled(lab, NOON)
-    recorded = lab.progress("1m").examined_snapshot
+    recorded = lab.progress("1m").trades_snapshot
     assert recorded == lab.snapshots()[-1]
 
     # Stamped now, as a feed does: later than the commit of the snapshot the table recorded.
@@ -53,7 +53,7 @@ def test_a_late_trade_of_any_age_is_built(lab: Lab, age: timedelta, snapshot_exp
     assert any("has expired" in note for note in report["notes"]) == snapshot_expired
     end = NOON + timedelta(minutes=5)
     assert lab.candles("1m") == lab.expected("1m", (span[0], end)).candles
-    assert lab.progress("1m").examined_snapshot == lab.snapshots()[-1]
+    assert lab.progress("1m").trades_snapshot == lab.snapshots()[-1]
 
 
 def test_a_correction_that_moves_a_trade_is_found(lab: Lab) -> None:
@@ -102,7 +102,7 @@ def test_deleted_rewritten_and_compacted_hours_are_looked_at(lab: Lab) -> None:
     report = scheduled(lab, NOON)
     assert str(report["dirty_hours"]).startswith(format_hours([int(begin.timestamp()) // 3600]))
     assert lab.snapshots("1m") == before
-    assert lab.progress("1m").examined_snapshot == lab.snapshots()[-1]
+    assert lab.progress("1m").trades_snapshot == lab.snapshots()[-1]
     metadata = lab.table("1m").metadata_location
     report = scheduled(lab, NOON)
     assert report["dirty_hours"] == ""
@@ -119,7 +119,7 @@ def test_deleted_rewritten_and_compacted_hours_are_looked_at(lab: Lab) -> None:
 def test_only_a_repairing_run_moves_the_record(lab: Lab) -> None:
     lab.load(minutely(NOON - HOUR, 60))
     lab.build("1m", NOON - HOUR, NOON)
-    assert lab.progress("1m").examined_snapshot is None
+    assert lab.progress("1m").trades_snapshot is None
     scheduled(lab, NOON)
     first = lab.progress("1m")
     lab.load([trade(NOON - 26 * HOUR, "1")], [trade(NOON - timedelta(seconds=30), "2")])
@@ -150,14 +150,14 @@ def test_an_open_window_is_not_written_and_not_forgotten(lab: Lab) -> None:
     lab.load(minutely(NOON - HOUR, 90))
     lab.build("1h", NOON - 2 * HOUR, NOON, repair=True)
     assert len(lab.candles("1h")) == 1
-    assert lab.progress("1h").owed == {int(NOON.timestamp()) // 3600}
+    assert lab.progress("1h").pending_hours == {int(NOON.timestamp()) // 3600}
     # Eight hours of pause; the lookback no longer reaches the hour, and no trade came to it since.
     lab.load(minutely(NOON + 7 * HOUR, 60))
     end = NOON + 8 * HOUR
     report = lab.build("1h", end - 2 * HOUR, end, repair=True)
     assert report["dirty_hours"] == "2026-03-31T12"
     assert lab.candles("1h") == lab.expected("1h", (NOON - HOUR, end)).candles
-    assert lab.progress("1h").owed == frozenset()
+    assert lab.progress("1h").pending_hours == frozenset()
 
 
 def test_an_outage_is_filled_over_several_runs_newest_first(lab: Lab) -> None:
@@ -171,7 +171,7 @@ def test_an_outage_is_filled_over_several_runs_newest_first(lab: Lab) -> None:
     for _ in range(6):
         report = scheduled(small, end)
         seen.append(report["dirty_hours"])
-        if not small.progress("1m").owed:
+        if not small.progress("1m").pending_hours:
             break
     # Two hours a run fit the budget: 60 trades and the fixed cost of opening an hour each.
     assert seen == ["2026-03-31T09..2026-03-31T11", "2026-03-31T07..2026-03-31T08", "2026-03-31T06"]

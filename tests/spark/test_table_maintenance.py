@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.retention_plan import Footprint, RetentionPlan, footprint, plan_retention
-from ohlcv.iceberg.write_lock import writers_lease
+from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.source_hours import hour_number
 from ohlcv.model.table_contracts import NAMESPACE
@@ -280,7 +280,7 @@ def test_progress_outlives_the_snapshot_that_carried_it(old_lab: tuple[Lab, list
     # Spark stamps by the machine's clock: this commit would be young. Its words are what counts.
     lab.build("1m", noon, noon + timedelta(minutes=5), repair=True)
     recorded = lab.progress("1m")
-    assert recorded.examined_snapshot is not None
+    assert recorded.trades_snapshot is not None
     words = lab.summary("1m")
     row = lab.table("1m").scan().to_arrow()
     lab.sql("DROP TABLE iceberg.market_data.gold_ohlcv_1m")
@@ -363,7 +363,7 @@ def other_hand(lab: Lab, time: datetime) -> None:
     """Append small files to the partition the pipeline writes, so that there is something to compact."""
     name = "iceberg.market_data.gold_ohlcv_1m"
     for minute in range(3):
-        with writers_lease(lab.settings, "gold_ohlcv_1m"):
+        with write_lock(lab.settings, "gold_ohlcv_1m"):
             lab.sql(
                 f"""INSERT INTO {name} SELECT '{OTHER}', 'kraken', t, t + INTERVAL 1 MINUTE, CAST(t AS DATE),
                 1, 1, 1, 1, 1, 1, 1, t, t FROM (SELECT TIMESTAMP '{time:%F %T}' + INTERVAL {minute} MINUTE AS t)"""
@@ -419,4 +419,4 @@ def test_repairs_leave_alone_what_retention_would_take_again(lab: Lab) -> None:
     ]
     assert report["notes"] == ["1 changed hours are older than what is kept and are not built"]
     # Only the hour that is not over.
-    assert lab.progress("1m").owed == {hour_number(own)}
+    assert lab.progress("1m").pending_hours == {hour_number(own)}

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession, functions
 from ohlcv.config.catalog_properties import spark_properties
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
-from ohlcv.model.build_planner import Progress
+from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, candles_contract
 from ohlcv.spark.toolchain import jar_paths, spark_environment
@@ -144,7 +144,7 @@ class Lab:
         properties = snapshot.summary.additional_properties
         return {name: value for name, value in properties.items() if name.startswith("ohlcv.")}
 
-    def progress(self, timeframe: str) -> Progress:
+    def progress(self, timeframe: str) -> SourceCheckpoint:
         """Read what a candle table records about the trades' changes."""
         return read_progress(load_java_table(self.spark, candles_contract(self.settings.timeframe(timeframe))))
 

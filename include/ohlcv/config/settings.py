@@ -160,7 +160,7 @@ class Settings:
             found = dataclasses.replace(found, deadline=tuning.deadline_seconds * timedelta(seconds=1))
         return found
 
-    def repair_trades(self, name: str) -> int:
+    def trade_budget(self, name: str) -> int:
         """Give the trades a scheduled run of a timeframe may read to mend old hours."""
         own = self.tuning[name].repair_trades
         return own if own is not None else int(self.timeframe(name).time_target.total_seconds() * REPAIR_SHARE)

@@ -6,7 +6,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from ohlcv.model import summary_keys
-from ohlcv.model.build_planner import Progress
+from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import Range, iso
 
 
@@ -29,13 +29,13 @@ def newest_commit(table: Table) -> dict[str, str]:
     return next(filter(None, map(job_summary, reversed(table.snapshots()))), {})
 
 
-def progress_of(table: Table) -> Progress:
+def read_checkpoint(table: Table) -> SourceCheckpoint:
     """Read how far a candle table has looked at the trades' changes, as its jobs recorded it."""
-    base, progress = 0, Progress()
+    base, progress = 0, SourceCheckpoint()
     for snapshot in reversed(table.snapshots()):
         if text := job_summary(snapshot).get(summary_keys.CHECKPOINT):
-            base, progress = snapshot.snapshot_id, Progress.from_text(text)
+            base, progress = snapshot.snapshot_id, SourceCheckpoint.from_text(text)
             break
     if table.properties.get(summary_keys.CHECKPOINT_BASE_PROPERTY) == str(base):
-        return Progress.from_text(table.properties[summary_keys.CHECKPOINT_PROPERTY])
+        return SourceCheckpoint.from_text(table.properties[summary_keys.CHECKPOINT_PROPERTY])
     return progress

@@ -40,27 +40,27 @@ _HOLDER_QUERY = """
 """
 
 # Raises when the lease is no longer held; asked for right before the commit.
-StillHeld = Callable[[], None]
+AssertLockHeld = Callable[[], None]
 
 
 @contextmanager
-def writers_lease(settings: Settings, table: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[StillHeld]:
+def write_lock(settings: Settings, table: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[AssertLockHeld]:
     """Hold the lease on a table, waiting for its present holder up to a limit."""
-    if not takes_lease(settings):
+    if not uses_write_lock(settings):
         yield lambda: None
         return
     lock = _file_lock if settings.catalog.engine == "sqlite" else _database_lock
-    with lock(settings, table, wait_seconds) as still_held:
-        yield still_held
+    with lock(settings, table, wait_seconds) as assert_lock_held:
+        yield assert_lock_held
 
 
-def takes_lease(settings: Settings) -> bool:
+def uses_write_lock(settings: Settings) -> bool:
     """Tell whether this catalog's writers are kept apart by a lease, or by Iceberg's check at the commit."""
     return settings.catalog.engine != "rest"
 
 
 @contextmanager
-def _file_lock(settings: Settings, table: str, wait_seconds: float) -> Iterator[StillHeld]:
+def _file_lock(settings: Settings, table: str, wait_seconds: float) -> Iterator[AssertLockHeld]:
     path = Path(f"{settings.catalog.database}.{table}.lock")
     # Python opens files close-on-exec: no child process keeps the lock when its holder dies.
     with path.open("a+") as file:
@@ -81,7 +81,7 @@ def _file_lock(settings: Settings, table: str, wait_seconds: float) -> Iterator[
 
 
 @contextmanager
-def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Iterator[StillHeld]:
+def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Iterator[AssertLockHeld]:
     import psycopg.conninfo
 
     address: CatalogAddress = settings.catalog
@@ -122,12 +122,12 @@ def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Itera
         row = ask(_HOLDER_QUERY)
         return str(row[0]).partition(", ")[2] if row else "another session of the catalog's database"
 
-    def still_held() -> None:
+    def assert_lock_held() -> None:
         ask("SELECT 1")
 
     with connection:
         _await(try_lock, table, wait_seconds, holder)
-        yield still_held
+        yield assert_lock_held
 
 
 def _await(try_lock: Callable[[], bool], table: str, wait_seconds: float, holder: Callable[[], str]) -> None:

@@ -1,7 +1,7 @@
-"""What one run builds: its own range, and the old hours whose trades have changed since they were last looked at.
+"""Build planning for one run: its own range and older hours whose trades changed since the last run.
 
-Everything here is decided from the trades table's own metadata and from what the candle table records, so that
-a run repeated builds the same. The access to the metadata is `TradesHistory`; the Spark jobs implement it.
+The plan depends only on metadata of the trades table and on the checkpoint of the candle table, so a repeated run
+builds the same windows. `TradesHistory` is the interface to the metadata; the Spark jobs implement it.
 """
 
 from __future__ import annotations
@@ -15,209 +15,224 @@ from ohlcv.model.intervals import HOUR, MICROSECOND, Range, merge_ranges
 from ohlcv.model.source_hours import format_hours, hour_number, hours_overlapping, parse_hours, windows_of_hour
 from ohlcv.model.timeframes import Timeframe
 
-# What opening and carrying over one more old hour costs, in trades read in the same time.
+# Fixed cost of rebuilding one more old hour (open its files, carry its candles over), expressed in trades read.
 HOUR_COST = 5_000
-# A trade is stamped before the commit that brings it: how far back stamps may lie behind the commit.
+# A trade is ingested before its commit. A search by ingestion time starts this much before the commit time.
 INGESTION_SLACK = HOUR
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a candle table has looked at the changes of the trades table."""
+class SourceCheckpoint:
+    """How far a candle table has processed the changes of the trades table."""
 
-    # Every change up to this snapshot of the trades was looked at: built, or still owed.
-    examined_snapshot: int | None = None
-    # When that snapshot was committed, in milliseconds: where it has expired, the search starts from here.
-    examined_at: int | None = None
-    # Hours that changed and are not built yet, or not to their end.
-    owed: frozenset[int] = frozenset()
-    # The first hour of those that were built ever since, unless they are owed.
-    since: int | None = None
+    # All changes up to this snapshot of the trades table are built or pending. None before the first scheduled run.
+    trades_snapshot: int | None = None
+    # Commit time of that snapshot in milliseconds. Used when the snapshot has expired.
+    committed_at: int | None = None
+    # Changed hours that are not built yet, or not to their end.
+    pending_hours: frozenset[int] = frozenset()
+    # Every hour from this one on is built or pending.
+    built_since: int | None = None
 
     def to_text(self) -> str:
-        """Write the progress for a snapshot's summary or a table property."""
+        """Return the JSON stored in a snapshot summary or a table property. Existing tables fix its key names."""
         return json.dumps(
             {
-                "snapshot": self.examined_snapshot,
-                "at": self.examined_at,
-                "owed": format_hours(self.owed),
-                "since": self.since,
+                "snapshot": self.trades_snapshot,
+                "at": self.committed_at,
+                "owed": format_hours(self.pending_hours),
+                "since": self.built_since,
             }
         )
 
     @classmethod
-    def from_text(cls, text: str) -> Progress:
-        """Read what `to_text` wrote."""
+    def from_text(cls, text: str) -> SourceCheckpoint:
+        """Return the checkpoint that `to_text` wrote."""
         values = json.loads(text)
-        return cls(values["snapshot"], values["at"], frozenset(parse_hours(values["owed"])), values["since"])
+        return cls(
+            trades_snapshot=values["snapshot"],
+            committed_at=values["at"],
+            pending_hours=frozenset(parse_hours(values["owed"])),
+            built_since=values["since"],
+        )
 
 
 class TradesHistory(Protocol):
-    """What the trades table's metadata tells, without reading trades."""
+    """Metadata of the trades table. No method reads trades."""
 
     @property
     def snapshot(self) -> int | None:
-        """The current snapshot, which the whole run reads; None while the table has none."""
+        """The current snapshot, which the whole run reads. None while the table has none."""
 
     @property
     def committed_at(self) -> int | None:
-        """When it was committed, in milliseconds."""
+        """Commit time of the current snapshot in milliseconds."""
 
     def changed_hours(self, since: int) -> set[int] | None:
-        """Give the hours whose files differ between a snapshot and the current one; None where it is gone."""
+        """Return the hours whose files differ between a snapshot and the current one. None if it has expired."""
 
     def ingested_hours(self, since_microseconds: int) -> set[int]:
-        """Give the hours of trades ingested at or after a time."""
+        """Return the hours of trades ingested at or after a time."""
 
     def trades_in(self, hours: Iterable[int]) -> Mapping[int, int]:
-        """Count the trades of those hours that have any."""
+        """Return the number of trades for each of those hours that has any."""
 
     def hours_from(self, hour: int) -> set[int]:
-        """Give the hours at or after one that hold trades."""
+        """Return the hours at or after this one that contain trades."""
 
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """The windows a run builds and what it will have looked at afterwards."""
+    """The windows that a run builds, and the checkpoint it records afterwards."""
 
     timeframe: Timeframe
-    own: Range
+    own_range: Range
     ranges: list[Range]
     hours: set[int]
-    repaired: set[int] = field(default_factory=set)
-    # Hours of its own range that are as they were when their windows were built: not read again.
-    unchanged: set[int] = field(default_factory=set)
-    progress: Progress = Progress()
+    rebuilt_hours: set[int] = field(default_factory=set)
+    # Hours of the own range whose trades have not changed since their windows were built. They are not read again.
+    unchanged_hours: set[int] = field(default_factory=set)
+    checkpoint: SourceCheckpoint = SourceCheckpoint()
     notes: list[str] = field(default_factory=list)
 
 
 def plan_build(
     timeframe: Timeframe,
-    own: Range,
+    own_range: Range,
     history: TradesHistory,
-    progress: Progress,
+    checkpoint: SourceCheckpoint,
     *,
-    repair: bool,
-    repair_trades: int,
+    rebuild_pending: bool,
+    trade_budget: int,
     prune: bool = False,
 ) -> BuildPlan:
-    """Decide what a run builds. Only a repairing run (a scheduled one) moves the progress."""
-    plan = BuildPlan(timeframe, own, [own], hours_overlapping([own]), progress=progress)
-    if not repair or history.snapshot is None:
+    """Return what a run builds.
+
+    Only a run with `rebuild_pending` (a scheduled run) examines all changed hours, so only it advances the checkpoint.
+    """
+    plan = BuildPlan(timeframe, own_range, [own_range], hours_overlapping([own_range]), checkpoint=checkpoint)
+    if not rebuild_pending or history.snapshot is None:
         return plan
 
-    changed, is_exact, notes = _changes(timeframe, history, progress)
-    # Pruning asks about hours in which nothing changed but their trades have gone.
-    fresh = [own] if prune or not is_exact else _changed_windows(timeframe, own, changed, progress)
-    owed, expired = _kept(timeframe, own, changed | progress.owed)
+    changed, is_complete, notes = _find_changed_hours(timeframe, history, checkpoint)
+    # Pruning removes candles of hours without trades. Such an hour need not have changed since the checkpoint.
+    build_whole_range = prune or not is_complete
+    own_ranges = [own_range] if build_whole_range else _changed_windows(timeframe, own_range, changed, checkpoint)
+    pending, expired = _split_by_retention(timeframe, own_range, changed | checkpoint.pending_hours)
     if expired:
         notes.append(f"{len(expired)} changed hours are older than what is kept and are not built")
-    chosen, left = _choose(timeframe, own, history, owed, repair_trades)
-    if left:
-        notes.append(f"{len(left)} changed hours are left to the next runs")
-    repaired = (_buildable(timeframe, hour, own) for hour in chosen)
-    ranges = merge_ranges([*fresh, *(span for span in repaired if span)])
-    # Hours that end behind this run's range have windows that are not complete yet: a run that comes after
-    # a pause, when its lookback no longer reaches them, still owes those windows.
+    rebuilt, deferred = _choose_within_budget(timeframe, own_range, history, pending, trade_budget)
+    if deferred:
+        notes.append(f"{len(deferred)} changed hours are left to the next runs")
+    rebuilt_windows = (_complete_windows(timeframe, hour, own_range) for hour in rebuilt)
+    ranges = merge_ranges([*own_ranges, *(span for span in rebuilt_windows if span)])
+    # Windows that end after the own range are not complete yet. After a pause the lookback of the next run may no
+    # longer reach them, so their hours stay pending.
     unfinished = {
         hour
-        for hour in history.hours_from(hour_number(own.end)) | owed
-        if windows_of_hour(timeframe, hour).end > own.end
+        for hour in history.hours_from(hour_number(own_range.end)) | pending
+        if windows_of_hour(timeframe, hour).end > own_range.end
     }
     return replace(
         plan,
         ranges=ranges,
         hours=hours_overlapping(ranges),
-        repaired=chosen,
-        unchanged=hours_overlapping([own]) - hours_overlapping(ranges),
-        progress=Progress(
-            history.snapshot, history.committed_at, frozenset(left | unfinished), _built_since(own, progress)
+        rebuilt_hours=rebuilt,
+        unchanged_hours=hours_overlapping([own_range]) - hours_overlapping(ranges),
+        checkpoint=SourceCheckpoint(
+            trades_snapshot=history.snapshot,
+            committed_at=history.committed_at,
+            pending_hours=frozenset(deferred | unfinished),
+            built_since=_built_since(own_range, checkpoint),
         ),
         notes=notes,
     )
 
 
-def _changes(timeframe: Timeframe, history: TradesHistory, progress: Progress) -> tuple[set[int], bool, list[str]]:
-    """Give the hours that changed, whether these are all of them, and what there is to say."""
-    if progress.examined_snapshot is None:
-        return (
-            set(),
-            False,
-            ["nothing is recorded yet: only the run's own range is built, older candles are a backfill's work"],
-        )
-    if progress.examined_snapshot == history.snapshot:
+def _find_changed_hours(
+    timeframe: Timeframe, history: TradesHistory, checkpoint: SourceCheckpoint
+) -> tuple[set[int], bool, list[str]]:
+    """Return the hours that changed since the checkpoint, whether the set is complete, and notes for the report."""
+    if checkpoint.trades_snapshot is None:
+        note = "nothing is recorded yet: only the run's own range is built, older candles are a backfill's work"
+        return set(), False, [note]
+    if checkpoint.trades_snapshot == history.snapshot:
         return set(), True, []
-    changed = history.changed_hours(progress.examined_snapshot)
+    changed = history.changed_hours(checkpoint.trades_snapshot)
     if changed is not None:
         return changed, True, []
     slack = max(timeframe.lookback, INGESTION_SLACK)
-    since = (progress.examined_at or 0) * 1000 - slack // MICROSECOND
+    since = (checkpoint.committed_at or 0) * 1000 - slack // MICROSECOND
     note = (
-        f"the recorded trades snapshot {progress.examined_snapshot} has expired: changed hours are found by "
+        f"the recorded trades snapshot {checkpoint.trades_snapshot} has expired: changed hours are found by "
         "ingestion time, so trades deleted meanwhile are not"
     )
     return history.ingested_hours(since), False, [note]
 
 
-def _changed_windows(timeframe: Timeframe, own: Range, changed: set[int], progress: Progress) -> list[Range]:
-    """Leave out of a run's own range the windows that were built from the trades as they still are."""
+def _changed_windows(
+    timeframe: Timeframe, own_range: Range, changed: set[int], checkpoint: SourceCheckpoint
+) -> list[Range]:
+    """Return the windows of the own range whose trades changed since they were built, or that were never built."""
     found = []
-    for hour in sorted(hours_overlapping([own])):
+    for hour in sorted(hours_overlapping([own_range])):
         span = windows_of_hour(timeframe, hour)
         hours = hours_overlapping([span])
-        if progress.since is None or min(hours) < progress.since or hours & (changed | progress.owed):
-            found.append(Range(max(span.start, own.start), min(span.end, own.end)))
+        was_built = checkpoint.built_since is not None and min(hours) >= checkpoint.built_since
+        if not was_built or hours & (changed | checkpoint.pending_hours):
+            found.append(Range(max(span.start, own_range.start), min(span.end, own_range.end)))
     return merge_ranges(found)
 
 
-def _built_since(own: Range, progress: Progress) -> int:
-    """Give the first whole hour from which everything is built or owed, after a run of that range."""
-    first, end = hour_number(own.start + HOUR - MICROSECOND), hour_number(own.end)
-    # A range that ends before the others began leaves a gap that nobody has built.
-    if progress.since is None or first <= progress.since <= end:
+def _built_since(own_range: Range, checkpoint: SourceCheckpoint) -> int:
+    """Return the first whole hour from which every hour is built or pending after a run of that range."""
+    first, end = hour_number(own_range.start + HOUR - MICROSECOND), hour_number(own_range.end)
+    # A range that ends before the recorded hour leaves a gap of hours that were never built.
+    if checkpoint.built_since is None or first <= checkpoint.built_since <= end:
         return first
-    return progress.since
+    return checkpoint.built_since
 
 
-def _kept(timeframe: Timeframe, own: Range, hours: set[int]) -> tuple[set[int], set[int]]:
-    """Share hours into those whose candles are kept and those that retention would take away again."""
-    cutoff = timeframe.cutoff(own.end.date())
+def _split_by_retention(timeframe: Timeframe, own_range: Range, hours: set[int]) -> tuple[set[int], set[int]]:
+    """Split hours into those within the retention of the candles and those that retention would delete again."""
+    cutoff = timeframe.cutoff(own_range.end.date())
     expired = {hour for hour in hours if windows_of_hour(timeframe, hour).start.date() < cutoff}
     return hours - expired, expired
 
 
-def _choose(
-    timeframe: Timeframe, own: Range, history: TradesHistory, owed: set[int], repair_trades: int
+def _choose_within_budget(
+    timeframe: Timeframe, own_range: Range, history: TradesHistory, pending: set[int], trade_budget: int
 ) -> tuple[set[int], set[int]]:
-    """Share the owed hours into those this run repairs, newest first within its budget, and the rest."""
-    # Hours of one window (all those of a day, for a day candle) are built together or not at all.
-    units: dict[Range, set[int]] = {}
-    for hour in owed:
-        span = _buildable(timeframe, hour, own)
-        if span is not None and not (own.start <= span.start and span.end <= own.end):
-            units.setdefault(span, set()).add(hour)
-    chosen: set[int] = set()
-    left: set[int] = set()
-    read = hours_overlapping([own])
+    """Split pending hours into those that this run rebuilds, newest first within its budget, and the deferred rest."""
+    # Hours of one window (for a daily candle: all hours of the day) are rebuilt together.
+    groups: dict[Range, set[int]] = {}
+    for hour in pending:
+        span = _complete_windows(timeframe, hour, own_range)
+        if span is not None and not (own_range.start <= span.start and span.end <= own_range.end):
+            groups.setdefault(span, set()).add(hour)
+    rebuilt: set[int] = set()
+    deferred: set[int] = set()
+    read = hours_overlapping([own_range])
     spent = 0
-    for span in sorted(units, reverse=True):
+    for span in sorted(groups, reverse=True):
         extra = hours_overlapping([span]) - read
         cost = 0
-        # Once a unit has to wait, so do all older ones, unread: lest a large one waits for ever.
-        if not left and extra:
+        # Once one group is deferred, all older ones are deferred too. Otherwise small groups could overtake a large
+        # one in every run.
+        if not deferred and extra:
             cost = sum(history.trades_in(extra).values()) + HOUR_COST * len(extra)
-        # The first unit is taken however large it is: the debt must shrink at every run.
-        if left or (spent and spent + cost > repair_trades):
-            left |= units[span]
+        # The first group is rebuilt whatever it costs, so that every run reduces the pending hours.
+        if deferred or (spent and spent + cost > trade_budget):
+            deferred |= groups[span]
             continue
         spent += cost
         read |= extra
-        chosen |= units[span]
-    return chosen, left
+        rebuilt |= groups[span]
+    return rebuilt, deferred
 
 
-def _buildable(timeframe: Timeframe, hour: int, own: Range) -> Range | None:
-    """Give the windows of an hour that are complete when the run's range ends."""
+def _complete_windows(timeframe: Timeframe, hour: int, own_range: Range) -> Range | None:
+    """Return the windows that use trades of the hour and are complete at the end of the run's range."""
     span = windows_of_hour(timeframe, hour)
-    end = min(span.end, own.end)
+    end = min(span.end, own_range.end)
     return Range(span.start, end) if span.start < end else None

@@ -9,10 +9,10 @@ from datetime import UTC, date, datetime
 from pyiceberg.table import StaticTable, Table
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.snapshot_summary import newest_commit, progress_of, run_commit
+from ohlcv.iceberg.snapshot_summary import newest_commit, read_checkpoint, run_commit
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
-from ohlcv.model.build_planner import Progress
+from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import MICROSECOND, Range, ceil_time, floor_time, iso, merge_ranges, to_microseconds
 from ohlcv.model.source_hours import hours_overlapping, parse_hours, windows_of_hour
 from ohlcv.model.table_contracts import TRADES, candles_contract
@@ -43,7 +43,7 @@ def validate(settings: Settings, timeframe: Timeframe, own: Range, run_id: str =
     ranges = merge_ranges([own, *(Range(span.start, min(span.end, own.end)) for span in rebuilt)])
     result = _validate_ranges(timeframe, ranges, trades, candles, commit)
     if not run_id:
-        result = _downgrade_pending(result, timeframe, progress_of(candles))
+        result = _downgrade_pending(result, timeframe, read_checkpoint(candles))
         result = _drop_expired(result, timeframe, candles, datetime.now(UTC).date())
     finer = _next_finer(timeframe)
     if finer is not None:
@@ -111,7 +111,7 @@ def _finer_mismatches(
     timeframe: Timeframe, finer: Timeframe, ranges: list[Range], trades: Table, candles: Table, finer_candles: Table
 ) -> list[Finding]:
     """Compare the candles with those of the next finer timeframe where both were built from the same trades."""
-    pending = progress_of(finer_candles).owed
+    pending = read_checkpoint(finer_candles).pending_hours
     until = built_until(finer_candles, finer)
     if until is None:
         return []
@@ -154,11 +154,11 @@ def _next_finer(timeframe: Timeframe) -> Timeframe | None:
     return max(fitting, key=lambda each: each.length, default=None)
 
 
-def _downgrade_pending(result: ValidationResult, timeframe: Timeframe, progress: Progress) -> ValidationResult:
+def _downgrade_pending(result: ValidationResult, timeframe: Timeframe, progress: SourceCheckpoint) -> ValidationResult:
     """Downgrade findings in pending hours to warnings: the next runs rebuild these hours."""
     findings = [
         replace(finding, severity="WARN")
-        if _by_trades(finding) and hours_overlapping([_window(timeframe, finding)]) & progress.owed
+        if _by_trades(finding) and hours_overlapping([_window(timeframe, finding)]) & progress.pending_hours
         else finding
         for finding in result.findings
     ]
@@ -196,7 +196,7 @@ def _snapshot_candidates(
     for summary in (commit, newest_commit(candles)):
         if snapshot := summary.get(summary_keys.TRADES_SNAPSHOT):
             recorded.setdefault(int(snapshot), summary.get(summary_keys.TRADES_METADATA, ""))
-    if examined := progress_of(candles).examined_snapshot:
+    if examined := read_checkpoint(candles).trades_snapshot:
         recorded.setdefault(examined, "")
     found = [(_table_with(trades, snapshot, metadata), snapshot) for snapshot, metadata in recorded.items()]
     available = [(table, snapshot) for table, snapshot in found if table is not None]

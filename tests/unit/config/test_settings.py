@@ -270,7 +270,7 @@ def test_stores_and_catalogs_that_contradict_each_other(values: dict[str, str], 
 
 def test_the_budget_of_repairs_follows_the_time_target_unless_it_is_given() -> None:
     settings = load_settings({"OHLCV_5M_TIME_TARGET_SECONDS": "10", "OHLCV_1D_REPAIR_TRADES": "7"})
-    assert {name: settings.repair_trades(name) for name in ("1m", "5m", "1h", "1d")} == {
+    assert {name: settings.trade_budget(name) for name in ("1m", "5m", "1h", "1d")} == {
         "1m": 300_000,
         "5m": 150_000,
         "1h": 900_000,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ohlcv.model.build_planner import HOUR_COST, BuildPlan, Progress, plan_build
+from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, plan_build
 from ohlcv.model.intervals import EPOCH, HOUR, Range, floor_time, from_microseconds, merge_ranges, scheduled_range
 from ohlcv.model.source_hours import hour_number, hours_overlapping, windows_of_hour
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
@@ -107,7 +107,7 @@ class House:
     def __init__(self, timeframe: Timeframe) -> None:
         self.timeframe = timeframe
         self.history = TradesInMemory()
-        self.progress = Progress()
+        self.progress = SourceCheckpoint()
         # Window -> the version of its trades it was last built from.
         self.built: dict[datetime, int] = {}
 
@@ -123,29 +123,31 @@ class House:
 
     def plan(self, end: datetime, budget: int) -> BuildPlan:
         own = scheduled_range(self.timeframe, end)
-        return plan_build(self.timeframe, own, self.history, self.progress, repair=True, repair_trades=budget)
+        return plan_build(self.timeframe, own, self.history, self.progress, rebuild_pending=True, trade_budget=budget)
 
     def run(self, end: datetime, budget: int) -> BuildPlan:
         """Plan a scheduled run, check what holds for each, and let it succeed."""
         plan = self.plan(end, budget)
         check_plan(self, plan, budget)
         wanted = self.wanted()
-        if self.progress == Progress():
+        if self.progress == SourceCheckpoint():
             # The first run. History is a backfill's work: take it as done.
             self.built = {
-                window: version for window, version in wanted.items() if window + self.timeframe.length <= plan.own.end
+                window: version
+                for window, version in wanted.items()
+                if window + self.timeframe.length <= plan.own_range.end
             }
         for window, version in wanted.items():
             if any(span.start <= window < span.end for span in plan.ranges):
                 self.built[window] = version
         # As it is stored: written into a summary and read back.
-        self.progress = Progress.from_text(plan.progress.to_text())
-        assert self.progress == plan.progress
+        self.progress = SourceCheckpoint.from_text(plan.checkpoint.to_text())
+        assert self.progress == plan.checkpoint
         if self.history.snapshot is not None:
-            assert self.progress.examined_snapshot == self.history.snapshot
+            assert self.progress.trades_snapshot == self.history.snapshot
             for window in self.stale():
                 hours = hours_overlapping([Range(window, window + self.timeframe.length)])
-                assert hours & self.progress.owed, f"{window} is neither built from its newest trades nor owed"
+                assert hours & self.progress.pending_hours, f"{window} is neither built from its newest trades nor owed"
         return plan
 
     def stale(self) -> list[datetime]:
@@ -161,25 +163,25 @@ class House:
 
 def check_plan(house: House, plan: BuildPlan, budget: int) -> None:
     of = plan.timeframe
-    for hour in hours_overlapping([plan.own]) - plan.hours:
-        assert hour in plan.unchanged, "an hour of the run's own range is neither built nor known to be unchanged"
+    for hour in hours_overlapping([plan.own_range]) - plan.hours:
+        assert hour in plan.unchanged_hours, "an hour of the run's own range is neither built nor known to be unchanged"
     assert plan.hours == hours_overlapping(plan.ranges)
     assert merge_ranges(plan.ranges) == plan.ranges
     for span in plan.ranges:
         assert (span.start - EPOCH) % of.length == (span.end - EPOCH) % of.length == timedelta(0)
-        assert span.end <= plan.own.end, "a window that is not complete at the run's end is built"
+        assert span.end <= plan.own_range.end, "a window that is not complete at the run's end is built"
     # What a run leaves for later although it could build it is older than all it repairs.
     left = {
         hour
-        for hour in plan.progress.owed
-        if windows_of_hour(of, hour).end <= plan.own.end and house.history.snapshot is not None
+        for hour in plan.checkpoint.pending_hours
+        if windows_of_hour(of, hour).end <= plan.own_range.end and house.history.snapshot is not None
     }
-    assert all(max(left) < hour for hour in plan.repaired if left)
+    assert all(max(left) < hour for hour in plan.rebuilt_hours if left)
     # It leaves something only when it did something, so the debt shrinks at every run.
-    assert not left or plan.repaired
+    assert not left or plan.rebuilt_hours
     # One unit (the hours of one window) may be too large for the budget; two are within it.
-    extra = plan.hours - hours_overlapping([plan.own])
-    assert not plan.unchanged & plan.hours
+    extra = plan.hours - hours_overlapping([plan.own_range])
+    assert not plan.unchanged_hours & plan.hours
     cost = sum(house.history.trades_in(extra).values()) + HOUR_COST * len(extra)
     units = {windows_of_hour(of, hour) for hour in extra}
     assert cost <= budget or len(units) <= 1
@@ -230,12 +232,12 @@ def catch_up(house: House) -> None:
         return
     house.run(THE_END, 1)
     for _ in range(HOURS):
-        owed = house.progress.owed
+        owed = house.progress.pending_hours
         if not owed:
             break
         house.run(THE_END, 1)
-        assert house.progress.owed < owed
-    assert house.progress.owed == frozenset()
+        assert house.progress.pending_hours < owed
+    assert house.progress.pending_hours == frozenset()
     assert house.stale() == []
 
 
@@ -265,8 +267,8 @@ def test_a_run_repeated_builds_the_same_and_a_backfill_moves_nothing(
     _, end, budget = run
     assert house.plan(end, budget) == house.plan(end, budget)
     own = scheduled_range(timeframe, end)
-    backfill = plan_build(timeframe, own, house.history, house.progress, repair=False, repair_trades=budget)
-    assert backfill == BuildPlan(timeframe, own, [own], hours_overlapping([own]), progress=house.progress)
+    backfill = plan_build(timeframe, own, house.history, house.progress, rebuild_pending=False, trade_budget=budget)
+    assert backfill == BuildPlan(timeframe, own, [own], hours_overlapping([own]), checkpoint=house.progress)
 
 
 @given(
@@ -278,8 +280,8 @@ def test_a_run_repeated_builds_the_same_and_a_backfill_moves_nothing(
 def test_progress_survives_being_written_and_read(
     snapshot: int | None, at: int | None, owed: frozenset[int], since: int | None
 ) -> None:
-    progress = Progress(snapshot, at, owed, since)
-    assert Progress.from_text(progress.to_text()) == progress
+    progress = SourceCheckpoint(snapshot, at, owed, since)
+    assert SourceCheckpoint.from_text(progress.to_text()) == progress
 
 
 def house_with(timeframe: str, hours: Iterable[int], trades: int = 100) -> House:
@@ -292,7 +294,7 @@ def house_with(timeframe: str, hours: Iterable[int], trades: int = 100) -> House
 
 
 def hours_of(plan: BuildPlan) -> list[int]:
-    return sorted(hour - FIRST_HOUR for hour in plan.repaired)
+    return sorted(hour - FIRST_HOUR for hour in plan.rebuilt_hours)
 
 
 def test_after_an_outage_the_newest_hours_come_first_within_the_budget() -> None:
@@ -319,27 +321,29 @@ def test_a_large_hour_does_not_wait_behind_small_older_ones() -> None:
 
 def test_hours_of_the_own_range_that_did_not_change_are_not_read_again() -> None:
     house = house_with("1h", [1, 2, 3])
-    assert house.run(DAY_START + 3 * HOUR, 10**9).unchanged == set()
+    assert house.run(DAY_START + 3 * HOUR, 10**9).unchanged_hours == set()
     # An hour later its lookback reaches back over hour 2, which is as it was; hour 3 is new.
     plan = house.run(DAY_START + 4 * HOUR, 10**9)
     assert plan.ranges == [Range(DAY_START + 3 * HOUR, DAY_START + 4 * HOUR)]
-    assert plan.unchanged == {FIRST_HOUR + 2}
+    assert plan.unchanged_hours == {FIRST_HOUR + 2}
     # A late trade makes it read again; nothing new at all, and nothing is read.
     house.history.commit([Slot(FIRST_HOUR + 2, 7)], 1, timedelta(0))
     assert house.run(DAY_START + 4 * HOUR, 10**9).ranges == [Range(DAY_START + 2 * HOUR, DAY_START + 3 * HOUR)]
     plan = house.run(DAY_START + 4 * HOUR, 10**9)
-    assert (plan.ranges, plan.hours, plan.unchanged) == ([], set(), {FIRST_HOUR + 2, FIRST_HOUR + 3})
+    assert (plan.ranges, plan.hours, plan.unchanged_hours) == ([], set(), {FIRST_HOUR + 2, FIRST_HOUR + 3})
     # One who prunes asks about hours whose trades have gone.
     own = scheduled_range(house.timeframe, DAY_START + 4 * HOUR)
-    pruned = plan_build(house.timeframe, own, house.history, house.progress, repair=True, repair_trades=1, prune=True)
+    pruned = plan_build(
+        house.timeframe, own, house.history, house.progress, rebuild_pending=True, trade_budget=1, prune=True
+    )
     assert pruned.ranges == [own]
 
 
 def test_hours_before_the_first_run_were_never_built() -> None:
     house = house_with("1h", [1, 2, 3, 4, 5, 6])
-    house.progress = Progress()
+    house.progress = SourceCheckpoint()
     house.run(DAY_START + 5 * HOUR, 10**9)
-    assert house.progress.since == FIRST_HOUR + 3
+    assert house.progress.built_since == FIRST_HOUR + 3
     # A site lengthened the lookback: what it newly reaches is built, although nothing changed there.
     house.timeframe = replace(house.timeframe, lookback=4 * HOUR)
     plan = house.run(DAY_START + 6 * HOUR, 10**9)
@@ -347,15 +351,15 @@ def test_hours_before_the_first_run_were_never_built() -> None:
         Range(DAY_START + 2 * HOUR, DAY_START + 3 * HOUR),
         Range(DAY_START + 5 * HOUR, DAY_START + 6 * HOUR),
     ]
-    assert house.progress.since == FIRST_HOUR + 2
+    assert house.progress.built_since == FIRST_HOUR + 2
 
 
 def test_a_range_that_ends_before_the_first_leaves_a_gap() -> None:
     house = house_with("1h", [1, 2, 3, 4, 5, 6, 7])
-    house.progress = Progress()
+    house.progress = SourceCheckpoint()
     house.run(DAY_START + 8 * HOUR, 10**9)
     house.run(DAY_START + 3 * HOUR, 10**9)
-    assert house.progress.since == FIRST_HOUR + 6
+    assert house.progress.built_since == FIRST_HOUR + 6
 
 
 def test_the_hours_of_a_day_are_built_together() -> None:
@@ -369,15 +373,15 @@ def test_the_hours_of_a_day_are_built_together() -> None:
 def test_a_day_in_the_lookback_costs_nothing_extra() -> None:
     house = house_with("1d", [3, 4, 20])
     plan = house.run(DAY_START + timedelta(days=1), 1)
-    assert (plan.repaired, plan.ranges) == (set(), [Range(DAY_START, DAY_START + timedelta(days=1))])
-    assert plan.progress.owed == frozenset()
+    assert (plan.rebuilt_hours, plan.ranges) == (set(), [Range(DAY_START, DAY_START + timedelta(days=1))])
+    assert plan.checkpoint.pending_hours == frozenset()
 
 
 def test_only_windows_complete_at_the_end_are_built_and_the_rest_is_owed() -> None:
     house = house_with("5m", [1, 3])
     plan = house.run(DAY_START + HOUR + 32 * MINUTE, 10**9)
     assert plan.ranges == [Range(DAY_START + HOUR, DAY_START + HOUR + 30 * MINUTE)]
-    assert plan.progress.owed == {FIRST_HOUR + 1, FIRST_HOUR + 3}
+    assert plan.checkpoint.pending_hours == {FIRST_HOUR + 1, FIRST_HOUR + 3}
 
 
 def test_the_notes_say_what_a_person_must_know() -> None:
@@ -399,7 +403,7 @@ def test_the_notes_say_what_a_person_must_know() -> None:
 def test_with_no_trades_at_all_the_record_stays_as_it_is() -> None:
     house = House(TIMEFRAMES["1h"])
     plan = house.run(DAY_START + 9 * HOUR, 1)
-    assert (plan.ranges, plan.progress, plan.notes) == ([plan.own], Progress(), [])
+    assert (plan.ranges, plan.checkpoint, plan.notes) == ([plan.own_range], SourceCheckpoint(), [])
 
 
 @pytest.mark.parametrize("delay", [timedelta(0), timedelta(minutes=59)])
@@ -409,4 +413,4 @@ def test_an_expired_snapshot_is_searched_by_ingestion_time(delay: timedelta) -> 
     house.run(DAY_START + HOUR, 1)
     house.history.commit([Slot(FIRST_HOUR + 1, 0)], 1, delay)
     house.history.expired_before = 2
-    assert FIRST_HOUR + 1 in house.run(DAY_START + 9 * HOUR, 10**9).repaired
+    assert FIRST_HOUR + 1 in house.run(DAY_START + 9 * HOUR, 10**9).rebuilt_hours
