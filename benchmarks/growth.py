@@ -24,7 +24,7 @@ from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
 from ohlcv.model.source_hours import parse_hours
 from ohlcv.model.timeframes import DAY
-from spark_jobs.iceberg.partial_overwrite import MANY_ROWS
+from spark_jobs.iceberg.partial_overwrite import MAX_SINGLE_FILE_ROWS
 
 END = datetime(2026, 3, 2, tzinfo=UTC)
 LATEST = timedelta(minutes=5)
@@ -70,9 +70,9 @@ def _as_runs_leave_them(candles: pa.Table) -> list[pa.Table]:
     starts = pc.cast(candles["window_start"], pa.int64()).to_numpy()
     hours = starts // (HOUR // MICROSECOND)
     first, last = hours.min(), hours.max()
-    if last - first >= 24 or len(candles) <= MANY_ROWS:
+    if last - first >= 24 or len(candles) <= MAX_SINGLE_FILE_ROWS:
         return [candles]
-    step = int(np.ceil(MANY_ROWS / (len(candles) / (last + 1 - first))))
+    step = int(np.ceil(MAX_SINGLE_FILE_ROWS / (len(candles) / (last + 1 - first))))
     parts = [(hours >= begin) & (hours < begin + step) for begin in range(first, last + 1, step)]
     return [candles.filter(pa.array(part)) for part in parts]
 

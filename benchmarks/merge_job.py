@@ -13,17 +13,17 @@ from ohlcv.config.settings import load_settings
 from ohlcv.model.build_planner import plan_build
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContract, candles_contract
 from spark_jobs.iceberg.candle_writer import volume_type
-from spark_jobs.iceberg.table_metadata import TableHistory, load_table, read_progress, table_name
+from spark_jobs.iceberg.table_metadata import TableHistory, load_table, read_checkpoint, table_name
 from spark_jobs.jobs.build_candles import compute, read_request, read_source
-from spark_jobs.runtime.parent_watchdog import hold_lifeline
+from spark_jobs.runtime.parent_watchdog import watch_parents
 from spark_jobs.runtime.session import open_session
 
 
 def main() -> None:
     """Run."""
     settings = load_settings()
-    request = read_request("merge", settings, sys.argv[1:])
-    hold_lifeline()
+    request = read_request("ohlcv_incremental.py", settings, sys.argv[1:])
+    watch_parents()
     spark = open_session(settings, f"ohlcv MERGE {request.own}")
     contract = candles_contract(request.timeframe)
     table = load_table(spark, contract)
@@ -33,7 +33,7 @@ def main() -> None:
         request.timeframe,
         request.own,
         history,
-        read_progress(table),
+        read_checkpoint(table),
         rebuild_pending=request.repair,
         trade_budget=budget,
     )

@@ -20,19 +20,19 @@ from ohlcv.model.timeframes import Timeframe
 from spark_jobs.compute.candle_builder import candles
 from spark_jobs.compute.fixed_point import (
     exact_volume,
-    turnover_parts,
-    turnover_units,
+    notional_parts,
+    notional_units,
     units,
     volume_parts,
     volume_units,
     vwap,
 )
 from spark_jobs.compute.time_predicates import window_start
-from spark_jobs.compute.trade_aggregation import SUMMED
+from spark_jobs.compute.trade_aggregation import SUM_COLUMNS
 from spark_jobs.iceberg.table_metadata import TableHistory
 from spark_jobs.jobs.build_candles import Request, Source, build, read_source
 from spark_jobs.jobs.reprocess_day import DayRequest, reprocess
-from spark_jobs.runtime.parent_watchdog import hold_lifeline
+from spark_jobs.runtime.parent_watchdog import watch_parents
 from spark_jobs.runtime.session import open_session
 
 VOLUME = "decimal(18, 8)"
@@ -111,7 +111,7 @@ def rolled_up(smaller: DataFrame, microseconds: int) -> DataFrame:
                 "quantity_units": units("volume"),
             }
         )
-        .withColumns({**volume_parts("quantity_units"), **turnover_parts("price_units", "quantity_units")})
+        .withColumns({**volume_parts("quantity_units"), **notional_parts("price_units", "quantity_units")})
         .groupBy("symbol", "exchange", "window")
         .agg(
             F.min_by("open_price", "window_start").alias("open_price"),
@@ -119,11 +119,11 @@ def rolled_up(smaller: DataFrame, microseconds: int) -> DataFrame:
             F.min("low_price").alias("low_price"),
             F.max_by("close_price", "window_start").alias("close_price"),
             F.sum("trade_count").alias("trade_count"),
-            *(F.sum(name).alias(name) for name in SUMMED),
+            *(F.sum(name).alias(name) for name in SUM_COLUMNS),
         )
-        .withColumns({"volume_units": volume_units(), "turnover_units": turnover_units()})
+        .withColumns({"volume_units": volume_units(), "notional_units": notional_units()})
         .withColumn("volume", exact_volume("volume_units").cast(VOLUME))
-        .withColumn("vwap", vwap("turnover_units", "volume_units"))
+        .withColumn("vwap", vwap("notional_units", "volume_units"))
         .withColumn("window_start", F.timestamp_micros("window"))
         .withColumn("window_end", F.timestamp_micros(F.col("window") + microseconds))
         .withColumn("window_date", F.col("window_start").cast("date"))
@@ -134,7 +134,7 @@ def rolled_up(smaller: DataFrame, microseconds: int) -> DataFrame:
 def main() -> None:
     """Open the session, and answer."""
     settings = load_settings()
-    hold_lifeline()
+    watch_parents()
     spark = open_session(settings, f"ohlcv benchmark {datetime.now(UTC):%H:%M:%S}")
     serve(Answers(spark, settings), sys.argv[1])
     spark.stop()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from support.harness import Lab, spark_session
+from support.harness import Harness, spark_session
 
 
 @pytest.fixture(autouse=True)
@@ -25,5 +25,5 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 
 @pytest.fixture
-def lab(spark: SparkSession, tmp_path: Path) -> Lab:
-    return Lab(spark, tmp_path / "home")
+def harness(spark: SparkSession, tmp_path: Path) -> Harness:
+    return Harness(spark, tmp_path / "home")

@@ -1,4 +1,4 @@
-"""Sums to candles: pure functions, exact arithmetic, no floating point."""
+"""TradeTotals to candles: pure functions, exact arithmetic, no floating point."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pyspark.sql import functions as F
 
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
 from ohlcv.model.timeframes import Timeframe
-from spark_jobs.compute.fixed_point import amount, exact_volume, turnover_units, volume_units, vwap
+from spark_jobs.compute.fixed_point import amount, exact_volume, notional_units, volume_units, vwap
 from spark_jobs.compute.time_predicates import window_start, within
-from spark_jobs.compute.trade_aggregation import sums_of_sums
+from spark_jobs.compute.trade_aggregation import merge_aggregates
 from spark_jobs.compute.trade_columns import SERIES
 
 
@@ -25,7 +25,7 @@ def common_step(timeframes: Iterable[Timeframe]) -> int:
     return gcd(HOUR // MICROSECOND, *(timeframe.microseconds for timeframe in timeframes))
 
 
-def put_together(totals: DataFrame, timeframe: Timeframe, ranges: Iterable[Range]) -> DataFrame:
+def merge_steps(totals: DataFrame, timeframe: Timeframe, ranges: Iterable[Range]) -> DataFrame:
     """Make the totals of longer windows, those in the ranges, from those of steps."""
     window = window_start(timeframe.microseconds, "window")
     return (
@@ -33,7 +33,7 @@ def put_together(totals: DataFrame, timeframe: Timeframe, ranges: Iterable[Range
         .withColumn("window", window)
         .where(within("window", ranges))
         .groupBy(*SERIES, "window")
-        .agg(*sums_of_sums(F.col("step"), F.col("step")))
+        .agg(*merge_aggregates(F.col("step"), F.col("step")))
     )
 
 
@@ -45,8 +45,8 @@ def candles(totals: DataFrame, step: int, timeframe: Timeframe, ranges: Sequence
     if step == timeframe.microseconds:
         windows = totals.where(within("window", ranges))
     else:
-        windows = put_together(totals, timeframe, ranges)
-    return windows.withColumns({"volume_units": volume_units(), "turnover_units": turnover_units()}).select(
+        windows = merge_steps(totals, timeframe, ranges)
+    return windows.withColumns({"volume_units": volume_units(), "notional_units": notional_units()}).select(
         *SERIES,
         F.timestamp_micros("window").alias("window_start"),
         F.timestamp_micros(F.col("window") + timeframe.microseconds).alias("window_end"),
@@ -54,12 +54,12 @@ def candles(totals: DataFrame, step: int, timeframe: Timeframe, ranges: Sequence
         *(amount(name).alias(f"{name}_price") for name in ("open", "high", "low", "close")),
         exact_volume("volume_units").try_cast(volume_type).alias("volume"),
         "trade_count",
-        vwap("turnover_units", "volume_units").alias("vwap"),
+        vwap("notional_units", "volume_units").alias("vwap"),
         exact_volume("volume_units").alias("exact_volume"),
     )
 
 
-def broken_invariant(timeframe: Timeframe) -> Column:
+def violated_invariant(timeframe: Timeframe) -> Column:
     """Name the first invariant a candle breaks, null for a sound one. Withheld candles are not judged here."""
     start = F.unix_micros("window_start")
     checks = {

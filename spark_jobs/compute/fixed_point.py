@@ -14,9 +14,9 @@ from ohlcv.model.table_contracts import AMOUNT, AMOUNT_SCALE
 from spark_jobs.runtime.py4j_bridge import java_class
 
 # The bits that a part takes off a quantity, and off a turnover.
-VOLUME_BITS, TURNOVER_BITS = 32, 30
+VOLUME_BITS, NOTIONAL_BITS = 32, 30
 VOLUME_PARTS = ("volume_0", "volume_1")
-TURNOVER_PARTS = ("turnover_0", "turnover_1", "turnover_2", "turnover_3")
+NOTIONAL_PARTS = ("turnover_0", "turnover_1", "turnover_2", "turnover_3")
 # One unit, as a decimal.
 UNIT = f"0.{'1'.zfill(AMOUNT_SCALE)}BD"
 
@@ -38,14 +38,14 @@ def volume_parts(quantity: str) -> dict[str, Column]:
     return dict(zip(VOLUME_PARTS, _split(F.col(quantity), VOLUME_BITS), strict=True))
 
 
-def turnover_parts(price: str, quantity: str) -> dict[str, Column]:
+def notional_parts(price: str, quantity: str) -> dict[str, Column]:
     """Multiply a price and a quantity, both in units, by halves of 30 bits, as on paper."""
-    low_price, high_price = _split(F.col(price), TURNOVER_BITS)
-    low_quantity, high_quantity = _split(F.col(quantity), TURNOVER_BITS)
-    part_0, carried_1 = _split(low_price * low_quantity, TURNOVER_BITS)
-    part_1, carried_2 = _split(low_price * high_quantity + high_price * low_quantity + carried_1, TURNOVER_BITS)
-    part_2, part_3 = _split(high_price * high_quantity + carried_2, TURNOVER_BITS)
-    return dict(zip(TURNOVER_PARTS, (part_0, part_1, part_2, part_3), strict=True))
+    low_price, high_price = _split(F.col(price), NOTIONAL_BITS)
+    low_quantity, high_quantity = _split(F.col(quantity), NOTIONAL_BITS)
+    part_0, carried_1 = _split(low_price * low_quantity, NOTIONAL_BITS)
+    part_1, carried_2 = _split(low_price * high_quantity + high_price * low_quantity + carried_1, NOTIONAL_BITS)
+    part_2, part_3 = _split(high_price * high_quantity + carried_2, NOTIONAL_BITS)
+    return dict(zip(NOTIONAL_PARTS, (part_0, part_1, part_2, part_3), strict=True))
 
 
 def _split(number: Column, bits: int) -> tuple[Column, Column]:
@@ -63,11 +63,11 @@ def volume_units() -> Column:
     return F.expr(f"CAST(CAST({high} AS DECIMAL(19, 0)) * {1 << VOLUME_BITS}BD + {low} AS DECIMAL(28, 0))")
 
 
-def turnover_units() -> Column:
+def notional_units() -> Column:
     """Put the sums of a turnover's parts together, in units of units; null where that has more than 38 digits."""
     total = "CAST(0 AS DECIMAL(38, 0))"
-    for number, part in enumerate(TURNOVER_PARTS):
-        place = f"{1 << (TURNOVER_BITS * number)}BD"
+    for number, part in enumerate(NOTIONAL_PARTS):
+        place = f"{1 << (NOTIONAL_BITS * number)}BD"
         total = f"try_add({total}, try_multiply(CAST({part} AS DECIMAL(19, 0)), {place}))"
     return F.expr(f"CAST({total} AS DECIMAL(38, 0))")
 

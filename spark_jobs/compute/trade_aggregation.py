@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
 from ohlcv.model.intervals import Range
-from spark_jobs.compute.fixed_point import TURNOVER_PARTS, VOLUME_PARTS, turnover_parts, units, volume_parts
+from spark_jobs.compute.fixed_point import NOTIONAL_PARTS, VOLUME_PARTS, notional_parts, units, volume_parts
 from spark_jobs.compute.time_predicates import in_hours, window_start, within
 from spark_jobs.compute.trade_columns import (
     BLOCK,
@@ -28,17 +28,17 @@ from spark_jobs.compute.trade_columns import (
     SERIES,
     VERSION,
     VERSIONED,
-    good_trades,
-    hour_of_partition,
-    in_blocks,
-    order_by_number,
-    place_of_block,
+    block_key,
+    numeric_order,
+    partition_hour,
     trade_order,
+    valid_trades,
+    with_blocks,
 )
 
 # What is added up of a trade, and further of sums.
-SUMMED = (*VOLUME_PARTS, *TURNOVER_PARTS)
-ADDED = ("trade_count", *SUMMED)
+SUM_COLUMNS = (*VOLUME_PARTS, *NOTIONAL_PARTS)
+ADDED = ("trade_count", *SUM_COLUMNS)
 # What there is of a series and step in the end; prices in units.
 TOTALS = (*SERIES, "window", "open", "high", "low", "close", *ADDED)
 # What stands for no sequence where it is asked how far it is ahead of the id.
@@ -48,7 +48,7 @@ MOST_BLOCKS = 200_000
 
 
 @dataclass(frozen=True)
-class Survey:
+class PassSummary:
     """What the hours hold."""
 
     # Trades of an hour by verdict (None for the good ones).
@@ -62,12 +62,12 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class Sums:
+class TradeTotals:
     """Trades added up."""
 
     totals: DataFrame
     step: int
-    found: Survey
+    found: PassSummary
     kept: tuple[DataFrame, ...]
 
     def release(self) -> None:
@@ -76,20 +76,20 @@ class Sums:
             frame.unpersist()
 
 
-def add_up(judged: DataFrame, step: int, ranges: Sequence[Range]) -> Sums:
+def aggregate_trades(judged: DataFrame, step: int, ranges: Sequence[Range]) -> TradeTotals:
     """Add the good trades of the ranges up in steps of so many microseconds; an hour must be whole steps."""
     first = first_pass(judged, step, ranges).persist(StorageLevel.MEMORY_AND_DISK)
     found = survey(first)
-    clean = good_trades(first).where(F.col("window").isNotNull() & F.col("place").isNull())
+    clean = valid_trades(first).where(F.col("window").isNotNull() & F.col("place").isNull())
     if not found.repeated and not found.unordered:
-        return Sums(clean.select(*TOTALS), step, found, (first,))
-    again, doubts = placed(judged.where(in_hours(found.again))), in_question(first, found)
+        return TradeTotals(clean.select(*TOTALS), step, found, (first,))
+    again, doubts = placed(judged.where(in_hours(found.again))), duplicate_candidates(first, found)
     sums, kept = [clean], [first]
     if found.repeated:
         parted = second_pass(again, doubts, step, ranges)
         sums.append(parted.where(F.col("window").isNotNull()))
     if found.unordered:
-        unordered = F.broadcast(good_trades(_by_series(first)).where(~F.col("ordered")).select(*HOUR, *SERIES))
+        unordered = F.broadcast(valid_trades(_by_series(first)).where(~F.col("ordered")).select(*HOUR, *SERIES))
         others = again.join(unordered, on=[*HOUR, *SERIES], how="left_semi")
         if found.repeated:
             kept.append(parted.persist(StorageLevel.MEMORY_AND_DISK))
@@ -99,7 +99,7 @@ def add_up(judged: DataFrame, step: int, ranges: Sequence[Range]) -> Sums:
         sums = [frame.join(unordered, on=[*HOUR, *SERIES], how="left_anti") for frame in sums]
         sums.append(_by_window(others, step, ranges))
     totals = _united(sums).persist(StorageLevel.MEMORY_AND_DISK)
-    return Sums(totals, step, found, (totals, *kept))
+    return TradeTotals(totals, step, found, (totals, *kept))
 
 
 def first_pass(judged: DataFrame, step: int, ranges: Sequence[Range]) -> DataFrame:
@@ -112,7 +112,7 @@ def first_pass(judged: DataFrame, step: int, ranges: Sequence[Range]) -> DataFra
     # Null where there is one that no number can tell: it counts as the least and as the most there is.
     lead = F.when(sequence.isNull(), NO_LEAD).when(lead < NO_LEAD, lead)
     blocks = (
-        _measured(in_blocks(judged), step, ranges)
+        _measured(with_blocks(judged), step, ranges)
         .withColumn("lead", lead)
         .groupBy(*HOUR, "rejected", *SERIES, "window", *BLOCK)
         .agg(
@@ -133,7 +133,7 @@ def first_pass(judged: DataFrame, step: int, ranges: Sequence[Range]) -> DataFra
     }
     repeated = F.col("rejected").isNull() & (F.col("count_there") > F.bit_count("seen_there"))
     return (
-        blocks.withColumn("place", place_of_block())
+        blocks.withColumn("place", block_key())
         .withColumns({**of_place, "upper": upper})
         .withColumn("twice", F.when(repeated, _seen_twice("count_there", "seen_there", "odd_there")))
         .withColumn("place", F.when(F.col("twice").isNotNull(), F.col("place")))
@@ -143,7 +143,7 @@ def first_pass(judged: DataFrame, step: int, ranges: Sequence[Range]) -> DataFra
             F.max("most_lead").alias("most_lead"),
             F.min("upper").alias("least_upper"),
             F.max("upper").alias("most_upper"),
-            *sums_of_sums(F.col("first"), F.col("last")),
+            *merge_aggregates(F.col("first"), F.col("last")),
         )
     )
 
@@ -157,7 +157,7 @@ def _seen_twice(count: str, seen: str, odd: str) -> Column:
     return F.when(F.col(count) == F.bit_count(seen) + F.bit_count(even), even).otherwise(F.col(seen))
 
 
-def survey(first: DataFrame) -> Survey:
+def survey(first: DataFrame) -> PassSummary:
     """Look at what the first pass found."""
     rows = (
         _by_series(first)
@@ -167,14 +167,14 @@ def survey(first: DataFrame) -> Survey:
             F.sum("repeated").alias("repeated"),
             F.count_if(~F.col("ordered")).alias("unordered"),
         )
-        .select(hour_of_partition().alias("hour"), "rejected", "trades", "repeated", "unordered")
+        .select(partition_hour().alias("hour"), "rejected", "trades", "repeated", "unordered")
         .collect()
     )
     counts: dict[int, Counter[str | None]] = {}
     for row in rows:
         counts.setdefault(row.hour, Counter())[row.rejected] += row.trades
     good = [row for row in rows if row.rejected is None]
-    return Survey(
+    return PassSummary(
         counts,
         sum(row.repeated for row in good),
         sum(row.unordered for row in good),
@@ -200,13 +200,13 @@ def _by_series(first: DataFrame) -> DataFrame:
 
 def placed(judged: DataFrame) -> DataFrame:
     """Add the place of each good trade's block."""
-    return good_trades(in_blocks(judged)).withColumns({"hour": hour_of_partition(), "place": place_of_block()})
+    return valid_trades(with_blocks(judged)).withColumns({"hour": partition_hour(), "place": block_key()})
 
 
-def in_question(first: DataFrame, found: Survey) -> DataFrame:
+def duplicate_candidates(first: DataFrame, found: PassSummary) -> DataFrame:
     """Name the places at which some trade may stand twice, and the bits it may have there."""
-    named = good_trades(first).where(F.col("place").isNotNull())
-    named = named.select(hour_of_partition().alias("hour"), "place", "twice").distinct()
+    named = valid_trades(first).where(F.col("place").isNotNull())
+    named = named.select(partition_hour().alias("hour"), "place", "twice").distinct()
     return F.broadcast(named) if found.repeated <= MOST_BLOCKS else named
 
 
@@ -250,7 +250,7 @@ def _united(sums: Sequence[DataFrame]) -> DataFrame:
         reduce(DataFrame.unionByName, [frame.select(*TOTALS, "first", "last") for frame in sums])
         .groupBy(*SERIES, "window")
         # A window of a series without such numbers has but one row.
-        .agg(*sums_of_sums(F.coalesce("first", F.lit(0)), F.coalesce("last", F.lit(0))))
+        .agg(*merge_aggregates(F.coalesce("first", F.lit(0)), F.coalesce("last", F.lit(0))))
         .select(*TOTALS)
     )
 
@@ -261,13 +261,13 @@ def _measured(trades: DataFrame, step: int, ranges: Sequence[Range]) -> DataFram
         trades.withColumns(
             {
                 "step_start": window_start(step),
-                "number_order": order_by_number(),
+                "number_order": numeric_order(),
                 "price_units": units("price"),
                 "quantity_units": units("quantity"),
             }
         )
         .withColumn("window", F.when(within("step_start", ranges), F.col("step_start")))
-        .withColumns({**volume_parts("quantity_units"), **turnover_parts("price_units", "quantity_units")})
+        .withColumns({**volume_parts("quantity_units"), **notional_parts("price_units", "quantity_units")})
     )
 
 
@@ -280,11 +280,11 @@ def _sums(order: Column) -> list[Column]:
         F.min("number_order").alias("first"),
         F.max("number_order").alias("last"),
         F.count("*").alias("trade_count"),
-        *(F.sum(name).alias(name) for name in SUMMED),
+        *(F.sum(name).alias(name) for name in SUM_COLUMNS),
     ]
 
 
-def sums_of_sums(first: Column, last: Column) -> list[Column]:
+def merge_aggregates(first: Column, last: Column) -> list[Column]:
     """Add sums up further, given what orders their openings and closings."""
     return [
         F.min_by("open", first).alias("open"),
@@ -294,5 +294,5 @@ def sums_of_sums(first: Column, last: Column) -> list[Column]:
         F.min(first).alias("first"),
         F.max(last).alias("last"),
         F.sum("trade_count").alias("trade_count"),
-        *(F.sum(name).alias(name) for name in SUMMED),
+        *(F.sum(name).alias(name) for name in SUM_COLUMNS),
     ]

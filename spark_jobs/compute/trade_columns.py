@@ -12,7 +12,7 @@ MICROSECONDS_PER_HOUR = 3_600_000_000
 # An hour of trades is one partition: what is grouped by it first is not shuffled.
 HOUR = ("exchange_date", "exchange_hour")
 SERIES = ("symbol", "exchange")
-# What tells the blocks of identities of an hour and series apart (`in_blocks`).
+# What tells the blocks of identities of an hour and series apart (`with_blocks`).
 BLOCK = ("block", "text")
 # A block has as many identities as a number has bits.
 BLOCK_BITS = 6
@@ -36,10 +36,10 @@ VERSIONED = ("number", "trade_id", "identity", *SERIES, *HOUR, *VERSION)
 LEAST_NUMBERS = (0, *(10**digits for digits in range(1, 19)))
 
 
-def with_verdict(trades: DataFrame) -> DataFrame:
+def with_rejection_reason(trades: DataFrame) -> DataFrame:
     """Add `rejected`: the first reason why a trade must not reach a candle, null for a valid one."""
     hour_start = F.col("timestamp") - F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))
-    is_in_partition = hour_start == hour_of_partition() * F.lit(MICROSECONDS_PER_HOUR)
+    is_in_partition = hour_start == partition_hour() * F.lit(MICROSECONDS_PER_HOUR)
     reasons = [
         F.when(~F.coalesce(F.expr(condition.format(identity="identity IS NOT NULL")), F.lit(False)), F.lit(reason))
         for reason, condition in VALIDITY_CONDITIONS.items()
@@ -47,7 +47,7 @@ def with_verdict(trades: DataFrame) -> DataFrame:
     return trades.withColumn("rejected", F.coalesce(*reasons, F.when(~is_in_partition, F.lit(WRONG_PARTITION))))
 
 
-def in_blocks(judged: DataFrame) -> DataFrame:
+def with_blocks(judged: DataFrame) -> DataFrame:
     """Add where each good trade's identity stands: `number`, or the `text` it is; its `block` and its `bit` there.
 
     One trade's versions meet in one bit of one block. Numbers that follow each other share a block, some dozens of
@@ -69,7 +69,7 @@ def in_blocks(judged: DataFrame) -> DataFrame:
     )
 
 
-def place_of_block() -> Column:
+def block_key() -> Column:
     """Give a block and series one number: with the hour's beside it, Spark joins by the two as by one long.
 
     Blocks that meet in one number cost a needless look, no more: what is said of a number is said of all of them.
@@ -77,7 +77,7 @@ def place_of_block() -> Column:
     return F.hash(*SERIES, *BLOCK)
 
 
-def good_trades(judged: DataFrame) -> DataFrame:
+def valid_trades(judged: DataFrame) -> DataFrame:
     """Leave the rejected ones out."""
     return judged.where(F.col("rejected").isNull())
 
@@ -102,7 +102,7 @@ def trade_order() -> Column:
     )
 
 
-def order_by_number() -> Column:
+def numeric_order() -> Column:
     """Give the order of trades within an hour in one number, for those whose ids are numbers that order them.
 
     The microsecond of the hour takes 32 bits; the id's lower 31 fit below it without a sign, if the upper ones are
@@ -114,6 +114,6 @@ def order_by_number() -> Column:
     return F.shiftleft(microsecond, NUMBER_BITS).bitwiseOR(lower)
 
 
-def hour_of_partition() -> Column:
+def partition_hour() -> Column:
     """Number the hour of a trade's partition."""
     return F.unix_date("exchange_date") * 24 + F.col("exchange_hour")

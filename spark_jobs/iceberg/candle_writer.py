@@ -19,7 +19,7 @@ from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, Range, to_microsecon
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContract
 from ohlcv.model.timeframes import Timeframe
 from spark_jobs.compute.time_predicates import starts_within
-from spark_jobs.iceberg.partial_overwrite import Rewriting, rewritings
+from spark_jobs.iceberg.partial_overwrite import PartialOverwrite, plan_overwrites
 from spark_jobs.iceberg.table_metadata import find_snapshot, table_name
 from spark_jobs.runtime.py4j_bridge import JavaObject
 
@@ -42,7 +42,7 @@ def volume_type(table: JavaObject) -> str:
 
 
 @dataclass(frozen=True)
-class Guard:
+class CommitGuard:
     """What keeps a commit from undoing another writer's: the lease, or else Iceberg's check of what came in between."""
 
     assert_lock_held: AssertLockHeld
@@ -54,8 +54,8 @@ class Guard:
         return not self.options
 
     @classmethod
-    def of(cls, table: JavaObject, assert_lock_held: AssertLockHeld, *, leased: bool) -> Guard:
-        """Guard a table from the state it has been loaded in."""
+    def of(cls, table: JavaObject, assert_lock_held: AssertLockHeld, *, leased: bool) -> CommitGuard:
+        """CommitGuard a table from the state it has been loaded in."""
         if leased:
             return cls(assert_lock_held, {})
         options = {"isolation-level": "serializable"}
@@ -193,7 +193,7 @@ def write(
     table: JavaObject,
     ranges: list[Range],
     summary: dict[str, str],
-    guard: Guard,
+    guard: CommitGuard,
 ) -> int:
     """Replace the changed partitions, of large ones no more than it takes, in one commit; give the id of its snapshot.
 
@@ -203,8 +203,8 @@ def write(
     """
     columns = [column.name for column in CANDLE_COLUMNS]
     in_partitions = partition_filter(timeframe, comparison.changed_partitions)
-    parts = rewritings(table, timeframe, comparison.changed_partitions, ranges)
-    replaced = rewriting_filter(timeframe, parts)
+    parts = plan_overwrites(table, timeframe, comparison.changed_partitions, ranges)
+    replaced = overwrite_filter(timeframe, parts)
     carried = stored.where(replaced & ~starts_within(ranges)).select(*columns)
     rebuilt = comparison.rows.where(in_partitions & F.col("action").isin("inserted", "updated", "unchanged", "kept"))
     gathered = _gathered(carried, rebuilt.select(*columns), timeframe, list(parts.values()))
@@ -237,7 +237,9 @@ def write(
     return landed
 
 
-def _gathered(carried: DataFrame, rebuilt: DataFrame, timeframe: Timeframe, parts: Sequence[Rewriting]) -> DataFrame:
+def _gathered(
+    carried: DataFrame, rebuilt: DataFrame, timeframe: Timeframe, parts: Sequence[PartialOverwrite]
+) -> DataFrame:
     """Bring the rows of each file together: one for a partition, and one for what has settled of a large one."""
     rows = carried.unionByName(rebuilt)
     if len(parts) > 1:
@@ -255,7 +257,7 @@ def _landed(table: JavaObject, attempt: str) -> int | None:
     return find_snapshot(table, summary_keys.ATTEMPT, attempt)
 
 
-def rewriting_filter(timeframe: Timeframe, parts: Mapping[date, Rewriting]) -> Column:
+def overwrite_filter(timeframe: Timeframe, parts: Mapping[date, PartialOverwrite]) -> Column:
     """Give the condition that selects exactly what is written anew."""
     whole = partition_filter(timeframe, [day for day, part in parts.items() if part.begin is None])
     cut = (

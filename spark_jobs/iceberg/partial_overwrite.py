@@ -15,12 +15,12 @@ from ohlcv.model.timeframes import Timeframe
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
 # Fewer rows than this are written in a second, and a day of them stays one file.
-MANY_ROWS = 100_000
+MAX_SINGLE_FILE_ROWS = 100_000
 TIME = "window_start"
 
 
 @dataclass(frozen=True)
-class FileSpan:
+class FileBounds:
     """The first and last window of a data file; none where it does not tell."""
 
     windows: tuple[datetime, datetime] | None
@@ -28,7 +28,7 @@ class FileSpan:
 
 
 @dataclass(frozen=True)
-class Rewriting:
+class PartialOverwrite:
     """What of a partition is written anew: its windows from a time on, or all of them."""
 
     begin: datetime | None = None
@@ -36,31 +36,31 @@ class Rewriting:
     settled: datetime | None = None
 
 
-def rewriting(files: Iterable[FileSpan], first_rebuilt: datetime) -> Rewriting:
+def plan_overwrite(files: Iterable[FileBounds], first_rebuilt: datetime) -> PartialOverwrite:
     """Leave alone the files that end before what is rebuilt begins, so that none is written anew in part."""
     known = list(files)
     spans = [(file.windows, file.rows) for file in known if file.windows]
-    if sum(file.rows for file in known) <= MANY_ROWS:
-        return Rewriting()
+    if sum(file.rows for file in known) <= MAX_SINGLE_FILE_ROWS:
+        return PartialOverwrite()
     # The next runs rebuild this hour again, but hardly an earlier one.
     settled = floor_time(first_rebuilt, HOUR)
     if len(spans) < len(known):
-        return Rewriting(None, settled)
+        return PartialOverwrite(None, settled)
     begin, rows = first_rebuilt, 0
     # By their ends: after the first that ends before the beginning there is none that does not.
     for (first, last), count in sorted(spans, key=lambda span: span[0][1], reverse=True):
         if last >= begin:
             begin, rows = min(begin, first), rows + count
-    return Rewriting(begin, settled if rows > MANY_ROWS else None)
+    return PartialOverwrite(begin, settled if rows > MAX_SINGLE_FILE_ROWS else None)
 
 
-def rewritings(
+def plan_overwrites(
     table: JavaObject, timeframe: Timeframe, partitions: Iterable[date], ranges: Iterable[Range]
-) -> dict[date, Rewriting]:
+) -> dict[date, PartialOverwrite]:
     """Tell what of each changed partition is to be written anew."""
     wanted = list(partitions)
     files = _files(table, timeframe, wanted)
-    return {day: rewriting(files.get(day, ()), _first_rebuilt(timeframe, day, ranges)) for day in wanted}
+    return {day: plan_overwrite(files.get(day, ()), _first_rebuilt(timeframe, day, ranges)) for day in wanted}
 
 
 def _first_rebuilt(timeframe: Timeframe, partition: date, ranges: Iterable[Range]) -> datetime:
@@ -72,13 +72,16 @@ def _midnight(day: date) -> datetime:
     return EPOCH + (day - EPOCH.date())
 
 
-def _files(table: JavaObject, timeframe: Timeframe, partitions: list[date]) -> dict[date, list[FileSpan]]:
+def _files(table: JavaObject, timeframe: Timeframe, partitions: list[date]) -> dict[date, list[FileBounds]]:
     """List the files of partitions, by the manifests alone.
 
     None of a table that has few rows altogether, nor of one with files from before its partitioning was changed.
     """
     snapshot = table.currentSnapshot()
-    if snapshot is None or int(snapshot.summary().get("total-records") or MANY_ROWS + 1) <= MANY_ROWS:
+    if (
+        snapshot is None
+        or int(snapshot.summary().get("total-records") or MAX_SINGLE_FILE_ROWS + 1) <= MAX_SINGLE_FILE_ROWS
+    ):
         return {}
     expressions = java_class("org.apache.iceberg.expressions.Expressions")
     first, after = min(partitions), timeframe.partition_after(max(partitions))
@@ -86,7 +89,7 @@ def _files(table: JavaObject, timeframe: Timeframe, partitions: list[date]) -> d
         expressions.greaterThanOrEqual("window_date", (first - EPOCH.date()).days),
         expressions.lessThan("window_date", (after - EPOCH.date()).days),
     )
-    found: dict[date, list[FileSpan]] = {}
+    found: dict[date, list[FileBounds]] = {}
     tasks = table.newScan().filter(between).includeColumnStats().planFiles()
     integer, column = java_class("java.lang.Class").forName("java.lang.Integer"), table.schema().findField(TIME)
     for task in tasks.iterator():
@@ -95,7 +98,7 @@ def _files(table: JavaObject, timeframe: Timeframe, partitions: list[date]) -> d
             tasks.close()
             return {}
         day = timeframe.partition_start(int(file.partition().get(0, integer)))
-        found.setdefault(day, []).append(FileSpan(_windows(file, column), int(file.recordCount())))
+        found.setdefault(day, []).append(FileBounds(_windows(file, column), int(file.recordCount())))
     tasks.close()
     return found
 

@@ -19,7 +19,7 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH
 from ohlcv.model.source_hours import HOURS_PER_DAY, PartitionBlock, blocks_of_run, partition_blocks
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, TableContract, TableShape, contract_differences
-from spark_jobs.compute.trade_columns import hour_of_partition
+from spark_jobs.compute.trade_columns import partition_hour
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
 # The collections that Iceberg brings along.
@@ -76,25 +76,25 @@ def find_snapshot(table: JavaObject, key: str, value: str, newest: int = 20) -> 
     return None
 
 
-def read_progress(table: JavaObject) -> SourceCheckpoint:
+def read_checkpoint(table: JavaObject) -> SourceCheckpoint:
     """Read how far the candle table has looked at the trades' changes."""
-    base, progress = _committed_progress(table)
+    base, progress = _committed_checkpoint(table)
     properties = table.properties()
     if properties.get(summary_keys.CHECKPOINT_BASE_PROPERTY) == str(base):
         return SourceCheckpoint.from_text(properties.get(summary_keys.CHECKPOINT_PROPERTY))
     return progress
 
 
-def record_progress(table: JavaObject, progress: SourceCheckpoint) -> None:
+def record_checkpoint(table: JavaObject, progress: SourceCheckpoint) -> None:
     """Record progress of a run that changed no candle: no snapshot, only the table's properties."""
-    base, _ = _committed_progress(table)
+    base, _ = _committed_checkpoint(table)
     update = table.updateProperties()
     update.set(summary_keys.CHECKPOINT_PROPERTY, progress.to_text())
     update.set(summary_keys.CHECKPOINT_BASE_PROPERTY, str(base))
     update.commit()
 
 
-def _committed_progress(table: JavaObject) -> tuple[int, SourceCheckpoint]:
+def _committed_checkpoint(table: JavaObject) -> tuple[int, SourceCheckpoint]:
     # Maintenance makes snapshots without a word of ours: the newest that has one speaks.
     for snapshot in ancestors(table):
         text = snapshot.summary().get(summary_keys.CHECKPOINT)
@@ -190,7 +190,7 @@ class TableHistory:
             self._spark.read.option("versionAsOf", str(self.snapshot))
             .table(table_name(TRADES))
             .where(F.col("ingestion_timestamp") >= since_microseconds)
-            .select(hour_of_partition().alias("hour"))
+            .select(partition_hour().alias("hour"))
             .distinct()
             .collect()
         )

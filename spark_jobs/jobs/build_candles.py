@@ -24,21 +24,21 @@ from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, iso, parse_time, requested_range
 from ohlcv.model.source_hours import format_hours, hours_overlapping
 from ohlcv.model.table_contracts import TableContract, candles_contract
-from ohlcv.model.timeframes import Strategy, Timeframe
-from spark_jobs.compute.candle_builder import broken_invariant, candles, common_step
-from spark_jobs.compute.trade_aggregation import Sums, Survey, add_up
-from spark_jobs.compute.trade_columns import with_verdict
-from spark_jobs.iceberg.candle_writer import Comparison, Guard, compare, read_stored, volume_type, write
+from ohlcv.model.timeframes import Timeframe
+from spark_jobs.compute.candle_builder import candles, common_step, violated_invariant
+from spark_jobs.compute.trade_aggregation import PassSummary, TradeTotals, aggregate_trades
+from spark_jobs.compute.trade_columns import with_rejection_reason
+from spark_jobs.iceberg.candle_writer import CommitGuard, Comparison, compare, read_stored, volume_type, write
 from spark_jobs.iceberg.table_metadata import (
     TableHistory,
     load_table,
-    read_progress,
-    record_progress,
+    read_checkpoint,
+    record_checkpoint,
 )
 from spark_jobs.iceberg.trades_reader import read_trades
-from spark_jobs.runtime.job_runner import Job, Phases, run_script, until_not_overtaken
+from spark_jobs.runtime.job_runner import Job, PhaseTimer, retry_after_conflicts, run_job
 from spark_jobs.runtime.py4j_bridge import JavaObject
-from spark_jobs.runtime.session import code_for
+from spark_jobs.runtime.session import code_generation_for
 
 # How many withheld or broken candles a run names; their number is always told.
 NAMED = 100
@@ -61,13 +61,13 @@ class Request:
 class Source:
     """The trades of a run, judged and added up, as they stood at one snapshot."""
 
-    sums: Sums
+    sums: TradeTotals
     snapshot: int | None
     # The file that describes the table at that snapshot.
     metadata: str = ""
 
     @property
-    def found(self) -> Survey:
+    def found(self) -> PassSummary:
         return self.sums.found
 
 
@@ -78,7 +78,7 @@ def read_source(
     """Read the trades of the ranges, for all those timeframes at once; their sums are kept meanwhile."""
     hours = hours_overlapping(ranges)
     trades = read_trades(spark, history.snapshot, hours, all_have_ids=history.all_have_ids(hours))
-    sums = add_up(with_verdict(trades), common_step(timeframes), ranges)
+    sums = aggregate_trades(with_rejection_reason(trades), common_step(timeframes), ranges)
     try:
         yield Source(sums, history.snapshot, history.metadata)
     finally:
@@ -96,7 +96,7 @@ class Target:
     table: JavaObject
     recorded: SourceCheckpoint
     stored: DataFrame
-    guard: Guard
+    guard: CommitGuard
 
     @classmethod
     def of(
@@ -105,18 +105,18 @@ class Target:
         """Load the table and what it has recorded."""
         contract = candles_contract(timeframe)
         table = load_table(spark, contract)
-        guard = Guard.of(table, assert_lock_held, leased=uses_write_lock(settings))
-        return cls(contract, table, read_progress(table), read_stored(spark, contract, table), guard)
+        guard = CommitGuard.of(table, assert_lock_held, leased=uses_write_lock(settings))
+        return cls(contract, table, read_checkpoint(table), read_stored(spark, contract, table), guard)
 
 
 def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
     """Build the candles of one timeframe and range; give what the run has to report."""
-    return until_not_overtaken(settings, lambda: _build_once(spark, settings, request))
+    return retry_after_conflicts(settings, lambda: _build_once(spark, settings, request))
 
 
 def _build_once(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
     timeframe = request.timeframe
-    phases = Phases()
+    phases = PhaseTimer()
     with ExitStack() as stack:
         with phases.phase("lease"):
             assert_lock_held = stack.enter_context(write_lock(settings, candles_contract(timeframe).name))
@@ -133,7 +133,7 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request) -> di
                 trade_budget=settings.trade_budget(timeframe.name),
                 prune=request.prune,
             )
-            stack.enter_context(code_for(spark, sum(history.trades_in(plan.hours).values())))
+            stack.enter_context(code_generation_for(spark, sum(history.trades_in(plan.hours).values())))
         with phases.phase("survey"):
             source = stack.enter_context(read_source(spark, history, [timeframe], plan.ranges))
         with phases.phase("compute"):
@@ -166,7 +166,7 @@ def compute(source: Source, plan: BuildPlan, volume: str) -> DataFrame:
     return (
         candles(source.sums.totals, source.sums.step, plan.timeframe, plan.ranges, volume)
         .withColumn("withheld", withheld)
-        .withColumn("broken", F.when(~F.col("withheld"), broken_invariant(plan.timeframe)))
+        .withColumn("broken", F.when(~F.col("withheld"), violated_invariant(plan.timeframe)))
     )
 
 
@@ -207,7 +207,7 @@ class Report:
                 target.guard,
             )
         if self.plan.checkpoint != target.recorded:
-            record_progress(target.table, self.plan.checkpoint)
+            record_checkpoint(target.table, self.plan.checkpoint)
         return None
 
     @property
@@ -284,9 +284,9 @@ class Report:
         ]
 
 
-def arg_parser(strategy: Strategy) -> argparse.ArgumentParser:
-    """Give the command line of the job of one strategy."""
-    parser = argparse.ArgumentParser(description=f"Build the candles of one timeframe (strategy {strategy}).")
+def arg_parser() -> argparse.ArgumentParser:
+    """Return the parser of the job arguments."""
+    parser = argparse.ArgumentParser(description="Build the candles of one timeframe.")
     parser.add_argument("--timeframe", required=True)
     parser.add_argument("--start", required=True, help="first window's start, ISO time in UTC")
     parser.add_argument("--end", required=True, help="end of the last window, ISO time in UTC")
@@ -301,12 +301,12 @@ def arg_parser(strategy: Strategy) -> argparse.ArgumentParser:
     return parser
 
 
-def read_request(strategy: Strategy, settings: Settings, arguments: list[str]) -> Request:
+def read_request(script: str, settings: Settings, arguments: list[str]) -> Request:
     """Check the arguments before anything starts."""
-    values = arg_parser(strategy).parse_args(arguments)
+    values = arg_parser().parse_args(arguments)
     timeframe = settings.timeframe(values.timeframe)
-    if timeframe.strategy != strategy:
-        raise InputError(f"{timeframe} is built by the {timeframe.strategy} script, not by this one")
+    if timeframe.script != script:
+        raise InputError(f"{timeframe} candles are built by {timeframe.script}, not by {script}: start that script")
     start, end = (parse_time(text)[0] for text in (values.start, values.end))
     own = requested_range(timeframe, start, end, known_until=end)
     if own != Range(start, end):
@@ -321,12 +321,12 @@ def read_request(strategy: Strategy, settings: Settings, arguments: list[str]) -
     )
 
 
-def main(strategy: Strategy) -> int:
-    """Run the job of one strategy."""
+def main(script: str) -> int:
+    """Run the job script of that file name and return its exit code."""
 
     def job(settings: Settings) -> tuple[str, Job]:
-        request = read_request(strategy, settings, sys.argv[1:])
+        request = read_request(script, settings, sys.argv[1:])
         name = f"ohlcv {request.timeframe} {request.run_id or request.own}"
         return name, lambda spark: build(spark, settings, request)
 
-    return run_script(job)
+    return run_job(job)

@@ -21,7 +21,7 @@ from ohlcv.model.table_contracts import VALUES, candles_contract
 from ohlcv.model.timeframes import Timeframe
 from spark_jobs.iceberg.table_metadata import TableHistory
 from spark_jobs.jobs.build_candles import Request, Target, read_source, rebuild
-from spark_jobs.runtime.job_runner import Job, Phases, run_script, until_not_overtaken
+from spark_jobs.runtime.job_runner import Job, PhaseTimer, retry_after_conflicts, run_job
 
 # How many differences a dry run names per timeframe; their number is always told.
 LARGEST = 20
@@ -43,11 +43,11 @@ class DayRequest:
 
 def reprocess(spark: SparkSession, settings: Settings, request: DayRequest) -> dict[str, Any]:
     """Rebuild a day; give what there is to report, by timeframe."""
-    return until_not_overtaken(settings, lambda: _reprocess_once(spark, settings, request))
+    return retry_after_conflicts(settings, lambda: _reprocess_once(spark, settings, request))
 
 
 def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest) -> dict[str, Any]:
-    phases = Phases()
+    phases = PhaseTimer()
     reports: list[dict[str, Any]] = []
     with ExitStack() as stack:
         with phases.phase("lease"):
@@ -195,4 +195,4 @@ def main() -> int:
             spark, settings, request
         )
 
-    return run_script(job)
+    return run_job(job)

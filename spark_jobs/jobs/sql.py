@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ohlcv.config.catalog_properties import CATALOG_NAME
-from spark_jobs.runtime.job_runner import Job, run_script
+from spark_jobs.runtime.job_runner import Job, run_job
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -28,7 +28,7 @@ def main() -> int:
 
         return "ohlcv sql", job
 
-    return run_script(prepare)
+    return run_job(prepare)
 
 
 def _result(spark: SparkSession, statement: str, limit: int) -> dict[str, Any]:

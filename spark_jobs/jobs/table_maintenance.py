@@ -27,9 +27,9 @@ from ohlcv.model.timeframes import Timeframe
 from spark_jobs.iceberg.table_metadata import (
     ancestors,
     load_table,
-    read_progress,
+    read_checkpoint,
 )
-from spark_jobs.runtime.job_runner import Job, Phases, run_script
+from spark_jobs.runtime.job_runner import Job, PhaseTimer, run_job
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 from spark_jobs.runtime.spark_errors import first_line, is_conflict
 
@@ -61,7 +61,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Upkeep:
+class TableMaintenance:
     """A table under maintenance."""
 
     spark: SparkSession
@@ -84,26 +84,30 @@ class Upkeep:
             summary_keys.MAINTENANCE: ",".join(self.request.steps),
             summary_keys.DAG_ID: self.request.dag_id,
             summary_keys.RUN_ID: self.request.run_id,
-            summary_keys.CHECKPOINT: read_progress(self.table).to_text(),
+            summary_keys.CHECKPOINT: read_checkpoint(self.table).to_text(),
         }
 
 
 def maintain(spark: SparkSession, request: Request) -> dict[str, Any]:
     """Do the steps; give what each did."""
-    phases = Phases()
+    phases = PhaseTimer()
     contract = candles_contract(request.timeframe)
     report: dict[str, Any] = {"timeframe": request.timeframe.name, "as_of": request.as_of.isoformat()}
-    work: dict[str, Callable[[Upkeep], dict[str, Any]]] = {"delete": delete, "compact": compact, "expire": expire}
+    work: dict[str, Callable[[TableMaintenance], dict[str, Any]]] = {
+        "delete": delete,
+        "compact": compact,
+        "expire": expire,
+    }
     for step in request.steps:
         with phases.phase(step):
-            upkeep = Upkeep(spark, contract, load_table(spark, contract), request)
+            upkeep = TableMaintenance(spark, contract, load_table(spark, contract), request)
             report[step] = _until_it_fits(upkeep, work[step])
             told = ", ".join(f"{name} {value}" for name, value in report[step].items())
             print(f"{request.timeframe}: {step}: {told}", file=sys.stderr, flush=True)
     return {**report, "seconds": phases.finish()}
 
 
-def _until_it_fits(upkeep: Upkeep, work: Callable[[Upkeep], dict[str, Any]]) -> dict[str, Any]:
+def _until_it_fits(upkeep: TableMaintenance, work: Callable[[TableMaintenance], dict[str, Any]]) -> dict[str, Any]:
     for attempt in range(1, TRIES + 1):
         upkeep.table.refresh()
         try:
@@ -116,7 +120,7 @@ def _until_it_fits(upkeep: Upkeep, work: Callable[[Upkeep], dict[str, Any]]) -> 
     raise AssertionError("the last attempt returns or raises")
 
 
-def delete(upkeep: Upkeep) -> dict[str, Any]:
+def delete(upkeep: TableMaintenance) -> dict[str, Any]:
     """Drop the planned partitions in one commit of metadata alone.
 
     Iceberg refuses a delete by filter that would need a file rewritten, so that no younger row can be touched.
@@ -157,7 +161,7 @@ def spans(timeframe: Timeframe, days: Iterable[date]) -> list[tuple[date, date]]
     return found
 
 
-def compact(upkeep: Upkeep) -> dict[str, Any]:
+def compact(upkeep: TableMaintenance) -> dict[str, Any]:
     """Join the files of closed partitions that have several, sorted as readers ask; then the manifests."""
     timeframe = upkeep.request.timeframe
     order = java_class("org.apache.iceberg.SortOrder").builderFor(upkeep.table.schema())
@@ -201,7 +205,7 @@ def compact(upkeep: Upkeep) -> dict[str, Any]:
     }
 
 
-def expire(upkeep: Upkeep) -> dict[str, Any]:
+def expire(upkeep: TableMaintenance) -> dict[str, Any]:
     """Let go of old snapshots and of files nobody names; keep the progress, whatever carries it."""
     bounds = upkeep.contract.properties
     missing = {name: bounds[name] for name in bounds if name.startswith("write.metadata.")}
@@ -249,7 +253,10 @@ def _anchor_progress(table: JavaObject, older: datetime) -> None:
         return
     _set_properties(
         table,
-        {summary_keys.CHECKPOINT_PROPERTY: read_progress(table).to_text(), summary_keys.CHECKPOINT_BASE_PROPERTY: "0"},
+        {
+            summary_keys.CHECKPOINT_PROPERTY: read_checkpoint(table).to_text(),
+            summary_keys.CHECKPOINT_BASE_PROPERTY: "0",
+        },
     )
 
 
@@ -301,4 +308,4 @@ def main() -> int:
         name = f"ohlcv maintenance {request.timeframe} {','.join(request.steps)} {request.run_id}".strip()
         return name, lambda spark: maintain(spark, request)
 
-    return run_script(job)
+    return run_job(job)

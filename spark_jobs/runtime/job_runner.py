@@ -18,16 +18,16 @@ from pyspark.sql import SparkSession
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.write_lock import uses_write_lock
 from ohlcv.model.errors import OhlcvError
-from spark_jobs.runtime.parent_watchdog import hold_lifeline
+from spark_jobs.runtime.parent_watchdog import watch_parents
 from spark_jobs.runtime.session import open_session
-from spark_jobs.runtime.spark_errors import first_line, is_overtaken
+from spark_jobs.runtime.spark_errors import first_line, is_lost_race
 
 # Where no lease keeps writers apart, one that was overtaken starts over: this often, and after so many seconds more.
 TRIES = 5
 PAUSE_SECONDS = 2.0
 
 
-class Phases:
+class PhaseTimer:
     """Seconds by phase."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Phases:
         return {**self.seconds, "total": round(time.monotonic() - self._begin, 3)}
 
 
-def until_not_overtaken(settings: Settings, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def retry_after_conflicts(settings: Settings, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Do the whole work again where no lease holds other writers off, and one came first: what was read is old."""
     if uses_write_lock(settings):
         return work()
@@ -55,7 +55,7 @@ def until_not_overtaken(settings: Settings, work: Callable[[], dict[str, Any]]) 
         try:
             return work()
         except (PySparkException, Py4JJavaError) as error:
-            if not is_overtaken(error):
+            if not is_lost_race(error):
                 raise
             print(f"another writer came first, once more: {first_line(error)}", file=sys.stderr, flush=True)
             # Two that keep overtaking each other must fall out of step.
@@ -67,12 +67,12 @@ def until_not_overtaken(settings: Settings, work: Callable[[], dict[str, Any]]) 
 Job = Callable[[SparkSession], dict[str, Any]]
 
 
-def run_script(prepare: Callable[[Settings], tuple[str, Job]]) -> int:
+def run_job(prepare: Callable[[Settings], tuple[str, Job]]) -> int:
     """Run a job script: the report is the last line on stdout, an error the last on stderr."""
     try:
         settings = load_settings()
         name, job = prepare(settings)
-        hold_lifeline()
+        watch_parents()
         spark = open_session(settings, name)
         result = job(spark)
     except OhlcvError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 _POLL_SECONDS = 0.5
 
 
-def hold_lifeline() -> None:
+def watch_parents() -> None:
     """Watch the JVM that started this driver, and whoever started the JVM; end with either."""
     jvm = os.getppid()
     threading.Thread(target=_watch, args=(jvm, _parent_of(jvm)), name="lifeline", daemon=True).start()

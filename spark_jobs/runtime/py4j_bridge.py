@@ -22,7 +22,7 @@ def java_class(name: str) -> JavaObject:
     return getattr(SparkContext._jvm, name)
 
 
-def remember_names() -> None:
+def cache_class_lookups() -> None:
     """Ask the JVM but once what a name means: a package, a class, a method of a class.
 
     pyspark asks anew at every use of every function, `F.col` too: fifteen hundred questions in a run, of which some

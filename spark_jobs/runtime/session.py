@@ -13,7 +13,7 @@ from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
 from ohlcv.config.catalog_properties import REDACTED, spark_properties
 from ohlcv.config.settings import Settings
 from ohlcv.spark.job_protocol import APPLICATION_ID_PREFIX, CODE_GENERATION_MIN_TRADES
-from spark_jobs.runtime.py4j_bridge import remember_names
+from spark_jobs.runtime.py4j_bridge import cache_class_lookups
 
 # What every job's queries rely on, whatever machine they run on.
 SESSION_CONF = {
@@ -37,7 +37,7 @@ INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.facto
 
 
 @contextmanager
-def code_for(spark: SparkSession, trades: int) -> Iterator[None]:
+def code_generation_for(spark: SparkSession, trades: int) -> Iterator[None]:
     """Have the queries of the block compiled where they read enough trades to repay it."""
     chosen = INTERPRETED if trades < CODE_GENERATION_MIN_TRADES else {}
     for name, value in chosen.items():
@@ -51,11 +51,11 @@ def code_for(spark: SparkSession, trades: int) -> Iterator[None]:
 
 def open_session(settings: Settings, name: str) -> SparkSession:
     """Start the session; the catalog's address and secrets come from the environment, not the command line."""
-    pass_no_numpy()
-    remember_names()
+    remove_numpy_converters()
+    cache_class_lookups()
     properties: dict[str, bool | float | int | str | None] = {
         **spark_properties(settings),
-        **authentication(settings),
+        **authentication_properties(settings),
         **SESSION_CONF,
     }
     spark = SparkSession.builder.appName(name).config(map=properties).getOrCreate()
@@ -64,7 +64,7 @@ def open_session(settings: Settings, name: str) -> SparkSession:
     return spark
 
 
-def pass_no_numpy() -> None:
+def remove_numpy_converters() -> None:
     """Take out what turns numpy's values into Java's: asked of every argument, it imports pyspark's tests and pandas.
 
     That takes a second of every job. Where a value of numpy's came along, py4j would refuse it.
@@ -74,7 +74,7 @@ def pass_no_numpy() -> None:
     ]
 
 
-def authentication(settings: Settings) -> dict[str, str]:
+def authentication_properties(settings: Settings) -> dict[str, str]:
     """Know the cluster's secret; Spark keeps this one property to itself, its executors have it from their worker."""
     if settings.spark_secret is None:
         return {}

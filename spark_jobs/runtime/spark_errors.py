@@ -31,7 +31,7 @@ def is_conflict(error: BaseException) -> bool:
     return any(cause.getClass().getSimpleName() in CONFLICTS for cause in java_causes(error))
 
 
-def is_overtaken(error: BaseException) -> bool:
+def is_lost_race(error: BaseException) -> bool:
     """Tell whether another's commit came in between: refused, or nothing left of the snapshot that was being read.
 
     Nessie shows only a table's newest snapshot.

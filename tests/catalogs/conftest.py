@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from support.databases import catalog_environment, new_database
-from support.harness import Lab
+from support.harness import Harness
 from support.processes import QUICK_JAVA
 from support.servers import PostgresServer, postgres_server
 from support.stores import ObjectStore, RestCatalog, object_store, rest_catalog
@@ -32,9 +32,9 @@ class House:
     told: list[str] = field(default_factory=list)
 
     @property
-    def lab(self) -> Lab:
+    def harness(self) -> Harness:
         """Open it; the same tables at every call."""
-        return Lab(self.spark, self.home, self.environment)
+        return Harness(self.spark, self.home, self.environment)
 
     @property
     def is_rest(self) -> bool:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from pyspark.sql import SparkSession
 
-from support.harness import Lab, at, trade
+from support.harness import Harness, at, trade
 from support.stores import RestCatalog
 
 pytestmark = [
@@ -105,15 +105,15 @@ def test_the_commit_whose_reply_was_lost_stays_and_stands_once(
     environment = nessie.new_branch()
     with forgetful(nessie.address) as proxy:
         through = environment["OHLCV_CATALOG_URI"].replace(nessie.address, f"http://127.0.0.1:{proxy.port}")
-        lab = Lab(spark, tmp_path / "home", {**environment, "OHLCV_CATALOG_URI": through})
-        lab.load(trade(NOON - 2 * HOUR + timedelta(minutes=n), f"{100 + n % 7}") for n in range(120))
-        lab.build("1m", NOON - 2 * HOUR, NOON - HOUR)
+        harness = Harness(spark, tmp_path / "home", {**environment, "OHLCV_CATALOG_URI": through})
+        harness.load(trade(NOON - 2 * HOUR + timedelta(minutes=n), f"{100 + n % 7}") for n in range(120))
+        harness.build("1m", NOON - 2 * HOUR, NOON - HOUR)
         # An update of a day that has candles: here Iceberg would delete what it thinks did not land.
         proxy.swallow("/gold_ohlcv_1m", instead)
-        report = lab.build("1m", NOON - 2 * HOUR, NOON)
+        report = harness.build("1m", NOON - 2 * HOUR, NOON)
         assert proxy.swallowed == [200]
-        assert lab.candles("1m") == lab.expected("1m", (NOON - 2 * HOUR, NOON)).candles
-        assert report["snapshot"] == lab.snapshots("1m")[-1]
+        assert harness.candles("1m") == harness.expected("1m", (NOON - 2 * HOUR, NOON)).candles
+        assert report["snapshot"] == harness.snapshots("1m")[-1]
         assert report["candles"]["inserted"] == 60
         # The rerun finds everything as it should be.
-        assert lab.build("1m", NOON - 2 * HOUR, NOON)["snapshot"] is None
+        assert harness.build("1m", NOON - 2 * HOUR, NOON)["snapshot"] is None

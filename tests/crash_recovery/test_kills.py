@@ -22,7 +22,7 @@ from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
 from ohlcv.spark.processes import descendants
 from ohlcv.spark.spark_submit import build_job, run
-from support.harness import Key, Lab, Stored, at, trade
+from support.harness import Harness, Key, Stored, at, trade
 from support.processes import (
     QUICK_JAVA,
     RunningJob,
@@ -62,7 +62,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 class Scene:
     """A stored day, late trades in its middle, and what a clean run would come to."""
 
-    lab: Lab
+    harness: Harness
     cluster: LocalCluster
     before: dict[Key, Stored]
     old_files: set[Path]
@@ -70,19 +70,19 @@ class Scene:
 
     @property
     def table(self) -> Path:
-        return self.lab.settings.home / "warehouse" / NAMESPACE / "gold_ohlcv_1m"
+        return self.harness.settings.home / "warehouse" / NAMESPACE / "gold_ohlcv_1m"
 
     def executor(self) -> int | None:
         return descendant(self.cluster.processes["worker-1"].pid, EXECUTOR)
 
     @contextmanager
     def running(self) -> Iterator[RunningJob]:
-        with running(build_job(self.lab.settings, "1m", Range(FROM, TO)), self.cluster.master) as job:
+        with running(build_job(self.harness.settings, "1m", Range(FROM, TO)), self.cluster.master) as job:
             yield job
 
     def assert_whole(self) -> bool:
         """See that the table is as before the run or as after it, nothing between; tell whether the run landed."""
-        now = self.lab.stored("1m")
+        now = self.harness.stored("1m")
         if now == self.before:
             return False
         self.assert_complete()
@@ -90,7 +90,7 @@ class Scene:
 
     def assert_complete(self) -> None:
         """See that the table is as one clean run would have left it."""
-        now = self.lab.stored("1m")
+        now = self.harness.stored("1m")
         assert {key: stored.candle for key, stored in now.items()} == self.expected
         for key, stored in self.before.items():
             inside = FROM <= from_microseconds(key[2]) < TO
@@ -100,11 +100,11 @@ class Scene:
                 assert now[key].created_at == stored.created_at
                 assert now[key].updated_at > stored.updated_at
         # One run's work: one commit on top of the one that stored the day.
-        assert len(self.lab.snapshots("1m")) == 2
+        assert len(self.harness.snapshots("1m")) == 2
 
     def assert_nothing_left(self) -> None:
         """See that no process of the job lives on: neither by its environment nor below the worker."""
-        home = f"OHLCV_HOME={self.lab.settings.home}"
+        home = f"OHLCV_HOME={self.harness.settings.home}"
         wait_for(lambda: not carriers(home) and not self.executor(), "the processes of the job to end")
 
 
@@ -118,18 +118,20 @@ def some_trades(symbol: str, step: int) -> list[Trade]:
 @pytest.fixture
 def scene(spark: SparkSession, cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     home = tmp_path / "home"
-    lab = Lab(spark, home)
-    lab.load(some_trades("BTC-USD", 17), some_trades("ETH-USD", 41))
-    lab.build("1m", DAY, NEXT)
-    before = lab.stored("1m")
+    harness = Harness(spark, home)
+    harness.load(some_trades("BTC-USD", 17), some_trades("ETH-USD", 41))
+    harness.build("1m", DAY, NEXT)
+    before = harness.stored("1m")
     middle = int((TO - FROM).total_seconds())
     late = [trade(FROM + timedelta(seconds=n), "777.5", trade_id=f"late-{n}") for n in range(7, middle, 199)]
-    lab.load(late, [each for each in some_trades("SOL-USD", 61) if FROM <= from_microseconds(each.timestamp or 0) < TO])
-    expected = lab.expected("1m", (DAY, NEXT)).candles
+    harness.load(
+        late, [each for each in some_trades("SOL-USD", 61) if FROM <= from_microseconds(each.timestamp or 0) < TO]
+    )
+    expected = harness.expected("1m", (DAY, NEXT)).candles
     assert len(expected) > len(before)
     monkeypatch.setenv("OHLCV_HOME", str(home))
     table = home / "warehouse" / NAMESPACE / "gold_ohlcv_1m"
-    return Scene(lab, cluster, before, set(table.rglob("*")), expected)
+    return Scene(harness, cluster, before, set(table.rglob("*")), expected)
 
 
 Moment = Callable[[Scene, RunningJob], object]
@@ -140,7 +142,7 @@ def driver_starts(scene: Scene, job: RunningJob) -> object:
 
 
 def lease_is_taken(scene: Scene, job: RunningJob) -> object:
-    lock = Path(f"{scene.lab.settings.catalog.database}.gold_ohlcv_1m.lock")
+    lock = Path(f"{scene.harness.settings.catalog.database}.gold_ohlcv_1m.lock")
     driver = job.driver()
     return driver and has_open(driver, lock)
 
@@ -204,7 +206,7 @@ def test_a_driver_killed_at_random(scene: Scene, victim: str, round_number: int)
     landed = scene.assert_whole()
     assert landed or code != 0, f"killed {moment}: {job.output}"
     # The cluster's only core is free again: the rerun gets it.
-    outcome = run(build_job(scene.lab.settings, "1m", Range(FROM, TO)), scene.cluster.master)
+    outcome = run(build_job(scene.harness.settings, "1m", Range(FROM, TO)), scene.cluster.master)
     assert outcome.exit_code == 0, f"killed {moment}: {outcome.log}"
     scene.assert_complete()
     scene.assert_nothing_left()
@@ -232,10 +234,10 @@ def test_a_driver_killed_while_it_writes(scene: Scene, victim: str, moment: str)
     if moment == "rows written" and victim == "spark-submit":
         assert not landed
     # In this process, which is where Spark is warm: the same job on the same table.
-    report = scene.lab.build("1m", FROM, TO)
+    report = scene.harness.build("1m", FROM, TO)
     assert (report["snapshot"] is None) == landed
     scene.assert_complete()
-    assert scene.lab.build("1m", FROM, TO)["snapshot"] is None
+    assert scene.harness.build("1m", FROM, TO)["snapshot"] is None
 
 
 @pytest.mark.parametrize("round_number", ROUNDS)
@@ -256,4 +258,4 @@ def test_a_run_survives_its_executor(scene: Scene, moment: str, round_number: in
     assert code == 0, job.log + job.output
     scene.assert_complete()
     scene.assert_nothing_left()
-    assert scene.lab.build("1m", FROM, TO)["snapshot"] is None
+    assert scene.harness.build("1m", FROM, TO)["snapshot"] is None

@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 from ohlcv.model import summary_keys
 from ohlcv.model.errors import OhlcvError
 from support.databases import catalog_environment, new_database
-from support.harness import Lab, at, trade
+from support.harness import Harness, at, trade
 from support.reference_model import Trade
 from support.servers import DroppingProxy, PostgresServer, postgres_server
 
@@ -39,9 +39,9 @@ AFTER = at("2026-03-03 00:00")
 
 @dataclass(frozen=True)
 class Fault:
-    """A lab whose catalog lies behind the proxy."""
+    """A harness whose catalog lies behind the proxy."""
 
-    lab: Lab
+    harness: Harness
     proxy: DroppingProxy
 
 
@@ -55,7 +55,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]
 def fault(spark: SparkSession, server: PostgresServer, tmp_path: Path) -> Iterator[Fault]:
     with DroppingProxy(server.port) as proxy:
         environment = catalog_environment(server, new_database(server), proxy.port)
-        yield Fault(Lab(spark, tmp_path / "home", environment), proxy)
+        yield Fault(Harness(spark, tmp_path / "home", environment), proxy)
         gc.collect()
 
 
@@ -64,13 +64,13 @@ class Case:
     """A run whose commit loses its reply, on a table prepared for it."""
 
     timeframe: str
-    prepare: Callable[[Lab], None]
+    prepare: Callable[[Harness], None]
     end: datetime
     repair: bool = False
 
-    def run(self, lab: Lab) -> dict[str, Any]:
+    def run(self, harness: Harness) -> dict[str, Any]:
         start = self.end - timedelta(days=1)
-        return lab.build(self.timeframe, start, self.end, repair=self.repair)
+        return harness.build(self.timeframe, start, self.end, repair=self.repair)
 
 
 def some_trades(start: datetime = DAY, hours: int = 6, step: int = 47, price: int = 100) -> list[Trade]:
@@ -83,29 +83,29 @@ def some_trades(start: datetime = DAY, hours: int = 6, step: int = 47, price: in
     ]
 
 
-def first_insert(lab: Lab) -> None:
-    lab.load(some_trades())
+def first_insert(harness: Harness) -> None:
+    harness.load(some_trades())
 
 
-def update(lab: Lab) -> None:
+def update(harness: Harness) -> None:
     """Have a day stored, then late trades in some of its windows."""
-    lab.load(some_trades())
-    lab.build("1m", DAY, NEXT)
-    lab.load([trade(DAY + timedelta(minutes=7 * n, seconds=3), "777", trade_id=f"late-{n}") for n in range(40)])
+    harness.load(some_trades())
+    harness.build("1m", DAY, NEXT)
+    harness.load([trade(DAY + timedelta(minutes=7 * n, seconds=3), "777", trade_id=f"late-{n}") for n in range(40)])
 
 
-def month(lab: Lab) -> None:
+def month(harness: Harness) -> None:
     """Have the first day of a month stored, then trades of its second."""
-    lab.load(some_trades())
-    lab.build("1d", DAY, NEXT)
-    lab.load(some_trades(NEXT))
+    harness.load(some_trades())
+    harness.build("1d", DAY, NEXT)
+    harness.load(some_trades(NEXT))
 
 
-def nothing_to_change(lab: Lab) -> None:
+def nothing_to_change(harness: Harness) -> None:
     """Have a day stored and looked at, then the same trades delivered again: there is only progress to record."""
-    lab.load(some_trades())
-    lab.build("1m", DAY, NEXT, repair=True)
-    lab.load(lab.trades[::5])
+    harness.load(some_trades())
+    harness.build("1m", DAY, NEXT, repair=True)
+    harness.load(harness.trades[::5])
 
 
 CASES = {
@@ -118,72 +118,72 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_lost_reply_harms_nothing(fault: Fault, case: Case) -> None:
-    lab, proxy = fault.lab, fault.proxy
-    case.prepare(lab)
-    before = attempts(lab, case.timeframe)
+    harness, proxy = fault.harness, fault.proxy
+    case.prepare(harness)
+    before = attempts(harness, case.timeframe)
     proxy.arm(COMMIT)
-    report = case.run(lab)
+    report = case.run(harness)
     assert proxy.dropped == 1
-    assert_sound(lab, case)
+    assert_sound(harness, case)
     if case.repair:
         assert report["snapshot"] is None
-        assert attempts(lab, case.timeframe) == before
-        assert lab.progress(case.timeframe).trades_snapshot == lab.snapshots()[-1]
+        assert attempts(harness, case.timeframe) == before
+        assert harness.progress(case.timeframe).trades_snapshot == harness.snapshots()[-1]
     else:
-        assert report["snapshot"] == lab.snapshots(case.timeframe)[-1]
-        assert len(attempts(lab, case.timeframe)) == len(before) + 1
-    assert_rerun_commits_nothing(lab, case)
+        assert report["snapshot"] == harness.snapshots(case.timeframe)[-1]
+        assert len(attempts(harness, case.timeframe)) == len(before) + 1
+    assert_rerun_commits_nothing(harness, case)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_an_outcome_that_stays_open_is_an_error_and_the_rerun_is_right(fault: Fault, case: Case) -> None:
     """The reply is lost and the database cannot be asked: the commit landed, but the job cannot know."""
-    lab, proxy = fault.lab, fault.proxy
-    case.prepare(lab)
-    before = attempts(lab, case.timeframe)
+    harness, proxy = fault.harness, fault.proxy
+    case.prepare(harness)
+    before = attempts(harness, case.timeframe)
     proxy.arm(COMMIT, then_refuse=True)
     # Only progress is recorded without Spark's writer: nobody looks after it, and nothing depends on it.
     error, words = (Py4JJavaError, None) if case.repair else (OhlcvError, "may have landed or not: run again")
     with pytest.raises(error, match=words):
-        case.run(lab)
+        case.run(harness)
     assert proxy.dropped == 1
     proxy.accept()
     # It did land, before anything was run again.
-    assert_sound(lab, case)
-    assert len(attempts(lab, case.timeframe)) == len(before) + (0 if case.repair else 1)
-    assert_rerun_commits_nothing(lab, case)
+    assert_sound(harness, case)
+    assert len(attempts(harness, case.timeframe)) == len(before) + (0 if case.repair else 1)
+    assert_rerun_commits_nothing(harness, case)
 
 
-def assert_sound(lab: Lab, case: Case) -> None:
+def assert_sound(harness: Harness, case: Case) -> None:
     """Hold every row of every live file against the oracle."""
-    expected = lab.expected(case.timeframe, (DAY, case.end)).candles
+    expected = harness.expected(case.timeframe, (DAY, case.end)).candles
     assert expected
-    assert lab.candles(case.timeframe) == expected  # a key stored twice is an error there
-    assert read_live_files(lab, case.timeframe) == len(expected)
+    assert harness.candles(case.timeframe) == expected  # a key stored twice is an error there
+    assert read_live_files(harness, case.timeframe) == len(expected)
 
 
-def assert_rerun_commits_nothing(lab: Lab, case: Case) -> None:
-    metadata = lab.table(case.timeframe).metadata_location
-    report = case.run(lab)
+def assert_rerun_commits_nothing(harness: Harness, case: Case) -> None:
+    metadata = harness.table(case.timeframe).metadata_location
+    report = case.run(harness)
     assert report["snapshot"] is None
-    assert lab.table(case.timeframe).metadata_location == metadata
-    assert_sound(lab, case)
+    assert harness.table(case.timeframe).metadata_location == metadata
+    assert_sound(harness, case)
 
 
-def read_live_files(lab: Lab, timeframe: str) -> int:
+def read_live_files(harness: Harness, timeframe: str) -> int:
     """Read each file of the current snapshot to its end; give the number of their rows."""
     rows = 0
-    for task in lab.table(timeframe).scan().plan_files():
+    for task in harness.table(timeframe).scan().plan_files():
         path = Path(unquote(urlsplit(task.file.file_path).path))
         assert path.is_file(), f"{path} is live, and gone"
         rows += len(pq.read_table(path, page_checksum_verification=True))
     return rows
 
 
-def attempts(lab: Lab, timeframe: str) -> list[str]:
+def attempts(harness: Harness, timeframe: str) -> list[str]:
     """Give the attempt that made each snapshot, oldest first."""
     return [
         snapshot.summary.additional_properties[summary_keys.ATTEMPT]
-        for snapshot in lab.table(timeframe).snapshots()
+        for snapshot in harness.table(timeframe).snapshots()
         if snapshot.summary is not None
     ]

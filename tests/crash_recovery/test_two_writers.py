@@ -24,7 +24,7 @@ from ohlcv.model.intervals import Range
 from ohlcv.spark.spark_submit import build_job
 from spark_jobs.iceberg.candle_writer import Comparison
 from support.databases import catalog_environment, new_database
-from support.harness import Lab, at, trade
+from support.harness import Harness, at, trade
 from support.processes import QUICK_JAVA, has_open, running, wait_for
 from support.reference_model import Trade
 from support.servers import PostgresServer, postgres_server
@@ -105,12 +105,12 @@ def hour(number: int) -> datetime:
 )
 def test_two_writers_at_once(spark: SparkSession, house: House, spans: list[tuple[int, int]]) -> None:
     """The table is empty: what is first inserted is where doubles come from, and what shares a file is lost."""
-    lab = Lab(spark, Path(house.environment["OHLCV_HOME"]), house.environment)
-    lab.load(some_trades())
-    jobs = [build_job(lab.settings, "1m", Range(hour(first), hour(last))) for first, last in spans]
+    harness = Harness(spark, Path(house.environment["OHLCV_HOME"]), house.environment)
+    harness.load(some_trades())
+    jobs = [build_job(harness.settings, "1m", Range(hour(first), hour(last))) for first, last in spans]
     with ExitStack() as stack:
         # Both come to a taken lease, so that both are warm and at the same point when it is let go.
-        with write_lock(lab.settings, TABLE):
+        with write_lock(harness.settings, TABLE):
             runs = [stack.enter_context(running(job, MASTER)) for job in jobs]
 
             def all_wait() -> bool:
@@ -121,10 +121,10 @@ def test_two_writers_at_once(spark: SparkSession, house: House, spans: list[tupl
             wait_for(lambda: all_wait() or any(run.ended for run in runs), "both jobs at the lease", 0.3)
         codes = [run.wait() for run in runs]
     assert codes == [0, 0], [run.log + run.output for run in runs]
-    assert lab.candles("1m") == lab.expected("1m", (DAY, NEXT)).candles  # a key stored twice is an error there
+    assert harness.candles("1m") == harness.expected("1m", (DAY, NEXT)).candles  # a key stored twice is an error there
     reports = [json.loads(run.output.splitlines()[-1]) for run in runs]
     snapshots = [report["snapshot"] for report in reports if report["snapshot"]]
-    assert sorted(snapshots) == sorted(lab.snapshots("1m"))
+    assert sorted(snapshots) == sorted(harness.snapshots("1m"))
     # The second over the same range finds everything as it should be.
     assert len(snapshots) == len(set(spans))
 
@@ -200,8 +200,8 @@ def test_a_job_that_lost_its_lease_writes_nothing(
 ) -> None:
     import spark_jobs.jobs.build_candles as job
 
-    lab = Lab(spark, Path(house.environment["OHLCV_HOME"]), house.environment)
-    lab.load(some_trades()[:100])
+    harness = Harness(spark, Path(house.environment["OHLCV_HOME"]), house.environment)
+    harness.load(some_trades()[:100])
     sound = job.refuse_broken
 
     def lose_the_lease(comparison: Comparison) -> None:
@@ -212,5 +212,5 @@ def test_a_job_that_lost_its_lease_writes_nothing(
 
     monkeypatch.setattr(job, "refuse_broken", lose_the_lease)
     with pytest.raises(OhlcvError, match="lease on gold_ohlcv_1m was lost"):
-        lab.build("1m", DAY, NEXT)
-    assert lab.snapshots("1m") == []
+        harness.build("1m", DAY, NEXT)
+    assert harness.snapshots("1m") == []

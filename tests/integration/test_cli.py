@@ -22,8 +22,8 @@ from ohlcv.cli.main import COMMANDS
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.model.intervals import EPOCH, MICROSECOND, to_microseconds
-from support.harness import WIDTHS, Lab, at
-from support.reference_model import Candle, Trade, oracle
+from support.harness import WIDTHS, Harness, at
+from support.reference_model import Candle, Trade, reference_candles
 
 OHLCV = Path(sys.executable).with_name("ohlcv")
 DAY = ("--start", "2026-03-01T00:00:00Z", "--end", "2026-03-02T00:00:00Z")
@@ -342,9 +342,9 @@ def prepare(user: User) -> None:
     assert json.loads(user.gets(*sample, *flaws))["loaded"] == 0
 
 
-def trades_of(lab: Lab) -> list[Trade]:
+def trades_of(harness: Harness) -> list[Trade]:
     names = Trade.__dataclass_fields__
-    rows = lab.table().scan(selected_fields=tuple(names)).to_arrow().to_pylist()
+    rows = harness.table().scan(selected_fields=tuple(names)).to_arrow().to_pylist()
     return [Trade(**row) for row in rows]
 
 
@@ -390,11 +390,11 @@ def test_a_day_from_nothing_to_exact_candles(user: User, spark: SparkSession) ->
     reports = {report["timeframe"]: report for report in map(json.loads, lines)}
     assert list(reports) == list(WIDTHS)
 
-    lab = Lab(spark, user.home)
-    trades = trades_of(lab)
+    harness = Harness(spark, user.home)
+    trades = trades_of(harness)
     span = (to_microseconds(at("2026-03-01")), to_microseconds(at("2026-03-02")))
     for name, width in WIDTHS.items():
-        answer = oracle(trades, width * 1_000_000, [span])
+        answer = reference_candles(trades, width * 1_000_000, [span])
         wanted = sorted((exactly(candle) for candle in answer.candles.values()), key=key)
         assert reports[name]["candles"]["inserted"] == len(wanted) > 0
         assert (reports[name]["trades_read"], reports[name]["rejected"]) == (answer.trades_read, answer.rejected)
@@ -407,7 +407,7 @@ def test_a_day_from_nothing_to_exact_candles(user: User, spark: SparkSession) ->
     shown = user.types("candles", "--timeframe", "1d", "--symbol", "BTC-USD")
     assert (shown.returncode, "window start" in shown.stdout, "2026-03-01T00:00:00Z" in shown.stdout) == (0, True, True)
     assert "Traceback" not in shown.stderr
-    views_are_readable(lab, {name: report["candles"]["inserted"] for name, report in reports.items()})
+    views_are_readable(harness, {name: report["candles"]["inserted"] for name, report in reports.items()})
     validation_tells_good_from_bad(user)
     what_is_old_goes_as_planned(user)
 
@@ -458,9 +458,9 @@ def validation_tells_good_from_bad(user: User) -> None:
     assert "note: 1d: there are no trades in [2026-02-01T00:00:00Z, 2026-02-02T00:00:00Z)" in never.stderr
 
 
-def views_are_readable(lab: Lab, counts: Mapping[str, int]) -> None:
+def views_are_readable(harness: Harness, counts: Mapping[str, int]) -> None:
     def rows(statement: str) -> list[Row]:
-        return lab.spark.sql(statement).collect()
+        return harness.spark.sql(statement).collect()
 
     found = rows("SELECT timeframe, count(*) AS candles FROM iceberg.market_data.ohlcv GROUP BY timeframe")
     assert {row.timeframe: row.candles for row in found} == counts

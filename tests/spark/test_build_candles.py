@@ -11,7 +11,7 @@ import pytest
 from ohlcv.iceberg.tables import widen_volume
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import candles_contract
-from support.harness import Lab, at, total, trade
+from support.harness import Harness, at, total, trade
 from support.reference_model import Trade
 
 NOON = at("2026-03-01 12:00")
@@ -36,22 +36,22 @@ def some_trades(
 
 
 @pytest.mark.parametrize("timeframe", ["1m", "5m", "30m", "1h"])
-def test_a_build_equals_the_oracle_and_says_what_it_did(lab: Lab, timeframe: str) -> None:
+def test_a_build_equals_the_oracle_and_says_what_it_did(harness: Harness, timeframe: str) -> None:
     bad = replace(trade(NOON, trade_id="bad"), price=None)
-    lab.load(some_trades(), [*some_trades(symbol="ETH-USD", step=31), bad])
-    report = lab.build(timeframe, NOON, ONE)
-    expected = lab.expected(timeframe, (NOON, ONE))
-    assert lab.candles(timeframe) == expected.candles
+    harness.load(some_trades(), [*some_trades(symbol="ETH-USD", step=31), bad])
+    report = harness.build(timeframe, NOON, ONE)
+    expected = harness.expected(timeframe, (NOON, ONE))
+    assert harness.candles(timeframe) == expected.candles
     assert report["candles"]["inserted"] == len(expected.candles)
     assert (report["trades_read"], report["rejected"]) == (expected.trades_read, {"bad_price": 1})
-    assert report["snapshot"] == lab.snapshots(timeframe)[-1]
+    assert report["snapshot"] == harness.snapshots(timeframe)[-1]
     assert set(report["seconds"]) == {"lease", "plan", "survey", "compute", "write", "total"}
 
 
-def test_the_commit_says_where_it_came_from(lab: Lab) -> None:
-    lab.load(some_trades())
-    lab.build("1m", NOON, ONE, dag_id="ohlcv_1m", run_id="scheduled__x")
-    summary = lab.summary("1m")
+def test_the_commit_says_where_it_came_from(harness: Harness) -> None:
+    harness.load(some_trades())
+    harness.build("1m", NOON, ONE, dag_id="ohlcv_1m", run_id="scheduled__x")
+    summary = harness.summary("1m")
     del summary["ohlcv.attempt"], summary["ohlcv.progress"]
     assert summary == {
         "ohlcv.timeframe": "1m",
@@ -60,8 +60,8 @@ def test_the_commit_says_where_it_came_from(lab: Lab) -> None:
         "ohlcv.range-start": "2026-03-01T12:00:00Z",
         "ohlcv.range-end": "2026-03-01T13:00:00Z",
         "ohlcv.repaired-hours": "",
-        "ohlcv.trades-snapshot": str(lab.snapshots()[-1]),
-        "ohlcv.trades-read": str(len(lab.trades)),
+        "ohlcv.trades-snapshot": str(harness.snapshots()[-1]),
+        "ohlcv.trades-read": str(len(harness.trades)),
         "ohlcv.trades-rejected": "{}",
         "ohlcv.candles-inserted": "60",
         "ohlcv.candles-updated": "0",
@@ -71,42 +71,42 @@ def test_the_commit_says_where_it_came_from(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("timeframe", ["1m", "1h"])
-def test_a_rerun_commits_nothing(lab: Lab, timeframe: str) -> None:
-    lab.load(some_trades())
-    lab.build(timeframe, NOON, ONE)
-    metadata = lab.table(timeframe).metadata_location
-    report = lab.build(timeframe, NOON, ONE)
+def test_a_rerun_commits_nothing(harness: Harness, timeframe: str) -> None:
+    harness.load(some_trades())
+    harness.build(timeframe, NOON, ONE)
+    metadata = harness.table(timeframe).metadata_location
+    report = harness.build(timeframe, NOON, ONE)
     assert report["snapshot"] is None
     assert total(report["candles"]) == 0
-    assert lab.table(timeframe).metadata_location == metadata
+    assert harness.table(timeframe).metadata_location == metadata
 
 
-def test_no_trades_is_a_success_that_says_so(lab: Lab) -> None:
-    report = lab.build("1m", NOON, ONE)
+def test_no_trades_is_a_success_that_says_so(harness: Harness) -> None:
+    report = harness.build("1m", NOON, ONE)
     assert report["notes"] == ["there are no trades in the range"]
-    assert lab.snapshots("1m") == []
-    lab.load(some_trades())
-    report = lab.build("1m", TWO, at("2026-03-01 15:00"))
+    assert harness.snapshots("1m") == []
+    harness.load(some_trades())
+    report = harness.build("1m", TWO, at("2026-03-01 15:00"))
     assert report["notes"] == ["there are no trades in the range"]
     assert report["snapshot"] is None
 
 
-def test_overlapping_ranges_add_nothing_twice(lab: Lab) -> None:
-    lab.load(some_trades(minutes=120))
+def test_overlapping_ranges_add_nothing_twice(harness: Harness) -> None:
+    harness.load(some_trades(minutes=120))
     for minutes in range(10, 125, 25):
         end = NOON + timedelta(minutes=min(minutes, 120))
-        lab.build("1m", end - timedelta(minutes=10), end)
-        lab.build("1m", NOON, end)
-    assert lab.candles("1m") == lab.expected("1m", (NOON, NOON + timedelta(minutes=110))).candles
+        harness.build("1m", end - timedelta(minutes=10), end)
+        harness.build("1m", NOON, end)
+    assert harness.candles("1m") == harness.expected("1m", (NOON, NOON + timedelta(minutes=110))).candles
 
 
-def test_duplicates_count_once_and_corrections_supersede(lab: Lab) -> None:
+def test_duplicates_count_once_and_corrections_supersede(harness: Harness) -> None:
     trades = some_trades()
     again = [replace(each, message_id=f"again-{each.trade_id}") for each in trades[::3]]
-    lab.load(trades, again)
-    lab.build("1m", NOON, ONE)
-    assert lab.candles("1m") == lab.expected("1m", (NOON, ONE)).candles
-    assert sum(candle.trade_count for candle in lab.candles("1m").values()) == len(trades)
+    harness.load(trades, again)
+    harness.build("1m", NOON, ONE)
+    assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
+    assert sum(candle.trade_count for candle in harness.candles("1m").values()) == len(trades)
 
     late = [
         replace(
@@ -118,107 +118,107 @@ def test_duplicates_count_once_and_corrections_supersede(lab: Lab) -> None:
         )
         for n, each in enumerate(trades[:200:50])
     ]
-    lab.load(late)
-    report = lab.build("1m", NOON, ONE)
+    harness.load(late)
+    report = harness.build("1m", NOON, ONE)
     assert report["candles"]["updated"] > 0
-    assert lab.candles("1m") == lab.expected("1m", (NOON, ONE)).candles
+    assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
 
 
-def test_a_partition_keeps_its_other_candles(lab: Lab) -> None:
+def test_a_partition_keeps_its_other_candles(harness: Harness) -> None:
     """Rebuilding one hour of a day must not lose the rest of that day."""
-    lab.load(some_trades("2026-03-01 00:00", minutes=600, step=60))
-    lab.build("30m", at("2026-03-01 00:00"), at("2026-03-01 10:00"))
-    before = lab.stored("30m")
-    lab.load([trade(at("2026-03-01 04:10"), "777")])
-    report = lab.build("30m", at("2026-03-01 04:00"), at("2026-03-01 05:00"))
+    harness.load(some_trades("2026-03-01 00:00", minutes=600, step=60))
+    harness.build("30m", at("2026-03-01 00:00"), at("2026-03-01 10:00"))
+    before = harness.stored("30m")
+    harness.load([trade(at("2026-03-01 04:10"), "777")])
+    report = harness.build("30m", at("2026-03-01 04:00"), at("2026-03-01 05:00"))
     assert report["candles"] == {"inserted": 0, "updated": 1, "deleted": 0, "unchanged": 1, "kept": 0, "withheld": 0}
-    after = lab.stored("30m")
+    after = harness.stored("30m")
     assert {key: after[key] for key in after if after[key] != before[key]}.keys() == {
         ("BTC-USD", "kraken", 1772337600000000)
     }
     assert len(after) == 20
 
 
-def test_created_at_stays_and_updated_at_moves_only_with_a_value(lab: Lab) -> None:
-    lab.load(some_trades(minutes=3))
-    lab.build("1m", NOON, ONE)
-    first = lab.stored("1m")
+def test_created_at_stays_and_updated_at_moves_only_with_a_value(harness: Harness) -> None:
+    harness.load(some_trades(minutes=3))
+    harness.build("1m", NOON, ONE)
+    first = harness.stored("1m")
     assert all(stored.created_at == stored.updated_at for stored in first.values())
-    lab.load([trade(NOON + timedelta(seconds=61), "500")])
-    lab.build("1m", NOON, ONE)
-    second = lab.stored("1m")
+    harness.load([trade(NOON + timedelta(seconds=61), "500")])
+    harness.build("1m", NOON, ONE)
+    second = harness.stored("1m")
     changed = ("BTC-USD", "kraken", int((NOON + timedelta(minutes=1)).timestamp()) * 10**6)
     for key, stored in second.items():
         assert stored.created_at == first[key].created_at
         assert (stored.updated_at > first[key].updated_at) == (key == changed)
 
 
-def test_candles_on_both_sides_of_midnight_and_of_a_month(lab: Lab) -> None:
+def test_candles_on_both_sides_of_midnight_and_of_a_month(harness: Harness) -> None:
     start, end = at("2026-01-31 00:00"), at("2026-02-02 00:00")
     midnight = at("2026-02-01 00:00")
     microsecond = timedelta(microseconds=1)
-    lab.load(
+    harness.load(
         some_trades("2026-01-31 22:00", minutes=240, step=61),
         [trade(midnight - microsecond, "1", trade_id="a"), trade(midnight, "2", trade_id="b")],
     )
-    lab.build("1d", start, end)
-    assert lab.candles("1d") == lab.expected("1d", (start, end)).candles
-    assert [candle.close for candle in lab.candles("1d").values()][:1] != []
-    partitions = lab.table("1d").inspect.partitions().to_pylist()
+    harness.build("1d", start, end)
+    assert harness.candles("1d") == harness.expected("1d", (start, end)).candles
+    assert [candle.close for candle in harness.candles("1d").values()][:1] != []
+    partitions = harness.table("1d").inspect.partitions().to_pylist()
     assert len(partitions) == 2
 
     # Rebuilding one month leaves the other's file alone.
-    files = {task.file.file_path for task in lab.table("1d").scan().plan_files()}
-    lab.load([trade(midnight + timedelta(hours=3), "3")])
-    lab.build("1d", midnight, end)
-    assert len(files & {task.file.file_path for task in lab.table("1d").scan().plan_files()}) == 1
-    assert lab.candles("1d") == lab.expected("1d", (start, end)).candles
+    files = {task.file.file_path for task in harness.table("1d").scan().plan_files()}
+    harness.load([trade(midnight + timedelta(hours=3), "3")])
+    harness.build("1d", midnight, end)
+    assert len(files & {task.file.file_path for task in harness.table("1d").scan().plan_files()}) == 1
+    assert harness.candles("1d") == harness.expected("1d", (start, end)).candles
 
 
-def test_a_candle_whose_trades_are_gone_is_removed(lab: Lab) -> None:
-    lab.load(some_trades(minutes=30))
-    lab.build("1m", NOON, ONE)
+def test_a_candle_whose_trades_are_gone_is_removed(harness: Harness) -> None:
+    harness.load(some_trades(minutes=30))
+    harness.build("1m", NOON, ONE)
     gone = NOON + timedelta(minutes=10)
     bound = int(gone.timestamp()) * 10**6
-    lab.sql(f"DELETE FROM {{trades}} WHERE timestamp >= {bound} AND timestamp < {bound + 60_000_000}")
-    report = lab.build("1m", NOON, ONE)
+    harness.sql(f"DELETE FROM {{trades}} WHERE timestamp >= {bound} AND timestamp < {bound + 60_000_000}")
+    report = harness.build("1m", NOON, ONE)
     assert report["candles"]["deleted"] == 1
-    assert ("BTC-USD", "kraken", bound) not in lab.candles("1m")
-    assert len(lab.candles("1m")) == 29
+    assert ("BTC-USD", "kraken", bound) not in harness.candles("1m")
+    assert len(harness.candles("1m")) == 29
 
 
-def test_expired_source_hours_keep_their_candles_unless_told_to_prune(lab: Lab) -> None:
-    lab.load(some_trades(minutes=120))
-    lab.build("1m", NOON, TWO)
-    before = lab.stored("1m")
-    lab.sql("DELETE FROM {trades} WHERE exchange_date = DATE '2026-03-01' AND exchange_hour = 12")
-    report = lab.build("1m", NOON, TWO)
+def test_expired_source_hours_keep_their_candles_unless_told_to_prune(harness: Harness) -> None:
+    harness.load(some_trades(minutes=120))
+    harness.build("1m", NOON, TWO)
+    before = harness.stored("1m")
+    harness.sql("DELETE FROM {trades} WHERE exchange_date = DATE '2026-03-01' AND exchange_hour = 12")
+    report = harness.build("1m", NOON, TWO)
     assert report["candles"]["kept"] == 60
     assert report["snapshot"] is None
-    assert lab.stored("1m") == before
-    report = lab.build("1m", NOON, TWO, prune=True)
+    assert harness.stored("1m") == before
+    report = harness.build("1m", NOON, TWO, prune=True)
     assert report["candles"]["deleted"] == 60
-    assert len(lab.candles("1m")) == 60
+    assert len(harness.candles("1m")) == 60
 
 
-def test_a_day_candle_survives_the_expiry_of_its_first_hours(lab: Lab) -> None:
+def test_a_day_candle_survives_the_expiry_of_its_first_hours(harness: Harness) -> None:
     day, end = at("2026-03-01 00:00"), at("2026-03-02 00:00")
-    lab.load(some_trades("2026-03-01 10:00", minutes=240, step=30))
-    lab.build("1d", day, end)
-    before = lab.stored("1d")
-    lab.sql("DELETE FROM {trades} WHERE exchange_date = DATE '2026-03-01' AND exchange_hour < 12")
-    report = lab.build("1d", day, end)
+    harness.load(some_trades("2026-03-01 10:00", minutes=240, step=30))
+    harness.build("1d", day, end)
+    before = harness.stored("1d")
+    harness.sql("DELETE FROM {trades} WHERE exchange_date = DATE '2026-03-01' AND exchange_hour < 12")
+    report = harness.build("1d", day, end)
     assert report["candles"]["kept"] == 1
-    assert lab.stored("1d") == before
+    assert harness.stored("1d") == before
 
 
-def test_a_volume_beyond_the_column_is_withheld_reported_and_built_once_widened(lab: Lab) -> None:
+def test_a_volume_beyond_the_column_is_withheld_reported_and_built_once_widened(harness: Harness) -> None:
     day, end = at("2026-03-01 00:00"), at("2026-03-02 00:00")
-    lab.load(
+    harness.load(
         [trade(NOON + timedelta(minutes=n), "0.00000123", "6000000000.5", symbol="PEPE-USD") for n in range(3)],
         some_trades(),
     )
-    report = lab.build("1d", day, end)
+    report = harness.build("1d", day, end)
     assert report["candles"]["inserted"] == 1
     assert report["withheld"] == [
         {
@@ -229,33 +229,33 @@ def test_a_volume_beyond_the_column_is_withheld_reported_and_built_once_widened(
             "reason": "volume",
         }
     ]
-    assert lab.candles("1d") == lab.expected("1d", (day, end)).candles
-    widen_volume(lab.settings, candles_contract(lab.settings.timeframe("1d")))
-    report = lab.build("1d", day, end)
+    assert harness.candles("1d") == harness.expected("1d", (day, end)).candles
+    widen_volume(harness.settings, candles_contract(harness.settings.timeframe("1d")))
+    report = harness.build("1d", day, end)
     assert report["candles"] == {"inserted": 1, "updated": 0, "deleted": 0, "unchanged": 1, "kept": 0, "withheld": 0}
-    assert lab.candles("1d") == lab.expected("1d", (day, end), wide=True).candles
+    assert harness.candles("1d") == harness.expected("1d", (day, end), wide=True).candles
 
 
-def test_a_stored_candle_that_outgrows_its_column_does_not_stay_wrong(lab: Lab) -> None:
-    lab.load([trade(NOON, "1", "9000000000"), *some_trades(symbol="ETH-USD")])
-    lab.build("1h", NOON, ONE)
-    lab.load([trade(NOON + timedelta(minutes=1), "1", "9000000000")])
-    report = lab.build("1h", NOON, ONE)
+def test_a_stored_candle_that_outgrows_its_column_does_not_stay_wrong(harness: Harness) -> None:
+    harness.load([trade(NOON, "1", "9000000000"), *some_trades(symbol="ETH-USD")])
+    harness.build("1h", NOON, ONE)
+    harness.load([trade(NOON + timedelta(minutes=1), "1", "9000000000")])
+    report = harness.build("1h", NOON, ONE)
     assert (report["candles"]["withheld"], report["candles"]["deleted"]) == (1, 1)
-    assert [key[0] for key in lab.candles("1h")] == ["ETH-USD"]
+    assert [key[0] for key in harness.candles("1h")] == ["ETH-USD"]
 
 
-def test_a_key_stored_twice_is_mended(lab: Lab) -> None:
-    lab.load(some_trades(minutes=5))
-    lab.build("1m", NOON, ONE)
+def test_a_key_stored_twice_is_mended(harness: Harness) -> None:
+    harness.load(some_trades(minutes=5))
+    harness.build("1m", NOON, ONE)
     table = "iceberg.market_data.gold_ohlcv_1m"
-    lab.sql(f"INSERT INTO {table} SELECT * FROM {table} LIMIT 1")
-    report = lab.build("1m", NOON, ONE)
+    harness.sql(f"INSERT INTO {table} SELECT * FROM {table} LIMIT 1")
+    report = harness.build("1m", NOON, ONE)
     assert report["candles"]["updated"] == 1
-    assert lab.candles("1m") == lab.expected("1m", (NOON, ONE)).candles
+    assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
 
 
-def test_an_invariant_is_checked_before_the_commit(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invariant_is_checked_before_the_commit(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sabotage the maths: the run must stop, and nothing may be visible."""
     from pyspark.sql import functions as F
 
@@ -267,26 +267,26 @@ def test_an_invariant_is_checked_before_the_commit(lab: Lab, monkeypatch: pytest
         "candles",
         lambda *given: sound(*given).withColumn("high_price", F.lit(Decimal("0.00000001")).cast("decimal(18,8)")),
     )
-    lab.load(some_trades(minutes=2))
+    harness.load(some_trades(minutes=2))
     with pytest.raises(OhlcvError, match="high_price must be the highest"):
-        lab.build("1m", NOON, ONE)
-    assert lab.snapshots("1m") == []
+        harness.build("1m", NOON, ONE)
+    assert harness.snapshots("1m") == []
 
 
-def test_a_missing_table_is_named(lab: Lab) -> None:
+def test_a_missing_table_is_named(harness: Harness) -> None:
     from ohlcv.iceberg.tables import open_catalog
 
-    open_catalog(lab.settings).drop_table(("market_data", "gold_crypto_trades"))
+    open_catalog(harness.settings).drop_table(("market_data", "gold_crypto_trades"))
     with pytest.raises(
         OhlcvError, match=r"there is no table market_data.gold_crypto_trades: run 'ohlcv tables create'"
     ):
-        lab.build("1m", NOON, ONE)
+        harness.build("1m", NOON, ONE)
 
 
-def test_a_table_that_drifted_is_named(lab: Lab) -> None:
-    with lab.table("1m").update_schema() as update:
+def test_a_table_that_drifted_is_named(harness: Harness) -> None:
+    with harness.table("1m").update_schema() as update:
         update.rename_column("vwap", "average")
     with pytest.raises(
         OhlcvError, match=r"gold_ohlcv_1m is not as agreed: column vwap is missing; unexpected column average"
     ):
-        lab.build("1m", NOON, ONE)
+        harness.build("1m", NOON, ONE)

@@ -1,4 +1,4 @@
-"""The candle maths of the job against the oracle: every field equal, whatever the trades."""
+"""The candle maths of the job against the reference_candles: every field equal, whatever the trades."""
 
 from __future__ import annotations
 
@@ -24,13 +24,21 @@ from ohlcv.model.timeframes import timeframe
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from spark_jobs.compute.candle_builder import common_step
 from spark_jobs.compute.time_predicates import in_hours
-from spark_jobs.compute.trade_aggregation import Survey, add_up, first_pass, in_question, placed, second_pass, survey
-from spark_jobs.compute.trade_columns import with_verdict
+from spark_jobs.compute.trade_aggregation import (
+    PassSummary,
+    aggregate_trades,
+    duplicate_candidates,
+    first_pass,
+    placed,
+    second_pass,
+    survey,
+)
+from spark_jobs.compute.trade_columns import with_rejection_reason
 from spark_jobs.iceberg.trades_reader import COLUMNS
 from spark_jobs.jobs.build_candles import Source, compute
-from spark_jobs.runtime.session import code_for
+from spark_jobs.runtime.session import code_generation_for
 from support.harness import WIDTHS, at, trade
-from support.reference_model import Candle, OracleAnswer, Trade, oracle
+from support.reference_model import Candle, ReferenceResult, Trade, reference_candles
 from support.strategies import markets, range_lists
 
 TYPES = pa.schema(
@@ -61,17 +69,17 @@ def read_by_the_job(spark: SparkSession, trades: Sequence[Trade]) -> DataFrame:
 
 def by_the_job(
     spark: SparkSession, trades: Sequence[Trade], name: str, spans: Sequence[tuple[int, int]], wide: bool = False
-) -> OracleAnswer:
-    """Let the job's own functions answer what the oracle answers."""
+) -> ReferenceResult:
+    """Let the job's own functions answer what the reference_candles answers."""
     ranges = merge_ranges([Range(from_microseconds(start), from_microseconds(end)) for start, end in spans])
     hours = hours_overlapping(ranges)
     of = timeframe(name)
-    judged = with_verdict(read_by_the_job(spark, trades).where(in_hours(hours)))
+    judged = with_rejection_reason(read_by_the_job(spark, trades).where(in_hours(hours)))
     plan = BuildPlan(of, ranges[0], ranges, hours)
-    sums = add_up(judged, common_step([of]), ranges)
+    sums = aggregate_trades(judged, common_step([of]), ranges)
     found = sums.found
     computed = compute(Source(sums, None), plan, "decimal(38,8)" if wide else "decimal(18,8)")
-    answer = OracleAnswer({}, {}, Counter(), sum(sum(verdicts.values()) for verdicts in found.counts.values()))
+    answer = ReferenceResult({}, {}, Counter(), sum(sum(verdicts.values()) for verdicts in found.counts.values()))
     for verdicts in found.counts.values():
         answer.rejected.update({reason: number for reason, number in verdicts.items() if reason})
     micros = [F.unix_micros(column).alias(f"{column}_us") for column in ("window_start", "window_end")]
@@ -105,8 +113,8 @@ def by_the_job(
 def test_every_field_equals_the_oracle(spark: SparkSession, name: str, trades_read: int, data: st.DataObject) -> None:
     trades = [trade for market in data.draw(markets()) for trade in market]
     spans = data.draw(range_lists(WIDTHS[name] * 1_000_000))
-    with code_for(spark, trades_read):
-        assert by_the_job(spark, trades, name, spans) == oracle(trades, WIDTHS[name] * 1_000_000, spans)
+    with code_generation_for(spark, trades_read):
+        assert by_the_job(spark, trades, name, spans) == reference_candles(trades, WIDTHS[name] * 1_000_000, spans)
 
 
 # How sequences go with ids: 5,000,000,000 has bits above those that fit beside the time.
@@ -131,13 +139,15 @@ def test_ids_that_follow_each_other_are_ordered_as_any_others(
             followed.append(replace(each, trade_id=str(number), source_sequence=sequence(number)))
     span = [(to_microseconds(at("2026-01-31 00:00")), to_microseconds(at("2026-02-02 00:00")))]
     for name, trades_read in (("1m", 0), ("1d", CODE_GENERATION_MIN_TRADES)):
-        with code_for(spark, trades_read):
-            assert by_the_job(spark, followed, name, span) == oracle(followed, WIDTHS[name] * 1_000_000, span)
+        with code_generation_for(spark, trades_read):
+            assert by_the_job(spark, followed, name, span) == reference_candles(
+                followed, WIDTHS[name] * 1_000_000, span
+            )
 
 
-def surveyed(spark: SparkSession, *trades: Trade) -> Survey:
+def surveyed(spark: SparkSession, *trades: Trade) -> PassSummary:
     span = Range(at("2026-03-01 12:00"), at("2026-03-01 13:00"))
-    sums = add_up(with_verdict(read_by_the_job(spark, trades)), 60_000_000, [span])
+    sums = aggregate_trades(with_rejection_reason(read_by_the_job(spark, trades)), 60_000_000, [span])
     sums.release()
     return sums.found
 
@@ -185,7 +195,7 @@ def test_only_what_is_delivered_again_is_looked_at_closely(
     found = surveyed(spark, *listed)
     # A block is looked at by the windows in which it has trades: that of the first minutes and each copy's own.
     assert found.repeated == (copies + 1 if again else 0)
-    assert by_the_job(spark, listed, "1m", span) == oracle(listed, 60_000_000, span)
+    assert by_the_job(spark, listed, "1m", span) == reference_candles(listed, 60_000_000, span)
 
 
 @pytest.mark.parametrize(
@@ -205,9 +215,9 @@ def test_versions_are_compared_of_no_trade_that_stands_once(
         for copy, number in enumerate(ids)
     ]
     span = Range(at("2026-03-01 12:00"), at("2026-03-01 13:00"))
-    judged = with_verdict(read_by_the_job(spark, [*single, *again]))
+    judged = with_rejection_reason(read_by_the_job(spark, [*single, *again]))
     first = first_pass(judged, 60_000_000, [span])
-    looked_at = second_pass(placed(judged), in_question(first, survey(first)), 60_000_000, [span]).collect()
+    looked_at = second_pass(placed(judged), duplicate_candidates(first, survey(first)), 60_000_000, [span]).collect()
     assert sorted((row.trade_id for row in looked_at if row.identity), key=str) == sorted(compared, key=str)
     blocks = {number // 64 for number in ids}
     assert sum(row.trade_count for row in looked_at) == sum(number // 64 in blocks for number in range(150))
@@ -217,7 +227,7 @@ def test_versions_are_compared_of_no_trade_that_stands_once(
 def test_deliveries_that_are_alike_in_every_field_count_once(spark: SparkSession, copies: int) -> None:
     single = [trade(NOON + timedelta(seconds=number), str(1 + number % 7), trade_id=str(number)) for number in range(9)]
     listed, span = hour_of(*single, *(copies - 1) * [single[4]])
-    assert by_the_job(spark, listed, "1m", span) == oracle(listed, 60_000_000, span)
+    assert by_the_job(spark, listed, "1m", span) == reference_candles(listed, 60_000_000, span)
 
 
 @pytest.mark.parametrize("places", [1, 3])
@@ -225,7 +235,7 @@ def test_blocks_that_share_a_place_are_told_apart(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch, places: int
 ) -> None:
     monkeypatch.setattr(
-        "spark_jobs.compute.trade_aggregation.place_of_block",
+        "spark_jobs.compute.trade_aggregation.block_key",
         lambda: F.pmod(F.hash("symbol", "block", "text"), F.lit(places)),
     )
     single = [
@@ -241,7 +251,7 @@ def test_blocks_that_share_a_place_are_told_apart(
         ),
     ]
     listed, span = hour_of(*single, *again)
-    assert by_the_job(spark, listed, "1m", span) == oracle(listed, 60_000_000, span)
+    assert by_the_job(spark, listed, "1m", span) == reference_candles(listed, 60_000_000, span)
 
 
 @EXAMPLES
@@ -329,7 +339,9 @@ def test_a_volume_that_does_not_fit_is_withheld_and_fits_when_widened(spark: Spa
     answer = by_the_job(spark, listed, "1h", span)
     assert list(answer.withheld.values()) == [Decimal("29999999999.99999997")]
     assert [key[0] for key in answer.candles] == ["ETH-USD"]
-    assert by_the_job(spark, listed, "1h", span, wide=True) == oracle(listed, 3_600_000_000, span, amount_limit=None)
+    assert by_the_job(spark, listed, "1h", span, wide=True) == reference_candles(
+        listed, 3_600_000_000, span, amount_limit=None
+    )
 
 
 def test_a_turnover_beyond_every_decimal_withholds_its_candle_alone(spark: SparkSession) -> None:

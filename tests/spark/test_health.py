@@ -14,37 +14,37 @@ import pytest
 from ohlcv.config.settings import load_settings
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.monitoring.health import Measure, duration, freshness, health, runs, storage, success_rate, workers
-from support.harness import Lab, at, trade
+from support.harness import Harness, at, trade
 
 NOON = at("2026-03-01 12:00")
 
 
-def fresh(lab: Lab, name: str, now: datetime) -> Measure:
-    return freshness(lab.settings, lab.settings.timeframe(name), now)
+def fresh(harness: Harness, name: str, now: datetime) -> Measure:
+    return freshness(harness.settings, harness.settings.timeframe(name), now)
 
 
-def test_candles_are_late_only_when_trades_came_after_them(lab: Lab) -> None:
+def test_candles_are_late_only_when_trades_came_after_them(harness: Harness) -> None:
     minutes = timedelta(minutes=1)
-    lab.load([trade(NOON + n * minutes) for n in range(5)])
-    lab.build("1m", NOON, NOON + 5 * minutes)
+    harness.load([trade(NOON + n * minutes) for n in range(5)])
+    harness.build("1m", NOON, NOON + 5 * minutes)
     # Due at 12:10 is what ended by then; a run has five minutes for it.
-    assert fresh(lab, "1m", NOON + 9 * minutes).state == "ok"
-    assert fresh(lab, "1m", NOON + 14 * minutes + timedelta(seconds=59)).state == "ok"
-    quiet = fresh(lab, "1m", NOON + 15 * minutes)
+    assert fresh(harness, "1m", NOON + 9 * minutes).state == "ok"
+    assert fresh(harness, "1m", NOON + 14 * minutes + timedelta(seconds=59)).state == "ok"
+    quiet = fresh(harness, "1m", NOON + 15 * minutes)
     assert (quiet.state, quiet.found) == (
         "quiet",
         "newest ends 2026-03-01T12:05:00Z, 10 min ago; no trades since 2026-03-01T12:04:00Z",
     )
     assert quiet.target == "ends up to 5 min ago, 10 min at most"
     # A trade of a window that is not due yet changes nothing, nor does one that is rejected.
-    lab.load([trade(NOON + 10 * minutes), trade(NOON + 7 * minutes, "0")])
-    assert fresh(lab, "1m", NOON + 15 * minutes).state == "quiet"
-    lab.load([trade(NOON + 6 * minutes)])
-    late = fresh(lab, "1m", NOON + 15 * minutes)
+    harness.load([trade(NOON + 10 * minutes), trade(NOON + 7 * minutes, "0")])
+    assert fresh(harness, "1m", NOON + 15 * minutes).state == "quiet"
+    harness.load([trade(NOON + 6 * minutes)])
+    late = fresh(harness, "1m", NOON + 15 * minutes)
     assert (late.state, late.found) == ("alert", "newest ends 2026-03-01T12:05:00Z, 10 min ago; there are later trades")
-    lab.build("1m", NOON + 5 * minutes, NOON + 10 * minutes)
+    harness.build("1m", NOON + 5 * minutes, NOON + 10 * minutes)
     # The newest candle ends before what is due, but nobody traded in between.
-    assert fresh(lab, "1m", NOON + 15 * minutes).state == "quiet"
+    assert fresh(harness, "1m", NOON + 15 * minutes).state == "quiet"
 
 
 @pytest.mark.parametrize(
@@ -56,24 +56,24 @@ def test_candles_are_late_only_when_trades_came_after_them(lab: Lab) -> None:
         ("1d", "2026-03-03 00:09:59", "2026-03-03 00:10"),
     ],
 )
-def test_every_timeframe_is_late_by_its_own_schedule(lab: Lab, name: str, on_time: str, late: str) -> None:
-    lab.load([trade(at("2026-03-01 12:10")), trade(at("2026-03-02 12:10")), trade(at("2026-03-01 12:31"))])
-    lab.load([trade(at("2026-03-01 13:10"))])
+def test_every_timeframe_is_late_by_its_own_schedule(harness: Harness, name: str, on_time: str, late: str) -> None:
+    harness.load([trade(at("2026-03-01 12:10")), trade(at("2026-03-02 12:10")), trade(at("2026-03-01 12:31"))])
+    harness.load([trade(at("2026-03-01 13:10"))])
     ends = {"5m": "12:20", "30m": "12:30", "1h": "13:00"}
     end = at(f"2026-03-01 {ends[name]}") if name in ends else at("2026-03-02 00:00")
-    lab.build(name, at("2026-03-01 00:00"), end)
+    harness.build(name, at("2026-03-01 00:00"), end)
     if name == "5m":
-        lab.load([trade(at("2026-03-01 12:16")), trade(at("2026-03-01 12:21"))])
-        lab.build(name, at("2026-03-01 00:00"), end)
-    assert fresh(lab, name, at(on_time)).state == "ok"
-    assert fresh(lab, name, at(late)).state == "alert"
+        harness.load([trade(at("2026-03-01 12:16")), trade(at("2026-03-01 12:21"))])
+        harness.build(name, at("2026-03-01 00:00"), end)
+    assert fresh(harness, name, at(on_time)).state == "ok"
+    assert fresh(harness, name, at(late)).state == "alert"
 
 
-def test_tables_without_anything_are_quiet_until_trades_come(lab: Lab) -> None:
-    nothing = fresh(lab, "1h", NOON)
+def test_tables_without_anything_are_quiet_until_trades_come(harness: Harness) -> None:
+    nothing = fresh(harness, "1h", NOON)
     assert (nothing.state, nothing.found) == ("quiet", "no candle yet; there are no trades")
-    lab.load([trade(NOON - timedelta(hours=1, minutes=30))])
-    assert fresh(lab, "1h", NOON).state == "alert"
+    harness.load([trade(NOON - timedelta(hours=1, minutes=30))])
+    assert fresh(harness, "1h", NOON).state == "alert"
 
 
 @pytest.mark.parametrize(
@@ -120,15 +120,15 @@ def test_a_missing_worker_is_an_alert(master: tuple[str, list[dict[str, Any]]]) 
     assert workers(settings).state == "ok"
 
 
-def test_what_cannot_be_asked_is_told(lab: Lab) -> None:
-    measures = health(lab.settings, NOON)
+def test_what_cannot_be_asked_is_told(harness: Harness) -> None:
+    measures = health(harness.settings, NOON)
     assert {(each.subject, each.state) for each in measures if each.state == "unknown"} == {
         ("runs", "unknown"),
         ("Spark", "unknown"),
     }
     down = load_settings(
         {
-            "OHLCV_HOME": str(lab.settings.home),
+            "OHLCV_HOME": str(harness.settings.home),
             "OHLCV_SPARK_WEB": "http://127.0.0.1:1",
             "OHLCV_AIRFLOW_URL": "http://127.0.0.1:1",
             "OHLCV_AIRFLOW_USER": "somebody",
@@ -142,9 +142,9 @@ def test_what_cannot_be_asked_is_told(lab: Lab) -> None:
     assert "hunter2" not in run.found
 
 
-def test_storage_is_told_per_table(lab: Lab) -> None:
-    lab.load([trade(NOON)], [trade(NOON + timedelta(hours=1))])
-    by_table = {each.subject: each.found for each in storage(lab.settings)}
+def test_storage_is_told_per_table(harness: Harness) -> None:
+    harness.load([trade(NOON)], [trade(NOON + timedelta(hours=1))])
+    by_table = {each.subject: each.found for each in storage(harness.settings)}
     assert list(by_table) == ["gold_crypto_trades", *(f"gold_ohlcv_{name}" for name in TIMEFRAMES)]
     assert by_table["gold_crypto_trades"].startswith("2 rows in 2 files, ")
     assert by_table["gold_ohlcv_1d"] == "0 rows in 0 files, 0.0 MiB; 0 snapshots"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ohlcv.model.intervals import EPOCH
 from spark_jobs.iceberg import partial_overwrite as settled
-from spark_jobs.iceberg.partial_overwrite import FileSpan, rewriting
-from support.harness import Lab, at, trade
+from spark_jobs.iceberg.partial_overwrite import FileBounds, plan_overwrite
+from support.harness import Harness, at, trade
 
 NOON = at("2026-03-01 12:00")
 MINUTE = timedelta(minutes=1)
@@ -20,7 +20,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settled, "MANY_ROWS", 50)
+    monkeypatch.setattr(settled, "MAX_SINGLE_FILE_ROWS", 50)
 
 
 def minutes(number: int) -> datetime:
@@ -33,10 +33,10 @@ FILES = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10), st.integers(1
 
 @given(drawn=FILES, first=st.integers(0, 40))
 def test_no_file_is_cut(drawn: list[tuple[int, int, int]], first: int) -> None:
-    files = [FileSpan((minutes(begin), minutes(begin + length)), rows) for begin, length, rows in drawn]
+    files = [FileBounds((minutes(begin), minutes(begin + length)), rows) for begin, length, rows in drawn]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settled, "MANY_ROWS", 50)
-        found = rewriting(files, minutes(first))
+        patch.setattr(settled, "MAX_SINGLE_FILE_ROWS", 50)
+        found = plan_overwrite(files, minutes(first))
     if found.begin is None:
         assert sum(file.rows for file in files) <= 50
         return
@@ -50,13 +50,13 @@ def test_no_file_is_cut(drawn: list[tuple[int, int, int]], first: int) -> None:
 
 
 def test_a_file_that_does_not_tell_is_written_anew(few_are_many: None) -> None:
-    known, unknown = FileSpan((minutes(0), minutes(9)), 60), FileSpan(None, 1)
-    assert rewriting([known], minutes(600)).begin == minutes(600)
-    assert rewriting([known, unknown], minutes(600)).begin is None
+    known, unknown = FileBounds((minutes(0), minutes(9)), 60), FileBounds(None, 1)
+    assert plan_overwrite([known], minutes(600)).begin == minutes(600)
+    assert plan_overwrite([known, unknown], minutes(600)).begin is None
 
 
-def files_of(lab: Lab, timeframe: str = "1m") -> dict[str, int]:
-    tasks = lab.table(timeframe).scan().plan_files()
+def files_of(harness: Harness, timeframe: str = "1m") -> dict[str, int]:
+    tasks = harness.table(timeframe).scan().plan_files()
     return {urlsplit(task.file.file_path).path: task.file.record_count for task in tasks}
 
 
@@ -64,13 +64,13 @@ def traded(begin: datetime, count: int) -> list[tuple[datetime, str]]:
     return [(begin + number * MINUTE, str(100 + number % 7)) for number in range(count)]
 
 
-def test_runs_leave_alone_what_has_settled(lab: Lab, few_are_many: None) -> None:
-    lab.load(trade(time, price) for time, price in traded(NOON, 180))
+def test_runs_leave_alone_what_has_settled(harness: Harness, few_are_many: None) -> None:
+    harness.load(trade(time, price) for time, price in traded(NOON, 180))
     seen: list[dict[str, int]] = []
     for end in range(30, 181, 10):
-        lab.build("1m", NOON + (end - 20) * MINUTE, NOON + end * MINUTE)
-        seen.append(files_of(lab))
-    assert lab.candles("1m") == lab.expected("1m", (NOON + 10 * MINUTE, NOON + 180 * MINUTE)).candles
+        harness.build("1m", NOON + (end - 20) * MINUTE, NOON + end * MINUTE)
+        seen.append(files_of(harness))
+    assert harness.candles("1m") == harness.expected("1m", (NOON + 10 * MINUTE, NOON + 180 * MINUTE)).candles
     # The first run of an hour that finds many rows sets the earlier hours apart, and those after it let them be.
     assert [len(files) for files in seen] == [1] * 5 + [2] * 6 + [3] * 5
     assert sorted(seen[-1].values()) == [50, 60, 60]
@@ -78,38 +78,38 @@ def test_runs_leave_alone_what_has_settled(lab: Lab, few_are_many: None) -> None
     assert all(settled_first in files for files in seen[5:])
 
 
-def test_late_trades_reach_settled_candles(lab: Lab, few_are_many: None) -> None:
-    lab.load(trade(time, price) for time, price in traded(NOON, 240))
+def test_late_trades_reach_settled_candles(harness: Harness, few_are_many: None) -> None:
+    harness.load(trade(time, price) for time, price in traded(NOON, 240))
     for end in (60, 120, 180, 240):
-        lab.build("1m", NOON + (end - 60) * MINUTE, NOON + end * MINUTE, repair=True)
-    before = files_of(lab)
+        harness.build("1m", NOON + (end - 60) * MINUTE, NOON + end * MINUTE, repair=True)
+    before = files_of(harness)
     assert len(before) > 1
-    lab.load([trade(NOON + timedelta(minutes=70, seconds=30), "999")])
-    report = lab.build("1m", NOON + 230 * MINUTE, NOON + 240 * MINUTE, repair=True)
+    harness.load([trade(NOON + timedelta(minutes=70, seconds=30), "999")])
+    report = harness.build("1m", NOON + 230 * MINUTE, NOON + 240 * MINUTE, repair=True)
     assert report["candles"]["updated"] == 1
-    assert lab.candles("1m") == lab.expected("1m", (NOON, NOON + 240 * MINUTE)).candles
+    assert harness.candles("1m") == harness.expected("1m", (NOON, NOON + 240 * MINUTE)).candles
 
 
-def test_a_run_over_midnight_and_a_rerun(lab: Lab, few_are_many: None) -> None:
+def test_a_run_over_midnight_and_a_rerun(harness: Harness, few_are_many: None) -> None:
     begin = at("2026-03-01 22:00")
-    lab.load(trade(time, price) for time, price in traded(begin, 240))
-    lab.build("1m", begin, begin + 110 * MINUTE)
-    lab.build("1m", begin + 100 * MINUTE, begin + 240 * MINUTE)
-    lab.build("1m", begin + 230 * MINUTE, begin + 240 * MINUTE)
-    metadata = lab.table("1m").metadata_location
-    lab.build("1m", begin, begin + 240 * MINUTE)
-    assert lab.table("1m").metadata_location == metadata
-    assert lab.candles("1m") == lab.expected("1m", (begin, begin + 240 * MINUTE)).candles
+    harness.load(trade(time, price) for time, price in traded(begin, 240))
+    harness.build("1m", begin, begin + 110 * MINUTE)
+    harness.build("1m", begin + 100 * MINUTE, begin + 240 * MINUTE)
+    harness.build("1m", begin + 230 * MINUTE, begin + 240 * MINUTE)
+    metadata = harness.table("1m").metadata_location
+    harness.build("1m", begin, begin + 240 * MINUTE)
+    assert harness.table("1m").metadata_location == metadata
+    assert harness.candles("1m") == harness.expected("1m", (begin, begin + 240 * MINUTE)).candles
 
 
-def test_candles_without_trades_go_from_settled_files_too(lab: Lab, few_are_many: None) -> None:
-    lab.load(trade(time, price) for time, price in traded(NOON, 180))
+def test_candles_without_trades_go_from_settled_files_too(harness: Harness, few_are_many: None) -> None:
+    harness.load(trade(time, price) for time, price in traded(NOON, 180))
     for end in (60, 120, 180):
-        lab.build("1m", NOON + (end - 60) * MINUTE, NOON + end * MINUTE)
-    lab.sql(
+        harness.build("1m", NOON + (end - 60) * MINUTE, NOON + end * MINUTE)
+    harness.sql(
         f"DELETE FROM {{trades}} WHERE timestamp >= {int((NOON + 5 * MINUTE).timestamp()) * 10**6} "
         f"AND timestamp < {int((NOON + 9 * MINUTE).timestamp()) * 10**6}"
     )
-    report = lab.build("1m", NOON, NOON + 60 * MINUTE)
+    report = harness.build("1m", NOON, NOON + 60 * MINUTE)
     assert report["candles"]["deleted"] == 4
-    assert len(lab.candles("1m")) == 176
+    assert len(harness.candles("1m")) == 176

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from spark_jobs.jobs.reprocess_day import read_request, reprocess
-from support.harness import WIDTHS, Lab, at, trade
+from support.harness import WIDTHS, Harness, at, trade
 
 DAY = "2026-03-01"
 ONLY_1H = ("--timeframes", "1h")
@@ -21,9 +21,9 @@ WHOLE_DAY = (at("2026-03-01 00:00"), at("2026-03-02 00:00"))
 
 
 @pytest.fixture
-def lab(spark: SparkSession, tmp_path: Path) -> Lab:
-    lab = Lab(spark, tmp_path)
-    lab.load(
+def harness(spark: SparkSession, tmp_path: Path) -> Harness:
+    harness = Harness(spark, tmp_path)
+    harness.load(
         [
             trade(at("2026-02-28 23:59"), price="99"),
             trade(at("2026-03-01 00:00"), price="100"),
@@ -32,12 +32,12 @@ def lab(spark: SparkSession, tmp_path: Path) -> Lab:
             trade(at("2026-03-02 00:00"), price="103"),
         ]
     )
-    return lab
+    return harness
 
 
-def run(lab: Lab, *arguments: str, until: str = "2026-03-02T01:30:00Z") -> dict[str, Any]:
-    request = read_request(lab.settings, ["--day", DAY, "--until", until, "--run-id", "r", *arguments])
-    return reprocess(lab.spark, lab.settings, request)
+def run(harness: Harness, *arguments: str, until: str = "2026-03-02T01:30:00Z") -> dict[str, Any]:
+    request = read_request(harness.settings, ["--day", DAY, "--until", until, "--run-id", "r", *arguments])
+    return reprocess(harness.spark, harness.settings, request)
 
 
 def counts(report: dict[str, Any]) -> dict[str, dict[str, int]]:
@@ -47,66 +47,66 @@ def counts(report: dict[str, Any]) -> dict[str, dict[str, int]]:
     }
 
 
-def test_a_day_is_rebuilt_in_every_timeframe_with_one_commit_each(lab: Lab) -> None:
-    lab.build("1m", *DAY_BEFORE)
-    before = lab.candles("1m")
-    report = run(lab)
+def test_a_day_is_rebuilt_in_every_timeframe_with_one_commit_each(harness: Harness) -> None:
+    harness.build("1m", *DAY_BEFORE)
+    before = harness.candles("1m")
+    report = run(harness)
     assert [each["timeframe"] for each in report["timeframes"]] == list(WIDTHS)
     for name in WIDTHS:
-        expected = lab.expected(name, WHOLE_DAY).candles
-        assert lab.candles(name) == expected | (before if name == "1m" else {})
-        assert len(lab.snapshots(name)) == (2 if name == "1m" else 1)
-        assert lab.summary(name)["ohlcv.run-id"] == "r"
+        expected = harness.expected(name, WHOLE_DAY).candles
+        assert harness.candles(name) == expected | (before if name == "1m" else {})
+        assert len(harness.snapshots(name)) == (2 if name == "1m" else 1)
+        assert harness.summary(name)["ohlcv.run-id"] == "r"
     assert {each["trades_read"] for each in report["timeframes"]} == {3}
 
 
-def test_only_tables_that_changed_get_a_commit(lab: Lab) -> None:
+def test_only_tables_that_changed_get_a_commit(harness: Harness) -> None:
     two = ("--timeframes", "5m,1d")
-    run(lab, *two)
+    run(harness, *two)
     # A second trade in the minute of the first: every timeframe's first candle changes.
-    lab.load([trade(at("2026-03-01 00:00:30"), price="90")])
-    lab.build("5m", *WHOLE_DAY)
-    report = run(lab, *two)
+    harness.load([trade(at("2026-03-01 00:00:30"), price="90")])
+    harness.build("5m", *WHOLE_DAY)
+    report = run(harness, *two)
     assert counts(report) == {"5m": {"unchanged": 3}, "1d": {"updated": 1, "unchanged": 1}}
     assert [each["timeframe"] for each in report["timeframes"] if each["snapshot"] is None] == ["5m"]
     for name in ("5m", "1d"):
-        assert lab.candles(name) == lab.expected(name, WHOLE_DAY).candles
-        assert len(lab.snapshots(name)) == 2
-    assert all(each["snapshot"] is None for each in run(lab, *two)["timeframes"])
+        assert harness.candles(name) == harness.expected(name, WHOLE_DAY).candles
+        assert len(harness.snapshots(name)) == 2
+    assert all(each["snapshot"] is None for each in run(harness, *two)["timeframes"])
 
 
-def test_versions_of_a_trade_are_counted_once_in_every_timeframe(lab: Lab) -> None:
+def test_versions_of_a_trade_are_counted_once_in_every_timeframe(harness: Harness) -> None:
     first = trade(at("2026-03-01 09:31"), price="101", symbol="ETH-USD")
-    lab.load(
+    harness.load(
         [
             trade(
                 at("2026-03-01 09:31"), "77", symbol="ETH-USD", trade_id=first.trade_id, ingested=at("2026-03-03 00:00")
             )
         ]
     )
-    run(lab, "--timeframes", "1m,1d")
+    run(harness, "--timeframes", "1m,1d")
     for name in ("1m", "1d"):
-        assert lab.candles(name) == lab.expected(name, WHOLE_DAY).candles
+        assert harness.candles(name) == harness.expected(name, WHOLE_DAY).candles
 
 
 def test_a_dry_run_writes_nothing_and_names_the_largest_differences_first(
-    lab: Lab, capsys: pytest.CaptureFixture[str]
+    harness: Harness, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(lab)
+    run(harness)
     # One candle would grow a little, one a lot, one appear; and one vanish.
-    lab.load(
+    harness.load(
         [
             trade(at("2026-03-01 00:00:30"), price="100", quantity="0.5"),
             trade(at("2026-03-01 09:31:30"), price="101", quantity="50", symbol="ETH-USD"),
             trade(at("2026-03-01 12:00"), price="100", quantity="2"),
         ]
     )
-    lab.sql("DELETE FROM {trades} WHERE symbol = 'BTC-USD' AND exchange_hour = 23 AND exchange_date = '2026-03-01'")
-    lab.load([trade(at("2026-03-01 23:10"), symbol="XRP-USD")])
-    before = {name: lab.snapshots(name) for name in WIDTHS}
+    harness.sql("DELETE FROM {trades} WHERE symbol = 'BTC-USD' AND exchange_hour = 23 AND exchange_date = '2026-03-01'")
+    harness.load([trade(at("2026-03-01 23:10"), symbol="XRP-USD")])
+    before = {name: harness.snapshots(name) for name in WIDTHS}
     capsys.readouterr()
-    report = run(lab, "--dry-run", "yes", "--timeframes", "1h,1m")
-    assert {name: lab.snapshots(name) for name in WIDTHS} == before
+    report = run(harness, "--dry-run", "yes", "--timeframes", "1h,1m")
+    assert {name: harness.snapshots(name) for name in WIDTHS} == before
     assert counts(report) == {name: {"inserted": 2, "updated": 2, "deleted": 1} for name in ("1m", "1h")}
     named = [(each["action"], each["symbol"], each["window_start"]) for each in report["timeframes"][0]["differences"]]
     assert named == [
@@ -125,15 +125,15 @@ def test_a_dry_run_writes_nothing_and_names_the_largest_differences_first(
     assert "updated  ETH-USD kraken 2026-03-01T09:31:00Z: volume 1.00000000 -> 51.00000000" in shown
 
 
-def test_prune_removes_what_an_empty_hour_left_behind(lab: Lab) -> None:
-    run(lab, *ONLY_1H)
-    lab.sql("DELETE FROM {trades} WHERE exchange_date = '2026-03-01' AND exchange_hour = 9")
-    assert counts(run(lab, *ONLY_1H))["1h"] == {"unchanged": 2, "kept": 1}
-    assert counts(run(lab, *ONLY_1H, "--prune", "yes"))["1h"] == {"unchanged": 2, "deleted": 1}
+def test_prune_removes_what_an_empty_hour_left_behind(harness: Harness) -> None:
+    run(harness, *ONLY_1H)
+    harness.sql("DELETE FROM {trades} WHERE exchange_date = '2026-03-01' AND exchange_hour = 9")
+    assert counts(run(harness, *ONLY_1H))["1h"] == {"unchanged": 2, "kept": 1}
+    assert counts(run(harness, *ONLY_1H, "--prune", "yes"))["1h"] == {"unchanged": 2, "deleted": 1}
 
 
-def test_only_windows_complete_when_the_run_was_due_are_rebuilt(lab: Lab) -> None:
-    report = run(lab, until="2026-03-01T09:32:10Z")
+def test_only_windows_complete_when_the_run_was_due_are_rebuilt(harness: Harness) -> None:
+    report = run(harness, until="2026-03-01T09:32:10Z")
     ranges = {each["timeframe"]: each["range"]["end"] for each in report["timeframes"]}
     assert ranges == {
         "1m": "2026-03-01T09:32:00Z",
@@ -144,13 +144,13 @@ def test_only_windows_complete_when_the_run_was_due_are_rebuilt(lab: Lab) -> Non
     assert report["notes"][0].startswith("1d is left out: no 1d window is complete")
 
 
-def test_reprocessing_leaves_the_recorded_progress_alone(lab: Lab) -> None:
-    lab.build("1h", at("2026-03-01 22:00"), at("2026-03-02 00:00"), repair=True)
-    recorded = lab.progress("1h")
-    lab.load([trade(at("2026-03-01 05:00"))])
-    run(lab, "--timeframes", "1h")
-    assert lab.candles("1h") == lab.expected("1h", WHOLE_DAY).candles
-    assert lab.progress("1h") == recorded
+def test_reprocessing_leaves_the_recorded_progress_alone(harness: Harness) -> None:
+    harness.build("1h", at("2026-03-01 22:00"), at("2026-03-02 00:00"), repair=True)
+    recorded = harness.progress("1h")
+    harness.load([trade(at("2026-03-01 05:00"))])
+    run(harness, "--timeframes", "1h")
+    assert harness.candles("1h") == harness.expected("1h", WHOLE_DAY).candles
+    assert harness.progress("1h") == recorded
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, 
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, candles_contract
 from ohlcv.spark.toolchain import jar_paths, spark_environment
 from spark_jobs.iceberg.table_metadata import load_table as load_java_table
-from spark_jobs.iceberg.table_metadata import read_progress
+from spark_jobs.iceberg.table_metadata import read_checkpoint
 from spark_jobs.jobs.build_candles import Request, build
 from spark_jobs.runtime.session import SESSION_CONF
-from support.reference_model import Candle, OracleAnswer, Trade, oracle
+from support.reference_model import Candle, ReferenceResult, Trade, reference_candles
 
 WIDTHS = {"1m": 60, "5m": 300, "30m": 1800, "1h": 3600, "1d": 86400}
 
@@ -73,7 +73,7 @@ class Stored:
 Key = tuple[str, str, int]
 
 
-class Lab:
+class Harness:
     """A catalog, its tables, and a Spark session that sees only them."""
 
     def __init__(self, spark: SparkSession, home: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -83,7 +83,7 @@ class Lab:
         for name, value in spark_properties(self.settings).items():
             if name != "spark.sql.extensions":  # fixed when Spark started
                 self.spark.conf.set(name, value)
-        # Iceberg's Java side looks a catalog up in the active session, which is the newest lab's.
+        # Iceberg's Java side looks a catalog up in the active session, which is the newest harness's.
         jvm: Any = spark.sparkContext._jvm
         jvm.org.apache.spark.sql.classic.SparkSession.setActiveSession(self.spark._jsparkSession)
         self.trades: list[Trade] = []
@@ -101,7 +101,7 @@ class Lab:
             self.trades += trades
 
     def sql(self, statement: str) -> None:
-        """Run Spark SQL on the lab's catalog; {trades} stands for the trades table."""
+        """Run Spark SQL on the harness's catalog; {trades} stands for the trades table."""
         self.spark.sql(statement.format(trades=f"iceberg.{NAMESPACE}.{TRADES.name}")).collect()
 
     def overwrite(self, timeframe: str, rows: list[dict[str, Any]]) -> None:
@@ -127,10 +127,12 @@ class Lab:
         """Read all candles of a timeframe without their write times."""
         return {key: stored.candle for key, stored in self.stored(timeframe).items()}
 
-    def expected(self, timeframe: str, *ranges: tuple[datetime, datetime], wide: bool = False) -> OracleAnswer:
-        """Ask the oracle for the candles of the ranges, from every trade loaded so far."""
+    def expected(self, timeframe: str, *ranges: tuple[datetime, datetime], wide: bool = False) -> ReferenceResult:
+        """Ask the reference_candles for the candles of the ranges, from every trade loaded so far."""
         spans = [(to_microseconds(start), to_microseconds(end)) for start, end in ranges]
-        return oracle(self.trades, WIDTHS[timeframe] * 1_000_000, spans, amount_limit=None if wide else 10**10)
+        return reference_candles(
+            self.trades, WIDTHS[timeframe] * 1_000_000, spans, amount_limit=None if wide else 10**10
+        )
 
     def snapshots(self, timeframe: str | None = None) -> list[int]:
         """Give the ids of a table's snapshots, oldest first."""
@@ -146,7 +148,7 @@ class Lab:
 
     def progress(self, timeframe: str) -> SourceCheckpoint:
         """Read what a candle table records about the trades' changes."""
-        return read_progress(load_java_table(self.spark, candles_contract(self.settings.timeframe(timeframe))))
+        return read_checkpoint(load_java_table(self.spark, candles_contract(self.settings.timeframe(timeframe))))
 
 
 def append(table: Table, trades: Iterable[Trade]) -> None:

@@ -1,4 +1,4 @@
-"""The oracle: the rules of a candle in plain Python, slow and easy to check by eye.
+"""The reference_candles: the rules of a candle in plain Python, slow and easy to check by eye.
 
 Tests hold the Spark job and the DuckDB recomputation against it, so it shares no line and no import with them.
 """
@@ -61,7 +61,7 @@ class Candle:
 
 
 @dataclass(frozen=True)
-class OracleAnswer:
+class ReferenceResult:
     """Everything a build of some ranges must come to."""
 
     candles: dict[Key, Candle]
@@ -84,12 +84,12 @@ class _Sound(NamedTuple):
     order: tuple[Any, ...]
 
 
-def oracle(
+def reference_candles(
     trades: Iterable[Trade],
     window_us: int,
     ranges: list[tuple[int, int]],
     amount_limit: int | None = NARROW_LIMIT,
-) -> OracleAnswer:
+) -> ReferenceResult:
     """Give the candles of all windows in the ranges; no limit means a volume column widened to decimal(38, 8)."""
     if any(start >= end or start % window_us or end % window_us for start, end in ranges):
         raise ValueError("a range holds one or more whole windows")
@@ -115,7 +115,7 @@ def oracle(
 
     limit = WIDE_LIMIT if amount_limit is None else amount_limit
     computed = {key: _candle(key, window_us, members) for key, members in windows.items()}
-    return OracleAnswer(
+    return ReferenceResult(
         candles={key: candle for key, candle in computed.items() if candle.volume < limit},
         withheld={key: candle.volume for key, candle in computed.items() if candle.volume >= limit},
         rejected=rejected,

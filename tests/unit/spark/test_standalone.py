@@ -11,7 +11,7 @@ from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range
 from ohlcv.spark.spark_submit import build_job
 from ohlcv.spark.standalone import SECRET_VARIABLE, command, container_arguments, environment
-from spark_jobs.runtime.session import authentication
+from spark_jobs.runtime.session import authentication_properties
 
 SECRET = "not-to-be-shown"
 SECURED = {"OHLCV_SPARK_SECRET": SECRET, "OHLCV_SPARK_MASTER": "spark://master:7077"}
@@ -30,12 +30,12 @@ def test_without_a_secret_nobody_is_asked_for_one() -> None:
     found = environment(load_settings({}))
     assert SECRET_VARIABLE not in found
     assert "authenticate" not in found["SPARK_DAEMON_JAVA_OPTS"]
-    assert authentication(load_settings({})) == {}
+    assert authentication_properties(load_settings({})) == {}
 
 
 def test_a_job_knows_the_secret_and_its_command_line_does_not() -> None:
     settings = load_settings(SECURED)
-    assert authentication(settings) == {"spark.authenticate": "true", "spark.authenticate.secret": SECRET}
+    assert authentication_properties(settings) == {"spark.authenticate": "true", "spark.authenticate.secret": SECRET}
     own = Range(datetime(2026, 3, 1, 10, tzinfo=UTC), datetime(2026, 3, 1, 11, tzinfo=UTC))
     assert SECRET not in " ".join(build_job(settings, "1m", own).command("spark://master:7077"))
 

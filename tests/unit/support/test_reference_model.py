@@ -1,4 +1,4 @@
-"""The oracle itself, by hand: each rule of a candle once, with numbers one can check on paper."""
+"""The reference_candles itself, by hand: each rule of a candle once, with numbers one can check on paper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.reference_model import Candle, OracleAnswer, Trade, oracle, partition_hour
+from support.reference_model import Candle, ReferenceResult, Trade, partition_hour, reference_candles
 from support.strategies import HOURS, MOST_TRADES, range_lists, trade_lists
 
 SECOND = 1_000_000
@@ -53,8 +53,8 @@ def trade(
     )
 
 
-def build(*trades: Trade, window: int = MINUTE, ranges: list[tuple[int, int]] | None = None) -> OracleAnswer:
-    return oracle(trades, window, THIS_HOUR if ranges is None else ranges)
+def build(*trades: Trade, window: int = MINUTE, ranges: list[tuple[int, int]] | None = None) -> ReferenceResult:
+    return reference_candles(trades, window, THIS_HOUR if ranges is None else ranges)
 
 
 def only_candle(*trades: Trade) -> Candle:
@@ -99,7 +99,7 @@ def test_a_whole_candle() -> None:
 
 
 def test_no_trades_no_candle() -> None:
-    assert build() == OracleAnswer({}, {}, Counter(), 0)
+    assert build() == ReferenceResult({}, {}, Counter(), 0)
 
 
 def test_each_symbol_and_exchange_has_its_own_candle() -> None:
@@ -159,7 +159,7 @@ def test_refuses_a_range_of_broken_windows(span: tuple[int, int]) -> None:
     ],
 )
 def test_rejects(row: Trade, reason: str) -> None:
-    assert build(row) == OracleAnswer({}, {}, Counter({reason: 1}), 1)
+    assert build(row) == ReferenceResult({}, {}, Counter({reason: 1}), 1)
 
 
 def test_one_id_is_enough() -> None:
@@ -169,9 +169,9 @@ def test_one_id_is_enough() -> None:
 
 def test_a_row_in_a_wrong_partition_is_read_only_with_that_partition() -> None:
     misfiled = trade(hour=22)
-    assert build(misfiled) == OracleAnswer({}, {}, Counter(), 0)
+    assert build(misfiled) == ReferenceResult({}, {}, Counter(), 0)
     hour_before = [(ELEVEN - HOUR, ELEVEN)]
-    assert build(misfiled, ranges=hour_before) == OracleAnswer({}, {}, Counter(wrong_partition=1), 1)
+    assert build(misfiled, ranges=hour_before) == ReferenceResult({}, {}, Counter(wrong_partition=1), 1)
 
 
 def test_a_trade_counts_once() -> None:
@@ -326,7 +326,7 @@ def test_a_volume_that_does_not_fit_is_withheld_and_no_other() -> None:
     assert {key[2] - ELEVEN for key in answer.candles} == {0}
     assert answer.withheld == {("BTC-USD", "KRAKEN", ELEVEN + MINUTE): Decimal("10000000000")}
 
-    wide = oracle(trades, MINUTE, THIS_HOUR, amount_limit=None)
+    wide = reference_candles(trades, MINUTE, THIS_HOUR, amount_limit=None)
     assert wide.withheld == {}
     assert wide.candles["BTC-USD", "KRAKEN", ELEVEN + MINUTE].volume == Decimal("10000000000")
 
@@ -347,9 +347,9 @@ def test_before_the_epoch_windows_are_aligned_too() -> None:
 def test_properties_of_every_answer(data: st.DataObject, trades: list[Trade], window: int) -> None:
     assert len(trades) <= MOST_TRADES
     ranges = data.draw(range_lists(window))
-    answer = oracle(trades, window, ranges)
-    assert oracle(data.draw(st.permutations(trades)), window, ranges) == answer
-    assert oracle([*trades, *trades], window, ranges).candles == answer.candles
+    answer = reference_candles(trades, window, ranges)
+    assert reference_candles(data.draw(st.permutations(trades)), window, ranges) == answer
+    assert reference_candles([*trades, *trades], window, ranges).candles == answer.candles
     assert not answer.candles.keys() & answer.withheld.keys()
     for candle in answer.candles.values():
         assert candle.low <= min(candle.open, candle.close, candle.vwap)
@@ -361,8 +361,8 @@ def test_properties_of_every_answer(data: st.DataObject, trades: list[Trade], wi
 @given(trades=trade_lists(min_size=1))
 def test_a_day_is_the_sum_of_its_minutes(trades: list[Trade]) -> None:
     start, end = min(HOURS) * HOUR // DAY * DAY, (max(HOURS) * HOUR // DAY + 1) * DAY
-    minutes = oracle(trades, MINUTE, [(start, end)], amount_limit=None)
-    days = oracle(trades, DAY, [(start, end)], amount_limit=None)
+    minutes = reference_candles(trades, MINUTE, [(start, end)], amount_limit=None)
+    days = reference_candles(trades, DAY, [(start, end)], amount_limit=None)
     assert (minutes.rejected, minutes.trades_read) == (days.rejected, days.trades_read)
     for (symbol, exchange, day), candle in days.candles.items():
         parts = [minutes.candles[key] for key in sorted(minutes.candles) if key[:2] == (symbol, exchange)]
