@@ -52,6 +52,7 @@ def demo(trades: int, once: bool) -> int:
             if not once:
                 click.echo(f"Airflow:  {running.airflow.url}   user {USER}   password {running.airflow.password}")
                 click.echo(f"Spark:    {running.spark_web}")
+                click.echo('Commands: eval "$(.venv/bin/ohlcv env)" in a second shell, then airflow or ohlcv commands')
                 click.echo("Candles:  .venv/bin/ohlcv candles --timeframe 1m --symbol BTC-USD")
                 click.echo("Ctrl-C stops everything. Runs as they end, the two days of history first:")
                 running.fill_history()

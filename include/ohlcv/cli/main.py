@@ -22,6 +22,8 @@ COMMANDS = {
     "health": "Show whether candles are fresh, runs good, workers there.",
     "doctor": "Look for what is wrong here, and say what to do.",
     "demo": "Run the whole pipeline here, on sample trades.",
+    "env": "Print the environment of the running demo for a shell.",
+    "airflow": "Run an airflow command against the running demo.",
 }
 
 

@@ -1,4 +1,4 @@
-"""Airflow's four services on this machine's loopback, for the demo and the tests."""
+"""Airflow's four services on the loopback address, for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from ohlcv.demo.local_postgres import postgres_server
 from ohlcv.model.errors import OhlcvError
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.orchestration.prerequisites import SPARK_CONNECTION, pools, spark_connection
-from ohlcv.spark.processes import HOST, START_SECONDS, free_port, start, stop
+from ohlcv.spark.processes import HOST, START_SECONDS, free_port, parent_of, start, stop
 from ohlcv.spark.spark_submit import job_environment, script_folder
 
 SERVICES = ("api-server", "dag-processor", "scheduler", "triggerer")
@@ -25,6 +26,8 @@ USER = "admin"
 PASSWORD_FILE, LOGINS_FILE = "password", "passwords.json"
 # Tasks running at a time: Spark jobs share one slot anyway, the others validate.
 PARALLELISM = 4
+# The environment of a running Airflow, for `ohlcv env` and `ohlcv airflow`.
+ENVIRONMENT_FILE = "environment.json"
 
 
 class LocalAirflow(AirflowApi):
@@ -82,26 +85,62 @@ def local_airflow(
     dags: Path | None = None,
     preferred_port: int = 0,
 ) -> Iterator[LocalAirflow]:
-    """Start Airflow on a free port with its pool and connection in place; leaving the block ends it."""
+    """Start Airflow on a free port with its database, pool and connection; stop it at the end of the block."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port(preferred_port)
-    settings = _environment(folder, port, master, spark_web, dags or script_folder().parent / "dags")
-    airflow = LocalAirflow(f"http://{HOST}:{port}", _password(folder), {**settings, **environment}, folder)
-    airflow.command("db", "migrate")
-    pool_file = folder / "pools.json"
-    pool_file.write_text(json.dumps(pools()))
-    airflow.command("pools", "import", str(pool_file))
-    try:
+    with ExitStack() as stack:
+        settings = {
+            **_settings(folder, port, master, spark_web, dags or script_folder().parent / "dags"),
+            **_database_settings(folder, stack),
+            **environment,
+        }
+        airflow = LocalAirflow(f"http://{HOST}:{port}", _password(folder), {**os.environ, **settings}, folder)
+        airflow.command("db", "migrate")
+        pool_file = folder / "pools.json"
+        pool_file.write_text(json.dumps(pools()))
+        airflow.command("pools", "import", str(pool_file))
+        stack.callback(_stop_services, airflow)
         for name in SERVICES:
             arguments = [name, "--port", str(port), "--host", HOST] if name == "api-server" else [name]
             command = [str(Path(sys.executable).with_name("airflow")), *arguments]
             airflow.processes[name] = start(command, airflow.environment, folder / f"{name}.log")
         _await_healthy(airflow)
+        stack.enter_context(_published_environment(folder, settings))
         yield airflow
+
+
+def _stop_services(airflow: LocalAirflow) -> None:
+    for name in ("scheduler", "triggerer", "dag-processor", "api-server"):
+        if name in airflow.processes:
+            stop(airflow.processes[name], grace_seconds=20)
+
+
+@contextmanager
+def _published_environment(folder: Path, settings: Mapping[str, str]) -> Iterator[None]:
+    """Write the environment of the services to a file that only this account can read, as long as they run."""
+    path = folder / ENVIRONMENT_FILE
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({"process": os.getpid(), "environment": dict(settings)}, indent=1))
+    try:
+        yield
     finally:
-        for name in ("scheduler", "triggerer", "dag-processor", "api-server"):
-            if name in airflow.processes:
-                stop(airflow.processes[name], grace_seconds=20)
+        path.unlink(missing_ok=True)
+
+
+def read_environment(folder: Path) -> dict[str, str]:
+    """Return the environment of the Airflow that runs in a folder. Raise where none runs."""
+    missing = f"no demo runs in {folder.parent}: start it with 'make demo', or set OHLCV_HOME to the demo's home"
+    try:
+        published = json.loads((folder / ENVIRONMENT_FILE).read_text())
+    except FileNotFoundError:
+        raise OhlcvError(missing) from None
+    except PermissionError:
+        raise OhlcvError(f"{folder / ENVIRONMENT_FILE} cannot be read: use the account that runs the demo") from None
+    if parent_of(published["process"]) is None:
+        raise OhlcvError(missing)
+    environment: dict[str, str] = published["environment"]
+    return environment
 
 
 def _password(folder: Path) -> str:
@@ -117,7 +156,7 @@ def _password(folder: Path) -> str:
     return password
 
 
-def _environment(folder: Path, port: int, master: str, spark_web: str, dags: Path) -> dict[str, str]:
+def _settings(folder: Path, port: int, master: str, spark_web: str, dags: Path) -> dict[str, str]:
     settings = {
         "CORE__DAGS_FOLDER": str(dags),
         "CORE__PLUGINS_FOLDER": str(script_folder().parent / "plugins"),
@@ -128,7 +167,6 @@ def _environment(folder: Path, port: int, master: str, spark_web: str, dags: Pat
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(folder / LOGINS_FILE),
         "CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
         "API__BASE_URL": f"http://{HOST}:{port}",
         "API__HOST": HOST,
         "API__PORT": str(port),
@@ -147,8 +185,7 @@ def _environment(folder: Path, port: int, master: str, spark_web: str, dags: Pat
         "USAGE_DATA_COLLECTION__ENABLED": "False",
     }
     return {
-        **os.environ,
-        **job_environment(master),
+        **_changes(job_environment(master)),
         "AIRFLOW_HOME": str(folder),
         **{f"AIRFLOW__{name}": value for name, value in settings.items()},
         f"AIRFLOW_CONN_{SPARK_CONNECTION.upper()}": json.dumps(spark_connection(master)),
@@ -158,6 +195,26 @@ def _environment(folder: Path, port: int, master: str, spark_web: str, dags: Pat
         "OHLCV_AIRFLOW_PASSWORD_FILE": str(folder / PASSWORD_FILE),
         # SparkSubmitOperator looks for spark-submit on the path.
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+    }
+
+
+def _changes(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that differ from this process's own."""
+    return {name: value for name, value in environment.items() if os.environ.get(name) != value}
+
+
+def _database_settings(folder: Path, stack: ExitStack) -> dict[str, str]:
+    """Start the metadata database and return its addresses; a SQLite database of an earlier version stays in use."""
+    if (sqlite := folder / "airflow.db").exists():
+        return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{sqlite}"}
+    # Backfills and the scheduler write at the same time, which SQLite refuses with "database is locked".
+    server = stack.enter_context(postgres_server(folder / "postgres"))
+    # The generated password has hexadecimal digits only: nothing needs quoting.
+    address = f"{server.user}:{server.password}@{server.host}:{server.port}/{server.database}"
+    return {
+        # The drivers are named: Airflow would choose others, which are not installed.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg://{address}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+psycopg_async://{address}",
     }
 
 
