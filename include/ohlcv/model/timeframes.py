@@ -14,10 +14,6 @@ DAY = timedelta(days=1)
 # A retention run that would delete more of a table than this is more likely mistaken than right.
 SAFE_SHARE = 0.5
 
-# Which script builds a timeframe: `merge` the incremental one, `overwrite` the batch one.
-# What is on disk afterwards obeys the same rules for both (spark_jobs/iceberg/candle_writer.py).
-Strategy = Literal["merge", "overwrite"]
-
 
 @dataclass(frozen=True)
 class Retention:
@@ -51,7 +47,9 @@ class Timeframe:
     length: timedelta
     cron: str
     lookback: timedelta
-    strategy: Strategy
+    # File in spark_jobs/ that builds the candles. Both scripts follow the same rules for what they write
+    # (spark_jobs/iceberg/candle_writer.py).
+    script: str
     retention: Retention
     # A job of this timeframe should take no longer.
     time_target: timedelta
@@ -120,7 +118,7 @@ TIMEFRAMES: dict[str, Timeframe] = {
             length=timedelta(minutes=1),
             cron="*/5 * * * *",
             lookback=timedelta(minutes=10),
-            strategy="merge",
+            script="ohlcv_incremental.py",
             retention=Retention(days=90),
             time_target=timedelta(seconds=20),
         ),
@@ -129,7 +127,7 @@ TIMEFRAMES: dict[str, Timeframe] = {
             length=timedelta(minutes=5),
             cron="5,20,35,50 * * * *",
             lookback=timedelta(minutes=20),
-            strategy="merge",
+            script="ohlcv_incremental.py",
             retention=Retention(days=180),
             time_target=timedelta(seconds=30),
         ),
@@ -138,7 +136,7 @@ TIMEFRAMES: dict[str, Timeframe] = {
             length=timedelta(minutes=30),
             cron="10,40 * * * *",
             lookback=timedelta(hours=1),
-            strategy="overwrite",
+            script="ohlcv_batch.py",
             retention=Retention(years=1),
             time_target=timedelta(seconds=45),
         ),
@@ -147,7 +145,7 @@ TIMEFRAMES: dict[str, Timeframe] = {
             length=timedelta(hours=1),
             cron="15 * * * *",
             lookback=timedelta(hours=2),
-            strategy="overwrite",
+            script="ohlcv_batch.py",
             retention=Retention(years=3),
             time_target=timedelta(seconds=60),
         ),
@@ -156,7 +154,7 @@ TIMEFRAMES: dict[str, Timeframe] = {
             length=timedelta(days=1),
             cron="5 0 * * *",
             lookback=timedelta(days=2),
-            strategy="overwrite",
+            script="ohlcv_batch.py",
             retention=Retention(years=5),
             time_target=timedelta(seconds=120),
         ),

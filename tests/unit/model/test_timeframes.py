@@ -18,18 +18,18 @@ def test_the_registry_is_as_agreed() -> None:
             of.name,
             of.cron,
             of.lookback // timedelta(minutes=1),
-            of.strategy,
+            of.script,
             str(of.retention),
             of.time_target // timedelta(seconds=1),
         )
         for of in TIMEFRAMES.values()
     ]
     assert table == [
-        ("1m", "*/5 * * * *", 10, "merge", "90 days", 20),
-        ("5m", "5,20,35,50 * * * *", 20, "merge", "180 days", 30),
-        ("30m", "10,40 * * * *", 60, "overwrite", "1 year", 45),
-        ("1h", "15 * * * *", 120, "overwrite", "3 years", 60),
-        ("1d", "5 0 * * *", 2880, "overwrite", "5 years", 120),
+        ("1m", "*/5 * * * *", 10, "ohlcv_incremental.py", "90 days", 20),
+        ("5m", "5,20,35,50 * * * *", 20, "ohlcv_incremental.py", "180 days", 30),
+        ("30m", "10,40 * * * *", 60, "ohlcv_batch.py", "1 year", 45),
+        ("1h", "15 * * * *", 120, "ohlcv_batch.py", "3 years", 60),
+        ("1d", "5 0 * * *", 2880, "ohlcv_batch.py", "5 years", 120),
     ]
 
 
