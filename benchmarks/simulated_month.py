@@ -33,7 +33,7 @@ from rich.table import Table
 from ohlcv.cli.terminal import print_table
 from ohlcv.config.catalog_properties import spark_properties
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.iceberg.retention_plan import footprint, plan_retention
+from ohlcv.iceberg.retention_plan import measure_table, plan_retention
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.iceberg.tables import load_table as load_by_python
 from ohlcv.model.table_contracts import candles_contract
@@ -159,7 +159,7 @@ class Simulation:
 
     def look(self, moment: str) -> None:
         """Measure the table."""
-        found = footprint(self.settings, self.timeframe)
+        found = measure_table(self.settings, self.timeframe)
         table = load_table(self.spark, candles_contract(self.timeframe))
         times = []
         for _ in range(PLANS):

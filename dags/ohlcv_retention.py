@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.model.timeframes import SAFE_SHARE, TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, TIMEFRAMES
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.prerequisites import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.retention_tasks import plan_task, report_task
@@ -68,7 +68,7 @@ def build_dag(settings: Settings) -> DAG:
                 description="Which tables.",
             ),
             "max_share": Param(
-                SAFE_SHARE,
+                DEFAULT_MAX_SHARE,
                 type="number",
                 exclusiveMinimum=0,
                 maximum=1,

@@ -274,5 +274,5 @@ def partition_filter(timeframe: Timeframe, partitions: Iterable[date]) -> Column
     if timeframe.partition == "day":
         return day.isin(list(partitions))
     return reduce(
-        or_, ((day >= first) & (day < timeframe.partition_after(first)) for first in partitions), F.lit(False)
+        or_, ((day >= first) & (day < timeframe.next_partition(first)) for first in partitions), F.lit(False)
     )

@@ -64,7 +64,7 @@ def plan_overwrites(
 
 
 def _first_rebuilt(timeframe: Timeframe, partition: date, ranges: Iterable[Range]) -> datetime:
-    begin, end = (_midnight(day) for day in (partition, timeframe.partition_after(partition)))
+    begin, end = (_midnight(day) for day in (partition, timeframe.next_partition(partition)))
     return min(max(span.start, begin) for span in ranges if span.start < end and span.end > begin)
 
 
@@ -84,7 +84,7 @@ def _files(table: JavaObject, timeframe: Timeframe, partitions: list[date]) -> d
     ):
         return {}
     expressions = java_class("org.apache.iceberg.expressions.Expressions")
-    first, after = min(partitions), timeframe.partition_after(max(partitions))
+    first, after = min(partitions), timeframe.next_partition(max(partitions))
     between = getattr(expressions, "and")(
         expressions.greaterThanOrEqual("window_date", (first - EPOCH.date()).days),
         expressions.lessThan("window_date", (after - EPOCH.date()).days),

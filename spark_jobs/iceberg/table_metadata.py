@@ -17,7 +17,7 @@ from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH
-from ohlcv.model.source_hours import HOURS_PER_DAY, PartitionBlock, blocks_of_run, partition_blocks
+from ohlcv.model.source_hours import HOURS_PER_DAY, PartitionBlock, blocks_of_consecutive_hours, partition_blocks
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, TableContract, TableShape, contract_differences
 from spark_jobs.compute.trade_columns import partition_hour
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
@@ -213,7 +213,7 @@ class TableHistory:
         """Return the hours at or after one that hold trades."""
         # No trade is stamped a century ahead.
         century = HOURS_PER_DAY * 36_525
-        return set(self._count(self._blocks_expression(blocks_of_run(hour, hour + century))))
+        return set(self._count(self._blocks_expression(blocks_of_consecutive_hours(hour, hour + century))))
 
     def _hours_expression(self, hours: Iterable[int]) -> JavaObject:
         return self._blocks_expression(partition_blocks(hours))

@@ -153,7 +153,7 @@ def spans(timeframe: Timeframe, days: Iterable[date]) -> list[tuple[date, date]]
     """Join partitions that follow each other into spans, the end not included: no other partition is in between."""
     found: list[tuple[date, date]] = []
     for day in sorted(days):
-        end = timeframe.partition_after(day)
+        end = timeframe.next_partition(day)
         if found and found[-1][1] == day:
             found[-1] = (found[-1][0], end)
         else:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from catalogs.conftest import House
-from ohlcv.iceberg.retention_plan import footprint, plan_retention
+from ohlcv.iceberg.retention_plan import measure_table, plan_retention
 from ohlcv.model.intervals import Range, day_range
 from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.quality.report import format_result
@@ -213,7 +213,7 @@ def test_retention_and_maintenance_run_or_say_why_not(house: House, request: pyt
     assert harness.stored("1m") == {key: value for key, value in kept.items() if key in harness.stored("1m")}
     assert len(harness.stored("1m")) == 20
     assert harness.progress("1m") == progress
-    left = footprint(harness.settings, timeframe)
+    left = measure_table(harness.settings, timeframe)
     assert (left.rows, left.files) == (20, 1)
     if house.is_rest:
         assert "gc.enabled=false" in report["expire"]["note"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ohlcv.iceberg.retention_plan import footprint
+from ohlcv.iceberg.retention_plan import measure_table
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import NAMESPACE, candles_contract
@@ -135,7 +135,7 @@ def middle_of(site: Site, step: str) -> Callable[[], bool]:
 
 def test_a_kill_in_the_middle_of_every_step_costs_a_retry_and_no_candle(site: Site) -> None:
     young = [row for row in rows(site) if row[0] != "old"]
-    before = footprint(site.settings, TIMEFRAMES["1m"])
+    before = measure_table(site.settings, TIMEFRAMES["1m"])
     run = site.trigger(DAG, {"timeframes": ["1m"]})
     for step in STEPS:
         pid = wait_for(partial(submitted, site, step), f"{step} is submitted", POLL_SECONDS, patience=300)
@@ -150,7 +150,7 @@ def test_a_kill_in_the_middle_of_every_step_costs_a_retry_and_no_candle(site: Si
     print("tries:", tries)
     assert set(tries.values()) == {2}
     assert rows(site) == young
-    after = footprint(site.settings, TIMEFRAMES["1m"])
+    after = measure_table(site.settings, TIMEFRAMES["1m"])
     print(site.log(run, "1m.report"))
     assert (before.files, after.files) == (20 + 2 * 3 + 1, 2 + 1)
     assert after.snapshots <= before.snapshots - 30

@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from ohlcv.model.build_planner import BuildPlan
 from ohlcv.model.intervals import Range, from_microseconds, merge_ranges, to_microseconds
 from ohlcv.model.source_hours import hours_overlapping
-from ohlcv.model.timeframes import timeframe
+from ohlcv.model.timeframes import get_timeframe
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from spark_jobs.compute.candle_builder import common_step
 from spark_jobs.compute.time_predicates import in_hours
@@ -73,7 +73,7 @@ def by_the_job(
     """Let the job's own functions answer what the reference_candles answers."""
     ranges = merge_ranges([Range(from_microseconds(start), from_microseconds(end)) for start, end in spans])
     hours = hours_overlapping(ranges)
-    of = timeframe(name)
+    of = get_timeframe(name)
     judged = with_rejection_reason(read_by_the_job(spark, trades).where(in_hours(hours)))
     plan = BuildPlan(of, ranges[0], ranges, hours)
     sums = aggregate_trades(judged, common_step([of]), ranges)

@@ -15,7 +15,7 @@ from pyiceberg.table import Table
 from pyspark.sql import SparkSession
 
 from ohlcv.config.settings import load_settings
-from ohlcv.iceberg.retention_plan import Footprint, RetentionPlan, footprint, plan_retention
+from ohlcv.iceberg.retention_plan import RetentionPlan, TableSize, measure_table, plan_retention
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.source_hours import hour_number
@@ -75,8 +75,8 @@ def total(table: Table) -> int:
     return table.scan().count()
 
 
-def size_of(harness: Harness, name: str) -> Footprint:
-    return footprint(harness.settings, harness.settings.timeframe(name))
+def size_of(harness: Harness, name: str) -> TableSize:
+    return measure_table(harness.settings, harness.settings.timeframe(name))
 
 
 def test_400_days_of_minutes_are_cut_at_the_exact_day_by_metadata_alone(harness: Harness) -> None:

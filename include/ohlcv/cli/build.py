@@ -16,7 +16,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, parse_time, requested_range
 from ohlcv.model.table_contracts import TRADES, candles_contract
-from ohlcv.model.timeframes import TIMEFRAMES, timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 from ohlcv.spark.spark_submit import LOCAL_MASTER, build_job, check_master, run
 
 COUNTS = ("inserted", "updated", "deleted", "unchanged", "kept", "withheld")
@@ -37,7 +37,7 @@ def build(name: str, start: str, end: str, master: str | None, repair: bool, pru
     Exits with 1 when a candle had to be withheld because its volume does not fit its column.
     """
     settings = load_settings()
-    names = list(TIMEFRAMES) if name == "all" else [timeframe(name).name]
+    names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
     ranges = list(_ranges(settings, names, _time(start, "--start"), _time(end, "--end")))
     if not ranges:
         raise InputError(f"nothing to build: no window is complete yet between {start} and {end}")
@@ -47,7 +47,7 @@ def build(name: str, start: str, end: str, master: str | None, repair: bool, pru
     results = []
     for each, own in ranges:
         with working(f"building {each} {own}", quiet=as_json):
-            outcome = run(build_job(settings, each, own, repair=repair, prune=prune), where)
+            outcome = run(build_job(settings, each, own, rebuild_pending=repair, prune=prune), where)
         if outcome.exit_code:
             raise OhlcvError(f"{each}: {outcome.error}")
         results.append(json.loads(outcome.last_line))
@@ -75,7 +75,7 @@ def _check_tables(settings: Settings, names: list[str]) -> None:
     from ohlcv.iceberg.tables import load_table, open_catalog
 
     catalog = open_catalog(settings)
-    for contract in (TRADES, *(candles_contract(timeframe(name)) for name in names)):
+    for contract in (TRADES, *(candles_contract(get_timeframe(name)) for name in names)):
         load_table(catalog, contract)
 
 

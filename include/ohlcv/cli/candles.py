@@ -15,7 +15,7 @@ import click
 from ohlcv.cli.terminal import print_table
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import iso, parse_time
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe, timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe, get_timeframe
 
 # pyiceberg, DuckDB and rich take seconds to load: only the functions that use them do, so that --help is quick.
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def candles(
     Numbers are exact. csv and json write all 8 decimals, json as strings. The table leaves out the trailing zeros
     that all numbers of a column share, and the columns that follow from others.
     """
-    of = timeframe(timeframe_name)
+    of = get_timeframe(timeframe_name)
     start = _time("--start", start_text)
     end = _time("--end", end_text)
     settings = load_settings()

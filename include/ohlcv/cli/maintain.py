@@ -14,7 +14,7 @@ from ohlcv.cli.terminal import note, print_table, working
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import parse_day
-from ohlcv.model.timeframes import TIMEFRAMES, timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 from ohlcv.spark.spark_submit import LOCAL_MASTER, maintenance_job, run
 
 
@@ -27,23 +27,23 @@ def maintain(name: str, as_of: str | None, form: str) -> None:
 
     The last hundred snapshots are kept however old they are. No candle is changed.
     """
-    from ohlcv.iceberg.retention_plan import check_as_of, footprint
+    from ohlcv.iceberg.retention_plan import check_as_of, measure_table
 
     settings = load_settings()
-    names = list(TIMEFRAMES) if name == "all" else [timeframe(name).name]
+    names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
     today = datetime.now(UTC).date()
     day = parse_day(as_of) if as_of else today
     check_as_of(day, today)
     reports: list[dict[str, Any]] = []
     for each in names:
-        before = footprint(settings, settings.timeframe(each))
+        before = measure_table(settings, settings.timeframe(each))
         job = maintenance_job(settings, each, steps="compact,expire", as_of=day.isoformat())
         with working(f"{each}: compacting and expiring", quiet=form == "json"):
             outcome = run(job, settings.spark_master or LOCAL_MASTER)
         if outcome.exit_code:
             raise OhlcvError(f"{each}: {outcome.error}")
         done = json.loads(outcome.last_line)
-        after = footprint(settings, settings.timeframe(each))
+        after = measure_table(settings, settings.timeframe(each))
         reports.append({**done, "before": before.to_json(), "after": after.to_json()})
         if form == "json":
             click.echo(json.dumps(reports[-1]))

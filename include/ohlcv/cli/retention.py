@@ -14,7 +14,7 @@ from ohlcv.cli.terminal import note, print_table, working
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import parse_day
-from ohlcv.model.timeframes import SAFE_SHARE, TIMEFRAMES, timeframe
+from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, TIMEFRAMES, get_timeframe
 from ohlcv.spark.spark_submit import LOCAL_MASTER, maintenance_job, run
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show what would go, and delete nothing.")
 @click.option("--as-of", help="UTC day from which ages are reckoned, as in 2026-01-31.  [default: today]")
 @click.option(
-    "--max-share", type=float, default=SAFE_SHARE, show_default=True, help="Most of a table that may go at once."
+    "--max-share", type=float, default=DEFAULT_MAX_SHARE, show_default=True, help="Most of a table that may go at once."
 )
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, form: str) -> None:
@@ -38,7 +38,7 @@ def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, for
     from ohlcv.iceberg.retention_plan import plan_retention
 
     settings = load_settings()
-    names = list(TIMEFRAMES) if name == "all" else [timeframe(name).name]
+    names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
     today = datetime.now(UTC).date()
     day = parse_day(as_of) if as_of else today
     plans = [plan_retention(settings, settings.timeframe(each), day, today, max_share) for each in names]

@@ -23,18 +23,18 @@ def tables() -> None:
 @click.option("--create-bucket", is_flag=True, help="First make the bucket of an S3 store, where it is missing.")
 def create(views: bool, create_bucket: bool) -> None:
     """Create what is missing of the tables and views; what exists is checked and left alone."""
-    from ohlcv.iceberg.object_store import make_bucket
-    from ohlcv.iceberg.tables import create_tables, has_view
+    from ohlcv.iceberg.object_store import create_warehouse_bucket
+    from ohlcv.iceberg.tables import create_tables, view_exists
 
     settings = load_settings()
-    if create_bucket and (bucket := make_bucket(settings)):
+    if create_bucket and (bucket := create_warehouse_bucket(settings)):
         click.echo(f"created  bucket {bucket}")
     result = create_tables(settings)
     for name in result.made:
         click.echo(f"created  {NAMESPACE}.{name}")
     for name in result.found:
         click.echo(f"exists   {NAMESPACE}.{name}")
-    missing = [name for name in (CANDLES_VIEW, LATEST_VIEW) if views and not has_view(settings, name)]
+    missing = [name for name in (CANDLES_VIEW, LATEST_VIEW) if views and not view_exists(settings, name)]
     if missing:
         with working("creating views"):
             outcome = run(views_job(), LOCAL_MASTER)

@@ -119,7 +119,7 @@ def feed(trades: int) -> None:
 
     A later feed goes on where this one left off.
     """
-    from ohlcv.ingest.sample_feed import go_on, load_history
+    from ohlcv.ingest.sample_feed import run_feed, load_history
 
     settings = load_settings()
     stopped = threading.Event()
@@ -129,7 +129,7 @@ def feed(trades: int) -> None:
         say(f"loading {trades:,} sample trades up to now")
         endless = load_history(settings, trades)
         say("adding new trades as time goes by")
-        go_on(settings, endless, stopped, say)
+        run_feed(settings, endless, stopped, say)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ohlcv.cli.terminal import note, print_table, working
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, parse_time
-from ohlcv.model.timeframes import TIMEFRAMES, timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 
 if TYPE_CHECKING:
     from ohlcv.quality.report import ValidationResult
@@ -50,7 +50,7 @@ def validate(
     from ohlcv.quality.validator import built_range, validate_days, validate_freshness
 
     settings = load_settings()
-    names = list(TIMEFRAMES) if name == "all" else [timeframe(name).name]
+    names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
     wanted = _wanted(lookback_days, start, end)
     verdicts: dict[str, ValidationResult] = {}
     for each in names:
@@ -97,7 +97,7 @@ def _asked(text: str) -> tuple[str, Range]:
     start, _, end = span.partition("/")
     if not start or not end:
         raise InputError(f"--range {text} is not as in 1m=2026-01-31T10:00:00Z/2026-01-31T10:10:00Z")
-    return timeframe(name).name, _range(("--range", start), ("--range", end))
+    return get_timeframe(name).name, _range(("--range", start), ("--range", end))
 
 
 def _wanted(lookback_days: int | None, start: str | None, end: str | None) -> Range:

@@ -23,8 +23,7 @@ from ohlcv.config.storage import (
 )
 from ohlcv.config.values import count, recipients, secret, web_address
 from ohlcv.model.errors import InputError
-from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe
-from ohlcv.model.timeframes import timeframe as registered
+from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, get_timeframe
 
 # Variables that stand for themselves. Those of `Tuning` come on top, for all timeframes (OHLCV_EXECUTOR_MEMORY)
 # or for one (OHLCV_1D_EXECUTOR_MEMORY).
@@ -146,7 +145,7 @@ class Settings:
 
     def timeframe(self, name: str) -> Timeframe:
         """Give a timeframe of the registry with this site's tuning applied."""
-        found = registered(name)
+        found = get_timeframe(name)
         tuning = self.tuning[name]
         if tuning.lookback_minutes is not None:
             if tuning.lookback_minutes * timedelta(minutes=1) < found.length:

@@ -12,9 +12,9 @@ from typing import Any
 
 from ohlcv.config.settings import Settings
 from ohlcv.demo.local_airflow import LocalAirflow, local_airflow
-from ohlcv.iceberg.tables import create_tables, has_view
+from ohlcv.iceberg.tables import create_tables, view_exists
 from ohlcv.ingest.sample_data import Feed
-from ohlcv.ingest.sample_feed import HISTORY, go_on, load_history
+from ohlcv.ingest.sample_feed import HISTORY, run_feed, load_history
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW
 from ohlcv.model.timeframes import TIMEFRAMES
@@ -114,7 +114,7 @@ def demo_services(settings: Settings, trades: int, working: Working, say: Say) -
     """Bring everything up: tables, trades up to now, Spark, Airflow, and new trades as time goes by."""
     with working("creating the tables"):
         create_tables(settings)
-    if not has_view(settings, CANDLES_VIEW):
+    if not view_exists(settings, CANDLES_VIEW):
         with working("creating the views"):
             outcome = run(views_job(), LOCAL_MASTER)
             if outcome.exit_code:
@@ -139,7 +139,7 @@ def demo_services(settings: Settings, trades: int, working: Working, say: Say) -
 def _feeding(settings: Settings, feed: Feed, say: Say) -> Iterator[None]:
     """Add the trades of the last seconds, again and again, until the block is left."""
     stopped = threading.Event()
-    thread = threading.Thread(target=go_on, args=(settings, feed, stopped, say), name="feed", daemon=True)
+    thread = threading.Thread(target=run_feed, args=(settings, feed, stopped, say), name="feed", daemon=True)
     thread.start()
     try:
         yield

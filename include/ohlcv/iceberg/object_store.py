@@ -34,7 +34,7 @@ _CURES = (
 )
 
 
-def store_problem(settings: Settings) -> str | None:
+def find_store_problem(settings: Settings) -> str | None:
     """Say in one line what keeps the warehouse in the store from being written, and the cure; None: nothing does."""
     store, parts = settings.store, urlsplit(settings.warehouse)
     # Where a REST catalog keeps its warehouse is its own business.
@@ -47,11 +47,11 @@ def store_problem(settings: Settings) -> str | None:
             stream.write(b"can this be written?")
         files.delete_file(key)
     except OSError as error:
-        return store_down(settings, error)
+        return describe_store_error(settings, error)
     return None
 
 
-def make_bucket(settings: Settings) -> str | None:
+def create_warehouse_bucket(settings: Settings) -> str | None:
     """Make the bucket the warehouse lies in; give its name, or None where it was there.
 
     Whoever sets a site up asks for it; nothing else makes one by accident.
@@ -65,7 +65,7 @@ def make_bucket(settings: Settings) -> str | None:
             return None
         files.create_dir(bucket)
     except OSError as error:
-        raise OhlcvError(store_down(settings, error)) from None
+        raise OhlcvError(describe_store_error(settings, error)) from None
     return bucket
 
 
@@ -82,7 +82,7 @@ def file_system(store: S3Store, *, allow_bucket_creation: bool = False) -> S3Fil
     )
 
 
-def store_down(settings: Settings, error: OSError) -> str:
+def describe_store_error(settings: Settings, error: OSError) -> str:
     """Say in one line what an error of the store means."""
     told = str(error).strip().splitlines()[0]
     # "When initiating … in bucket 'b': AWS Error NO_SUCH_BUCKET during CreateMultipartUpload operation: Its words (…)"

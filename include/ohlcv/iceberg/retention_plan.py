@@ -13,7 +13,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import InputError
 from ohlcv.model.table_contracts import NAMESPACE, candles_contract
-from ohlcv.model.timeframes import SAFE_SHARE, Timeframe, timeframe
+from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, Timeframe, get_timeframe
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class RetentionPlan:
 
 
 def plan_retention(
-    settings: Settings, timeframe: Timeframe, as_of: date, today: date, max_share: float = SAFE_SHARE
+    settings: Settings, timeframe: Timeframe, as_of: date, today: date, max_share: float = DEFAULT_MAX_SHARE
 ) -> RetentionPlan:
     """Plan what goes from a timeframe's table, reckoned from a day; a plan that cannot be meant is refused."""
     check_as_of(as_of, today)
@@ -110,7 +110,7 @@ def check_as_of(as_of: date, today: date) -> None:
 
 
 def _check_plan(plan: RetentionPlan, max_share: float) -> None:
-    name = f"{NAMESPACE}.{timeframe(plan.timeframe).table}"
+    name = f"{NAMESPACE}.{get_timeframe(plan.timeframe).table}"
     if plan.newest is not None and plan.newest < plan.cutoff:
         raise InputError(
             f"{name}: the newest candles, of {plan.newest}, are older than what is kept ({plan.reason}), so that "
@@ -136,7 +136,7 @@ def _partitions(table: Table, timeframe: Timeframe) -> Iterable[Partition]:
 
 
 @dataclass(frozen=True)
-class Footprint:
+class TableSize:
     """What a table takes up."""
 
     rows: int
@@ -158,13 +158,13 @@ class Footprint:
         }
 
 
-def footprint(settings: Settings, timeframe: Timeframe) -> Footprint:
+def measure_table(settings: Settings, timeframe: Timeframe) -> TableSize:
     """Measure a table by its metadata."""
     table = load_table(open_catalog(settings), candles_contract(timeframe))
     snapshot = table.current_snapshot()
     summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
     rows, files, size = (int(summary.get(f"total-{key}", 0)) for key in ("records", "data-files", "files-size"))
-    return Footprint(
+    return TableSize(
         rows,
         files,
         size,

@@ -46,7 +46,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ohlcv.config.catalog_properties import CATALOG_NAME, pyiceberg_properties
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.object_store import store_problem
+from ohlcv.iceberg.object_store import find_store_problem
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition_predicate
 from ohlcv.model.table_contracts import NAMESPACE, TableContract, TableShape, contract_differences, contracts
@@ -84,11 +84,11 @@ def open_catalog(settings: Settings) -> Catalog:
             if "already exists" in str(error) and attempt < 2:
                 time.sleep(0.1)
                 continue
-            raise OhlcvError(catalog_down(settings, error)) from error
+            raise OhlcvError(describe_catalog_error(settings, error)) from error
     raise AssertionError("unreachable")
 
 
-def catalog_down(settings: Settings, error: Exception) -> str:
+def describe_catalog_error(settings: Settings, error: Exception) -> str:
     """Say which catalog does not answer, and why, in one line without its password."""
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     if isinstance(error, (UnauthorizedError, ForbiddenError, OAuthError)):
@@ -169,7 +169,7 @@ def create_tables(settings: Settings) -> CreatedTables:
     return result
 
 
-def has_view(settings: Settings, name: str) -> bool:
+def view_exists(settings: Settings, name: str) -> bool:
     """Tell whether the catalog holds a view; pyiceberg's SQL catalog knows of them, but cannot be asked."""
     catalog = open_catalog(settings)
     if not isinstance(catalog, SqlCatalog):
@@ -200,15 +200,15 @@ def check_warehouse(settings: Settings) -> None:
     parts = urlsplit(settings.warehouse)
     if parts.scheme == "file":
         _make_folder(Path(parts.path), _WAREHOUSE)
-    elif problem := store_problem(settings):
+    elif problem := find_store_problem(settings):
         raise OhlcvError(problem)
 
 
-def warehouse_problem(settings: Settings) -> str | None:
+def find_warehouse_problem(settings: Settings) -> str | None:
     """Say in one line what keeps the warehouse from being written, and the cure; None where nothing does."""
     parts = urlsplit(settings.warehouse)
     if parts.scheme != "file":
-        return store_problem(settings)
+        return find_store_problem(settings)
     # What is not there yet is made on first use, in the nearest folder that is.
     folder = next(each for each in (Path(parts.path), *Path(parts.path).parents) if each.exists())
     return _not_writable(folder, _WAREHOUSE)

@@ -89,10 +89,10 @@ class PartitionBlock:
 def partition_blocks(hours: Iterable[int]) -> Iterator[PartitionBlock]:
     """Split hours into blocks of partitions. Every predicate on the partition columns is built from them."""
     for first, last in consecutive_hours(hours):
-        yield from blocks_of_run(first, last)
+        yield from blocks_of_consecutive_hours(first, last)
 
 
-def blocks_of_run(first: int, last: int) -> Iterator[PartitionBlock]:
+def blocks_of_consecutive_hours(first: int, last: int) -> Iterator[PartitionBlock]:
     """Split consecutive hours, both bounds inclusive, into at most three blocks."""
     (first_day, first_hour), (last_day, last_hour) = divmod(first, HOURS_PER_DAY), divmod(last, HOURS_PER_DAY)
     if first_day == last_day:

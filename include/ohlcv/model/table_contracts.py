@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe, timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe, get_timeframe
 
 NAMESPACE = "market_data"
 TRADES_TABLE = "gold_crypto_trades"
@@ -138,7 +138,7 @@ def contracts() -> Iterator[TableContract]:
     """Give every table's contract, the trades first."""
     yield TRADES
     for name in TIMEFRAMES:
-        yield candles_contract(timeframe(name))
+        yield candles_contract(get_timeframe(name))
 
 
 @dataclass(frozen=True)

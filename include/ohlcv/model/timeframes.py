@@ -12,7 +12,7 @@ from ohlcv.model.errors import InputError
 
 DAY = timedelta(days=1)
 # A retention run that would delete more of a table than this is more likely mistaken than right.
-SAFE_SHARE = 0.5
+DEFAULT_MAX_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Timeframe:
     def dag_id(self) -> str:
         return f"ohlcv_{self.name}"
 
-    def ticks_before(self, time: datetime) -> tuple[datetime, datetime]:
+    def last_schedule_times(self, time: datetime) -> tuple[datetime, datetime]:
         """Give the last two times at or before one at which the schedule was due, the newer first."""
         ticks = croniter(self.cron, time + timedelta(seconds=1), ret_type=datetime)
         return ticks.get_prev(), ticks.get_prev()
@@ -96,7 +96,7 @@ class Timeframe:
         """Give the first day of the partition a day lies in."""
         return day.replace(day=1) if self.partition == "month" else day
 
-    def partition_after(self, day: date) -> date:
+    def next_partition(self, day: date) -> date:
         """Give the first day of the partition that follows a day's."""
         if self.partition == "day":
             return day + DAY
@@ -162,7 +162,7 @@ TIMEFRAMES: dict[str, Timeframe] = {
 }
 
 
-def timeframe(name: str) -> Timeframe:
+def get_timeframe(name: str) -> Timeframe:
     """Give the timeframe of that name."""
     try:
         return TIMEFRAMES[name]

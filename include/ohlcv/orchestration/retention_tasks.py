@@ -26,7 +26,7 @@ def plan_task(name: str) -> Any:
     @task.short_circuit(task_id="plan", weight_rule=ScheduleFirst(), doc_md=f"Show which {name} candles would go.")
     def plan() -> dict[str, Any] | bool:
         # pyiceberg is loaded where the task runs, not where DAG files are parsed.
-        from ohlcv.iceberg.retention_plan import footprint, plan_retention
+        from ohlcv.iceberg.retention_plan import measure_table, plan_retention
 
         context = get_current_context()
         params = dict(context["params"])
@@ -45,7 +45,7 @@ def plan_task(name: str) -> Any:
         if params["dry_run"]:
             log.info("a dry run: nothing is changed")
             return False
-        before = footprint(settings, timeframe)
+        before = measure_table(settings, timeframe)
         return {**found.to_json(), BEFORE_KEY: before.to_json()}
 
     return plan()
@@ -69,12 +69,12 @@ def report_task(name: str) -> Any:
 
     @task(task_id="report", weight_rule=ScheduleFirst(), doc_md=f"Show the {name} table before and after.")
     def report() -> None:
-        from ohlcv.iceberg.retention_plan import footprint
+        from ohlcv.iceberg.retention_plan import measure_table
 
         context = get_current_context()
         before = context["ti"].xcom_pull(task_ids=f"{name}.plan")[BEFORE_KEY]
         settings = load_settings()
-        after = footprint(settings, settings.timeframe(name)).to_json()
+        after = measure_table(settings, settings.timeframe(name)).to_json()
         log.info("%-16s %14s %14s", name, "before", "after")
         for key, value in after.items():
             log.info("%-16s %14s %14s", key.replace("_", " "), f"{before[key]:,}", f"{value:,}")

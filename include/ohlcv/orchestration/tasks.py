@@ -13,7 +13,6 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ohlcv.model.intervals import day_range, parse_day, requested_range
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
-from ohlcv.model.timeframes import timeframe as registered
 from ohlcv.orchestration.health_alerts import judge
 from ohlcv.orchestration.links import SparkLink, application_page
 from ohlcv.orchestration.prerequisites import SPARK_CONNECTION, SPARK_POOL, connection_problem
@@ -161,7 +160,7 @@ def validate_day_task(day: str, settings: Settings) -> BaseOperator:
         due = due_time(context["dag_run"])
         return [
             (timeframe, requested_range(timeframe, span.start, span.end, known_until=due))
-            for timeframe in map(registered, params["timeframes"])
+            for timeframe in map(get_timeframe, params["timeframes"])
             # A day under way has no complete window of the long timeframes yet.
             if span.start + timeframe.length <= due
         ]

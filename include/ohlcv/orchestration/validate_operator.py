@@ -12,8 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.model.intervals import Range
 from ohlcv.model.table_contracts import NAMESPACE
-from ohlcv.model.timeframes import Timeframe
-from ohlcv.model.timeframes import timeframe as registered
+from ohlcv.model.timeframes import Timeframe, get_timeframe
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -33,7 +32,7 @@ def asset_of(timeframe: Timeframe) -> Asset:
 def tell_assets(context: Context, events: Iterable[dict[str, Any]]) -> None:
     """Attach to each timeframe's asset what was checked and built."""
     for event in events:
-        context["outlet_events"][asset_of(registered(event["timeframe"]))].extra = event
+        context["outlet_events"][asset_of(get_timeframe(event["timeframe"]))].extra = event
 
 
 class ValidateOperator(BaseOperator):

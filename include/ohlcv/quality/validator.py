@@ -174,7 +174,7 @@ def _drop_expired(result: ValidationResult, timeframe: Timeframe, candles: Table
         if RULES[each.rule].reports_missing
     }
     old = {timeframe.partition_of(day) for day in days.values() if day < cutoff}
-    deleted = {day for day in old if not _has_candles(candles, day, timeframe.partition_after(day))}
+    deleted = {day for day in old if not _has_candles(candles, day, timeframe.next_partition(day))}
     if not deleted:
         return result
     findings = [

@@ -32,7 +32,7 @@ class Freshness:
 def look(settings: Settings, timeframe: Timeframe, now: datetime) -> Freshness:
     """See how new the candles of a timeframe are."""
     newest = newest_candle_end(settings, timeframe)
-    tick, tick_before = timeframe.ticks_before(now - GRACE)
+    tick, tick_before = timeframe.last_schedule_times(now - GRACE)
     due = floor_time(tick, timeframe.length)
     usual = tick - tick_before + (tick - due)
     if newest is not None and newest >= due:

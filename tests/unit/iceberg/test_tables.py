@@ -8,10 +8,10 @@ import pytest
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.iceberg.tables import create_tables, has_view, load_table, open_catalog, widen_volume
+from ohlcv.iceberg.tables import create_tables, load_table, open_catalog, view_exists, widen_volume
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW, NAMESPACE, TRADES, candles_contract, contracts
-from ohlcv.model.timeframes import TIMEFRAMES, timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 
 NAMES = [contract.name for contract in contracts()]
 # The contract once more, so that a change of it has to be made twice.
@@ -140,7 +140,7 @@ def test_a_table_that_drifted_is_named_and_left_alone(site: Settings) -> None:
     with pytest.raises(OhlcvError, match=complaint):
         create_tables(site)
     with pytest.raises(OhlcvError, match=complaint):
-        load_table(open_catalog(site), candles_contract(timeframe("5m")))
+        load_table(open_catalog(site), candles_contract(get_timeframe("5m")))
     assert tables(site)["gold_ohlcv_5m"].metadata_location == before
 
 
@@ -172,7 +172,7 @@ def test_a_lost_warehouse_is_told_from_a_missing_table(site: Settings) -> None:
 @pytest.mark.parametrize("name", TIMEFRAMES)
 def test_a_volume_is_widened_once(site: Settings, name: str) -> None:
     create_tables(site)
-    contract = candles_contract(timeframe(name))
+    contract = candles_contract(get_timeframe(name))
     assert widen_volume(site, contract)
     table = load_table(open_catalog(site), contract)
     assert str(table.schema().find_field("volume").field_type) == "decimal(38, 8)"
@@ -194,6 +194,6 @@ def test_a_folder_that_cannot_be_written_is_named_before_anything_is_made(
 
 def test_there_are_no_views_before_the_job_made_them(site: Settings) -> None:
     create_tables(site)
-    assert not has_view(site, CANDLES_VIEW)
+    assert not view_exists(site, CANDLES_VIEW)
     # A table of that name is no view.
-    assert not has_view(site, "gold_ohlcv_1m")
+    assert not view_exists(site, "gold_ohlcv_1m")

@@ -22,9 +22,9 @@ from ohlcv.model.table_contracts import (
     contracts,
     view_statements,
 )
-from ohlcv.model.timeframes import TIMEFRAMES, timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 
-MINUTE = candles_contract(timeframe("1m"))
+MINUTE = candles_contract(get_timeframe("1m"))
 
 
 def shape(contract: TableContract) -> TableShape:

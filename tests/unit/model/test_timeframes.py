@@ -9,7 +9,7 @@ import pytest
 
 from ohlcv.model.errors import InputError
 from ohlcv.model.table_contracts import candles_contract, contracts
-from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, get_timeframe
 
 
 def test_the_registry_is_as_agreed() -> None:
@@ -46,7 +46,7 @@ def test_names_derive_from_the_registry() -> None:
 
 
 def other(**changes: Any) -> Timeframe:
-    values: dict[str, Any] = {**vars(timeframe("1h")), **changes}
+    values: dict[str, Any] = {**vars(get_timeframe("1h")), **changes}
     return Timeframe(**values)
 
 
@@ -77,4 +77,4 @@ def test_a_retention_is_days_or_years(days: int, years: int) -> None:
 @pytest.mark.parametrize("name", ["", "2m", "1M", "1m "])
 def test_an_unknown_timeframe_is_told_what_there_is(name: str) -> None:
     with pytest.raises(InputError, match=f"^unknown timeframe '{name}': choose one of 1m, 5m, 30m, 1h, 1d$"):
-        timeframe(name)
+        get_timeframe(name)

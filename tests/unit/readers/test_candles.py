@@ -28,13 +28,13 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg import tables as iceberg_tables
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import candles_contract
-from ohlcv.model.timeframes import Timeframe, timeframe
+from ohlcv.model.timeframes import Timeframe, get_timeframe
 from ohlcv.readers.candles import read_candles
 from ohlcv.readers.latest import LOOKBACK_PARTITIONS, recent_series
 
-MINUTE = timeframe("1m")
-HOURS = timeframe("1h")
-DAYS = timeframe("1d")
+MINUTE = get_timeframe("1m")
+HOURS = get_timeframe("1h")
+DAYS = get_timeframe("1d")
 BUILT = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 COLUMNS = candles_contract(MINUTE).column_names
 
