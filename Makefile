@@ -25,7 +25,7 @@ test: setup ## Run the tests
 
 .PHONY: test-services
 test-services: setup ## The long tests on real services: backfills, outages, kills, order (an hour)
-	@$(VENV)/python -m pytest -m heavy -rP tests/services tests/crash_recovery
+	@$(VENV)/python -m pytest -m services -rP tests/services tests/crash_recovery
 
 .PHONY: test-catalogs
 test-catalogs: setup ## The promises on every kind of catalog and store: SQLite, PostgreSQL, REST; files, S3 (ten minutes)

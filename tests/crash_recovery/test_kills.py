@@ -192,7 +192,7 @@ def victim_of(job: RunningJob, victim: str) -> int | None:
     return job.driver() if victim == "python driver" else job.process.pid
 
 
-@pytest.mark.heavy
+@pytest.mark.services
 @pytest.mark.parametrize("round_number", ROUNDS)
 @pytest.mark.parametrize("victim", ["python driver", "spark-submit"])
 def test_a_driver_killed_at_random(scene: Scene, victim: str, round_number: int) -> None:
@@ -241,7 +241,7 @@ def test_a_driver_killed_while_it_writes(scene: Scene, victim: str, moment: str)
 
 
 @pytest.mark.parametrize("round_number", ROUNDS)
-@pytest.mark.parametrize("moment", [pytest.param("random", marks=pytest.mark.heavy), "rows written"])
+@pytest.mark.parametrize("moment", [pytest.param("random", marks=pytest.mark.services), "rows written"])
 def test_a_run_survives_its_executor(scene: Scene, moment: str, round_number: int) -> None:
     with scene.running() as job:
         if moment == "random":
