@@ -1,7 +1,8 @@
-"""Load trades into the trades table: all of the files or nothing, each trade once, in one commit.
+"""Loader for trade files: all files or nothing, each trade once, in one commit.
 
-The rows of every file are judged and staged in a scratch database on disk first; the table is written only when the
-last row has been seen. So memory stays bounded, a bad row leaves no trace, and a lost race repeats only the writing.
+The rows of all files are first validated and staged in a database on disk. The table is written only after the last
+row was validated. So memory stays bounded, a refused row leaves the table unchanged, and after a commit conflict only
+the write is repeated.
 """
 
 from __future__ import annotations
@@ -17,34 +18,42 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.tables import CATALOG_ERRORS, catalog_down, load_table, open_catalog
-from ohlcv.ingest.file_readers import CHUNK_ROWS, LINE, is_parquet, open_text, read_parquet, read_text
+from ohlcv.iceberg.tables import CATALOG_ERRORS, describe_catalog_error, load_table, open_catalog
+from ohlcv.ingest.file_readers import CHUNK_ROWS, LINE, is_parquet, open_csv, read_csv, read_parquet
 from ohlcv.ingest.formats import (
     GENERIC,
     NESTED,
     TradeFormat,
+    cast_for_duckdb,
     check_columns,
     check_parquet_types,
-    prepare_parquet,
-    read_nested,
-    text_columns,
-    trade_format,
+    csv_columns,
+    find_format,
+    parse_json_columns,
 )
-from ohlcv.ingest.row_validation import judge_statement
-from ohlcv.ingest.staging import Scratch, count_staged, drop_doubles, drop_known, open_scratch, stage, staged_parts
+from ohlcv.ingest.row_validation import validation_query
+from ohlcv.ingest.staging import (
+    StagingDatabase,
+    count_staged,
+    dedupe_batch,
+    drop_already_loaded,
+    open_staging,
+    stage,
+    staged_parts,
+)
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import to_microseconds
 from ohlcv.model.table_contracts import NAMESPACE, TRADES
 
-KEPT_REFUSALS = 1000
+MAX_LISTED_REFUSALS = 1000
 COMMIT_ATTEMPTS = 8
 
-Progress = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class RefusedRow:
-    """A row that was not loaded, by the line an editor shows (in Parquet, the row's number)."""
+    """A row that was not loaded, with its line number (in Parquet, its row number)."""
 
     file: str
     line: int
@@ -53,17 +62,17 @@ class RefusedRow:
 
 @dataclass
 class LoadReport:
-    """What a load did."""
+    """Result of a load. The JSON output of `ohlcv trades load` has the same fields."""
 
     files: list[str] = field(default_factory=list)
     rows_read: int = 0
     loaded: int = 0
-    # Skipped because the table, or an earlier row of the load, had them.
+    # Skipped because the table or an earlier row of the load has the same message.
     already_there: int = 0
     refused_count: int = 0
-    # The first ones only; `refused_count` counts all.
+    # Only the first 1000; `refused_count` counts all.
     refused: list[RefusedRow] = field(default_factory=list)
-    # The snapshot the load made; none when there was nothing new.
+    # The snapshot that the load committed; None if there were no new rows.
     snapshot_id: int | None = None
 
 
@@ -75,140 +84,147 @@ def load_trades(
     exchange: str | None = None,
     symbol: str | None = None,
     skip_refused: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> LoadReport:
-    """Load trade files. A refused row stops the whole load, unless `skip_refused`; the report tells them."""
-    say = progress or _silent
-    of = trade_format(format)
-    if of is not GENERIC and not symbol:
-        raise InputError(f"a {of.name} file does not name its symbol: give --symbol")
-    with _told(settings):
-        _open_table(settings)  # a missing table is told before an hour of reading
+    """Load trade files and return a report. Without `skip_refused`, a refused row means that nothing is loaded."""
+    report_progress = progress or _ignore_progress
+    source_format = find_format(format)
+    if source_format is not GENERIC and not symbol:
+        raise InputError(f"a {source_format.name} file does not contain its symbol: give --symbol")
+    with _catalog_errors(settings):
+        _open_table(settings)  # reports a missing table before the files are read, which may take an hour
     report = LoadReport(files=[str(path) for path in paths])
     parameters = {
-        "exchange": exchange or of.exchange,
+        "exchange": exchange or source_format.exchange,
         "symbol": symbol or None,
         "now": to_microseconds(datetime.now(UTC)),
     }
-    with open_scratch() as scratch:
+    with open_staging() as staging:
         for path in paths:
-            _stage_file(scratch, of, path, parameters, report, say)
+            _stage_file(staging, source_format, path, parameters, report, report_progress)
         if report.refused_count and not skip_refused:
             return report
-        _write(settings, scratch, report, say)
+        _write(settings, staging, report, report_progress)
     return report
 
 
-def append_trades(settings: Settings, trades: pa.Table, *, progress: Progress | None = None) -> LoadReport:
-    """Append rows that have the contract's columns as they are, unjudged; those already there are skipped."""
+def append_trades(settings: Settings, trades: pa.Table, *, progress: ProgressCallback | None = None) -> LoadReport:
+    """Append rows that have the columns of the trades table, without validation; skip rows that it contains."""
     report = LoadReport(rows_read=len(trades))
-    with open_scratch() as scratch:
+    with open_staging() as staging:
         for start in range(0, len(trades), CHUNK_ROWS):
-            scratch.register("judged", trades.slice(start, CHUNK_ROWS))
-            stage(scratch)
-        _write(settings, scratch, report, progress or _silent)
+            staging.register("validated", trades.slice(start, CHUNK_ROWS))
+            stage(staging)
+        _write(settings, staging, report, progress or _ignore_progress)
     return report
 
 
-def _silent(message: str) -> None:
+def _ignore_progress(message: str) -> None:
     pass
 
 
 def _stage_file(
-    scratch: Scratch,
-    of: TradeFormat,
+    staging: StagingDatabase,
+    source_format: TradeFormat,
     path: Path,
     parameters: dict[str, str | int | None],
     report: LoadReport,
-    say: Progress,
+    report_progress: ProgressCallback,
 ) -> None:
-    scratch.execute("CREATE OR REPLACE TEMP TABLE seen (timestamp_key VARCHAR, trades BIGINT)")
-    read = 0
-    for chunk in _chunks(of, path, parameters):
-        scratch.register("chunk", chunk)
-        statement = judge_statement(of, chunk.column_names, _text(parameters["exchange"]), _text(parameters["symbol"]))
-        used = {name: value for name, value in parameters.items() if f"${name}" in statement}
-        scratch.execute(f"CREATE OR REPLACE TEMP TABLE judged AS {statement}", used)
-        stage(scratch, "WHERE reason IS NULL")
-        if of.numbers_ties:
-            scratch.execute(
-                "CREATE OR REPLACE TEMP TABLE seen AS SELECT timestamp_key, sum(trades)::BIGINT AS trades FROM "
-                "(SELECT timestamp_key, count(*) AS trades FROM judged GROUP BY ALL UNION ALL FROM seen) GROUP BY ALL"
+    staging.execute("CREATE OR REPLACE TEMP TABLE timestamp_counts (timestamp_key VARCHAR, trades BIGINT)")
+    rows_read = 0
+    for chunk in _read_chunks(source_format, path, parameters):
+        staging.register("chunk", chunk)
+        exchange, symbol = _text(parameters["exchange"]), _text(parameters["symbol"])
+        query = validation_query(source_format, chunk.column_names, exchange, symbol)
+        used = {name: value for name, value in parameters.items() if f"${name}" in query}
+        staging.execute(f"CREATE OR REPLACE TEMP TABLE validated AS {query}", used)
+        stage(staging, "WHERE reason IS NULL")
+        if source_format.numbers_ties:
+            staging.execute(
+                "CREATE OR REPLACE TEMP TABLE timestamp_counts AS "
+                "SELECT timestamp_key, sum(trades)::BIGINT AS trades FROM ("
+                "SELECT timestamp_key, count(*) AS trades FROM validated GROUP BY ALL UNION ALL FROM timestamp_counts"
+                ") GROUP BY ALL"
             )
-        _note_refused(scratch, path, report)
-        read += len(chunk)
+        _record_refused(staging, path, report)
+        rows_read += len(chunk)
         report.rows_read += len(chunk)
-        say(f"{path.name}: {read:,} rows read")
-    scratch.unregister("chunk")
+        report_progress(f"{path.name}: {rows_read:,} rows read")
+    staging.unregister("chunk")
 
 
 def _text(value: str | int | None) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _chunks(of: TradeFormat, path: Path, parameters: dict[str, str | int | None]) -> Iterable[pa.Table]:
-    """Give a file's rows with the format's columns, once its header or schema is one that can be loaded."""
+def _read_chunks(source_format: TradeFormat, path: Path, parameters: dict[str, str | int | None]) -> Iterable[pa.Table]:
+    """Check a file's header or schema, and return its rows in chunks with the columns of the format."""
     if is_parquet(path):
-        if of is not GENERIC:
+        if source_format is not GENERIC:
             raise InputError(f"{path} is a Parquet file: load it with --format generic")
         schema, chunks = read_parquet(path)
-        check_columns(of, path, schema.names)
+        check_columns(source_format, path, schema.names)
         check_parquet_types(path, schema)
-        _check_given(path, schema.names, parameters)
-        return (prepare_parquet(path, chunk) for chunk in chunks)
-    file = open_text(path)
-    names, has_header = text_columns(of, path, file.first_row)
-    if of is not GENERIC:
-        return read_text(file, names, has_header)
-    _check_given(path, names, parameters)
-    chunks = read_text(file, names, has_header)
-    return (read_nested(chunk) for chunk in chunks) if set(names) & set(NESTED) else chunks
+        _check_exchange_and_symbol(path, schema.names, parameters)
+        return (cast_for_duckdb(path, chunk) for chunk in chunks)
+    file = open_csv(path)
+    names, has_header = csv_columns(source_format, path, file.first_row)
+    if source_format is not GENERIC:
+        return read_csv(file, names, has_header)
+    _check_exchange_and_symbol(path, names, parameters)
+    chunks = read_csv(file, names, has_header)
+    return (parse_json_columns(chunk) for chunk in chunks) if set(names) & set(NESTED) else chunks
 
 
-def _check_given(path: Path, names: list[str], parameters: dict[str, str | int | None]) -> None:
+def _check_exchange_and_symbol(path: Path, names: list[str], parameters: dict[str, str | int | None]) -> None:
     for name in ("exchange", "symbol"):
         if name not in names and not parameters[name]:
             raise InputError(f"{path} has no column {name}: give --{name}")
 
 
-def _note_refused(scratch: Scratch, path: Path, report: LoadReport) -> None:
-    [(count,)] = scratch.execute("SELECT count(*) FROM judged WHERE reason IS NOT NULL").fetchall()
+def _record_refused(staging: StagingDatabase, path: Path, report: LoadReport) -> None:
+    [(count,)] = staging.execute("SELECT count(*) FROM validated WHERE reason IS NOT NULL").fetchall()
     report.refused_count += count
-    room = KEPT_REFUSALS - len(report.refused)
-    if count and room:
-        query = f"SELECT {LINE}, reason FROM judged WHERE reason IS NOT NULL ORDER BY {LINE} LIMIT {room}"
-        report.refused += [RefusedRow(str(path), line, reason) for line, reason in scratch.execute(query).fetchall()]
+    remaining = MAX_LISTED_REFUSALS - len(report.refused)
+    if count and remaining:
+        query = f"SELECT {LINE}, reason FROM validated WHERE reason IS NOT NULL ORDER BY {LINE} LIMIT {remaining}"
+        report.refused += [RefusedRow(str(path), line, reason) for line, reason in staging.execute(query).fetchall()]
 
 
-def _write(settings: Settings, scratch: Scratch, report: LoadReport, say: Progress) -> None:
-    """Write what is staged and new in one commit; after a lost race look again what is new."""
-    report.already_there = drop_doubles(scratch)
+def _write(settings: Settings, staging: StagingDatabase, report: LoadReport, report_progress: ProgressCallback) -> None:
+    """Write the new staged rows in one commit; after a commit conflict, determine the new rows again."""
+    report.already_there = dedupe_batch(staging)
     for _ in range(COMMIT_ATTEMPTS):
-        with _told(settings):
+        with _catalog_errors(settings):
             table = _open_table(settings)
-            say("looking for trades that are already there")
-            report.already_there += drop_known(scratch, table)
-            staged = count_staged(scratch)
-            if not staged:
+            report_progress("searching for trades that are already loaded")
+            report.already_there += drop_already_loaded(staging, table)
+            new_rows = count_staged(staging)
+            if not new_rows:
                 return
-            say(f"writing {staged:,} trades")
+            report_progress(f"writing {new_rows:,} trades")
             try:
-                report.snapshot_id = _append_staged(scratch, table, say)
+                report.snapshot_id = _append_staged(staging, table, report_progress)
             except CommitFailedException:
-                say("another writer came first: looking again")
+                report_progress("another writer committed first: trying again")
             else:
-                report.loaded = staged
+                report.loaded = new_rows
                 return
-    raise OhlcvError(f"{COMMIT_ATTEMPTS} times another writer of {NAMESPACE}.{TRADES.name} came first: load again")
+    raise OhlcvError(
+        f"another writer of {NAMESPACE}.{TRADES.name} committed first {COMMIT_ATTEMPTS} times: load again later"
+    )
 
 
 @contextlib.contextmanager
-def _told(settings: Settings) -> Iterator[None]:
-    """Turn what a catalog or a warehouse that fails raises into one line."""
+def _catalog_errors(settings: Settings) -> Iterator[None]:
+    """Convert errors of the catalog or the warehouse to an error message of one line."""
     try:
         yield
     except CATALOG_ERRORS as error:
-        raise OhlcvError(f"{catalog_down(settings, error)}; then load again: no trade is loaded twice") from None
+        raise OhlcvError(
+            f"{describe_catalog_error(settings, error)}; then load again (no trade is loaded twice)"
+        ) from None
     except OSError as error:
         raise OhlcvError(f"the trades could not be written ({error}): nothing was loaded") from None
 
@@ -217,16 +233,16 @@ def _open_table(settings: Settings) -> Table:
     return load_table(open_catalog(settings), TRADES)
 
 
-def _append_staged(scratch: Scratch, table: Table, say: Progress) -> int:
-    # pyiceberg would repeat a lost commit by itself, without looking whether the winner wrote the same trades.
-    # Only this copy of the metadata says so; the property is never written.
+def _append_staged(staging: StagingDatabase, table: Table, report_progress: ProgressCallback) -> int:
+    # pyiceberg would retry after a conflict without checking whether the other writer loaded the same trades. The
+    # property is set only in this copy of the metadata and never written.
     table.metadata.properties["commit.retry.num-retries"] = "0"
     written = 0
     with table.transaction() as transaction:
-        for part in staged_parts(scratch):
+        for part in staged_parts(staging):
             transaction.append(part)
             written += len(part)
-            say(f"{written:,} trades written")
+            report_progress(f"{written:,} trades written")
     snapshot = table.current_snapshot()
     assert snapshot is not None
     return snapshot.snapshot_id

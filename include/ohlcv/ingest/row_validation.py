@@ -1,7 +1,7 @@
-"""The judgement every row of a trade file passes: the SQL that types it, derives what is missing, or says why not.
+"""Row validation for trade files: SQL that casts a row, derives missing columns, or returns why the row is refused.
 
-Amounts stay text until a pattern has shown that decimal(18,8) holds them exactly; nothing is rounded, nothing is a
-float. DuckDB runs the statement over one chunk of rows at a time (`loading.py`).
+Amounts stay text until a pattern has shown that decimal(18,8) holds them exactly. No value is rounded or becomes a
+float. DuckDB runs the query over one chunk of rows at a time (`loader.py`).
 """
 
 from __future__ import annotations
@@ -18,55 +18,61 @@ FIRST_TIME = to_microseconds(datetime(2009, 1, 1, tzinfo=UTC))  # Bitcoin's firs
 LAST_TIME = to_microseconds(datetime(2100, 1, 1, tzinfo=UTC))
 
 
-def judge_statement(of: TradeFormat, columns: Iterable[str], exchange: str | None, symbol: str | None) -> str:
-    """Give the SELECT that turns the table `chunk` into the contract's columns, `line` and `reason`.
+def validation_query(
+    source_format: TradeFormat, columns: Iterable[str], exchange: str | None, symbol: str | None
+) -> str:
+    """Return the query that maps the table `chunk` to the columns of the trades table, `line` and `reason`.
 
     A row with a reason is refused. Parameters: $exchange, $symbol and $now, the load time in microseconds.
     """
     columns = set(columns)
 
-    def text(name: str) -> str:
-        if name in of.mapped:
-            return of.mapped[name]
-        if name == "given_time":
+    def expression(name: str) -> str:
+        if name in source_format.expressions:
+            return source_format.expressions[name]
+        if name == "raw_timestamp":
             name = "timestamp"
         return name if name in columns else "CAST(NULL AS VARCHAR)"
 
-    given = ", ".join(
-        # Partition columns may come from the table itself as a date and a number; text compares them all.
+    raw_columns = ", ".join(
+        # A Parquet file may have the partition columns as date and integer: all columns are compared as text.
         f"nullif(CAST({name} AS VARCHAR), '') AS {name}"
         for name in sorted(columns - {LINE, PROBLEM, *NESTED})
     )
-    nested = ", ".join(
+    nested_columns = ", ".join(
         f"CAST({name if name in columns else 'NULL'} AS {kind}) AS {name}"
         for name, kind in zip(NESTED, ("VARCHAR[]", "MAP(VARCHAR, VARCHAR)"), strict=True)
     )
-    plain = ", ".join(
-        f"{text(name)} AS {name}"
-        for name in (*(name for name in TRADES.column_names if name not in NESTED), "given_time")
+    mapped_columns = ", ".join(
+        f"{expression(name)} AS {name}"
+        for name in (*(name for name in TRADES.column_names if name not in NESTED), "raw_timestamp")
         if name not in ("exchange", "symbol")
     )
-    options = [
-        f"{text(name)} AS {name}" if name in columns else f"CAST(${name} AS VARCHAR) AS {name}"
+    option_columns = [
+        f"{expression(name)} AS {name}" if name in columns else f"CAST(${name} AS VARCHAR) AS {name}"
         for name in ("exchange", "symbol")
     ]
-    contradictions = [
-        f"WHEN {name} <> ${name} THEN '{name} ' || left({name}, 40) || ' is not ' || ${name} || ', as --{name} says'"
+    conflicts = [
+        f"WHEN {name} <> ${name} THEN '{name} ' || left({name}, 40) || ' differs from --{name} ' || ${name}"
         for name, option in (("exchange", exchange), ("symbol", symbol))
         if option is not None and name in columns
     ]
-    ties, tie_join = "", ""
-    if of.numbers_ties:
-        # Rows of one time are numbered through the whole file; `seen` holds how many earlier chunks had.
-        ties = ", coalesce(seen.trades, 0) + row_number() OVER (PARTITION BY timestamp_key ORDER BY line) AS tie"
-        tie_join = " LEFT JOIN seen USING (timestamp_key)"
+    tie_number, tie_join = "", ""
+    if source_format.numbers_ties:
+        # Rows with equal timestamps are numbered through the whole file. `timestamp_counts` holds the number of rows
+        # that earlier chunks had for each timestamp.
+        tie_number = (
+            ", coalesce(timestamp_counts.trades, 0) "
+            "+ row_number() OVER (PARTITION BY timestamp_key ORDER BY line) AS tie_number"
+        )
+        tie_join = " LEFT JOIN timestamp_counts USING (timestamp_key)"
     return f"""
-        WITH given AS (SELECT {LINE}, {PROBLEM}, {nested}, {given} FROM chunk),
-        keyed AS (SELECT *, {text("timestamp")} AS timestamp_key FROM given),
-        numbered AS (SELECT keyed.*{ties} FROM keyed{tie_join}),
+        WITH raw AS (SELECT {LINE}, {PROBLEM}, {nested_columns}, {raw_columns} FROM chunk),
+        keyed AS (SELECT *, {expression("timestamp")} AS timestamp_key FROM raw),
+        numbered AS (SELECT keyed.*{tie_number} FROM keyed{tie_join}),
         mapped AS (
-            SELECT {LINE}, timestamp_key, coalesce({PROBLEM}, {of.problem}) AS {PROBLEM}, {", ".join(NESTED)},
-                {plain}, {", ".join(options)}
+            SELECT {LINE}, timestamp_key, coalesce({PROBLEM}, {source_format.problem}) AS {PROBLEM},
+                {", ".join(NESTED)}, {mapped_columns}, {", ".join(option_columns)}
             FROM numbered
         ),
         typed AS (
@@ -74,15 +80,15 @@ def judge_statement(of: TradeFormat, columns: Iterable[str], exchange: str | Non
                 TRY_CAST(price AS DECIMAL(18, 8)) AS exact_price, TRY_CAST(quantity AS DECIMAL(18, 8)) AS exact_quantity
             FROM mapped
         ),
-        placed AS (
+        partitioned AS (
             SELECT *, DATE '1970-01-01' + CAST(micros // 86400000000 AS INTEGER) AS day,
                 CAST(micros // 3600000000 % 24 AS INTEGER) AS hour
             FROM (SELECT * REPLACE (CASE WHEN micros BETWEEN {FIRST_TIME} AND {LAST_TIME} - 1 THEN micros END AS micros)
                 FROM typed)
         ),
-        judged AS (SELECT *, {_reason(of, contradictions)} AS reason FROM placed)
+        validated AS (SELECT *, {_reason(source_format, conflicts)} AS reason FROM partitioned)
         SELECT {LINE}, reason, timestamp_key,
-            coalesce(message_id, {_content_hash(of)}) AS message_id,
+            coalesce(message_id, {_content_hash(source_format)}) AS message_id,
             trade_id, symbol, exchange, coalesce(asset_class, 'crypto') AS asset_class, micros AS timestamp,
             exact_price AS price, exact_quantity AS quantity,
             coalesce(currency, nullif(regexp_extract(symbol, '[-/]([^-/]+)$', 1), '')) AS currency,
@@ -90,49 +96,49 @@ def judge_statement(of: TradeFormat, columns: Iterable[str], exchange: str | Non
             coalesce(TRY_CAST(ingestion_timestamp AS BIGINT), $now) AS ingestion_timestamp,
             TRY_CAST(platform_sequence AS BIGINT) AS platform_sequence, vendor_data,
             day AS exchange_date, hour AS exchange_hour
-        FROM judged ORDER BY {LINE}
+        FROM validated ORDER BY {LINE}
     """
 
 
 def _integer(name: str) -> str:
-    # A cast alone would round '1.5' and read '1e3'.
+    # A cast alone would round '1.5' and accept '1e3'.
     return f"CASE WHEN regexp_full_match({name}, '-?[0-9]+') THEN TRY_CAST({name} AS BIGINT) END"
 
 
-def _reason(of: TradeFormat, contradictions: list[str]) -> str:
-    """Give the SQL of the first thing wrong with a row, NULL where it is good."""
+def _reason(source_format: TradeFormat, conflicts: list[str]) -> str:
+    """Return the SQL of the first reason why a row is refused, NULL for a valid row."""
     hints = " ".join(
         f"WHEN CAST(TRY_CAST(timestamp AS BIGINT) AS HUGEINT) * {up} // {down} BETWEEN {FIRST_TIME} AND {LAST_TIME} "
-        f"THEN '; it looks like {unit}'"
+        f"THEN ' (it may be {unit})'"
         for unit, up, down in (("seconds", 10**6, 1), ("milliseconds", 1000, 1), ("nanoseconds", 1, 1000))
     )
-    hint = f"CASE {hints} ELSE '' END" if of is GENERIC else "''"
+    hint = f"CASE {hints} ELSE '' END" if source_format is GENERIC else "''"
     counters = " ".join(
         f"WHEN {name} IS NOT NULL AND {_integer(name)} IS NULL THEN '{name} ' || left({name}, 40) || "
         "' is not a whole number'"
         for name in ("source_sequence", "platform_sequence", "ingestion_timestamp")
-        if name not in of.mapped
+        if name not in source_format.expressions
     )
-    ids = "" if of.numbers_ties else "WHEN trade_id IS NULL AND message_id IS NULL THEN 'trade_id is empty'"
+    ids = "" if source_format.numbers_ties else "WHEN trade_id IS NULL AND message_id IS NULL THEN 'trade_id is empty'"
     return f"""coalesce(
         {PROBLEM},
         CASE WHEN exchange IS NULL THEN 'exchange is empty'
             WHEN symbol IS NULL THEN 'symbol is empty'
-            {" ".join(contradictions)}
+            {" ".join(conflicts)}
             {ids}
             WHEN timestamp IS NULL THEN 'timestamp is empty'
             WHEN micros IS NULL AND NOT regexp_full_match(timestamp, '-?[0-9]+')
-                THEN 'timestamp ' || left(given_time, 40) || ' is not {of.time_unit}'
-            WHEN micros IS NULL THEN 'timestamp ' || left(given_time, 40) || ' lies outside 2009 to 2100: '
-                || '{of.time_unit} is wanted' || {hint} END,
+                THEN 'timestamp ' || left(raw_timestamp, 40) || ' is not {source_format.time_unit}'
+            WHEN micros IS NULL THEN 'timestamp ' || left(raw_timestamp, 40) || ' is outside 2009 to 2100: '
+                || 'expected {source_format.time_unit}' || {hint} END,
         {_amount_reason("price")},
         {_amount_reason("quantity")},
-        CASE WHEN side NOT IN ('BUY', 'SELL') THEN 'side ' || left(side, 40) || ' is neither BUY nor SELL'
+        CASE WHEN side NOT IN ('BUY', 'SELL') THEN 'side ' || left(side, 40) || ' is not BUY or SELL'
             {counters}
             WHEN ingestion_timestamp IS NOT NULL
                 AND TRY_CAST(ingestion_timestamp AS BIGINT) NOT BETWEEN {FIRST_TIME} AND {LAST_TIME} - 1
-                THEN 'ingestion_timestamp ' || left(ingestion_timestamp, 40) || ' lies outside 2009 to 2100: '
-                    || 'a whole number of microseconds is wanted'
+                THEN 'ingestion_timestamp ' || left(ingestion_timestamp, 40) || ' is outside 2009 to 2100: '
+                    || 'expected a whole number of microseconds'
             WHEN exchange_date <> CAST(day AS VARCHAR)
                 THEN 'exchange_date ' || left(exchange_date, 40) || ' is not the timestamp''s UTC date, ' || day
             WHEN exchange_hour IS NOT NULL AND coalesce({_integer("exchange_hour")}, -1) <> hour
@@ -141,28 +147,28 @@ def _reason(of: TradeFormat, contradictions: list[str]) -> str:
 
 
 def _amount_reason(name: str) -> str:
-    shown = f"'{name} ' || left({name}, 40)"
+    value = f"'{name} ' || left({name}, 40)"
     number = "([0-9]+[.]?[0-9]*|[.][0-9]+)"
     return f"""CASE
         WHEN {name} IS NULL THEN '{name} is empty'
         WHEN regexp_full_match({name}, '0*[0-9]{{0,10}}([.][0-9]{{0,8}}0*)?') AND regexp_matches({name}, '[1-9]')
             AND exact_{name} IS NOT NULL THEN NULL
         WHEN regexp_full_match({name}, '[+-]?{number}[eE][+-]?[0-9]+')
-            THEN {shown} || ' is in scientific notation: write out its digits'
-        WHEN NOT regexp_full_match({name}, '-?{number}') THEN {shown} || ' is not a decimal number'
-        WHEN {name} LIKE '-%' OR NOT regexp_matches({name}, '[1-9]') THEN {shown} || ' is not above zero'
-        WHEN regexp_matches({name}, '[.][0-9]{{8}}[0-9]*[1-9]') THEN {shown} || ' has more than 8 decimals'
-        ELSE {shown} || ' has more than 10 digits before the point' END"""
+            THEN {value} || ' is in scientific notation: write it as a plain decimal number'
+        WHEN NOT regexp_full_match({name}, '-?{number}') THEN {value} || ' is not a decimal number'
+        WHEN {name} LIKE '-%' OR NOT regexp_matches({name}, '[1-9]') THEN {value} || ' is not greater than zero'
+        WHEN regexp_matches({name}, '[.][0-9]{{8}}[0-9]*[1-9]') THEN {value} || ' has more than 8 decimals'
+        ELSE {value} || ' has more than 10 digits before the decimal point' END"""
 
 
-def _content_hash(of: TradeFormat) -> str:
-    """Give the SQL of a message id by content: the same trade has the same one, a correction has another.
+def _content_hash(source_format: TradeFormat) -> str:
+    """Return the SQL of a message id derived from the content: equal for equal trades, different for a correction.
 
-    Each part is written with its length before it, so that no two different rows spell the same text.
+    Each part is prefixed with its length, so that different rows never produce the same text.
     """
     parts = ["exchange", "symbol", "trade_id", "CAST(micros AS VARCHAR)"]
     parts += ["CAST(exact_price AS VARCHAR)", "CAST(exact_quantity AS VARCHAR)", "side"]
-    if of.numbers_ties:
+    if source_format.numbers_ties:
         parts.append("source_sequence")
-    spelt = ", ".join(f"coalesce(length({part}) || ':' || {part}, '-')" for part in parts)
-    return f"left(sha256(concat({spelt})), 32)"
+    text = ", ".join(f"coalesce(length({part}) || ':' || {part}, '-')" for part in parts)
+    return f"left(sha256(concat({text})), 32)"

@@ -1,6 +1,6 @@
-"""Seeded sample trades: the shapes of real data (ties, late rows, corrections, bad rows), the same for the same call.
+"""Generator of sample trades with properties of real data: equal timestamps, late rows, corrections, invalid rows.
 
-Amounts are integers times ten to the minus eighth throughout; no float comes near them.
+The same arguments produce the same trades. Amounts are integers in units of 10^-8; no floating point is used for them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from ohlcv.config.settings import Settings
 from ohlcv.ingest.formats import TRADE_SCHEMA
-from ohlcv.ingest.loader import LoadReport, Progress, append_trades
+from ohlcv.ingest.loader import LoadReport, ProgressCallback, append_trades
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import iso, to_microseconds
 from ohlcv.model.table_contracts import AMOUNT_SCALE
@@ -34,11 +34,11 @@ HOUR = 3_600_000_000
 @dataclass(frozen=True)
 class _Series:
     symbol: str
-    price: int  # the first one, in hundred-millionths
+    price: int  # the initial price, in units of 10^-8
     tick: int
-    step: int  # ticks a price may move by at once
+    step: int  # maximum price change between two trades, in ticks
     lot: int
-    weight: int  # its share of the trades
+    weight: int  # relative number of trades
 
 
 _SYMBOLS = (
@@ -48,8 +48,8 @@ _SYMBOLS = (
     _Series("XRP-USD", 2 * UNIT + UNIT // 4, UNIT // 10**4, 2, UNIT // 100, 1),
 )
 _EXCHANGES = ("binance", "coinbase")
-# What a bad row has wrong, in turn.
-BAD_KINDS = (
+# Faults of the invalid rows; the rows take them in turn.
+ROW_FAULTS = (
     "null symbol",
     "null price",
     "zero price",
@@ -73,33 +73,33 @@ def sample_trades(
     duplicates: float = 0,
     bad_rows: int = 0,
 ) -> pa.Table:
-    """Make trades of 8 series over the hours before `end`; duplicates and bad rows come on top.
+    """Return trades of 8 series over the hours before `end`, plus duplicates and invalid rows.
 
-    `late` is the share of trades that were ingested hours after they happened. `duplicates` below 1 is a share of
-    the trades, else a count: deliveries made again, one in four of them a correction with another price.
+    `late` is the share of trades that are ingested hours after their timestamp. `duplicates` is the number of repeated
+    deliveries (a share of the trades if below 1); one in four of them is a correction with a different price.
     """
-    _check(trades, hours, end, late, duplicates, bad_rows)
+    _check_arguments(trades, hours, end, late, duplicates, bad_rows)
     random = np.random.default_rng(seed)
-    rows = _good_rows(random, trades, to_microseconds(end) - hours * HOUR, to_microseconds(end), ties)
+    rows = _valid_rows(random, trades, to_microseconds(end) - hours * HOUR, to_microseconds(end), ties)
     rows["ingestion"] = rows["timestamp"] + random.integers(5_000, 2_000_000, trades)
     if late:
         chosen = random.random(trades) < late
         rows["ingestion"] += np.where(chosen, random.integers(HOUR, 30 * HOUR, trades), 0)
     rows["partition"] = rows["timestamp"] // HOUR
     rows["bad"] = np.full(trades, -1)
-    again = round(duplicates * trades) if duplicates < 1 else int(duplicates)
-    parts = [rows, _delivered_again(random, rows, again), _spoiled(random, rows, bad_rows)]
+    repeats = round(duplicates * trades) if duplicates < 1 else int(duplicates)
+    parts = [rows, _repeated_deliveries(random, rows, repeats), _invalid_rows(random, rows, bad_rows)]
     rows = {name: np.concatenate([part[name] for part in parts]) for name in rows}
     if out_of_order:
-        # A file holds its trades about in time, not in order: every row is moved by up to five seconds.
+        # Files of real trades are only roughly sorted: every row moves by up to five seconds.
         jitter = random.integers(0, 5_000_000, len(rows["timestamp"]))
         order = np.argsort(rows["timestamp"] + jitter, kind="stable")
     else:
         order = np.argsort(rows["timestamp"], kind="stable")
-    # Ids go by the row's number before the shuffle, under a prefix that tells one call from another.
-    spelt = f"{trades} {hours} {iso(end)} {seed} {ties} {out_of_order} {late} {duplicates} {bad_rows}"
-    prefix = hashlib.sha256(spelt.encode()).hexdigest()[:20]
-    return _as_table({name: values[order] for name, values in rows.items()}, order, prefix)
+    # A message id is the row number before the reordering, with a prefix derived from the arguments.
+    arguments = f"{trades} {hours} {iso(end)} {seed} {ties} {out_of_order} {late} {duplicates} {bad_rows}"
+    prefix = hashlib.sha256(arguments.encode()).hexdigest()[:20]
+    return _to_table({name: values[order] for name, values in rows.items()}, order, prefix)
 
 
 def load_sample(
@@ -111,61 +111,61 @@ def load_sample(
     *,
     duplicates: float = 0,
     bad_rows: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> LoadReport:
-    """Load sample trades in one commit; the same call again adds nothing."""
+    """Load sample trades in one commit; a second call with the same arguments adds nothing."""
     if progress:
-        progress(f"making {trades:,} trades")
+        progress(f"generating {trades:,} trades")
     table = sample_trades(trades, hours, end, seed, duplicates=duplicates, bad_rows=bad_rows)
     return append_trades(settings, table, progress=progress)
 
 
-def _check(trades: int, hours: int, end: datetime, late: float, duplicates: float, bad_rows: int) -> None:
+def _check_arguments(trades: int, hours: int, end: datetime, late: float, duplicates: float, bad_rows: int) -> None:
     if end.utcoffset() != timedelta(0):
-        raise ValueError("the end of a sample is in UTC")
+        raise ValueError("the end of a sample must be in UTC")
     series = len(_SYMBOLS) * len(_EXCHANGES)
     if trades < series:
-        raise InputError(f"a sample has {series} series: ask for {series} trades or more")
+        raise InputError(f"a sample has {series} series: give {series} trades or more")
     if hours < 1:
-        raise InputError("a sample covers one hour or more")
+        raise InputError("a sample covers at least one hour: give 1 hour or more")
     if trades > hours * 100_000_000:
-        raise InputError(f"{trades:,} trades do not fit {hours} hours: ask for more hours")
+        raise InputError(f"{trades:,} trades do not fit into {hours} hours: give more hours")
     if not 0 <= late <= 1 or duplicates < 0 or bad_rows < 0:
-        raise InputError("shares and counts of a sample cannot be negative, nor a share above 1")
+        raise InputError("counts and shares of a sample must not be negative, and shares must not exceed 1")
 
 
 class Feed:
-    """Trades without end: each batch goes on where the last one stopped."""
+    """Endless generator of sample trades: each batch starts where the previous one ended."""
 
     def __init__(self, begin: datetime, seed: int = STANDARD_SEED) -> None:
         self.end = begin
         self._random = np.random.default_rng([seed, to_microseconds(begin)])
         self._tick_prices = [symbol.price // symbol.tick for symbol in _SYMBOLS for _ in _EXCHANGES]
-        # Ids count on from the milliseconds of the beginning: as long as there are fewer trades than milliseconds,
-        # one that begins later never repeats an id.
+        # Ids start at the begin time in milliseconds. A feed has fewer trades than milliseconds, so a feed that begins
+        # later never repeats an id.
         self._next_ids = [to_microseconds(begin) // 1000] * len(self._tick_prices)
 
     def batch(self, end: datetime, trades: int) -> pa.Table:
-        """Make that many trades of all series between the last end and this one."""
+        """Return a number of trades of all series between the end of the previous batch and `end`."""
         series = len(self._tick_prices)
         start_us, end_us = to_microseconds(self.end), to_microseconds(end)
         if not series <= trades < (end_us - start_us) // 1000:
-            raise InputError(f"a batch holds {series} trades or more, and fewer than one in a millisecond")
-        rows = _good_rows(self._random, trades, start_us, end_us, True, self._tick_prices, self._next_ids)
+            raise InputError(f"a batch has {series} trades or more, and fewer than one per millisecond")
+        rows = _valid_rows(self._random, trades, start_us, end_us, True, self._tick_prices, self._next_ids)
         prefix = hashlib.sha256(f"{self._next_ids} {end_us}".encode()).hexdigest()[:20]
         for number in range(series):
-            own = rows["series"] == number
-            self._tick_prices[number] = int(rows["price"][own][-1]) // _SYMBOLS[number // len(_EXCHANGES)].tick
-            self._next_ids[number] += int(own.sum())
+            in_series = rows["series"] == number
+            self._tick_prices[number] = int(rows["price"][in_series][-1]) // _SYMBOLS[number // len(_EXCHANGES)].tick
+            self._next_ids[number] += int(in_series.sum())
         rows["ingestion"] = rows["timestamp"] + self._random.integers(5_000, 900_000, trades)
         rows["partition"] = rows["timestamp"] // HOUR
         rows["bad"] = np.full(trades, -1)
         order = np.argsort(rows["timestamp"], kind="stable")
         self.end = end
-        return _as_table({name: values[order] for name, values in rows.items()}, order, prefix)
+        return _to_table({name: values[order] for name, values in rows.items()}, order, prefix)
 
 
-def _good_rows(
+def _valid_rows(
     random: np.random.Generator,
     trades: int,
     start: int,
@@ -175,8 +175,8 @@ def _good_rows(
     first_ids: list[int] | None = None,
 ) -> dict[str, Integers]:
     weights = [symbol.weight for symbol in _SYMBOLS for _ in _EXCHANGES]
-    spare = trades - len(weights)
-    counts = [1 + spare * weight // sum(weights) for weight in weights]
+    remaining = trades - len(weights)
+    counts = [1 + remaining * weight // sum(weights) for weight in weights]
     counts[0] += trades - sum(counts)
     parts: list[dict[str, Integers]] = []
     for number, count in enumerate(counts):
@@ -184,12 +184,12 @@ def _good_rows(
         begin = tick_prices[number] if tick_prices else symbol.price // symbol.tick
         first = first_ids[number] if first_ids else 1
         walk = begin + np.cumsum(random.integers(-symbol.step, symbol.step + 1, count))
-        # Two draws multiplied: many small trades, few large ones.
+        # The product of two random numbers gives many small trades and few large ones.
         lots = random.integers(1, 200, count) * random.integers(1, 200, count)
         parts.append(
             {
                 "series": np.full(count, number),
-                # From 1 on, so that ids grow from one digit to many and text order differs from theirs.
+                # Ids start at 1, so that their numbers of digits differ and text order is not numeric order.
                 "trade": np.arange(first, first + count),
                 "timestamp": _times(random, count, start, end, ties),
                 "price": np.maximum(np.abs(walk), 1) * symbol.tick,
@@ -200,80 +200,80 @@ def _good_rows(
 
 
 def _times(random: np.random.Generator, count: int, start: int, end: int, ties: bool) -> Integers:
-    """Draw sorted times; with ties, two trades in five share theirs with another."""
+    """Return sorted random times; with ties, two of five trades share their time with another trade."""
     pairs = count // 5 if ties else 0
-    wanted = count - pairs
+    distinct = count - pairs
     times: Integers = np.empty(0, np.int64)
-    while len(times) < wanted:
-        drawn = random.integers(start, end, wanted - len(times))
-        # One in a thousand is the first instant of a minute: the edge where half-open windows show.
+    while len(times) < distinct:
+        drawn = random.integers(start, end, distinct - len(times))
+        # One in a thousand is the first microsecond of a minute: the boundary of half-open windows.
         drawn = np.where(random.random(len(drawn)) < 0.001, np.maximum(drawn - drawn % 60_000_000, start), drawn)
         times = np.sort(np.concatenate([times, drawn]))
-        # As np.unique does it, which since numpy 2.3 takes ten times as long.
+        # Same result as np.unique, which is ten times slower since numpy 2.3.
         times = times[np.diff(times, prepend=-1) > 0]
-    repeats = np.ones(wanted, np.int64)
-    repeats[random.choice(wanted, pairs, replace=False)] = 2
+    repeats = np.ones(distinct, np.int64)
+    repeats[random.choice(distinct, pairs, replace=False)] = 2
     return np.repeat(times, repeats)
 
 
-def _delivered_again(random: np.random.Generator, rows: dict[str, Integers], count: int) -> dict[str, Integers]:
+def _repeated_deliveries(random: np.random.Generator, rows: dict[str, Integers], count: int) -> dict[str, Integers]:
     chosen = random.integers(0, len(rows["timestamp"]), count)
-    again = {name: values[chosen] for name, values in rows.items()}
-    again["ingestion"] = again["ingestion"] + random.integers(1_000_000, HOUR, count)
+    repeated = {name: values[chosen] for name, values in rows.items()}
+    repeated["ingestion"] = repeated["ingestion"] + random.integers(1_000_000, HOUR, count)
     corrected = np.arange(count) % 4 == 3
     ticks = np.array([symbol.tick for symbol in _SYMBOLS for _ in _EXCHANGES])
-    again["price"] = again["price"] + np.where(corrected, ticks[again["series"]], 0)
-    return again
+    repeated["price"] = repeated["price"] + np.where(corrected, ticks[repeated["series"]], 0)
+    return repeated
 
 
-def _spoiled(random: np.random.Generator, rows: dict[str, Integers], count: int) -> dict[str, Integers]:
+def _invalid_rows(random: np.random.Generator, rows: dict[str, Integers], count: int) -> dict[str, Integers]:
     chosen = random.integers(0, len(rows["timestamp"]), count)
-    spoiled = {name: values[chosen] for name, values in rows.items()}
-    # Trades of their own: a bad version of a good trade would take it away.
-    spoiled["trade"] = int(rows["trade"].max()) + 1 + np.arange(count)
-    kind = spoiled["bad"] = np.arange(count) % len(BAD_KINDS)
+    invalid = {name: values[chosen] for name, values in rows.items()}
+    # New trade ids: an invalid row must not be a version of a valid trade.
+    invalid["trade"] = int(rows["trade"].max()) + 1 + np.arange(count)
+    kind = invalid["bad"] = np.arange(count) % len(ROW_FAULTS)
     for name in ("price", "quantity"):
-        spoiled[name] = np.where(kind == BAD_KINDS.index(f"zero {name}"), 0, spoiled[name])
-        spoiled[name] = np.where(kind == BAD_KINDS.index(f"negative {name}"), -spoiled[name], spoiled[name])
-    spoiled["timestamp"] = spoiled["timestamp"] - np.where(kind == BAD_KINDS.index("outside its partition"), HOUR, 0)
-    return spoiled
+        invalid[name] = np.where(kind == ROW_FAULTS.index(f"zero {name}"), 0, invalid[name])
+        invalid[name] = np.where(kind == ROW_FAULTS.index(f"negative {name}"), -invalid[name], invalid[name])
+    invalid["timestamp"] = invalid["timestamp"] - np.where(kind == ROW_FAULTS.index("outside its partition"), HOUR, 0)
+    return invalid
 
 
-def _as_table(rows: dict[str, Integers], numbers: Integers, prefix: str) -> pa.Table:
+def _to_table(rows: dict[str, Integers], numbers: Integers, prefix: str) -> pa.Table:
     count = len(numbers)
     symbols = pa.array([symbol.symbol for symbol in _SYMBOLS for _ in _EXCHANGES])
     exchanges = pa.array([exchange for _ in _SYMBOLS for exchange in _EXCHANGES])
     series = pa.array(rows["series"])
     bad = rows["bad"]
-    # One venue gives a sequence of its own, the other only trade ids.
-    sequenced = rows["series"] % 2 == _EXCHANGES.index("coinbase")
-    described = numbers % 100 == 0
-    offsets = pa.array(np.concatenate(([0], np.cumsum(described))).astype(np.int32))
-    described_count = int(described.sum())
+    # One exchange has sequence numbers, the other only trade ids.
+    has_sequence = rows["series"] % 2 == _EXCHANGES.index("coinbase")
+    has_details = numbers % 100 == 0
+    offsets = pa.array(np.concatenate(([0], np.cumsum(has_details))).astype(np.int32))
+    details_count = int(has_details.sum())
     columns = {
         "message_id": pc.binary_join_element_wise(
             prefix, pc.utf8_lpad(pa.array(numbers).cast(pa.string()), 12, "0"), ""
         ),
         "trade_id": pa.array(rows["trade"]).cast(pa.string()),
-        "symbol": _with_nulls(symbols.take(series), bad == BAD_KINDS.index("null symbol")),
+        "symbol": _with_nulls(symbols.take(series), bad == ROW_FAULTS.index("null symbol")),
         "exchange": exchanges.take(series),
         "asset_class": pa.repeat("crypto", count),
         "timestamp": pa.array(rows["timestamp"]),
-        "price": _decimals(rows["price"], bad == BAD_KINDS.index("null price")),
-        "quantity": _decimals(rows["quantity"], bad == BAD_KINDS.index("null quantity")),
+        "price": _decimals(rows["price"], bad == ROW_FAULTS.index("null price")),
+        "quantity": _decimals(rows["quantity"], bad == ROW_FAULTS.index("null quantity")),
         "currency": pa.repeat("USD", count),
         "side": pa.array(["BUY", "SELL"]).take(pa.array(rows["quantity"] // 7 % 2)),
         "trade_conditions": pa.ListArray.from_arrays(
-            offsets, pa.repeat("regular", described_count), mask=pa.array(~described)
+            offsets, pa.repeat("regular", details_count), mask=pa.array(~has_details)
         ),
-        "source_sequence": pa.array(rows["trade"] + 1_000_000, mask=~sequenced),
+        "source_sequence": pa.array(rows["trade"] + 1_000_000, mask=~has_sequence),
         "ingestion_timestamp": pa.array(rows["ingestion"]),
         "platform_sequence": pa.array(numbers),
         "vendor_data": pa.MapArray.from_arrays(
             offsets,
-            pa.repeat("source", described_count),
-            pa.repeat("sample", described_count),
-            mask=pa.array(~described),
+            pa.repeat("source", details_count),
+            pa.repeat("sample", details_count),
+            mask=pa.array(~has_details),
         ),
         "exchange_date": pa.array((rows["partition"] // 24).astype(np.int32)).cast(pa.date32()),
         "exchange_hour": pa.array((rows["partition"] % 24).astype(np.int32)),
@@ -286,7 +286,7 @@ def _with_nulls(values: pa.Array, nulls: npt.NDArray[np.bool_]) -> pa.Array:
 
 
 def _decimals(units: Integers, nulls: npt.NDArray[np.bool_]) -> pa.Array:
-    """Make decimals of integers by writing their 16 bytes: the value and its sign, low half first."""
+    """Return decimals built from the 16 bytes of each integer: low half first, then the sign extension."""
     halves = np.stack([units, units >> 63], axis=1)
     decimals = pa.Array.from_buffers(TRADE_SCHEMA.field("price").type, len(units), [None, pa.py_buffer(halves)])
     return _with_nulls(decimals, nulls)

@@ -1,4 +1,4 @@
-"""Made-up trades as time goes by, for the demo and for a deployment that is to be seen at work."""
+"""Continuous feed of sample trades, for the demo and for demonstration deployments."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.errors import OhlcvError
 from ohlcv.readers.latest import newest_trade
 
-Say = Callable[[str], None]
-
-# The day's candles look back two days.
+# The lookback of the 1d timeframe is two days.
 HISTORY = timedelta(hours=49)
 FEED_SECONDS = 20
 FEED_TRADES_PER_SECOND = 4
 
 
 def load_history(settings: Settings, trades: int) -> Feed:
-    """Load the trades of two days up to now, or since those that are there."""
+    """Load sample trades of the last two days, or since the newest trade in the table, and return the feed."""
     now = datetime.now(UTC)
     newest = newest_trade(settings)
-    # A feed before this one has left off somewhere: go on from there, no older trade is made twice.
+    # An earlier feed may have loaded trades: continue after its newest one.
     begin = max(now - HISTORY, newest + timedelta(milliseconds=1)) if newest else now - HISTORY
     feed = Feed(begin)
     share = max(round(trades * ((now - begin) / HISTORY)), 8)
@@ -33,12 +31,12 @@ def load_history(settings: Settings, trades: int) -> Feed:
     return feed
 
 
-def go_on(settings: Settings, feed: Feed, stopped: threading.Event, say: Say) -> None:
-    """Add the trades of the last seconds, again and again, until stopped."""
+def run_feed(settings: Settings, feed: Feed, stopped: threading.Event, report_progress: Callable[[str], None]) -> None:
+    """Append the trades of the last seconds periodically until `stopped` is set."""
     while not stopped.wait(FEED_SECONDS):
         now = datetime.now(UTC)
         seconds = (now - feed.end).total_seconds()
         try:
             append_trades(settings, feed.batch(now, max(round(FEED_TRADES_PER_SECOND * seconds), 8)))
         except OhlcvError as error:
-            say(f"the feed missed {seconds:.0f} s of trades: {error}")
+            report_progress(f"the feed skipped {seconds:.0f} s of trades: {error}")

@@ -1,4 +1,4 @@
-"""The scratch database of a load: rows wait there on disk, so that memory stays bounded whatever is loaded."""
+"""Staging database of a load: a temporary DuckDB file, so that memory stays bounded for any number of rows."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from ohlcv.iceberg.tables import row_filter
 from ohlcv.ingest.file_readers import CHUNK_ROWS
 from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.source_hours import blocks_of_run, partition_blocks
+from ohlcv.model.source_hours import blocks_of_consecutive_hours, partition_blocks
 from ohlcv.model.table_contracts import TRADES
 
-Scratch = duckdb.DuckDBPyConnection
+StagingDatabase = duckdb.DuckDBPyConnection
 
-# The scratch database may use this much memory before it goes to disk.
-SCRATCH_MEMORY = "600MB"
-# Above this many blocks of hours the search for loaded trades prunes by the first and last hour only.
-MOST_BLOCKS = 60
-# pyiceberg goes through all rows of a part once for each of its hours: a part of thin hours must be small.
-PART_HOURS = 300
+# Above this limit the staging database spills to disk.
+STAGING_MEMORY_LIMIT = "600MB"
+# Above this number of blocks of hours, the search for loaded trades prunes by the first and last hour only.
+MAX_FILTER_BLOCKS = 60
+# pyiceberg scans all rows of an append once per hour partition, so the number of hours in one append is limited.
+MAX_HOURS_PER_APPEND = 300
 
 _COLUMNS = ", ".join(TRADES.column_names)
 _HOUR = "(exchange_date - DATE '1970-01-01') * 24 + exchange_hour"
-# A message is known by its id, on its exchange and symbol, in its hour: an id that two exchanges use is two messages.
+# A message is identified by its id, exchange, symbol and hour: the same id on two exchanges is two messages.
 _IDENTITY = ("hour", "message_id", "exchange", "symbol")
 
 
 @contextlib.contextmanager
-def open_scratch() -> Iterator[Scratch]:
-    """Open a scratch database that is gone afterwards."""
+def open_staging() -> Iterator[StagingDatabase]:
+    """Open a temporary staging database and delete it afterwards."""
     try:
         with tempfile.TemporaryDirectory(prefix="ohlcv-load-") as folder:
             config: dict[str, str | bool | int | float | list[str]] = {
-                "memory_limit": SCRATCH_MEMORY,
+                "memory_limit": STAGING_MEMORY_LIMIT,
                 "temp_directory": f"{folder}/spill",
             }
             with duckdb.connect(f"{folder}/staged.duckdb", config=config) as connection:
                 connection.execute("SET enable_progress_bar = false")
-                connection.execute(f"CREATE TABLE staged (hour BIGINT, {_duckdb_types()})")
+                connection.execute(f"CREATE TABLE staged (hour BIGINT, {_duckdb_columns()})")
                 connection.execute(
-                    "CREATE TABLE known (hour BIGINT, message_id VARCHAR, exchange VARCHAR, symbol VARCHAR)"
+                    "CREATE TABLE loaded (hour BIGINT, message_id VARCHAR, exchange VARCHAR, symbol VARCHAR)"
                 )
                 yield connection
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
@@ -55,82 +55,88 @@ def open_scratch() -> Iterator[Scratch]:
         ) from None
 
 
-def _duckdb_types() -> str:
-    """Give the trades' columns as DuckDB declares them."""
-    names = {
+def _duckdb_columns() -> str:
+    """Return the columns of the trades table as a DuckDB column list."""
+    types = {
         "string": "VARCHAR",
         "long": "BIGINT",
         "list<string>": "VARCHAR[]",
         "map<string, string>": "MAP(VARCHAR, VARCHAR)",
     }
-    return ", ".join(f"{column.name} {names.get(column.type, column.type)}" for column in TRADES.columns)
+    return ", ".join(f"{column.name} {types.get(column.type, column.type)}" for column in TRADES.columns)
 
 
-def stage(scratch: Scratch, rest: str = "") -> None:
-    """Stage the rows of the table `judged`, or those that the rest of the query chooses."""
-    scratch.execute(f"INSERT INTO staged SELECT {_HOUR}, {_COLUMNS} FROM judged {rest}")
+def stage(staging: StagingDatabase, where: str = "") -> None:
+    """Stage the rows of the table `validated`, restricted by an optional WHERE clause."""
+    staging.execute(f"INSERT INTO staged SELECT {_HOUR}, {_COLUMNS} FROM validated {where}")
 
 
-def count_staged(scratch: Scratch) -> int:
-    """Count the rows that wait."""
-    [(count,)] = scratch.execute("SELECT count(*) FROM staged").fetchall()
+def count_staged(staging: StagingDatabase) -> int:
+    """Return the number of staged rows."""
+    [(count,)] = staging.execute("SELECT count(*) FROM staged").fetchall()
     return int(count)
 
 
-def drop_doubles(scratch: Scratch) -> int:
-    """Keep the first of rows staged twice."""
-    before = count_staged(scratch)
+def dedupe_batch(staging: StagingDatabase) -> int:
+    """Drop all but the first row of each message, and return the number of dropped rows."""
+    before = count_staged(staging)
     identity = ", ".join(_IDENTITY)
-    scratch.execute(
-        f"CREATE TEMP TABLE doubles AS SELECT {identity}, min(rowid) AS first FROM staged GROUP BY {identity} "
+    staging.execute(
+        f"CREATE TEMP TABLE duplicates AS SELECT {identity}, min(rowid) AS first FROM staged GROUP BY {identity} "
         "HAVING count(*) > 1"
     )
-    scratch.execute(f"DELETE FROM staged USING doubles WHERE {_same('doubles')} AND staged.rowid > doubles.first")
-    return before - count_staged(scratch)
+    staging.execute(
+        f"DELETE FROM staged USING duplicates WHERE {_same_message('duplicates')} AND staged.rowid > duplicates.first"
+    )
+    return before - count_staged(staging)
 
 
-def drop_known(scratch: Scratch, table: Table) -> int:
-    """Drop the staged rows that the table has; only the partitions they would go to are read."""
-    before = count_staged(scratch)
+def drop_already_loaded(staging: StagingDatabase, table: Table) -> int:
+    """Drop the staged rows that the table contains, and return their number; reads only partitions of staged rows."""
+    before = count_staged(staging)
     if not before or table.current_snapshot() is None:
         return 0
     columns = ("message_id", "exchange", "symbol", "exchange_date", "exchange_hour")
-    scan = table.scan(row_filter=_partition_filter(scratch), selected_fields=columns)
-    scratch.execute("DELETE FROM known")
+    scan = table.scan(row_filter=_partition_filter(staging), selected_fields=columns)
+    staging.execute("DELETE FROM loaded")
     for batch in scan.to_arrow_batch_reader():
-        scratch.register("batch", pa.Table.from_batches([batch]))
-        scratch.execute(f"INSERT INTO known SELECT {_HOUR}, message_id, exchange, symbol FROM batch")
-        scratch.unregister("batch")
-    scratch.execute(f"DELETE FROM staged USING known WHERE {_same('known')}")
-    return before - count_staged(scratch)
+        staging.register("batch", pa.Table.from_batches([batch]))
+        staging.execute(f"INSERT INTO loaded SELECT {_HOUR}, message_id, exchange, symbol FROM batch")
+        staging.unregister("batch")
+    staging.execute(f"DELETE FROM staged USING loaded WHERE {_same_message('loaded')}")
+    return before - count_staged(staging)
 
 
-def _same(other: str) -> str:
-    # Trades of unknown symbol are kept in the table too (the job rejects them): NULL is the same as NULL here.
+def _same_message(other: str) -> str:
+    # The table also stores trades without a symbol (the job rejects them), so NULL equals NULL here.
     return " AND ".join(f"staged.{name} IS NOT DISTINCT FROM {other}.{name}" for name in _IDENTITY)
 
 
-def _partition_filter(scratch: Scratch) -> str:
-    hours = [hour for (hour,) in scratch.execute("SELECT DISTINCT hour FROM staged").fetchall()]
+def _partition_filter(staging: StagingDatabase) -> str:
+    hours = [hour for (hour,) in staging.execute("SELECT DISTINCT hour FROM staged").fetchall()]
     blocks = list(partition_blocks(hours))
-    if len(blocks) > MOST_BLOCKS:
-        blocks = list(blocks_of_run(min(hours), max(hours)))
+    if len(blocks) > MAX_FILTER_BLOCKS:
+        blocks = list(blocks_of_consecutive_hours(min(hours), max(hours)))
     return row_filter(blocks)
 
 
-def staged_parts(scratch: Scratch) -> Iterator[pa.Table]:
-    """Give the staged rows in bounded parts of whole hours, so that an hour gets one file where it can."""
-    hours = scratch.execute("SELECT hour, count(*) FROM staged GROUP BY hour ORDER BY hour").fetchall()
-    spans: list[list[tuple[int, int]]] = []
+def staged_parts(staging: StagingDatabase) -> Iterator[pa.Table]:
+    """Yield the staged rows in parts of bounded size and whole hours, so that most hours get one file."""
+    hours = staging.execute("SELECT hour, count(*) FROM staged GROUP BY hour ORDER BY hour").fetchall()
+    groups: list[list[tuple[int, int]]] = []
     for hour, count in hours:
-        if spans and sum(rows for _, rows in spans[-1]) + count <= CHUNK_ROWS and len(spans[-1]) < PART_HOURS:
-            spans[-1].append((hour, count))
+        if (
+            groups
+            and sum(rows for _, rows in groups[-1]) + count <= CHUNK_ROWS
+            and len(groups[-1]) < MAX_HOURS_PER_APPEND
+        ):
+            groups[-1].append((hour, count))
         else:
-            spans.append([(hour, count)])
-    for span in spans:
-        first, last, count = span[0][0], span[-1][0], sum(rows for _, rows in span)
-        # The order of the rows is kept: they stay as their file had them.
-        relation = scratch.sql(f"SELECT {_COLUMNS} FROM staged WHERE hour BETWEEN {first} AND {last} ORDER BY rowid")
+            groups.append([(hour, count)])
+    for group in groups:
+        first, last, count = group[0][0], group[-1][0], sum(rows for _, rows in group)
+        # Ordered by rowid: rows keep the order of their file.
+        relation = staging.sql(f"SELECT {_COLUMNS} FROM staged WHERE hour BETWEEN {first} AND {last} ORDER BY rowid")
         if count <= CHUNK_ROWS:
             yield relation.to_arrow_table().cast(TRADE_SCHEMA)
         else:
