@@ -1,4 +1,4 @@
-"""Loading: all or nothing, each trade once, one commit; and what the command makes of it."""
+"""The loader (all or nothing, each trade once, one commit) and the `trades` command."""
 
 from __future__ import annotations
 
@@ -11,34 +11,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from pyiceberg.table import Table
 
 from ohlcv.cli.trades import trades as trades_group
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import LoadReport, RefusedRow, load_trades
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.table_contracts import TRADES
-
-NOON = 1_769_860_800_000_000  # 2026-01-31T12:00:00Z
-HOUR = 3_600_000_000
-HEADER = "exchange,symbol,timestamp,price,quantity,trade_id"
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Settings:
-    found = load_settings({"OHLCV_HOME": str(tmp_path / "home")})
-    create_tables(found)
-    return found
-
-
-def table(home: Settings) -> Table:
-    return load_table(open_catalog(home), TRADES)
-
-
-def stored(home: Settings) -> list[dict[str, Any]]:
-    rows = table(home).scan().to_arrow().to_pylist()
-    return sorted(rows, key=lambda row: (row["timestamp"], row["message_id"]))
+from support.trade_files import HEADER, HOUR, NOON, stored_trades, trades_table
 
 
 def row(trade: int, price: str = "1", time: int = NOON, exchange: str = "x") -> str:
@@ -50,79 +28,83 @@ def write(path: Path, *rows: str, header: str = HEADER) -> Path:
     return path
 
 
-def test_a_second_load_adds_nothing_and_commits_nothing(home: Settings, tmp_path: Path) -> None:
+def test_a_second_load_adds_nothing_and_commits_nothing(settings: Settings, tmp_path: Path) -> None:
     file = write(tmp_path / "t.csv", row(1), row(2), row(3, time=NOON + 50 * HOUR))
-    first = load_trades(home, [file])
-    again = load_trades(home, [file])
+    first = load_trades(settings, [file])
+    again = load_trades(settings, [file])
     assert (first.loaded, first.already_there, again.loaded, again.already_there) == (3, 0, 0, 3)
     assert again.snapshot_id is None
-    found = table(home)
+    found = trades_table(settings)
     assert found.metadata.current_snapshot_id == first.snapshot_id
     assert len(found.metadata.metadata_log) == 1
-    assert len(stored(home)) == 3
+    assert len(stored_trades(settings)) == 3
 
 
-def test_the_same_trade_has_the_same_id_and_a_correction_another(home: Settings, tmp_path: Path) -> None:
-    load_trades(home, [write(tmp_path / "a.csv", row(1, "1.50"))])
-    report = load_trades(home, [write(tmp_path / "b.csv", row(1, "1.5"), row(1, "1.6"))])
+def test_message_ids_are_equal_for_equal_trades_and_differ_for_corrections(settings: Settings, tmp_path: Path) -> None:
+    load_trades(settings, [write(tmp_path / "a.csv", row(1, "1.50"))])
+    report = load_trades(settings, [write(tmp_path / "b.csv", row(1, "1.5"), row(1, "1.6"))])
     assert (report.loaded, report.already_there) == (1, 1)
-    assert sorted(row["price"] for row in stored(home)) == [Decimal("1.5"), Decimal("1.6")]
+    assert sorted(row["price"] for row in stored_trades(settings)) == [Decimal("1.5"), Decimal("1.6")]
 
 
-def test_content_ids_do_not_run_together(home: Settings, tmp_path: Path) -> None:
+def test_message_ids_differ_for_rows_whose_fields_concatenate_to_the_same_text(
+    settings: Settings, tmp_path: Path
+) -> None:
     rows = [f"x,ab,{NOON},1,1,c", f"x,a,{NOON},1,1,bc", f"xa,b,{NOON},1,1,c", f"x,1:a,{NOON},1,1,c"]
-    assert load_trades(home, [write(tmp_path / "t.csv", *rows)]).loaded == 4
-    assert len({found["message_id"] for found in stored(home)}) == 4
+    assert load_trades(settings, [write(tmp_path / "t.csv", *rows)]).loaded == 4
+    assert len({found["message_id"] for found in stored_trades(settings)}) == 4
 
 
-def test_an_id_that_two_exchanges_use_is_two_trades(home: Settings, tmp_path: Path) -> None:
+def test_the_same_message_id_on_two_exchanges_is_two_trades(settings: Settings, tmp_path: Path) -> None:
     header = HEADER.replace("trade_id", "message_id")
-    load_trades(home, [write(tmp_path / "a.csv", row(1, exchange="x"), header=header)])
-    report = load_trades(home, [write(tmp_path / "b.csv", row(1, exchange="y"), row(1, exchange="x"), header=header)])
+    load_trades(settings, [write(tmp_path / "a.csv", row(1, exchange="x"), header=header)])
+    report = load_trades(
+        settings, [write(tmp_path / "b.csv", row(1, exchange="y"), row(1, exchange="x"), header=header)]
+    )
     assert (report.loaded, report.already_there) == (1, 1)
 
 
-def test_rows_and_files_of_one_load_are_taken_once_in_one_commit(home: Settings, tmp_path: Path) -> None:
+def test_duplicates_within_one_load_are_loaded_once_in_one_commit(settings: Settings, tmp_path: Path) -> None:
     one = write(tmp_path / "one.csv", row(1), row(1), row(2))
     two = write(tmp_path / "two.csv", row(2), row(3, time=NOON + HOUR))
-    report = load_trades(home, [one, two])
+    report = load_trades(settings, [one, two])
     assert report == LoadReport([str(one), str(two)], 5, 3, 2, 0, [], report.snapshot_id)
-    assert len(table(home).metadata.metadata_log) == 1
-    assert [found["trade_id"] for found in stored(home)].count("3") == 1
+    assert len(trades_table(settings).metadata.metadata_log) == 1
+    assert [found["trade_id"] for found in stored_trades(settings)].count("3") == 1
 
 
-def test_a_big_load_is_several_parts_and_one_commit(
-    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_large_load_writes_several_parts_in_one_commit(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ohlcv.ingest.staging.CHUNK_ROWS", 2048)
     monkeypatch.setattr("ohlcv.ingest.file_readers.BLOCK_BYTES", 100_000)
     rows = [row(trade, time=NOON + (trade % 3 > 0) * trade % 5 * HOUR) for trade in range(9000)]
-    report = load_trades(home, [write(tmp_path / "t.csv", *rows)])
+    report = load_trades(settings, [write(tmp_path / "t.csv", *rows)])
     assert report.loaded == 9000
-    found = table(home)
+    found = trades_table(settings)
     assert len(found.metadata.metadata_log) == 1
     assert len(found.snapshots()) > 2
     assert found.metadata.current_snapshot_id == report.snapshot_id
-    assert {int(found["trade_id"]) for found in stored(home)} == set(range(9000))
+    assert {int(found["trade_id"]) for found in stored_trades(settings)} == set(range(9000))
 
 
-def test_one_bad_row_in_any_file_and_nothing_is_loaded(home: Settings, tmp_path: Path) -> None:
+def test_a_refused_row_in_any_file_means_that_nothing_is_loaded(settings: Settings, tmp_path: Path) -> None:
     good = write(tmp_path / "good.csv", row(1))
     bad = write(tmp_path / "bad.csv", row(2), row(3, "0"))
-    report = load_trades(home, [good, bad])
-    assert report.refused == [RefusedRow(str(bad), 3, "price 0 is not above zero")]
-    assert (report.loaded, report.snapshot_id, stored(home)) == (0, None, [])
+    report = load_trades(settings, [good, bad])
+    assert report.refused == [RefusedRow(str(bad), 3, "price 0 is not greater than zero")]
+    assert (report.loaded, report.snapshot_id, stored_trades(settings)) == (0, None, [])
 
 
-def test_skip_refused_loads_the_rest_and_tells(home: Settings, tmp_path: Path) -> None:
+def test_skip_refused_loads_the_other_rows_and_reports_the_refused_ones(settings: Settings, tmp_path: Path) -> None:
     bad = write(tmp_path / "bad.csv", row(2), row(3, "0"), row(4))
-    report = load_trades(home, [bad], skip_refused=True)
+    report = load_trades(settings, [bad], skip_refused=True)
     assert (report.loaded, report.refused_count) == (2, 1)
-    assert {found["trade_id"] for found in stored(home)} == {"2", "4"}
+    assert {found["trade_id"] for found in stored_trades(settings)} == {"2", "4"}
 
 
-def test_all_refused_rows_are_counted_and_a_thousand_kept(home: Settings, tmp_path: Path) -> None:
-    report = load_trades(home, [write(tmp_path / "bad.csv", *(row(trade, "x") for trade in range(1500)))])
+def test_all_refused_rows_are_counted_and_a_thousand_are_listed(settings: Settings, tmp_path: Path) -> None:
+    report = load_trades(settings, [write(tmp_path / "bad.csv", *(row(trade, "x") for trade in range(1500)))])
     assert (report.refused_count, len(report.refused), report.rows_read) == (1500, 1000, 1500)
     assert [refused.line for refused in report.refused[:2]] == [2, 3]
 
@@ -133,96 +115,98 @@ def _zip_of(path: Path, *names: str) -> None:
             archive.writestr(name, f"{HEADER}\n{row(1)}\n")
 
 
-def test_a_file_that_cannot_be_read_is_named_and_nothing_is_loaded(home: Settings, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named_and_nothing_is_loaded(settings: Settings, tmp_path: Path) -> None:
     good = write(tmp_path / "good.csv", row(1))
     text = "".join(f"{line}\n" for line in [HEADER, *(row(trade, f"{trade}.{trade}1") for trade in range(1, 500))])
     whole = gzip.compress(text.encode())
-    (tmp_path / "cut.csv.gz").write_bytes(whole[:-20])
-    (tmp_path / "flipped.csv.gz").write_bytes(whole[:-8] + b"\0\0\0\0" + whole[-4:])
+    (tmp_path / "truncated.csv.gz").write_bytes(whole[:-20])
+    (tmp_path / "bad_checksum.csv.gz").write_bytes(whole[:-8] + b"\0\0\0\0" + whole[-4:])
     _zip_of(tmp_path / "whole.zip", "a.csv")
-    (tmp_path / "cut.zip").write_bytes((tmp_path / "whole.zip").read_bytes()[:-30])
+    (tmp_path / "truncated.zip").write_bytes((tmp_path / "whole.zip").read_bytes()[:-30])
     _zip_of(tmp_path / "two.zip", "a.csv", "b.csv")
     (tmp_path / "empty.csv").touch()
     (tmp_path / "blank.csv").write_text("\n\n")
-    (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more")
+    (tmp_path / "truncated.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "text.parquet").write_text(text)
     (tmp_path / "latin.csv").write_bytes(f"{HEADER}\nbörse".encode("latin-1"))
     (tmp_path / "folder").mkdir()
     for name, message in {
-        "cut.csv.gz": "is cut short",
-        "flipped.csv.gz": "is damaged: CRC",
-        "cut.zip": "is damaged",
-        "two.zip": "holds 2 files",
+        "truncated.csv.gz": "is truncated",
+        "bad_checksum.csv.gz": "is corrupt: CRC",
+        "truncated.zip": "is corrupt",
+        "two.zip": "contains 2 files",
         "empty.csv": "is empty",
         "blank.csv": "is empty",
-        "cut.parquet": "cannot be read",
+        "truncated.parquet": "cannot be read",
         "text.parquet": "is not a Parquet file",
         "latin.csv": "is not UTF-8 text",
         "folder": "is a directory",
-        "absent.csv": "is not there",
+        "absent.csv": "does not exist",
     }.items():
         with pytest.raises(InputError, match=message) as raised:
-            load_trades(home, [good, tmp_path / name])
+            load_trades(settings, [good, tmp_path / name])
         assert str(tmp_path / name) in str(raised.value)
         assert "\n" not in str(raised.value)
-    assert stored(home) == []
-    assert load_trades(home, [tmp_path / "whole.zip"]).loaded == 1
+    assert stored_trades(settings) == []
+    assert load_trades(settings, [tmp_path / "whole.zip"]).loaded == 1
 
 
-def test_a_header_alone_is_a_file_without_trades(home: Settings, tmp_path: Path) -> None:
-    report = load_trades(home, [write(tmp_path / "t.csv")])
+def test_a_file_with_only_a_header_loads_nothing(settings: Settings, tmp_path: Path) -> None:
+    report = load_trades(settings, [write(tmp_path / "t.csv")])
     assert (report.rows_read, report.loaded, report.snapshot_id) == (0, 0, None)
 
 
-def test_a_load_without_a_table_says_so(tmp_path: Path) -> None:
+def test_a_missing_table_is_an_error_that_names_the_command_to_create_it(tmp_path: Path) -> None:
     with pytest.raises(OhlcvError, match="ohlcv tables create"):
         load_trades(load_settings({"OHLCV_HOME": str(tmp_path / "home")}), [write(tmp_path / "t.csv", row(1))])
 
 
-def test_a_lost_race_is_run_again_without_doubles(home: Settings, tmp_path: Path) -> None:
+def test_a_load_is_retried_after_a_commit_conflict_without_duplicates(settings: Settings, tmp_path: Path) -> None:
     mine = write(tmp_path / "mine.csv", row(1), row(2))
     other = write(tmp_path / "other.csv", row(2), row(3))
-    said: list[str] = []
+    messages: list[str] = []
 
-    def other_comes_first(message: str) -> None:
-        said.append(message)
-        if message == "2 trades written" and said.count(message) == 1:
-            load_trades(home, [other])
+    def other_writer_commits_first(message: str) -> None:
+        messages.append(message)
+        if message == "2 trades written" and messages.count(message) == 1:
+            load_trades(settings, [other])
 
-    report = load_trades(home, [mine], progress=other_comes_first)
-    assert "another writer came first: looking again" in said
+    report = load_trades(settings, [mine], progress=other_writer_commits_first)
+    assert "another writer committed first: trying again" in messages
     assert (report.loaded, report.already_there) == (1, 1)
-    assert sorted(found["trade_id"] for found in stored(home)) == ["1", "2", "3"]
-    assert "commit.retry.num-retries" not in table(home).properties
+    assert sorted(found["trade_id"] for found in stored_trades(settings)) == ["1", "2", "3"]
+    assert "commit.retry.num-retries" not in trades_table(settings).properties
 
 
-def test_a_race_lost_again_and_again_gives_up(home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_fails_after_repeated_commit_conflicts(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ohlcv.ingest.loader.COMMIT_ATTEMPTS", 2)
     others = iter(range(100, 200))
 
-    def other_comes_first(message: str) -> None:
+    def other_writer_commits_first(message: str) -> None:
         if message == "1 trades written":
-            load_trades(home, [write(tmp_path / "other.csv", row(next(others)))])
+            load_trades(settings, [write(tmp_path / "other.csv", row(next(others)))])
 
-    with pytest.raises(OhlcvError, match="2 times another writer"):
-        load_trades(home, [write(tmp_path / "mine.csv", row(1))], progress=other_comes_first)
-    assert sorted(found["trade_id"] for found in stored(home)) == ["100", "101"]
+    with pytest.raises(OhlcvError, match="committed first 2 times"):
+        load_trades(settings, [write(tmp_path / "mine.csv", row(1))], progress=other_writer_commits_first)
+    assert sorted(found["trade_id"] for found in stored_trades(settings)) == ["100", "101"]
 
 
-def test_trades_of_many_days_are_found_again(home: Settings, tmp_path: Path) -> None:
+def test_trades_of_many_days_are_recognized_as_already_loaded(settings: Settings, tmp_path: Path) -> None:
     file = write(tmp_path / "t.csv", *(row(day, time=NOON + day * 24 * HOUR) for day in range(40)))
-    assert load_trades(home, [file]).loaded == 40
-    assert load_trades(home, [file]).already_there == 40
+    assert load_trades(settings, [file]).loaded == 40
+    assert load_trades(settings, [file]).already_there == 40
 
 
 @pytest.fixture
-def run(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("OHLCV_HOME", str(home.home))
+def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("OHLCV_HOME", str(settings.home))
     monkeypatch.setenv("COLUMNS", "200")
     return lambda *arguments: CliRunner().invoke(trades_group, [str(argument) for argument in arguments])
 
 
-def test_the_command_prints_json_alone(run: Any, tmp_path: Path) -> None:
+def test_the_load_command_with_json_prints_only_json(run: Any, tmp_path: Path) -> None:
     result = run("load", write(tmp_path / "t.csv", row(1)), "--json")
     answer = json.loads(result.stdout)
     assert result.exit_code == 0
@@ -230,7 +214,7 @@ def test_the_command_prints_json_alone(run: Any, tmp_path: Path) -> None:
     assert "1 rows read" in result.stderr
 
 
-def test_the_command_shows_twenty_refused_rows_and_fails(run: Any, tmp_path: Path) -> None:
+def test_the_load_command_shows_twenty_refused_rows_and_fails(run: Any, tmp_path: Path) -> None:
     bad = write(tmp_path / "bad.csv", *(row(trade, "[b]x") for trade in range(25)), row(99))
     result = run("load", bad)
     assert result.exit_code == 1
@@ -242,16 +226,16 @@ def test_the_command_shows_twenty_refused_rows_and_fails(run: Any, tmp_path: Pat
     assert (result.exit_code, "1 loaded" in result.stdout) == (0, True)
 
 
-def test_the_command_passes_its_options_on(run: Any, home: Settings, tmp_path: Path) -> None:
+def test_the_load_command_passes_its_options_to_the_loader(run: Any, settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "k.csv"
     file.write_text("1769860800,1,1\n")
     result = run("load", file, "--format", "kraken", "--symbol", "XBT/USD", "--exchange", "k2")
     assert result.exit_code == 0
-    assert [(found["exchange"], found["symbol"]) for found in stored(home)] == [("k2", "XBT/USD")]
+    assert [(found["exchange"], found["symbol"]) for found in stored_trades(settings)] == [("k2", "XBT/USD")]
     assert isinstance(run("load", file, "--format", "kraken").exception, InputError)
 
 
-def test_the_sample_command(run: Any, home: Settings) -> None:
+def test_the_sample_command_loads_trades_once(run: Any, settings: Settings) -> None:
     options = ("--trades", 100, "--hours", 2, "--seed", 3, "--duplicates", 4, "--bad-rows", 8, "--json")
     result = run("sample", *options, "--end", "2026-01-31T12:00:00")
     assert json.loads(result.stdout)["loaded"] == 112
@@ -259,4 +243,4 @@ def test_the_sample_command(run: Any, home: Settings) -> None:
     again = run("sample", *options, "--end", "2026-01-31T12:00:00Z")
     assert json.loads(again.stdout)["already_there"] == 112
     assert "taken as UTC" not in again.stderr
-    assert len(stored(home)) == 112
+    assert len(stored_trades(settings)) == 112
