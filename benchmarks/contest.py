@@ -33,7 +33,7 @@ class Contest:
 
     def job(self) -> SparkJob:
         """Give the job a scheduled run starts."""
-        return build_job(self.world.settings, self.timeframe.name, self.span, repair=True)
+        return build_job(self.world.settings, self.timeframe.name, self.span, rebuild_pending=True)
 
     def measure(
         self, job: SparkJob, cluster: LocalCluster | None, afterwards: Callable[[], object] = lambda: None

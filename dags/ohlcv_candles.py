@@ -1,15 +1,21 @@
-"""## Candles from trades, one DAG per timeframe
+"""## Build candles from trades, one DAG per timeframe
 
-A run builds the candles of its range through Spark (`aggregate`) and checks them against the trades by another
-engine (`validate`).
+Each run has two tasks. `aggregate` is a Spark job that builds the candles of the run's range and writes them in one
+commit. `validate` recomputes these candles from the trades with DuckDB and fails if a field differs.
 
-* **Scheduled** runs build their lookback, and every older hour whose trades have changed since the last run.
-* **Cleared** runs build exactly their own range again. Nothing is committed when nothing changed.
-* **Backfilled** runs (`airflow backfill create`, `airflow dags backfill`, or the form) build their interval.
-* **Triggered** runs build what the schedule would, or `start` to `end` where given, widened to whole windows.
+The range of a run depends on how the run was started:
 
-Rebuilding is safe at any time. All Spark jobs share a pool of one slot: scheduled runs before backfills, small
-timeframes before large ones.
+* **Scheduled**: the timeframe's lookback before the end of the data interval. The run also rebuilds older hours in
+  which trades arrived late, and the hours that were missed during an outage.
+* **Cleared**: exactly the same range again, without older hours.
+* **Backfill** (`airflow backfill create`, `airflow dags backfill`, or the form in the web UI): the lookback before the
+  end of each data interval.
+* **Triggered**: the range of a scheduled run at that time, or `start` to `end` if given. A given range is widened to
+  whole windows, and cut at the last complete window.
+
+A run can be repeated at any time. It writes only the candles that changed, and commits nothing if none changed. All
+Spark jobs share a pool with one slot: scheduled runs have priority over backfills, and small timeframes over large
+ones.
 """
 
 from __future__ import annotations
@@ -21,7 +27,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
-from ohlcv.orchestration.prerequisites import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.run_ranges import MACROS
 from ohlcv.orchestration.tasks import priority_of, spark_task, validate_task
 from ohlcv.spark.spark_submit import templated_job
@@ -31,21 +37,21 @@ TIMEOUT = timedelta(seconds=300)
 
 
 def build_dag(settings: Settings, timeframe: Timeframe) -> DAG:
-    """Build the DAG of one timeframe."""
+    """Return the DAG of one timeframe."""
     arguments = f"'{timeframe}', dag_run, params"
     job = templated_job(
         settings,
         timeframe.name,
         start=f"{{{{ range_start({arguments}) }}}}",
         end=f"{{{{ range_end({arguments}) }}}}",
-        repair="{{ repairs(dag_run, params) }}",
+        rebuild_pending="{{ rebuilds_pending(dag_run, params) }}",
         prune="{{ 'yes' if params.prune else 'no' }}",
         dag_id="{{ dag_run.dag_id }}",
         run_id="{{ dag_run.run_id }}",
     )
     with DAG(
         dag_id=timeframe.dag_id,
-        description=f"{timeframe} candles from trades, checked",
+        description=f"Build {timeframe} candles from trades and validate them",
         doc_md=__doc__,
         schedule=CronDataIntervalTimetable(timeframe.cron, timezone="UTC"),
         start_date=START,
@@ -62,16 +68,16 @@ def build_dag(settings: Settings, timeframe: Timeframe) -> DAG:
                 None,
                 type=["null", "string"],
                 format="date-time",
-                description="First window; with `end`, instead of the run's own range.",
+                description="Start of the range to build (UTC), together with `end`. Replaces the run's own range.",
             ),
             "end": Param(
-                None, type=["null", "string"], format="date-time", description="End of the last window, not included."
+                None, type=["null", "string"], format="date-time", description="End of the range to build (UTC), exclusive."
             ),
-            "prune": Param(False, type="boolean", description="Remove candles even where the source hour is empty."),
+            "prune": Param(False, type="boolean", description="Also delete candles of hours that have no trades at all. By default they are preserved."),
         },
     ) as dag:
         aggregate = spark_task("aggregate", job, priority_of(timeframe), TIMEOUT)
-        aggregate.doc_md = f"Build the {timeframe} candles of the run's range; one commit, or none."
+        aggregate.doc_md = f"Build the {timeframe} candles of the run's range and write the changes in one commit."
         aggregate >> validate_task(timeframe, settings)
     return dag
 

@@ -14,10 +14,10 @@ from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import HOUR, Range
 from ohlcv.model.table_contracts import TRADES
-from ohlcv.setup.class_data_sharing import FROM_ARCHIVE, classes_in_use, is_current, make
+from ohlcv.setup.class_data_sharing import ARCHIVED_CLASS, count_archived_classes, create_archives, is_current
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
-from ohlcv.spark.spark_submit import JobOutcome, build_job, run, views_job
+from ohlcv.spark.spark_submit import JobResult, build_job, run, views_job
 from ohlcv.spark.toolchain import ROLES, packaged_spark_home
 from support.harness import at
 
@@ -49,18 +49,18 @@ def classes(cluster: LocalCluster, folder: Path, class_path_ending: str = "") ->
 
 def test_both_jvms_take_their_classes_from_the_archives(cluster: LocalCluster, tmp_path: Path) -> None:
     if not is_current():
-        make()
+        create_archives()
     for role, lines in classes(cluster, tmp_path).items():
-        shared = sum(FROM_ARCHIVE in line for line in lines)
+        shared = sum(ARCHIVED_CLASS in line for line in lines)
         print(f"{role}: {shared:,} of {len(lines):,} classes from the archive")
         assert shared > len(lines) / 2, role
         # Java takes none from a signed jar, and the compiler of Spark's generated code is in two.
         compiler = [line for line in lines if "org.codehaus.janino.UnitCompiler " in line]
         assert compiler, role
-        assert all(FROM_ARCHIVE in line for line in compiler), role
+        assert all(ARCHIVED_CLASS in line for line in compiler), role
 
 
-def run_as_job(text: str, folder: Path) -> JobOutcome:
+def run_as_job(text: str, folder: Path) -> JobResult:
     """Run a script of a test as jobs are run."""
     script = folder / "job.py"
     script.write_text(text)
@@ -115,12 +115,12 @@ def test_what_a_name_means_to_java_is_asked_once(tmp_path: Path) -> None:
 def test_an_archive_that_does_not_fit_costs_nothing_but_time(cluster: LocalCluster, tmp_path: Path) -> None:
     for role, lines in classes(cluster, tmp_path, f":{tmp_path}").items():
         assert lines, role
-        assert not any(FROM_ARCHIVE in line for line in lines), role
+        assert not any(ARCHIVED_CLASS in line for line in lines), role
 
 
 def test_whoever_asks_is_told_whether_archives_are_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not is_current():
-        make()
-    assert all(classes_in_use(role) > 1000 for role in ROLES)
+        create_archives()
+    assert all(count_archived_classes(role) > 1000 for role in ROLES)
     monkeypatch.setattr("ohlcv.spark.spark_submit.archive_path", lambda role: tmp_path / "none.jsa")
-    assert classes_in_use("driver") == 0
+    assert count_archived_classes("driver") == 0

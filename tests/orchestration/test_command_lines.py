@@ -94,7 +94,7 @@ def test_the_command_line_tool_runs_the_very_same_job() -> None:
 
     own = scheduled_range(TIMEFRAMES["1m"], INTERVAL_END)
     job = build_job(
-        load_settings(), "1m", own, repair=True, dag_id="ohlcv_1m", run_id="scheduled__2026-03-01T12:00:00+00:00"
+        load_settings(), "1m", own, rebuild_pending=True, dag_id="ohlcv_1m", run_id="scheduled__2026-03-01T12:00:00+00:00"
     )
     ours = [_portable(word) for word in job.command(MASTER)]
     theirs = rendered("ohlcv_1m", run_of("scheduled"))
@@ -131,7 +131,7 @@ def arguments(command: list[str]) -> dict[str, str]:
 def test_a_cleared_run_builds_its_range_and_repairs_nothing() -> None:
     first = arguments(rendered("ohlcv_1m", run_of("scheduled")))
     cleared = arguments(rendered("ohlcv_1m", run_of("scheduled", clear_number=1)))
-    assert (first["--repair"], cleared["--repair"]) == ("yes", "no")
+    assert (first["--rebuild-pending"], cleared["--rebuild-pending"]) == ("yes", "no")
     assert (first["--start"], first["--end"]) == (cleared["--start"], cleared["--end"])
 
 
@@ -144,7 +144,7 @@ def test_a_given_range_is_widened_and_cut() -> None:
     given = {"start": "2026-03-01T10:17:00Z", "end": "2026-03-01T23:00:00Z", "prune": True}
     found = arguments(rendered("ohlcv_1h", run_of("manual"), given))
     assert (found["--start"], found["--end"]) == ("2026-03-01T10:00:00Z", "2026-03-01T12:00:00Z")
-    assert (found["--prune"], found["--repair"]) == ("yes", "no")
+    assert (found["--prune"], found["--rebuild-pending"]) == ("yes", "no")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from support.harness import trade
 from support.processes import wait_for
 from support.sites import POLL_SECONDS, Run, Site
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.services
 
 TODAY = floor_time(datetime.now(UTC), DAY)
 BEGIN = TODAY - 4 * DAY
@@ -54,7 +54,7 @@ def test_each_reprocess_behavior_runs_what_it_says(fed: Site) -> None:
     for run in runs:
         own = own_range(run, "1h")
         assert fed.range_of(run) == (iso(own.start), iso(own.end))
-        assert fed.arguments(run)["--repair"] == "no"
+        assert fed.arguments(run)["--rebuild-pending"] == "no"
         fed.assert_exact("1h", own.start, own.end)
     first, snapshots = starts(fed, runs), fed.snapshots("1h")
 

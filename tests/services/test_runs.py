@@ -46,7 +46,7 @@ def own_range(run: Run, name: str) -> Range:
 def test_a_scheduled_run_builds_its_lookback_and_checks_it(fed: Site, scheduled: Run) -> None:
     own = own_range(scheduled, "1d")
     assert fed.range_of(scheduled) == (iso(own.start), iso(own.end))
-    assert fed.arguments(scheduled)["--repair"] == "yes"
+    assert fed.arguments(scheduled)["--rebuild-pending"] == "yes"
     assert fed.assert_exact("1d", own.start, own.end) == 16
     (summary,) = fed.summaries("1d")
     assert (summary["dag-id"], summary["run-id"]) == ("ohlcv_1d", scheduled.run_id)
@@ -81,7 +81,7 @@ def test_a_cleared_run_builds_exactly_its_range_and_commits_nothing_when_nothing
     fed.clear(scheduled)
     fed.succeeds(scheduled)
     assert fed.range_of(scheduled) == told
-    assert fed.arguments(scheduled)["--repair"] == "no"
+    assert fed.arguments(scheduled)["--rebuild-pending"] == "no"
     assert fed.snapshots("1d") == before
 
 
@@ -116,7 +116,7 @@ def test_a_task_links_to_its_application_while_it_runs_and_to_the_master_after(f
     assert link() == fed.cluster.web
 
 
-@pytest.mark.heavy
+@pytest.mark.services
 def test_runs_by_hand_build_what_their_dates_or_ranges_say(fed: Site) -> None:
     """One with a date, one without, one with a range: three runs, one after another."""
     fed.airflow.unpause("ohlcv_5m")
@@ -127,7 +127,7 @@ def test_runs_by_hand_build_what_their_dates_or_ranges_say(fed: Site) -> None:
     )
     for run in (dated, undated, ranged):
         fed.succeeds(run)
-        assert fed.arguments(run)["--repair"] == "no"
+        assert fed.arguments(run)["--rebuild-pending"] == "no"
     # The last interval that had ended at 06:01 is that from 05:35 to 05:50.
     assert fed.range_of(dated) == tuple(
         iso(TODAY - DAY + 6 * HOUR + timedelta(minutes=minutes)) for minutes in (-30, -10)
@@ -162,7 +162,7 @@ WRONG: list[tuple[str, dict[str, str], str]] = [
 ]
 
 
-@pytest.mark.heavy
+@pytest.mark.services
 def test_ranges_that_cannot_be_meant_fail_at_once_without_spark(fed: Site) -> None:
     fed.airflow.unpause("ohlcv_5m", "ohlcv_reprocess")
     runs = [(fed.trigger(dag_id, conf), complaint) for dag_id, conf, complaint in WRONG]

@@ -1,4 +1,4 @@
-"""A site to experiment on: Spark master and worker, Airflow's four services, a catalog of its own; all of it real."""
+"""A complete installation for tests: Spark master and worker, Airflow's four services, and an empty catalog."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,13 @@ from support.reference_model import Trade
 
 ENDED = ("success", "failed")
 POLL_SECONDS = 0.5
+# A run has three attempts a minute apart, and each Spark job may wait for the jobs of other DAGs.
+RUN_SECONDS = 900
 
 
 @dataclass(frozen=True)
 class Run:
-    """A DAG run as it stands now."""
+    """The state of a DAG run at the time of the request."""
 
     dag_id: str
     run_id: str
@@ -46,7 +48,7 @@ class Run:
 
 @dataclass
 class Site:
-    """Everything that runs, and the questions tests ask of it."""
+    """A running installation, with helpers to drive it and to read its state."""
 
     settings: Settings
     cluster: LocalCluster
@@ -56,32 +58,38 @@ class Site:
         """Append trades in one commit."""
         append(load_table(open_catalog(self.settings), TRADES), trades)
 
-    def feed(self, begin: datetime, end: datetime, trades: int) -> None:
-        """Append made-up trades of eight series between two times."""
+    def generate_trades(self, begin: datetime, end: datetime, trades: int) -> None:
+        """Append generated trades of eight series between two times.
+
+        The trades depend on `begin`: a test that expects an exact number of candles needs a fixed day, or so many
+        trades that no window can be empty.
+        """
         append_trades(self.settings, Feed(begin).batch(end, trades))
 
-    # What Airflow knows.
+    # Airflow.
 
-    def runs(self, dag_id: str, kind: str | None = None) -> list[Run]:
-        """Give the runs of a DAG, oldest due first."""
-        return [run for run in map(_as_run, self.airflow.runs(dag_id)) if kind in (None, run.type)]
+    def runs(self, dag_id: str, run_type: str | None = None) -> list[Run]:
+        """Return the runs of a DAG, ordered by due time."""
+        return [run for run in map(_to_run, self.airflow.runs(dag_id)) if run_type in (None, run.type)]
 
     def run(self, dag_id: str, run_id: str) -> Run:
-        return _as_run(self.airflow.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}"))
+        return _to_run(self.airflow.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}"))
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, logical_date: str | None = None) -> Run:
-        """Start a run by hand."""
+        """Start a manual run."""
         body = {"logical_date": logical_date, "conf": conf or {}}
-        return _as_run(self.airflow.call("POST", f"/dags/{dag_id}/dagRuns", body))
+        return _to_run(self.airflow.call("POST", f"/dags/{dag_id}/dagRuns", body))
 
-    def backfill(self, dag_id: str, first: datetime, last: datetime, behavior: str = "none", at_once: int = 1) -> int:
-        """Create a backfill; give its id."""
+    def create_backfill(
+        self, dag_id: str, first: datetime, last: datetime, behavior: str = "none", max_active_runs: int = 1
+    ) -> int:
+        """Create a backfill and return its id."""
         body = {
             "dag_id": dag_id,
             "from_date": iso(first),
             "to_date": iso(last),
             "reprocess_behavior": behavior,
-            "max_active_runs": at_once,
+            "max_active_runs": max_active_runs,
             "run_backwards": False,
             "dag_run_conf": {},
         }
@@ -90,7 +98,7 @@ class Site:
             try:
                 return int(self.airflow.call("POST", "/backfills", body)["id"])
             except OhlcvError as error:
-                # On SQLite, Airflow asks to try again where the scheduler writes at the same moment.
+                # On SQLite, Airflow asks to try again when the scheduler writes at the same moment.
                 if "Database is locked" not in str(error):
                     raise
                 return None
@@ -103,50 +111,65 @@ class Site:
             "POST", f"/dags/{run.dag_id}/dagRuns/{run.run_id}/clear", {"dry_run": False, "only_failed": False}
         )
 
-    def ended(self, run: Run) -> Run:
-        """Wait for a run's end."""
+    def wait_until_ended(self, run: Run) -> Run:
+        """Wait for the end of a run and return its final state."""
 
-        def look() -> Run | None:
-            now = self.run(run.dag_id, run.run_id)
-            return now if now.state in ENDED else None
+        def find_ended() -> Run | None:
+            current = self.run(run.dag_id, run.run_id)
+            return current if current.state in ENDED else None
 
-        # Three tries a minute apart, each of a job that may wait for others.
-        return wait_for(look, f"{run} ends", POLL_SECONDS, patience=900)
+        return wait_for(find_ended, f"{run} ends", POLL_SECONDS, patience=RUN_SECONDS)
 
-    def succeeds(self, run: Run) -> Run:
-        """Wait for a run's end, and have it be a good one."""
-        ended = self.ended(run)
+    def wait_until_successful(self, run: Run) -> Run:
+        """Wait for the end of a run and assert that it succeeded."""
+        ended = self.wait_until_ended(run)
         assert ended.state == "success", f"{ended}\n{self.log(ended)}"
         return ended
 
-    def quiet(self, dag_id: str) -> None:
-        """Pause a DAG, and wait until none of its tasks runs; the rest of a run that is under way stays undone."""
+    def pause_and_wait(self, dag_id: str) -> None:
+        """Pause a DAG and wait until none of its tasks runs. The rest of an active run stays undone."""
         self.airflow.pause(dag_id)
 
-        def still() -> bool:
+        def is_idle() -> bool:
             tasks = (self.airflow.tasks(dag_id, run.run_id) for run in self.runs(dag_id) if run.state == "running")
             return not any(each["state"] in ("queued", "running") for found in tasks for each in found.values())
 
-        wait_for(still, f"{dag_id} is quiet", POLL_SECONDS)
+        wait_for(is_idle, f"no task of {dag_id} runs", POLL_SECONDS)
 
-    def first_scheduled(self, dag_id: str) -> Run:
-        """Let a DAG run, and wait for its first scheduled run to end well."""
+    def complete_first_scheduled_run(self, dag_id: str) -> Run:
+        """Unpause a DAG, and wait until its newest scheduled run has succeeded."""
         self.airflow.unpause(dag_id)
         runs = wait_for(lambda: self.runs(dag_id, "scheduled"), f"{dag_id} is scheduled", POLL_SECONDS)
-        return self.succeeds(runs[-1])
+        return self.wait_until_successful(runs[-1])
 
-    def arguments(self, run: Run, task_id: str = "aggregate") -> dict[str, str]:
-        """Give the arguments a task's job was started with."""
-        fields = self.task(run, task_id)["rendered_fields"]["application_args"]
-        words = fields if isinstance(fields, list) else ast.literal_eval(fields)
-        return dict(zip(words[::2], words[1::2], strict=True))
+    def wait_until_no_run_is_due(self, dag_id: str, duration: timedelta) -> None:
+        """Wait until an unpaused DAG has no active run and its next scheduled run is due after `duration`.
 
-    def range_of(self, run: Run) -> tuple[str, str]:
-        """Give the range a run's job was told to build, and show it in the report."""
-        arguments = self.arguments(run)
-        told = arguments["--start"], arguments["--end"]
-        print(f"{run.type:10} {run.dag_id} {run.run_id}: {' .. '.join(told)}, repair {arguments['--repair']}")
-        return told
+        A test that must not meet a scheduled run calls this first. `duration` is shorter than the DAG's interval.
+        """
+
+        def is_idle() -> bool:
+            if any(run.state not in ENDED for run in self.runs(dag_id)):
+                return False
+            due = self.airflow.call("GET", f"/dags/{dag_id}")["next_dagrun_run_after"]
+            return bool(due) and datetime.fromisoformat(due) - datetime.now(UTC) > duration
+
+        patience = RUN_SECONDS + duration.total_seconds()
+        wait_for(is_idle, f"{dag_id} has no run for {duration}", POLL_SECONDS, patience)
+
+    def job_arguments(self, run: Run, task_id: str = "aggregate") -> dict[str, str]:
+        """Return the arguments of a task's Spark job."""
+        field = self.task(run, task_id)["rendered_fields"]["application_args"]
+        arguments = field if isinstance(field, list) else ast.literal_eval(field)
+        return dict(zip(arguments[::2], arguments[1::2], strict=True))
+
+    def job_range(self, run: Run) -> tuple[str, str]:
+        """Return the start and end that a run's job received, and print them for the test report."""
+        arguments = self.job_arguments(run)
+        start, end = arguments["--start"], arguments["--end"]
+        pending = arguments["--rebuild-pending"]
+        print(f"{run.type:10} {run.dag_id} {run.run_id}: {start} .. {end}, rebuild pending hours: {pending}")
+        return start, end
 
     def task(self, run: Run, task_id: str, map_index: int = -1) -> dict[str, Any]:
         path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}"
@@ -154,7 +177,7 @@ class Site:
         return found
 
     def log(self, run: Run, task_id: str | None = None, attempt: int | None = None) -> str:
-        """Read a task's log; without a task, of those that failed."""
+        """Read the log of a task, or without a task the logs of all failed tasks."""
         tasks = self.airflow.tasks(run.dag_id, run.run_id)
         chosen = [task_id] if task_id else [name for name, task in tasks.items() if task["state"] == "failed"]
         texts = []
@@ -166,10 +189,10 @@ class Site:
             texts += [json.dumps(line["error_detail"]) for line in answer["content"] if "error_detail" in line]
         return "\n".join(texts)
 
-    # What Spark knows.
+    # Spark.
 
-    def applications(self) -> list[str]:
-        """Name the applications the master holds for running."""
+    def running_applications(self) -> list[str]:
+        """Return the names of the applications that the master reports as active."""
         with urllib.request.urlopen(f"{self.cluster.web}/json/", timeout=10) as answer:
             return [application["name"] for application in json.load(answer)["activeapps"]]
 
@@ -177,13 +200,21 @@ class Site:
         with urllib.request.urlopen(f"{self.cluster.web}/json/", timeout=10) as answer:
             return [worker["state"] for worker in json.load(answer)["workers"]]
 
-    # What the tables hold.
+    def kill_worker(self) -> str:
+        """Kill the only worker with SIGKILL, and return its name."""
+        name, worker = next((n, p) for n, p in self.cluster.processes.items() if n.startswith("worker"))
+        worker.kill()
+        worker.wait()
+        del self.cluster.processes[name]
+        return name
+
+    # Tables.
 
     def snapshots(self, timeframe: str) -> list[int]:
         return [snapshot.snapshot_id for snapshot in self._candles(timeframe).snapshots()]
 
     def summaries(self, timeframe: str) -> list[dict[str, str]]:
-        """Give our part of the commits' summaries, oldest first."""
+        """Return the `ohlcv.` properties of each commit's summary, oldest first, without the prefix."""
         return [
             {
                 name.removeprefix("ohlcv."): value
@@ -193,21 +224,21 @@ class Site:
             for snapshot in self._candles(timeframe).snapshots()
         ]
 
-    def stored(self, timeframe: str) -> dict[Any, Any]:
-        """Read all candles by key; a key stored twice is an error."""
+    def stored_candles(self, timeframe: str) -> dict[Any, Any]:
+        """Read all candles by key. A key that is stored twice is an error."""
         return read_stored_candles(self._candles(timeframe))
 
     def sql(self, statement: str) -> None:
-        """Change tables past the jobs, as somebody at a prompt would."""
+        """Change tables by `ohlcv sql`, without the jobs."""
         command = [str(Path(sys.executable).with_name("ohlcv")), "sql", statement]
         result = subprocess.run(command, env=self.airflow.environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
 
     def assert_exact(self, timeframe: str, start: datetime, end: datetime) -> int:
-        """Have another engine find nothing missing, extra or wrong in a range; give the number of candles."""
-        verdict = validate(self.settings, self.settings.timeframe(timeframe), Range(start, end))
-        assert verdict.failures == []
-        return verdict.candles
+        """Assert that DuckDB's validation finds no failure in a range, and return the number of candles."""
+        result = validate(self.settings, self.settings.timeframe(timeframe), Range(start, end))
+        assert result.failures == []
+        return result.candles
 
     def _candles(self, timeframe: str) -> Any:
         return load_table(open_catalog(self.settings), candles_contract(self.settings.timeframe(timeframe)))
@@ -217,7 +248,7 @@ class Site:
 def running_site(
     folder: Path, *, dags: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> Iterator[Site]:
-    """Start everything on an empty catalog; leaving the block ends it."""
+    """Start an installation with an empty catalog, and stop it when the block ends."""
     given = {"OHLCV_HOME": str(folder / "home"), **(environment or {})}
     settings = load_settings(given)
     create_tables(settings)
@@ -228,12 +259,12 @@ def running_site(
         yield Site(settings, cluster, airflow)
 
 
-def clock(time: datetime) -> None:
-    """Wait for a time of day."""
+def wait_until(time: datetime) -> None:
+    """Wait for a point in time."""
     wait_for(lambda: datetime.now(UTC) >= time, f"it is {time}", POLL_SECONDS, patience=900)
 
 
-def _as_run(answer: dict[str, Any]) -> Run:
+def _to_run(answer: dict[str, Any]) -> Run:
     return Run(
         answer["dag_id"],
         answer["dag_run_id"],

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ohlcv.spark.processes import HOST, await_line, free_port, start, stop
+from ohlcv.spark.processes import HOST, wait_for_line, free_port, start, stop
 from support.server_programs import java_21, nessie, versitygw
 
 REGION = "us-east-1"
@@ -133,7 +133,7 @@ def rest_catalog(folder: Path, store: ObjectStore) -> Iterator[RestCatalog]:
     command += [f"-Dquarkus.config.locations={folder}/config/application.properties", "-jar", str(nessie())]
     process = start(command, dict(os.environ), folder / "nessie.log")
     try:
-        await_line(process, folder / "nessie.log", r"Listening on: \S+")
+        wait_for_line(process, folder / "nessie.log", r"Listening on: \S+")
         yield RestCatalog(f"http://{HOST}:{port}", store)
     finally:
         stop(process, grace_seconds=30)

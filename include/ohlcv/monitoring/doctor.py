@@ -1,7 +1,7 @@
-"""What is wrong here, and what to do: small looks at settings, set-up, catalog, store and services, a line each.
+"""Diagnostics of settings, set-up, catalog, object store and services, one line per check.
 
-Nothing is changed, but for a probe that is written to the warehouse and removed. A look whose ground is missing (a
-catalog that is down has no tables to look at) is left out: its cause is told already.
+Nothing is changed, except that a probe file is written to the warehouse and removed. A check whose precondition failed
+is skipped (without a catalog there are no tables to check), because the failed check reports the cause.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.iceberg.tables import load_table, open_catalog, warehouse_problem
+from ohlcv.iceberg.tables import find_warehouse_problem, load_table, open_catalog
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import contracts
 from ohlcv.model.timeframes import TIMEFRAMES
@@ -24,146 +24,146 @@ from ohlcv.monitoring.health import workers
 from ohlcv.setup import class_data_sharing
 from ohlcv.spark.processes import HOST
 from ohlcv.spark.spark_submit import check_master, script_folder
-from ohlcv.spark.toolchain import JARS, ROLES, jar_problem, java_home
+from ohlcv.spark.toolchain import JARS, ROLES, find_jar_problem, java_home
 
 State = Literal["ok", "fault", "unused"]
 
-# Where the demo's web page listens, if it can; in a deployment .env says where.
+# The demo's web page uses this port if it is free. A deployment sets its port in .env.
 DEMO_PORT = 8080
-PORT_NAME = "OHLCV_WEB_PORT"
+PORT_SETTING = "OHLCV_WEB_PORT"
 COMPOSE_FILE, ENV_FILE = "docker-compose.yaml", ".env"
-# Settings that are read together: one that is wrong makes its companions seem so.
-_GROUPS = (("OHLCV_CATALOG_", "OHLCV_WAREHOUSE", "OHLCV_S3_"), ("OHLCV_AIRFLOW_",))
+# Settings that are validated together: an invalid one makes the others of its group look invalid.
+_SETTING_GROUPS = (("OHLCV_CATALOG_", "OHLCV_WAREHOUSE", "OHLCV_S3_"), ("OHLCV_AIRFLOW_",))
 
 
 @dataclass(frozen=True)
 class Check:
-    """One look: at what, how it stands, and what was found; of a fault also what to do."""
+    """Result of one check. For a fault, `found` also says what to do."""
 
     name: str
     state: State
     found: str
 
 
-def examine(environment: Mapping[str, str], project: Path | None = None) -> Iterator[Check]:
-    """Look at everything, one after the other; `project` is the folder with the deployment's files."""
+def run_checks(environment: Mapping[str, str], project: Path | None = None) -> Iterator[Check]:
+    """Run all checks one after another. `project` is the folder with the files of the deployment."""
     faults = list(settings_faults(environment))
     yield from (Check("settings", "fault", fault) for fault in faults)
     if not faults:
         yield Check("settings", "ok", f"{sum(name.startswith('OHLCV_') for name in environment)} set, all valid")
-    yield _look("Java", java)
-    yield from jars()
-    yield _look("archives", archives)
-    yield from deployment(project or script_folder().parent)
+    yield _run_check("Java", check_java)
+    yield from check_jars()
+    yield _run_check("archives", check_archives)
+    yield from check_deployment(project or script_folder().parent)
     if faults:
         return
     settings = load_settings(environment)
-    yield from data(settings)
-    yield from spark(settings)
-    yield _look("Airflow", lambda: airflow(settings))
+    yield from check_data(settings)
+    yield from check_spark(settings)
+    yield _run_check("Airflow", lambda: check_airflow(settings))
 
 
-def _look(name: str, look: Callable[[], str | None]) -> Check:
-    """Take what a look gives for what it found, none for nothing to look at, and an error for a fault."""
+def _run_check(name: str, check: Callable[[], str | None]) -> Check:
+    """Return the result of a function: ok with its text, unused if it returns None, a fault if it raises an error."""
     try:
-        found = look()
+        found = check()
     except OhlcvError as error:
         return Check(name, "fault", " ".join(str(error).split()))
     return Check(name, "unused", "not set") if found is None else Check(name, "ok", found)
 
 
 def settings_faults(environment: Mapping[str, str]) -> Iterator[str]:
-    """Give every setting that cannot be meant: the settings themselves stop at the first."""
-    left = {name: value for name, value in environment.items() if name.startswith("OHLCV_")}
+    """Yield a message for every invalid setting. Loading the settings alone stops at the first."""
+    remaining = {name: value for name, value in environment.items() if name.startswith("OHLCV_")}
     while True:
         try:
-            load_settings(left)
+            load_settings(remaining)
         except InputError as error:
             fault = str(error)
-            name, left = _cause(left, fault)
-            # Some faults speak of what a setting means, not of the variable.
+            name, remaining = _find_cause(remaining, fault)
+            # Some messages name the meaning of a setting, not its variable.
             yield fault if name in fault else f"{name}: {fault}"
         else:
             return
 
 
-def _cause(values: dict[str, str], fault: str) -> tuple[str, dict[str, str]]:
-    """Find the setting that brings a fault about; give the settings without it and those it is read together with."""
+def _find_cause(values: dict[str, str], fault: str) -> tuple[str, dict[str, str]]:
+    """Return the setting that causes a fault, and the settings without its group."""
     for name in values:
-        together = next((group for group in _GROUPS if name.startswith(group)), (name,))
-        rest = {other: value for other, value in values.items() if not other.startswith(together)}
+        group_prefixes = next((group for group in _SETTING_GROUPS if name.startswith(group)), (name,))
+        rest = {other: value for other, value in values.items() if not other.startswith(group_prefixes)}
         try:
             load_settings(rest)
         except InputError as error:
             if str(error) == fault:
                 continue
         return name, rest
-    raise AssertionError("without any setting there is no fault")
+    raise AssertionError("empty settings are valid")
 
 
-def java() -> str:
-    """Find the Java that Spark will run on."""
+def check_java() -> str:
+    """Return the version and the folder of the Java that Spark uses."""
     home = java_home()
-    version = re.search(r'^JAVA_VERSION="([^"]+)', _text(home / "release"), re.MULTILINE)
+    version = re.search(r'^JAVA_VERSION="([^"]+)', _read_text(home / "release"), re.MULTILINE)
     return f"{version[1] if version else 'packaged'} in {home}"
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_read_text()
     except OSError:
         return ""
 
 
-def jars() -> Iterator[Check]:
-    """Hold every jar against its checksum."""
-    faults = [problem for jar in JARS if (problem := jar_problem(jar))]
+def check_jars() -> Iterator[Check]:
+    """Compare every jar with its pinned checksum."""
+    faults = [problem for jar in JARS if (problem := find_jar_problem(jar))]
     yield from (Check("jars", "fault", fault) for fault in faults)
     if not faults:
-        yield Check("jars", "ok", f"{len(JARS)}, all as pinned")
+        yield Check("jars", "ok", f"{len(JARS)}, all with the pinned checksum")
 
 
-def archives() -> str:
-    """See whether jobs really start from the archives of classes: a JVM passes over one that does not fit."""
+def check_archives() -> str:
+    """Check that JVMs use the class-data archives: a JVM silently ignores an archive that does not match."""
     if not class_data_sharing.is_current():
-        raise OhlcvError("there are no archives of classes that fit, so that jobs start slower: run 'make setup'")
-    taken = {role: class_data_sharing.classes_in_use(role) for role in ROLES}
-    if unused := [role for role in ROLES if not taken[role]]:
+        raise OhlcvError("the class-data archives are missing or outdated, so jobs start slower: run 'make setup'")
+    counts = {role: class_data_sharing.count_archived_classes(role) for role in ROLES}
+    if unused := [role for role in ROLES if not counts[role]]:
         raise OhlcvError(
-            f"Java takes no class from the archive of the {' and the '.join(unused)}, so that jobs start slower: "
+            f"Java loads no class from the archive of the {' and the '.join(unused)}, so jobs start slower: "
             "remove .venv/share/ohlcv/archives and run 'make setup'"
         )
-    return f"of classes in use: a starting JVM takes {min(taken.values()):,} from them"
+    return f"in use: a starting JVM loads {min(counts.values()):,} classes from them"
 
 
-def data(settings: Settings) -> Iterator[Check]:
-    """Look at the catalog, the warehouse, and the tables in them."""
-    is_there = settings.catalog.engine != "sqlite" or Path(settings.catalog.database).exists()
-    if is_there:
-        catalog = _look("catalog", lambda: f"{settings.catalog} answers" if open_catalog(settings) else None)
+def check_data(settings: Settings) -> Iterator[Check]:
+    """Check the catalog, the warehouse and the tables."""
+    exists = settings.catalog.engine != "sqlite" or Path(settings.catalog.database).exists()
+    if exists:
+        catalog = _run_check("catalog", lambda: f"{settings.catalog} answers" if open_catalog(settings) else None)
     else:
-        catalog = Check("catalog", "ok", f"{settings.catalog} is made on first use")
+        catalog = Check("catalog", "ok", f"{settings.catalog} is created on first use")
     yield catalog
-    problem = warehouse_problem(settings)
-    place = settings.warehouse or "the catalog's own"
-    yield Check("warehouse", "fault" if problem else "ok", problem or f"{place} can be written")
+    problem = find_warehouse_problem(settings)
+    location = settings.warehouse or "the catalog's own"
+    yield Check("warehouse", "fault" if problem else "ok", problem or f"{location} is writable")
     if catalog.state == "fault":
         return
-    if not is_there:
+    if not exists:
         yield Check("tables", "fault", "there are no tables yet: run 'ohlcv tables create'")
     else:
-        yield _look("tables", lambda: tables(settings))
+        yield _run_check("tables", lambda: check_tables(settings))
 
 
-def tables(settings: Settings) -> str:
-    """Hold every table against its contract."""
+def check_tables(settings: Settings) -> str:
+    """Compare every table with its contract."""
     catalog = open_catalog(settings)
     names = [load_table(catalog, contract).name()[-1] for contract in contracts()]
-    return f"{len(names)}, all as agreed"
+    return f"{len(names)}, all as their contracts say"
 
 
-def spark(settings: Settings) -> Iterator[Check]:
-    """See whether the master answers and has its workers."""
+def check_spark(settings: Settings) -> Iterator[Check]:
+    """Check that the Spark master answers and has enough workers."""
 
     def master() -> str | None:
         if settings.spark_master is None:
@@ -171,44 +171,50 @@ def spark(settings: Settings) -> Iterator[Check]:
         check_master(settings.spark_master)
         return f"the master {settings.spark_master} answers"
 
-    yield _look("Spark", master)
+    yield _run_check("Spark", master)
     if settings.spark_web is not None:
         found = workers(settings)
-        cure = f": start workers ({found.target} are wanted), or correct OHLCV_SPARK_WEB"
-        yield Check("workers", *(("ok", found.found) if found.state == "ok" else ("fault", found.found + cure)))
+        if found.state == "ok":
+            yield Check("workers", "ok", found.found)
+        else:
+            advice = f"start workers (expected: {found.target}), or correct OHLCV_SPARK_WEB"
+            yield Check("workers", "fault", f"{found.found}: {advice}")
 
 
-def airflow(settings: Settings) -> str | None:
-    """Log in to Airflow and see whether it knows the DAGs."""
+def check_airflow(settings: Settings) -> str | None:
+    """Check that the login to Airflow works and that it has the candle DAGs."""
     if settings.airflow is None:
         return None
-    known = AirflowApi(settings.airflow.url, settings.airflow.user, settings.airflow.password).dags()
-    missing = [dag for dag in (settings.timeframe(name).dag_id for name in TIMEFRAMES) if dag not in known]
+    dags = AirflowApi(settings.airflow.url, settings.airflow.user, settings.airflow.password).dags()
+    missing = [dag_id for name in TIMEFRAMES if (dag_id := settings.timeframe(name).dag_id) not in dags]
     if missing:
-        raise OhlcvError(f"Airflow at {settings.airflow.url} does not know {missing[0]}: look at its import errors")
-    return f"{settings.airflow.url} answers and knows the DAGs"
+        raise OhlcvError(f"Airflow at {settings.airflow.url} has no DAG {missing[0]}: check its import errors")
+    return f"{settings.airflow.url} answers and has the DAGs"
 
 
-def deployment(project: Path) -> Iterator[Check]:
-    """Look at what `docker compose up` needs, and at the port of the web page."""
+def check_deployment(project: Path) -> Iterator[Check]:
+    """Check the files that `docker compose up` needs, and the port of the web page."""
     if (project / COMPOSE_FILE).exists():
         if not (project / ENV_FILE).exists():
-            yield Check("compose", "fault", f"{COMPOSE_FILE} needs a file {ENV_FILE} beside it: run 'make env'")
+            yield Check("compose", "fault", f"{COMPOSE_FILE} needs a file {ENV_FILE} in its folder: run 'make env'")
         else:
-            yield Check("compose", "ok", f"{ENV_FILE} is there")
-            yield _look("port", lambda: deployed_port(_text(project / ENV_FILE)))
+            yield Check("compose", "ok", f"{ENV_FILE} exists")
+            yield _run_check("port", lambda: check_deployed_port(_read_text(project / ENV_FILE)))
             return
     free = not _is_taken(DEMO_PORT)
-    # The demo looks for another port by itself.
-    yield Check("port", "ok", f"{DEMO_PORT} is {'free' if free else 'taken: a demo takes another one, and says which'}")
+    # The demo finds another port by itself.
+    found = "free" if free else "in use: the demo will use another port and print it"
+    yield Check("port", "ok", f"{DEMO_PORT} is {found}")
 
 
-def deployed_port(env: str) -> str:
-    """See whether the web page's port is free, or Airflow's already."""
-    found = re.search(rf"^{PORT_NAME}=[\"']?(.*?)[\"']?\s*$", env, re.MULTILINE)
+def check_deployed_port(env: str) -> str:
+    """Check that the port of the web page is free, or that Airflow uses it."""
+    found = re.search(rf"^{PORT_SETTING}=[\"']?(.*?)[\"']?\s*$", env, re.MULTILINE)
     text = found[1] if found else str(DEMO_PORT)
     if not text.isdigit() or not 0 < int(text) < 65_536:
-        raise OhlcvError(f"{PORT_NAME} in {ENV_FILE} is '{text}': give a port such as {DEMO_PORT}")
+        raise OhlcvError(
+            f"{PORT_SETTING} in {ENV_FILE} is '{text}', not a port: set it to a number such as {DEMO_PORT}"
+        )
     if not _is_taken(int(text)):
         return f"{text} is free"
     try:
@@ -216,7 +222,7 @@ def deployed_port(env: str) -> str:
             return f"{text}: Airflow answers"
     except (OSError, ValueError):
         raise OhlcvError(
-            f"port {text} is in use by another program: end it, or set another {PORT_NAME} in {ENV_FILE}"
+            f"port {text} is in use by another program: stop it, or set another {PORT_SETTING} in {ENV_FILE}"
         ) from None
 
 

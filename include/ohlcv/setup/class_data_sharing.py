@@ -1,8 +1,8 @@
 """Class data sharing (CDS): archives of loaded classes that halve the start time of a JVM.
 
-Set-up runs the real job once and writes one archive for drivers and one for executors
+Setup runs the 1m job and writes one archive for drivers and one for executors
 (`python -m ohlcv.setup.class_data_sharing`). A JVM of another version or with another class path ignores an archive
-without a message: that costs time, and the run still succeeds.
+without a message. Jobs then start more slowly and still succeed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
-from ohlcv.setup import slim_spark_home
+from ohlcv.setup.slim_spark_home import create_slim_home
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from ohlcv.spark.processes import descendants
 from ohlcv.spark.spark_submit import SparkJob, build_job, run, views_job
@@ -42,33 +42,34 @@ from ohlcv.spark.toolchain import (
 if TYPE_CHECKING:
     from ohlcv.spark.local_cluster import LocalCluster
 
-# An executor writes its archive while it ends, after its driver has ended: seconds, or a minute on a busy machine.
+# An executor writes its archive during its shutdown, after the driver has ended. That takes seconds, or a minute on a
+# busy machine.
 DUMP_SECONDS = 180.0
 POLL_SECONDS = 0.2
-# What a JVM's log of classes says of one that came from an archive of ours; Java's own is the base, not the top.
-FROM_ARCHIVE = "source: shared objects file (top)"
+# Text in the class loading log of a JVM for a class from one of our archives. Java's own archive is not marked "(top)".
+ARCHIVED_CLASS = "source: shared objects file (top)"
 
 
-def stamp() -> str:
-    """Give what the archives depend on, as a JVM checks it: its own version, the jars, their sizes and times."""
+def fingerprint() -> str:
+    """Return a hash of what a JVM checks before it uses an archive: its version, the jars, their sizes and times."""
     parts = [(java_home() / "release").read_text()] if (java_home() / "release").exists() else [str(java_home())]
     for path in [*jar_paths(), *sorted((spark_home() / "jars").glob("*.jar"))]:
         status = path.stat()
-        # Whole seconds, as a JVM sees them: the layers of an image keep no more.
+        # Whole seconds: the layers of an image store no fractions, and a JVM does not compare them.
         parts.append(f"{path} {status.st_size} {int(status.st_mtime)}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def is_current() -> bool:
-    """Tell whether both archives are there and fit this machine."""
+    """Return whether both archives exist and match the Java and the jars of this machine."""
     try:
-        return _stamp_file().read_text() == stamp() and all(archive_path(role).is_file() for role in ROLES)
+        return _fingerprint_file().read_text() == fingerprint() and all(archive_path(role).is_file() for role in ROLES)
     except OSError:
         return False
 
 
-def classes_in_use(role: Role) -> int:
-    """Ask a JVM as Spark starts it, with a job's class path, how many classes it takes from an archive."""
+def count_archived_classes(role: Role) -> int:
+    """Return how many classes a JVM with a job's class path loads from the archive of a role."""
     options = views_job().conf
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "classes"
@@ -76,21 +77,21 @@ def classes_in_use(role: Role) -> int:
             "spark.driver.extraClassPath": options[f"spark.{role}.extraClassPath"],
             "spark.driver.extraJavaOptions": f"{options[f'spark.{role}.extraJavaOptions']} -Xlog:class+load:file={log}",
         }
-        words = [word for name, value in conf.items() for word in ("--conf", f"{name}={value}")]
-        command = [str(spark_home() / "bin" / "spark-submit"), *words, "--version"]
+        arguments = [argument for name, value in conf.items() for argument in ("--conf", f"{name}={value}")]
+        command = [str(spark_home() / "bin" / "spark-submit"), *arguments, "--version"]
         subprocess.run(command, env=spark_environment(), capture_output=True, check=False)
-        return log.read_text().count(FROM_ARCHIVE) if log.exists() else 0
+        return log.read_text().count(ARCHIVED_CLASS) if log.exists() else 0
 
 
-def make() -> None:
-    """Run the 1m job once on a cluster of one worker, and have both its JVMs write what they loaded."""
+def create_archives() -> None:
+    """Run the 1m job on a cluster of one worker and let both of its JVMs write their loaded classes to archives."""
     from ohlcv.config.settings import load_settings
     from ohlcv.iceberg.tables import create_tables
     from ohlcv.ingest.loader import append_trades
     from ohlcv.ingest.sample_data import Feed
     from ohlcv.spark.local_cluster import local_cluster
 
-    _stamp_file().unlink(missing_ok=True)
+    _fingerprint_file().unlink(missing_ok=True)
     for role in ROLES:
         archive_path(role).parent.mkdir(parents=True, exist_ok=True)
         archive_path(role).unlink(missing_ok=True)
@@ -99,88 +100,88 @@ def make() -> None:
         home = {"OHLCV_HOME": f"{folder}/home"}
         settings = load_settings(home)
         create_tables(settings)
-        # As many as have their code compiled: few trades get by on less.
+        # Enough trades to turn on code generation, so that the archives also contain the classes of the compiler.
         append_trades(settings, Feed(begin).batch(begin + timedelta(hours=1), CODE_GENERATION_MIN_TRADES))
         with local_cluster(Path(folder) / "spark") as cluster:
-            # A first run to have something stored: the second reads, compares and overwrites.
-            for minutes, wanted in ((0, False), (10, True)):
-                own = Range(begin + timedelta(minutes=minutes), begin + timedelta(minutes=minutes + 20))
-                job = build_job(settings, "1m", own, repair=True)
-                with _undisturbed(cluster) if wanted else nullcontext():
-                    outcome = run(_archiving(job) if wanted else job, cluster.master, home)
-                    if outcome.exit_code:
-                        raise OhlcvError(f"the job that was to show its classes failed: {outcome.error}")
+            # The first run stores candles. The second run is recorded: it reads, compares and overwrites them.
+            for minutes, is_recorded in ((0, False), (10, True)):
+                own_range = Range(begin + timedelta(minutes=minutes), begin + timedelta(minutes=minutes + 20))
+                job = build_job(settings, "1m", own_range, rebuild_pending=True)
+                with _postponed_executor_kill(cluster) if is_recorded else nullcontext():
+                    result = run(_with_archive_output(job) if is_recorded else job, cluster.master, home)
+                    if result.exit_code:
+                        raise OhlcvError(f"the job that loads the classes for the archives failed: {result.error}")
     if not all(archive_path(role).is_file() for role in ROLES):
-        raise OhlcvError("this Java wrote no archive of its classes")
-    _stamp_file().write_text(stamp())
+        raise OhlcvError("the JVM wrote no CDS archive: check that this Java supports -XX:ArchiveClassesAtExit")
+    _fingerprint_file().write_text(fingerprint())
 
 
 @contextmanager
-def _undisturbed(cluster: LocalCluster) -> Iterator[None]:
-    """Let the executor of the job in this block end in its own time.
+def _postponed_executor_kill(cluster: LocalCluster) -> Iterator[None]:
+    """Give the executor of the job in this block enough time to write its archive.
 
-    A master has its worker kill the executors of an application that is over, after ten seconds: too few to write an
-    archive on a busy machine. So the master is held from the executor's start to its end.
+    Ten seconds after an application has ended, the master lets the worker kill its executors. On a busy machine an
+    archive takes longer. So the master is suspended from the start of the executor until its end.
     """
     worker, master = cluster.processes["worker-1"].pid, cluster.processes["master"].pid
-    over = threading.Event()
+    finished = threading.Event()
 
-    def hold() -> None:
-        while not over.wait(POLL_SECONDS):
+    def suspend_master() -> None:
+        while not finished.wait(POLL_SECONDS):
             if _executors(worker):
                 os.kill(master, signal.SIGSTOP)
                 return
 
-    holder = threading.Thread(target=hold, name="hold the master", daemon=True)
-    holder.start()
+    thread = threading.Thread(target=suspend_master, name="suspend master", daemon=True)
+    thread.start()
     try:
         yield
         deadline = time.monotonic() + DUMP_SECONDS
         while _executors(worker) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
     finally:
-        over.set()
-        holder.join()
+        finished.set()
+        thread.join()
         os.kill(master, signal.SIGCONT)
 
 
 def _executors(worker: int) -> list[int]:
-    """Give a worker's executors, once they are Java and no longer on their way to it."""
-    return [pid for pid in descendants(worker) if b"CoarseGrainedExecutorBackend" in _command(pid)]
+    """Return the pids of the executor JVMs of a worker, without the shell scripts that start them."""
+    return [pid for pid in descendants(worker) if b"CoarseGrainedExecutorBackend" in _command_line(pid)]
 
 
-def _command(pid: int) -> bytes:
+def _command_line(pid: int) -> bytes:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
 
 
-def _archiving(job: SparkJob) -> SparkJob:
+def _with_archive_output(job: SparkJob) -> SparkJob:
     conf = dict(job.conf)
     for role in ROLES:
         name = f"spark.{role}.extraJavaOptions"
-        words = [word for word in conf[name].split() if not word.startswith("-XX:SharedArchiveFile")]
-        conf[name] = " ".join([*words, f"-XX:ArchiveClassesAtExit={archive_path(role)}"])
+        options = [option for option in conf[name].split() if not option.startswith("-XX:SharedArchiveFile")]
+        conf[name] = " ".join([*options, f"-XX:ArchiveClassesAtExit={archive_path(role)}"])
     return dataclasses.replace(job, conf=conf)
 
 
-def _stamp_file() -> Path:
+def _fingerprint_file() -> Path:
     return share_directory() / "archives" / "stamp"
 
 
 def main() -> int:
-    """Make the archives where they are missing or stale; without them everything works, only slower."""
+    """Create the slim home and the archives if they are missing or outdated. A failure only makes jobs start slower."""
     try:
-        slim_spark_home.make()
+        create_slim_home()
     except OSError as error:
-        print(f"setup: no lean home of Spark, jobs will start slower: {error}", file=sys.stderr)
+        print(f"setup: could not create the slim Spark home, jobs will start more slowly: {error}", file=sys.stderr)
     if is_current():
         return 0
-    print("setup: archives of Spark's classes, so that jobs start in half the time (a minute)", file=sys.stderr)
+    print("setup: creating CDS archives, which halve the start time of jobs (one minute)", file=sys.stderr)
     try:
-        make()
+        create_archives()
     except (OhlcvError, OSError) as error:
-        print(f"setup: no archives, jobs will start slower: {error}", file=sys.stderr)
+        print(f"setup: could not create the CDS archives, jobs will start more slowly: {error}", file=sys.stderr)
     return 0
 
 

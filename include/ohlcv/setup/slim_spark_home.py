@@ -9,8 +9,8 @@ Three properties of pyspark's own home cost a short job one or two seconds:
 * Where a home contains a zip of pyspark's sources, the driver imports it from there and compiles it at every start. The
   slim home has no zip, so that the driver imports the installed package.
 
-Where the slim home is missing, or was made from another pyspark version, jobs start from pyspark's own home: that costs
-time, and the run still succeeds.
+If the slim home is missing or was built from another pyspark version, jobs use pyspark's own home. They start more
+slowly and still succeed.
 """
 
 from __future__ import annotations
@@ -20,48 +20,48 @@ import zipfile
 from fnmatch import fnmatch
 from pathlib import Path
 
-from ohlcv.spark.toolchain import LEAN_MARK, lean_spark_home, packaged_spark_home, pyspark_version
+from ohlcv.spark.toolchain import SLIM_HOME_MARKER, packaged_spark_home, pyspark_version, slim_home_path
 
-# Families of jars by what they serve, none of which a job, a master or a worker here asks for.
-LEFT_OUT = (
-    # Spark's other faces: machine learning, graphs, streams of old, the server of remote sessions, shells.
+# Jars that neither the jobs nor the master and the workers use, grouped by purpose.
+EXCLUDED_JARS = (
+    # Other parts of Spark: machine learning, graphs, the old streaming API, Spark Connect, shells.
     *("spark-mllib*", "spark-graphx*", "spark-streaming*", "spark-connect*", "spark-pipelines*", "spark-repl*"),
-    # … and what they compute and read lines with.
+    # Numeric and console libraries of these parts.
     *("breeze*", "spire*", "algebra*", "cats-kernel*", "JTransforms*", "JLargeArrays*", "arpack*", "blas*", "lapack*"),
     *("scala-compiler*", "jline*"),
     # Other cluster managers.
     *("spark-yarn*", "spark-kubernetes*", "kubernetes-*", "vertx-*", "zjsonpatch*"),
-    # Hive and its databases; hive-storage-api, which ORC is built on, stays.
+    # Hive and its databases. hive-storage-api stays, because ORC needs it.
     *("spark-hive*", "hive-[!s]*", "hive-se*", "hive-sh*", "datanucleus-*", "derby*", "HikariCP*", "commons-dbcp*"),
     *("commons-pool*", "javax.jdo*", "jdo-api*", "jta-*", "transaction-api*", "libthrift*", "libfb303*", "jpam*"),
     *("super-csv*", "opencsv*", "json-1*", "ST4*", "antlr-runtime-3*", "stax-api*"),
-    # HTTP/3 and an encryption of its own, which nobody turns on.
+    # HTTP/3 and BoringSSL, both disabled by default.
     *("netty-codec-native-quic*", "netty-codec-classes-quic*", "netty-codec-http3*", "netty-tcnative-boringssl*"),
 )
 SIGNATURES = (".SF", ".RSA", ".DSA", ".EC")
 
 
-def make() -> Path:
-    """Make the home where it is missing or made of another pyspark; give it."""
-    home, source = lean_spark_home(), packaged_spark_home()
-    mark = home / LEAN_MARK
-    # The first line is what `spark_home` looks at.
-    made_of = f"{pyspark_version()}\nwithout {' '.join(LEFT_OUT)}\n"
-    if mark.is_file() and mark.read_text() == made_of:
+def create_slim_home() -> Path:
+    """Create the slim home if it is missing or outdated. Return its path."""
+    home, source = slim_home_path(), packaged_spark_home()
+    marker = home / SLIM_HOME_MARKER
+    # toolchain.spark_home compares the first line with the installed pyspark version.
+    contents = f"{pyspark_version()}\nwithout {' '.join(EXCLUDED_JARS)}\n"
+    if marker.is_file() and marker.read_text() == contents:
         return home
     shutil.rmtree(home, ignore_errors=True)
     (home / "jars").mkdir(parents=True)
     for jar in sorted((source / "jars").glob("*.jar")):
-        if any(fnmatch(jar.name, pattern) for pattern in LEFT_OUT):
+        if any(fnmatch(jar.name, pattern) for pattern in EXCLUDED_JARS):
             continue
-        kept = home / "jars" / jar.name
+        target = home / "jars" / jar.name
         if _is_signed(jar):
-            _copy_unsigned(jar, kept)
+            _copy_unsigned(jar, target)
         else:
-            kept.symlink_to(jar)
+            target.symlink_to(jar)
     (home / "bin").symlink_to(source / "bin")
-    # Written last: a home half made is none.
-    mark.write_text(made_of)
+    # Written last, so that an incomplete home is never used.
+    marker.write_text(contents)
     return home
 
 
@@ -79,5 +79,5 @@ def _copy_unsigned(jar: Path, copy: Path) -> None:
         for entry in archive.infolist():
             if not _is_signature(entry.filename):
                 unsigned.writestr(entry, archive.read(entry))
-    # A JVM holds an archive of classes against the times of its jars: a copy made anew is no other one.
+    # A JVM rejects a CDS archive if the modification time of a jar differs. A new copy must keep the time.
     shutil.copystat(jar, copy)

@@ -1,4 +1,4 @@
-"""A Spark standalone master and workers on this machine's loopback, for the demo and the tests."""
+"""A Spark standalone cluster on the loopback address, for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ohlcv.config.settings import load_settings
-from ohlcv.spark.processes import HOST, await_line, start, stop
+from ohlcv.spark.processes import HOST, start, stop, wait_for_line
 from ohlcv.spark.standalone import Role, command, environment
 from ohlcv.spark.toolchain import spark_home
 
 
 @dataclass
 class LocalCluster:
-    """A running cluster: its address and its processes."""
+    """A running cluster: its addresses and its processes."""
 
     folder: Path
-    # The Spark home its daemons and their executors start from.
+    # The Spark home of the daemons and of the executors that they start.
     home: Path
     master: str = ""
     web: str = ""
@@ -28,12 +28,12 @@ class LocalCluster:
     def start_master(self) -> None:
         """Start the master and wait for its addresses."""
         process, log = self._start("master", "master", *("--host", HOST, "--port", "0", "--webui-port", "0"))
-        self.master = await_line(process, log, r"Starting Spark master at (spark://\S+)")
-        port = await_line(process, log, r"Successfully started service 'MasterUI' on port (\d+)")
+        self.master = wait_for_line(process, log, r"Starting Spark master at (spark://\S+)")
+        port = wait_for_line(process, log, r"Successfully started service 'MasterUI' on port (\d+)")
         self.web = f"http://{HOST}:{port}"
 
     def add_worker(self, name: str, cores: int, memory: str) -> None:
-        """Start one more worker and wait until the master has it."""
+        """Start one more worker and wait until it has registered with the master."""
         process, log = self._start(
             name,
             "worker",
@@ -41,12 +41,12 @@ class LocalCluster:
             *("--cores", str(cores), "--memory", memory, "--work-dir", str(self.folder / "work")),
             self.master,
         )
-        await_line(process, log, r"Successfully registered with master")
+        wait_for_line(process, log, r"Successfully registered with master")
 
     def _start(self, name: str, role: Role, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
         log = self.folder / f"{name}.log"
-        own = environment(load_settings()) | {"SPARK_LOCAL_IP": HOST, "SPARK_HOME": str(self.home)}
-        process = self.processes[name] = start(command(role, *arguments, home=self.home), own, log)
+        variables = environment(load_settings()) | {"SPARK_LOCAL_IP": HOST, "SPARK_HOME": str(self.home)}
+        process = self.processes[name] = start(command(role, *arguments, home=self.home), variables, log)
         return process, log
 
 
@@ -54,7 +54,7 @@ class LocalCluster:
 def local_cluster(
     folder: Path, cores: int = 1, memory: str = "1g", workers: int = 1, home: Path | None = None
 ) -> Iterator[LocalCluster]:
-    """Start a master and workers on free ports; leaving the block ends them and what they started."""
+    """Run a master and workers on free ports. Leaving the block stops them and their child processes."""
     folder.mkdir(parents=True, exist_ok=True)
     cluster = LocalCluster(folder, home or spark_home())
     try:

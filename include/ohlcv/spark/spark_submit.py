@@ -1,4 +1,4 @@
-"""The spark-submit of every job: one description, from which the DAGs and the command line both start it."""
+"""spark-submit command lines of all jobs, used by the DAGs and by the ohlcv command."""
 
 from __future__ import annotations
 
@@ -15,43 +15,40 @@ from urllib.parse import urlsplit
 from ohlcv.config.settings import Settings, Tuning
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, iso
-from ohlcv.model.timeframes import Strategy
+from ohlcv.spark.job_protocol import ERROR_PREFIX
 from ohlcv.spark.toolchain import ROLES, archive_path, jar_paths, spark_environment, spark_home
 
-SCRIPTS: dict[Strategy, str] = {"merge": "ohlcv_incremental.py", "overwrite": "ohlcv_batch.py"}
 REPROCESS_SCRIPT = "ohlcv_reprocess.py"
 VIEWS_SCRIPT = "ohlcv_views.py"
 MAINTENANCE_SCRIPT = "ohlcv_maintenance.py"
 SQL_SCRIPT = "ohlcv_sql.py"
-# Without a cluster the driver does the executors' work too.
+# In local mode the driver also does the work of the executors, so it needs more memory.
 LOCAL_MASTER = "local[*]"
 LOCAL_DRIVER_MEMORY = "2g"
-
-
-# How Spark is set for a kind of job: the files beside this module say what and why.
+# Spark settings of a kind of job. The .properties files next to this module hold and explain them.
 Profile = Literal["quick", "throughput"]
 
 
 def profile_path(profile: Profile) -> Path:
-    """Give the properties file of a profile."""
+    """Return the properties file of a profile."""
     return Path(__file__).parent / f"{profile}.properties"
 
 
 @dataclass(frozen=True)
 class SparkJob:
-    """What SparkSubmitOperator and the command line need to know to start a job."""
+    """Parameters of one spark-submit call, for SparkSubmitOperator and for the ohlcv command."""
 
     application: str
     arguments: tuple[str, ...]
     profile: Profile
-    # What depends on the machine or the timeframe, on top of the profile.
+    # Settings that depend on the machine or the timeframe. They override those of the profile.
     conf: Mapping[str, str]
     driver_memory: str
     executor_memory: str
     executor_cores: int
 
     def command(self, master: str) -> list[str]:
-        """Give the command line; secrets are not on it, the job reads them from its environment."""
+        """Return the command line. It contains no secrets: the job reads them from its environment."""
         is_local = master.startswith("local")
         options = [
             *("--master", master),
@@ -73,22 +70,22 @@ class SparkJob:
 def build_job(
     settings: Settings,
     timeframe: str,
-    own: Range,
+    own_range: Range,
     *,
-    repair: bool = False,
+    rebuild_pending: bool = False,
     prune: bool = False,
     dag_id: str = "",
     run_id: str = "",
 ) -> SparkJob:
-    """Describe the job that builds one timeframe's candles of a range."""
-    words = {True: "yes", False: "no"}
+    """Return the job that builds the candles of one timeframe in a range."""
+    yes_no = {True: "yes", False: "no"}
     return templated_job(
         settings,
         timeframe,
-        start=iso(own.start),
-        end=iso(own.end),
-        repair=words[repair],
-        prune=words[prune],
+        start=iso(own_range.start),
+        end=iso(own_range.end),
+        rebuild_pending=yes_no[rebuild_pending],
+        prune=yes_no[prune],
         dag_id=dag_id,
         run_id=run_id,
     )
@@ -100,23 +97,22 @@ def templated_job(
     *,
     start: str,
     end: str,
-    repair: str,
+    rebuild_pending: str,
     prune: str,
     dag_id: str,
     run_id: str,
 ) -> SparkJob:
-    """Describe the same job by texts, which may be Airflow's templates."""
-    strategy = settings.timeframe(timeframe).strategy
+    """Return the same job built from strings, which can be Airflow templates."""
     arguments = [
         *("--timeframe", timeframe),
         *("--start", start),
         *("--end", end),
-        *("--repair", repair),
+        *("--rebuild-pending", rebuild_pending),
         *("--prune", prune),
         *("--dag-id", dag_id),
         *("--run-id", run_id),
     ]
-    return _job(SCRIPTS[strategy], arguments, settings.tuning[timeframe])
+    return _job(settings.timeframe(timeframe).script, arguments, settings.tuning[timeframe])
 
 
 def reprocess_job(
@@ -130,7 +126,7 @@ def reprocess_job(
     dag_id: str = "",
     run_id: str = "",
 ) -> SparkJob:
-    """Describe the job that rebuilds a day in several timeframes, by texts which may be Airflow's templates."""
+    """Return the job that rebuilds a day in several timeframes. The strings can be Airflow templates."""
     arguments = [
         *("--day", day),
         *("--until", until),
@@ -140,7 +136,7 @@ def reprocess_job(
         *("--dag-id", dag_id),
         *("--run-id", run_id),
     ]
-    # It reads whole days, as the longest timeframe does.
+    # The job reads whole days, so it uses the tuning of the longest timeframe.
     return _job(REPROCESS_SCRIPT, arguments, settings.tuning[list(settings.tuning)[-1]], "throughput")
 
 
@@ -154,7 +150,7 @@ def maintenance_job(
     dag_id: str = "",
     run_id: str = "",
 ) -> SparkJob:
-    """Describe the job that keeps one table, by texts which may be Airflow's templates."""
+    """Return the job that maintains one candle table. The strings can be Airflow templates."""
     arguments = [
         *("--timeframe", timeframe),
         *("--steps", steps),
@@ -167,12 +163,12 @@ def maintenance_job(
 
 
 def views_job() -> SparkJob:
-    """Describe the job that creates the views."""
+    """Return the job that creates the views."""
     return _job(VIEWS_SCRIPT, [], Tuning())
 
 
 def sql_job(statements: Sequence[str], limit: int) -> SparkJob:
-    """Describe the job that runs SQL statements."""
+    """Return the job that runs SQL statements."""
     return _job(SQL_SCRIPT, ["--limit", str(limit), "--", *statements], Tuning())
 
 
@@ -183,7 +179,7 @@ def _job(script: str, arguments: list[str], tuning: Tuning, profile: Profile = "
         arguments=tuple(arguments),
         profile=profile,
         conf={
-            # On the class path from the start: --jars would copy them to every executor at every run.
+            # The jars are on the class path of all processes. --jars would copy them to each executor in each run.
             "spark.driver.extraClassPath": class_path,
             "spark.executor.extraClassPath": class_path,
             **{f"spark.{role}.extraJavaOptions": f"-XX:SharedArchiveFile={archive_path(role)}" for role in ROLES},
@@ -196,7 +192,7 @@ def _job(script: str, arguments: list[str], tuning: Tuning, profile: Profile = "
 
 
 def script_folder() -> Path:
-    """Give the folder of the job scripts."""
+    """Return the folder of the job scripts."""
     found = importlib.util.find_spec("spark_jobs")
     if found is None or found.origin is None:
         raise OhlcvError("the package spark_jobs is not installed: run 'make setup'")
@@ -204,21 +200,21 @@ def script_folder() -> Path:
 
 
 def job_environment(master: str) -> dict[str, str]:
-    """Give the environment of a job's spark-submit."""
+    """Return the environment of spark-submit for a job."""
     host = urlsplit(master).hostname if master.startswith("spark://") else "127.0.0.1"
-    # A driver on the master's own loopback must not announce a name that only the outside resolves.
+    # With a master on the loopback address the driver must not advertise a host name, which may not resolve here.
     loopback = {"SPARK_LOCAL_IP": host, "SPARK_LOCAL_HOSTNAME": host} if host in ("127.0.0.1", "localhost") else {}
     return spark_environment() | loopback
 
 
 def check_master(master: str) -> None:
-    """Find an unreachable master at once: Spark itself would try for a minute."""
+    """Raise OhlcvError if no master can be reached. Spark itself would retry for a minute."""
     if master.startswith("local"):
         return
     if not master.startswith("spark://"):
         raise InputError(f"'{master}' is not a Spark master such as spark://host:7077 or local[2]")
     errors = []
-    # spark://a:7077,b:7077 names several masters; one that answers is enough.
+    # spark://a:7077,b:7077 lists several masters. One that accepts connections is enough.
     for address in master.removeprefix("spark://").split(","):
         host, _, port = address.partition(":")
         try:
@@ -230,10 +226,10 @@ def check_master(master: str) -> None:
 
 
 @contextmanager
-def started(
+def start_job(
     job: SparkJob, master: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a job, with settings of its own where given; leaving the block ends it if it still runs."""
+    """Start a job with additional environment variables. Leaving the block terminates a job that still runs."""
     process = subprocess.Popen(
         job.command(master),
         env={**job_environment(master), **(environment or {})},
@@ -250,8 +246,8 @@ def started(
 
 
 @dataclass(frozen=True)
-class JobOutcome:
-    """How a job ended: its last line on stdout, and its log."""
+class JobResult:
+    """Exit code, last line of stdout and log of a finished job."""
 
     exit_code: int
     last_line: str
@@ -259,16 +255,16 @@ class JobOutcome:
 
     @property
     def error(self) -> str:
-        """Give the line that says what went wrong."""
+        """Return the last error line of the log, or the last line if there is no error line."""
         lines = [line for line in self.log.strip().splitlines() if not line.startswith("\tat ")]
-        named = [line for line in lines if line.startswith("error: ")]
-        return (named or lines or ["it said nothing"])[-1].removeprefix("error: ")
+        errors = [line for line in lines if line.startswith(ERROR_PREFIX)]
+        return (errors or lines or ["no output"])[-1].removeprefix(ERROR_PREFIX)
 
 
-def run(job: SparkJob, master: str, environment: Mapping[str, str] | None = None) -> JobOutcome:
-    """Run a job to its end."""
+def run(job: SparkJob, master: str, environment: Mapping[str, str] | None = None) -> JobResult:
+    """Run a job, wait until it ends and return its result."""
     check_master(master)
-    with started(job, master, environment) as process:
+    with start_job(job, master, environment) as process:
         output, log = process.communicate()
-    # spark-submit joins the driver's stderr to its own stdout; its stderr is the JVM's log.
-    return JobOutcome(process.returncode, (output.strip().splitlines() or [""])[-1], log + output)
+    # spark-submit writes the stderr of the Python driver to its own stdout. Its stderr is the log of the JVM.
+    return JobResult(process.returncode, (output.strip().splitlines() or [""])[-1], log + output)

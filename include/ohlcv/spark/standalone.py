@@ -1,4 +1,4 @@
-"""Spark's standalone master and worker, as processes: `python -m ohlcv.spark.standalone master|worker` becomes one."""
+"""Spark's standalone master and worker: `python -m ohlcv.spark.standalone master|worker` runs one of them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MAIN_CLASSES: dict[Role, str] = {
     "worker": "org.apache.spark.deploy.worker.Worker",
 }
 MASTER_PORT, MASTER_WEB_PORT, WORKER_WEB_PORT = 7077, 8080, 8081
-# Where Spark itself looks for the secret before anywhere else, and hands it to executors: never an argument.
+# Spark reads the secret from this variable first and passes it to executors by it, so it is never an argument.
 SECRET_VARIABLE = "_SPARK_AUTH_SECRET"  # noqa: S105  # a name, not a secret
-# The daemons run for long and do little: a small heap and few threads. Their figures, for whoever asks, are at
-# /metrics/prometheus (the master's at /metrics/master/prometheus).
+# The daemons run for a long time and do little: few threads and a small heap (SPARK_DAEMON_MEMORY). Their metrics are
+# at /metrics/prometheus, those of the master at /metrics/master/prometheus.
 JAVA_OPTIONS = (
     "-XX:+UseSerialGC",
     "-Dspark.metrics.conf.*.sink.prometheusServlet.class=org.apache.spark.metrics.sink.PrometheusServlet",
@@ -31,12 +31,12 @@ JAVA_OPTIONS = (
 
 
 def command(role: Role, *arguments: str, home: Path | None = None) -> list[str]:
-    """Give the command line of a daemon."""
+    """Return the command line of a daemon."""
     return [str((home or spark_home()) / "bin" / "spark-class"), MAIN_CLASSES[role], *arguments]
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Give the environment of a daemon."""
+    """Return the environment of a daemon."""
     options = [*JAVA_OPTIONS]
     secret = {}
     if settings.spark_secret:
@@ -52,13 +52,13 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def container_arguments(role: Role, settings: Settings) -> list[str]:
-    """Give the arguments of a daemon that has a machine, or a container, to itself."""
+    """Return the arguments of a daemon that is alone on its machine or in its container."""
     name = socket.gethostname()
     if role == "master":
         return ["--host", name, "--port", str(MASTER_PORT), "--webui-port", str(MASTER_WEB_PORT)]
     if settings.spark_master is None:
-        raise InputError("OHLCV_SPARK_MASTER names no master for the worker: set it to spark://HOST:7077")
-    # By its address: of several workers of one service, none has a name that all others can resolve.
+        raise InputError("OHLCV_SPARK_MASTER is not set, but the worker needs it: set it to spark://HOST:7077")
+    # The IP address, because the names of several workers of one service cannot be resolved by the others.
     return [
         *("--host", socket.gethostbyname(name), "--webui-port", str(WORKER_WEB_PORT)),
         *("--work-dir", os.environ.get("SPARK_WORKER_DIR") or str(Path.cwd() / "work")),
@@ -67,15 +67,15 @@ def container_arguments(role: Role, settings: Settings) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Become a daemon."""
+    """Replace this process by a daemon."""
     if len(arguments) != 1 or arguments[0] not in get_args(Role):
         sys.stderr.write("usage: python -m ohlcv.spark.standalone master|worker\n")
         return 2
-    role: Role = arguments[0]  # type: ignore[assignment]  # one of the two, as was just seen
+    role: Role = arguments[0]  # type: ignore[assignment]  # checked above
     try:
         settings = load_settings()
-        words = command(role, *container_arguments(role, settings))
-        os.execve(words[0], words, environment(settings))  # noqa: S606  # our own program; a shell has no part in it
+        daemon = command(role, *container_arguments(role, settings))
+        os.execve(daemon[0], daemon, environment(settings))  # noqa: S606  # our own program, without a shell
     except OhlcvError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

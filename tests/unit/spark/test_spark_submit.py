@@ -1,4 +1,4 @@
-"""The spark-submit command line, and what is made of how a job ends."""
+"""spark-submit command lines and results of jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ohlcv.model.intervals import Range, from_microseconds
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.spark import spark_submit
 from ohlcv.spark.spark_submit import (
-    JobOutcome,
+    JobResult,
     Profile,
     SparkJob,
     build_job,
@@ -26,17 +26,17 @@ from ohlcv.spark.spark_submit import (
     reprocess_job,
     run,
     script_folder,
-    started,
+    start_job,
     views_job,
 )
 from ohlcv.spark.toolchain import archive_path, jar_paths, spark_home
 from spark_jobs.jobs.build_candles import read_request
 
-OWN = Range(from_microseconds(1_772_366_400_000_000), from_microseconds(1_772_370_000_000_000))
+OWN_RANGE = Range(from_microseconds(1_772_366_400_000_000), from_microseconds(1_772_370_000_000_000))
 CLUSTER = "spark://spark.example:7077"
 
 
-def site(**more: str) -> Settings:
+def settings_with_password(**more: str) -> Settings:
     return load_settings(
         {
             "OHLCV_CATALOG_URI": "postgresql://candles@db/market",
@@ -47,21 +47,21 @@ def site(**more: str) -> Settings:
 
 
 def options(command: list[str]) -> dict[str, str]:
-    """Give the options before the application; each has a value."""
-    end = next(index for index, word in enumerate(command) if word.endswith(".py"))
+    """Return the options before the application. Each has a value."""
+    end = next(index for index, argument in enumerate(command) if argument.endswith(".py"))
     pairs = list(zip(command[1:end:2], command[2:end:2], strict=True))
     values = dict(pair for pair in pairs if pair[0] != "--conf")
     return values | dict(value.split("=", 1) for name, value in pairs if name == "--conf")
 
 
 def arguments(command: list[str]) -> list[str]:
-    end = next(index for index, word in enumerate(command) if word.endswith(".py"))
+    end = next(index for index, argument in enumerate(command) if argument.endswith(".py"))
     return command[end:]
 
 
 @pytest.mark.parametrize("name", TIMEFRAMES)
-def test_the_job_of_each_timeframe_on_a_cluster(name: str) -> None:
-    command = build_job(site(), name, OWN).command(CLUSTER)
+def test_cluster_command_line_of_each_timeframe(name: str) -> None:
+    command = build_job(settings_with_password(), name, OWN_RANGE).command(CLUSTER)
     assert command[0] == str(spark_home() / "bin" / "spark-submit")
     class_path = ":".join(map(str, jar_paths()))
     assert options(command) == {
@@ -82,7 +82,7 @@ def test_the_job_of_each_timeframe_on_a_cluster(name: str) -> None:
     assert arguments(command) == [
         str(script_folder() / script),
         *("--timeframe", name, "--start", "2026-03-01T12:00:00Z", "--end", "2026-03-01T13:00:00Z"),
-        *("--repair", "no", "--prune", "no", "--dag-id", "", "--run-id", ""),
+        *("--rebuild-pending", "no", "--prune", "no", "--dag-id", "", "--run-id", ""),
     ]
     assert Path(arguments(command)[0]).is_file()
 
@@ -92,16 +92,16 @@ def properties(profile: Profile) -> dict[str, str]:
     return dict(line.split(None, 1) for line in lines)
 
 
-def test_reprocessing_lets_its_executor_compile_for_the_long_run() -> None:
-    job = reprocess_job(site(), day="2026-03-01", until="", timeframes="1m", prune="no", dry_run="no")
+def test_only_the_reprocessing_executor_uses_the_optimising_compiler() -> None:
+    job = reprocess_job(settings_with_password(), day="2026-03-01", until="", timeframes="1m", prune="no", dry_run="no")
     assert options(job.command(CLUSTER))["--properties-file"] == str(profile_path("throughput"))
-    quick, long = properties("quick"), properties("throughput")
-    assert {name for name in quick if quick[name] != long.get(name)} == {"spark.executor.defaultJavaOptions"}
-    assert quick.keys() == long.keys()
+    quick, throughput = properties("quick"), properties("throughput")
+    assert {name for name in quick if quick[name] != throughput.get(name)} == {"spark.executor.defaultJavaOptions"}
+    assert quick.keys() == throughput.keys()
 
 
-def test_a_local_job_is_one_process_with_more_memory() -> None:
-    found = options(build_job(site(), "1m", OWN).command("local[*]"))
+def test_a_local_job_has_no_executor_options_and_more_driver_memory() -> None:
+    found = options(build_job(settings_with_password(), "1m", OWN_RANGE).command("local[*]"))
     assert {name for name in found if name.startswith("--")} == {
         "--master",
         "--driver-memory",
@@ -114,7 +114,7 @@ def test_a_local_job_is_one_process_with_more_memory() -> None:
     ("master", "host"),
     [("local[*]", "127.0.0.1"), ("spark://127.0.0.1:7077", "127.0.0.1"), (CLUSTER, None), ("spark://10.0.0.5", None)],
 )
-def test_the_driver_announces_the_loopback_only_to_a_master_there(
+def test_the_driver_advertises_the_loopback_address_only_to_a_local_master(
     monkeypatch: pytest.MonkeyPatch, master: str, host: str | None
 ) -> None:
     names = ("SPARK_LOCAL_IP", "SPARK_LOCAL_HOSTNAME")
@@ -122,49 +122,62 @@ def test_the_driver_announces_the_loopback_only_to_a_master_there(
         monkeypatch.delenv(name, raising=False)
     environment = job_environment(master)
     assert {environment.get(name) for name in names} == {host}
-    # The rest is Spark's own, and carries what this process was given.
+    # The Spark environment and the variables of this process are included.
     assert {"JAVA_HOME", "SPARK_HOME", "PYSPARK_PYTHON", "PATH"} <= environment.keys()
 
 
-def test_tuning_reaches_the_command_line_of_its_timeframe_alone() -> None:
-    settings = site(
+def test_tuning_changes_only_the_command_line_of_its_timeframe() -> None:
+    settings = settings_with_password(
         OHLCV_1D_EXECUTOR_MEMORY="4g",
         OHLCV_1D_EXECUTOR_CORES="3",
         OHLCV_1D_DRIVER_MEMORY="768m",
         OHLCV_1D_SHUFFLE_PARTITIONS="12",
     )
-    tuned = options(build_job(settings, "1d", OWN).command(CLUSTER))
+    tuned = options(build_job(settings, "1d", OWN_RANGE).command(CLUSTER))
     names = ("--executor-memory", "--executor-cores", "--total-executor-cores", "--driver-memory")
     assert [tuned[name] for name in names] == ["4g", "3", "3", "768m"]
     assert tuned["spark.sql.shuffle.partitions"] == "12"
-    assert build_job(settings, "1h", OWN) == build_job(site(), "1h", OWN)
+    assert build_job(settings, "1h", OWN_RANGE) == build_job(settings_with_password(), "1h", OWN_RANGE)
 
 
-def test_what_a_run_is_asked_for_is_passed_word_by_word() -> None:
-    job = build_job(site(), "1h", OWN, repair=True, prune=True, dag_id="ohlcv_1h", run_id="manual__2026 x;$(id)")
+def test_arguments_are_passed_unchanged() -> None:
+    job = build_job(
+        settings_with_password(),
+        "1h",
+        OWN_RANGE,
+        rebuild_pending=True,
+        prune=True,
+        dag_id="ohlcv_1h",
+        run_id="manual__2026 x;$(id)",
+    )
     assert job.arguments[6:] == (
-        *("--repair", "yes", "--prune", "yes"),
+        *("--rebuild-pending", "yes", "--prune", "yes"),
         *("--dag-id", "ohlcv_1h", "--run-id", "manual__2026 x;$(id)"),
     )
     assert arguments(views_job().command(CLUSTER)) == [str(script_folder() / "ohlcv_views.py")]
 
 
-def test_the_job_script_reads_the_arguments_it_is_given() -> None:
-    """The two ends of one command line, which no type checker holds together."""
-    job = build_job(site(), "1m", OWN, repair=True, dag_id="ohlcv_1m", run_id="manual__x")
-    request = read_request("merge", site(), list(job.arguments))
-    assert (request.timeframe.name, request.own) == ("1m", OWN)
+def test_the_job_script_parses_the_arguments_of_the_command_line() -> None:
+    """A type checker cannot compare the two sides of a command line."""
+    job = build_job(
+        settings_with_password(), "1m", OWN_RANGE, rebuild_pending=True, dag_id="ohlcv_1m", run_id="manual__x"
+    )
+    request = read_request("ohlcv_incremental.py", settings_with_password(), list(job.arguments))
+    assert (request.timeframe.name, request.own) == ("1m", OWN_RANGE)
     assert (request.repair, request.prune) == (True, False)
     assert (request.dag_id, request.run_id) == ("ohlcv_1m", "manual__x")
 
 
-def test_no_secret_is_on_any_command_line() -> None:
-    for job in (views_job(), *(build_job(site(), name, OWN, repair=True) for name in TIMEFRAMES)):
+def test_command_lines_contain_no_secrets() -> None:
+    for job in (
+        views_job(),
+        *(build_job(settings_with_password(), name, OWN_RANGE, rebuild_pending=True) for name in TIMEFRAMES),
+    ):
         for master in ("local[2]", CLUSTER):
-            words = " ".join(job.command(master))
-            assert "hunter2" not in words
-            # Not even where the catalog is: the job reads its settings from the environment.
-            assert "jdbc" not in words.replace("sqlite-jdbc", "")
+            command = " ".join(job.command(master))
+            assert "hunter2" not in command
+            # The address of the catalog is not there either: the job reads its settings from the environment.
+            assert "jdbc" not in command.replace("sqlite-jdbc", "")
         assert "hunter2" not in repr(job)
 
 
@@ -173,7 +186,7 @@ def closed_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_an_unreachable_master_is_named_at_once() -> None:
+def test_an_unreachable_master_is_reported_before_the_job_starts() -> None:
     master = f"spark://127.0.0.1:{closed_port()}"
     before = time.monotonic()
     with pytest.raises(OhlcvError, match=rf"^the Spark master {master} does not answer .*refused.*: start it or check"):
@@ -184,75 +197,75 @@ def test_an_unreachable_master_is_named_at_once() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:many", "127.0.0.1:99999999", "no-such-host.invalid:7077", ":7077x"])
-def test_a_master_that_cannot_be_an_address_is_named(address: str) -> None:
+def test_an_invalid_master_address_is_reported(address: str) -> None:
     with pytest.raises(OhlcvError, match=f"^the Spark master spark://{address} does not answer"):
         check_master(f"spark://{address}")
 
 
-def test_one_master_of_several_is_enough() -> None:
+def test_one_reachable_master_of_several_is_enough() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         check_master(f"spark://127.0.0.1:{closed_port()},127.0.0.1:{server.getsockname()[1]}")
 
 
-def test_local_mode_has_no_master_to_look_for() -> None:
+def test_local_mode_needs_no_master() -> None:
     check_master("local[*]")
 
 
 @pytest.mark.parametrize(
     ("log", "error"),
     [
-        ("", "it said nothing"),
-        ("\n \n", "it said nothing"),
+        ("", "no output"),
+        ("\n \n", "no output"),
         ("one\ntwo\n", "two"),
-        ("26/03/01 WARN x\nerror: the lease is held: wait\n26/03/01 INFO shut down\n", "the lease is held: wait"),
+        ("26/03/01 WARN x\nerror: the lock is held: wait\n26/03/01 INFO shut down\n", "the lock is held: wait"),
         ("error: the first\nTraceback\nerror: the last\nnoise", "the last"),
-        # Only at the start of a line: other programs have errors too.
+        # Only at the start of a line: other programs print errors too.
         ("java.lang.error: no\nsome error: no\nnoise", "noise"),
         ("error: price 'error: 1' is bad", "price 'error: 1' is bad"),
     ],
 )
-def test_the_line_that_says_what_went_wrong(log: str, error: str) -> None:
-    assert JobOutcome(1, "", log).error == error
+def test_the_error_of_a_job_is_its_last_error_line_or_last_line(log: str, error: str) -> None:
+    assert JobResult(1, "", log).error == error
 
 
 @pytest.fixture
 def fake_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a shell script in the place of spark-submit; give its path."""
+    """Return the path at which a test puts a shell script instead of spark-submit."""
     script = tmp_path / "bin" / "spark-submit"
     script.parent.mkdir()
     monkeypatch.setattr(spark_submit, "spark_home", lambda: tmp_path)
     return script
 
 
-def shell(script: Path, text: str) -> SparkJob:
+def shell_job(script: Path, text: str) -> SparkJob:
     script.write_text(f"#!/usr/bin/env bash\n{text}\n")
     script.chmod(0o755)
     return views_job()
 
 
-def test_a_jobs_result_is_its_last_line(fake_spark: Path) -> None:
-    job = shell(fake_spark, "echo noise; echo log >&2; echo '{\"a\": 1}'; echo")
-    outcome = run(job, "local[1]")
-    assert (outcome.exit_code, outcome.last_line) == (0, '{"a": 1}')
-    assert "noise" in outcome.log
-    assert "log" in outcome.log
+def test_the_result_contains_the_last_line_of_stdout(fake_spark: Path) -> None:
+    job = shell_job(fake_spark, "echo noise; echo log >&2; echo '{\"a\": 1}'; echo")
+    result = run(job, "local[1]")
+    assert (result.exit_code, result.last_line) == (0, '{"a": 1}')
+    assert "noise" in result.log
+    assert "log" in result.log
 
 
 @pytest.mark.parametrize("stream", [1, 2])
-def test_a_failed_job_says_why_on_either_stream(fake_spark: Path, stream: int) -> None:
-    job = shell(fake_spark, f"echo 'error: it broke' >&{stream}; echo late noise >&2; exit 3")
-    outcome = run(job, "local[1]")
-    assert (outcome.exit_code, outcome.error) == (3, "it broke")
+def test_the_error_line_of_a_failed_job_is_found_on_both_streams(fake_spark: Path, stream: int) -> None:
+    job = shell_job(fake_spark, f"echo 'error: it broke' >&{stream}; echo late noise >&2; exit 3")
+    result = run(job, "local[1]")
+    assert (result.exit_code, result.error) == (3, "it broke")
 
 
-def test_a_job_that_writes_much_does_not_stall(fake_spark: Path) -> None:
-    outcome = run(shell(fake_spark, "yes | head -c 2000000; yes | head -c 2000000 >&2; echo end"), "local[1]")
-    assert outcome.last_line == "end"
+def test_a_job_with_much_output_does_not_block(fake_spark: Path) -> None:
+    result = run(shell_job(fake_spark, "yes | head -c 2000000; yes | head -c 2000000 >&2; echo end"), "local[1]")
+    assert result.last_line == "end"
 
 
-def test_leaving_ends_a_job_that_still_runs(fake_spark: Path) -> None:
-    job = shell(fake_spark, "exec sleep 60")
-    with started(job, "local[1]") as process:
+def test_leaving_the_block_terminates_a_running_job(fake_spark: Path) -> None:
+    job = shell_job(fake_spark, "exec sleep 60")
+    with start_job(job, "local[1]") as process:
         os.kill(process.pid, 0)
     assert process.returncode == -signal.SIGTERM
     assert process.stdout is not None

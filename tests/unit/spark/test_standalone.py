@@ -1,4 +1,4 @@
-"""How Spark's daemons are started, and where the cluster's secret goes."""
+"""Command line and environment of the Spark daemons, and the secret of the cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECRET = "not-to-be-shown"
 SECURED = {"OHLCV_SPARK_SECRET": SECRET, "OHLCV_SPARK_MASTER": "spark://master:7077"}
 
 
-def test_the_secret_travels_by_environment_alone() -> None:
+def test_daemons_get_the_secret_only_by_their_environment() -> None:
     settings = load_settings(SECURED)
     found = environment(settings)
     assert [name for name, value in found.items() if SECRET in value] == [SECRET_VARIABLE]
@@ -26,20 +26,20 @@ def test_the_secret_travels_by_environment_alone() -> None:
     assert SECRET not in repr(settings)
 
 
-def test_without_a_secret_nobody_is_asked_for_one() -> None:
+def test_without_a_secret_authentication_is_off() -> None:
     found = environment(load_settings({}))
     assert SECRET_VARIABLE not in found
     assert "authenticate" not in found["SPARK_DAEMON_JAVA_OPTS"]
     assert authentication_properties(load_settings({})) == {}
 
 
-def test_a_job_knows_the_secret_and_its_command_line_does_not() -> None:
+def test_a_job_gets_the_secret_but_not_by_its_command_line() -> None:
     settings = load_settings(SECURED)
     assert authentication_properties(settings) == {"spark.authenticate": "true", "spark.authenticate.secret": SECRET}
-    own = Range(datetime(2026, 3, 1, 10, tzinfo=UTC), datetime(2026, 3, 1, 11, tzinfo=UTC))
-    assert SECRET not in " ".join(build_job(settings, "1m", own).command("spark://master:7077"))
+    own_range = Range(datetime(2026, 3, 1, 10, tzinfo=UTC), datetime(2026, 3, 1, 11, tzinfo=UTC))
+    assert SECRET not in " ".join(build_job(settings, "1m", own_range).command("spark://master:7077"))
 
 
-def test_a_worker_without_a_master_is_refused() -> None:
-    with pytest.raises(InputError, match="OHLCV_SPARK_MASTER names no master"):
+def test_a_worker_needs_a_master() -> None:
+    with pytest.raises(InputError, match="OHLCV_SPARK_MASTER is not set"):
         container_arguments("worker", load_settings({}))

