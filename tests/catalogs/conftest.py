@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from ohlcv.demo.local_postgres import PostgresServer, postgres_server
 from support.databases import catalog_environment, new_database
 from support.harness import Harness
 from support.processes import QUICK_JAVA
-from support.servers import PostgresServer, postgres_server
 from support.stores import ObjectStore, RestCatalog, object_store, rest_catalog
 
 KINDS = ("sqlite and files", "postgresql and s3", "rest and s3")
@@ -49,7 +49,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as found:
+    with postgres_server(tmp_path_factory.mktemp("postgres"), volatile=True) as found:
         yield found
 
 

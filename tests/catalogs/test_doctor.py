@@ -9,7 +9,7 @@ import pytest
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.model.errors import OhlcvError
-from ohlcv.monitoring.doctor import examine
+from ohlcv.monitoring.doctor import run_checks
 from support.stores import ObjectStore, RestCatalog
 
 pytestmark = [
@@ -19,7 +19,7 @@ pytestmark = [
 
 
 def faults(environment: dict[str, str], project: Path) -> dict[str, str]:
-    found = examine(environment, project)
+    found = run_checks(environment, project)
     return {check.name: check.found for check in found if check.state == "fault" and check.name != "archives"}
 
 

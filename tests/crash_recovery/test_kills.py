@@ -26,10 +26,10 @@ from support.harness import Harness, Key, Stored, at, trade
 from support.processes import (
     QUICK_JAVA,
     RunningJob,
-    carriers,
+    processes_with_environment,
     command_line,
-    descendant,
-    has_open,
+    find_descendant,
+    has_open_file,
     running,
     wait_for,
 )
@@ -55,7 +55,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         patch.setenv(*QUICK_JAVA)
         with local_cluster(folder) as running_cluster:
             yield running_cluster
-        wait_for(lambda: not carriers(f"{MARK}={folder}"), "the cluster's processes to end")
+        wait_for(lambda: not processes_with_environment(f"{MARK}={folder}"), "the cluster's processes to end")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Scene:
         return self.harness.settings.home / "warehouse" / NAMESPACE / "gold_ohlcv_1m"
 
     def executor(self) -> int | None:
-        return descendant(self.cluster.processes["worker-1"].pid, EXECUTOR)
+        return find_descendant(self.cluster.processes["worker-1"].pid, EXECUTOR)
 
     @contextmanager
     def running(self) -> Iterator[RunningJob]:
@@ -105,7 +105,7 @@ class Scene:
     def assert_nothing_left(self) -> None:
         """See that no process of the job lives on: neither by its environment nor below the worker."""
         home = f"OHLCV_HOME={self.harness.settings.home}"
-        wait_for(lambda: not carriers(home) and not self.executor(), "the processes of the job to end")
+        wait_for(lambda: not processes_with_environment(home) and not self.executor(), "the processes of the job to end")
 
 
 def some_trades(symbol: str, step: int) -> list[Trade]:
@@ -144,7 +144,7 @@ def driver_starts(scene: Scene, job: RunningJob) -> object:
 def lease_is_taken(scene: Scene, job: RunningJob) -> object:
     lock = Path(f"{scene.harness.settings.catalog.database}.gold_ohlcv_1m.lock")
     driver = job.driver()
-    return driver and has_open(driver, lock)
+    return driver and has_open_file(driver, lock)
 
 
 def executor_starts(scene: Scene, job: RunningJob) -> object:

@@ -19,12 +19,13 @@ import pytest
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
+from ohlcv.demo.local_postgres import PostgresServer, postgres_server
 from ohlcv.model import summary_keys
 from ohlcv.model.errors import OhlcvError
 from support.databases import catalog_environment, new_database
+from support.dropping_proxy import DroppingProxy
 from support.harness import Harness, at, trade
 from support.reference_model import Trade
-from support.servers import DroppingProxy, PostgresServer, postgres_server
 
 # How Iceberg's JDBC catalog commits to a table that exists.
 COMMIT = b"UPDATE iceberg_tables"
@@ -47,7 +48,7 @@ class Fault:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as running:
+    with postgres_server(tmp_path_factory.mktemp("postgres"), volatile=True) as running:
         yield running
 
 

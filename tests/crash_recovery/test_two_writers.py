@@ -18,6 +18,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.demo.local_postgres import PostgresServer, postgres_server
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
@@ -25,9 +26,8 @@ from ohlcv.spark.spark_submit import build_job
 from spark_jobs.iceberg.candle_writer import Comparison
 from support.databases import catalog_environment, new_database
 from support.harness import Harness, at, trade
-from support.processes import QUICK_JAVA, has_open, running, wait_for
+from support.processes import QUICK_JAVA, has_open_file, running, wait_for
 from support.reference_model import Trade
-from support.servers import PostgresServer, postgres_server
 
 # pyiceberg leaves its catalogs' connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
@@ -51,7 +51,7 @@ class House:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as found:
+    with postgres_server(tmp_path_factory.mktemp("postgres"), volatile=True) as found:
         yield found
 
 
@@ -63,7 +63,7 @@ def house(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         lock = tmp_path / "home" / f"catalog.db.{TABLE}.lock"
 
         def at_the_lease(pids: list[int]) -> int:
-            return sum(has_open(pid, lock) for pid in pids)
+            return sum(has_open_file(pid, lock) for pid in pids)
     else:
         server: PostgresServer = request.getfixturevalue("server")
         database = new_database(server)

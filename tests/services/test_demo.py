@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.processes import QUICK_JAVA, carriers, command_line, wait_for
+from support.processes import QUICK_JAVA, processes_with_environment, command_line, wait_for
 
 
 def test_the_demo_shows_five_validated_runs_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_the_demo_shows_five_validated_runs_and_ctrl_c_ends_everything(tmp_path:
         assert re.search(r"Airflow:  http://127\.0\.0\.1:\d+   user admin   password \S+", text)
 
         def job_runs() -> bool:
-            return any("spark_jobs/ohlcv_" in command_line(pid) for pid in carriers(f"OHLCV_HOME={home}"))
+            return any("spark_jobs/ohlcv_" in command_line(pid) for pid in processes_with_environment(f"OHLCV_HOME={home}"))
 
         # Ctrl-C while the days of history are being built.
         wait_for(job_runs, "a job runs")
@@ -43,7 +43,7 @@ def test_the_demo_shows_five_validated_runs_and_ctrl_c_ends_everything(tmp_path:
     assert code == 0
     assert log.read_text().strip().endswith("stopped")
     # The cluster's own do not carry the setting, but the folder they work in is on their command lines.
-    left = {pid: command_line(pid) for pid in {*carriers(f"OHLCV_HOME={home}"), *mentioning(str(tmp_path))}}
+    left = {pid: command_line(pid) for pid in {*processes_with_environment(f"OHLCV_HOME={home}"), *mentioning(str(tmp_path))}}
     assert left == {}
 
 

@@ -14,10 +14,10 @@ from ohlcv.ingest.loader import append_trades
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import Range, floor_time, merge_ranges
 from ohlcv.model.source_hours import hours_overlapping, parse_hours
-from support.processes import carriers, command_line, wait_for
+from support.processes import processes_with_environment, command_line, wait_for
 from support.sites import ENDED, POLL_SECONDS, Run, Site, clock
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.services
 
 MINUTE = timedelta(minutes=1)
 DAG = "ohlcv_1m"
@@ -82,7 +82,7 @@ def test_an_outage_of_two_days_is_filled_over_several_runs_one_of_them_killed(fe
 
     def drivers() -> list[int]:
         mark = f"OHLCV_HOME={feeding.settings.home}"
-        return [pid for pid in carriers(mark) if "spark_jobs/ohlcv_" in command_line(pid)]
+        return [pid for pid in processes_with_environment(mark) if "spark_jobs/ohlcv_" in command_line(pid)]
 
     def filled_some() -> list[Run]:
         return [run for run in good_runs(feeding) if run.run_id not in known]

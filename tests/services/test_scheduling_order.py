@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from ohlcv.demo.local_postgres import postgres_server
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.intervals import ceil_time, floor_time
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from support.databases import new_database
 from support.processes import wait_for
-from support.servers import LOCALHOST, postgres_server
 from support.sites import POLL_SECONDS, Site, clock, running_site
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.services
 
 TODAY = floor_time(datetime.now(UTC), DAY)
 RUNS = 50
@@ -51,8 +51,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
     Airflow's database is PostgreSQL, as a site's is: on SQLite it does not support backfills beside a busy scheduler.
     """
-    with postgres_server(tmp_path / "postgres") as server:
-        login = f"{server.user}:{server.password}@{LOCALHOST}:{server.port}/{new_database(server)}"
+    with postgres_server(tmp_path / "postgres", volatile=True) as server:
+        login = f"{server.user}:{server.password}@{server.host}:{server.port}/{new_database(server)}"
         addresses = {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg://{login}",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+psycopg_async://{login}",

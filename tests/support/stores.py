@@ -1,4 +1,4 @@
-"""A real S3 server and a real Iceberg REST catalog for tests: versitygw over a folder, Nessie in memory."""
+"""S3 server (versitygw on a folder) and Iceberg REST catalog (Nessie in memory) for tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REGION = "us-east-1"
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """A running S3 server; a bucket is a folder below `folder`."""
+    """A running S3 server. A bucket is a folder below `folder`."""
 
     endpoint: str
     access_key: str
@@ -28,14 +28,14 @@ class ObjectStore:
     secret_key: str = field(repr=False)
 
     def new_bucket(self) -> str:
-        """Make an empty bucket and give its name."""
+        """Create an empty bucket and return its name."""
         name = f"bucket-{secrets.token_hex(4)}"
         (self.folder / name).mkdir()
         return name
 
     @property
     def environment(self) -> dict[str, str]:
-        """Give the settings that lead there."""
+        """Return the settings of this store."""
         return {
             "OHLCV_S3_ENDPOINT": self.endpoint,
             "OHLCV_S3_REGION": REGION,
@@ -46,13 +46,12 @@ class ObjectStore:
 
 @contextmanager
 def object_store(folder: Path) -> Iterator[ObjectStore]:
-    """Run an S3 server over a folder of its own; its log is s3.log."""
+    """Run an S3 server on a new folder. Its log is s3.log."""
     port = free_port()
     store = ObjectStore(f"http://{HOST}:{port}", secrets.token_hex(8), folder / "buckets", secrets.token_hex(16))
     store.folder.mkdir(parents=True)
     keys = {"ROOT_ACCESS_KEY": store.access_key, "ROOT_SECRET_KEY": store.secret_key}
-    # Without the sidecar, versitygw keeps what it must remember of a file in extended attributes, which not every
-    # temporary folder has.
+    # Without the sidecar folder versitygw stores metadata in extended attributes, which some file systems lack.
     (folder / "sidecar").mkdir()
     command = [str(versitygw()), "--port", f"{HOST}:{port}", "--quiet"]
     command += ["posix", "--sidecar", str(folder / "sidecar"), str(store.folder)]
@@ -75,40 +74,40 @@ def _await_port(port: int, poll: Any, log: Path) -> None:
             return
         except OSError:
             if poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the S3 server does not come up:\n{log.read_text()}") from None
+                raise RuntimeError(f"the S3 server did not start:\n{log.read_text()}") from None
             time.sleep(0.05)
 
 
 @dataclass(frozen=True)
 class RestCatalog:
-    """A running Iceberg REST catalog whose tables lie in an object store."""
+    """A running Iceberg REST catalog whose tables are in an object store."""
 
     address: str
     store: ObjectStore
 
     def new_branch(self) -> dict[str, str]:
-        """Make an empty line of history, which no other test sees, and give the settings that lead there."""
+        """Create an empty Nessie branch, which is a catalog of its own, and return its settings."""
         name = f"test-{secrets.token_hex(4)}"
-        [main] = [each for each in self._ask("trees")["references"] if each["name"] == "main"]
-        self._ask(f"trees?name={name}&type=BRANCH", main)
+        [main] = [each for each in self._request("trees")["references"] if each["name"] == "main"]
+        self._request(f"trees?name={name}&type=BRANCH", main)
         return {
             "OHLCV_CATALOG_URI": f"{self.address}/iceberg/{name}",
             "OHLCV_WAREHOUSE": "candles",
             **self.store.environment,
         }
 
-    def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _request(self, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             f"{self.address}/api/v2/{path}", data, {"Content-Type": "application/json", "Accept": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
 
 
 @contextmanager
 def rest_catalog(folder: Path, store: ObjectStore) -> Iterator[RestCatalog]:
-    """Run a Nessie that forgets everything at its end; its log is nessie.log."""
+    """Run Nessie with its metadata in memory. Its log is nessie.log."""
     port = free_port()
     s3 = "nessie.catalog.service.s3.default-options"
     settings = {

@@ -19,10 +19,10 @@ from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.monitoring import doctor
-from ohlcv.monitoring.doctor import Check, deployed_port, deployment, examine, settings_faults
+from ohlcv.monitoring.doctor import Check, check_deployed_port, deployment, run_checks, settings_faults
 from ohlcv.spark import toolchain
 from ohlcv.spark.toolchain import JARS
-from support.servers import PostgresServer, postgres_server
+from ohlcv.demo.local_postgres import PostgresServer, postgres_server
 
 # pyiceberg leaves its catalogs' connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
@@ -62,7 +62,7 @@ def closed_port() -> int:
 
 def faults(environment: Mapping[str, str], project: Path) -> dict[str, str]:
     """Give what the doctor finds wrong, but for the archives: not every checkout has them."""
-    found = {check.name: check.found for check in examine(environment, project) if check.state == "fault"}
+    found = {check.name: check.found for check in run_checks(environment, project) if check.state == "fault"}
     assert not [text for text in found.values() if "\n" in text or ": " not in text]
     found.pop("archives", None)
     return found
@@ -71,7 +71,7 @@ def faults(environment: Mapping[str, str], project: Path) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def _no_jvm(monkeypatch: pytest.MonkeyPatch) -> None:
     # Every look at everything would start two; test_fast_start.py asks real ones.
-    monkeypatch.setattr("ohlcv.setup.class_data_sharing.classes_in_use", lambda role: 2000)
+    monkeypatch.setattr("ohlcv.setup.class_data_sharing.count_archived_classes", lambda role: 2000)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def home(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_a_sound_house_has_no_fault(home: dict[str, str], tmp_path: Path) -> None:
     create_tables(load_settings(home))
     assert faults(home, tmp_path) == {}
-    names = [check.name for check in examine(home, tmp_path)]
+    names = [check.name for check in run_checks(home, tmp_path)]
     assert names == [
         *("settings", "Java", "jars", "archives", "port"),
         *("catalog", "warehouse", "tables", "Spark", "Airflow"),
@@ -113,7 +113,7 @@ def test_every_setting_that_cannot_be_meant_is_told(tmp_path: Path) -> None:
         "unknown setting OHLCV_HOMES: did you mean OHLCV_HOME?",
     ]
     # What depends on them is not guessed at.
-    assert {check.name for check in examine(environment, tmp_path)} == {"settings", "Java", "jars", "archives", "port"}
+    assert {check.name for check in run_checks(environment, tmp_path)} == {"settings", "Java", "jars", "archives", "port"}
 
 
 def test_a_catalog_that_is_down_or_elsewhere(home: dict[str, str], tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_catalog_that_is_down_or_elsewhere(home: dict[str, str], tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as found:
+    with postgres_server(tmp_path_factory.mktemp("postgres"), volatile=True) as found:
         yield found
 
 
@@ -202,7 +202,7 @@ def test_archives_that_do_not_fit_are_told(monkeypatch: pytest.MonkeyPatch) -> N
         doctor.archives()
     monkeypatch.setattr("ohlcv.setup.class_data_sharing.is_current", lambda: True)
     assert doctor.archives() == "of classes in use: a starting JVM takes 2,000 from them"
-    monkeypatch.setattr("ohlcv.setup.class_data_sharing.classes_in_use", lambda role: 0 if role == "executor" else 2000)
+    monkeypatch.setattr("ohlcv.setup.class_data_sharing.count_archived_classes", lambda role: 0 if role == "executor" else 2000)
     with pytest.raises(OhlcvError, match=r"no class from the archive of the executor, .* and run 'make setup'$"):
         doctor.archives()
 
@@ -233,7 +233,7 @@ def test_a_port_that_is_in_use(tmp_path: Path) -> None:
 def test_a_port_that_airflow_listens_on_is_as_it_should_be() -> None:
     with answering({"/api/v2/version": {"version": "3.3.2"}}) as address:
         port = address.rpartition(":")[2]
-        assert deployed_port(f'OHLCV_WEB_PORT="{port}"') == f"{port}: Airflow answers"
+        assert check_deployed_port(f'OHLCV_WEB_PORT="{port}"') == f"{port}: Airflow answers"
 
 
 def test_a_demo_is_told_that_its_port_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_spark_and_airflow(home: dict[str, str], tmp_path: Path) -> None:
 
 def test_the_command_ends_with_1_where_there_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [Check("Java", "ok", "17"), Check("jars", "fault", "the jar x is not in y: run 'make setup'")]
-    monkeypatch.setattr(doctor, "examine", lambda environment: iter(found))
+    monkeypatch.setattr(doctor, "run_checks", lambda environment: iter(found))
     result = CliRunner().invoke(command, standalone_mode=False)
     assert result.output == "ok      Java       17\nfault   jars       the jar x is not in y: run 'make setup'\n"
     assert result.return_value == 1

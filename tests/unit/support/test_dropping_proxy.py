@@ -1,26 +1,26 @@
-"""The PostgreSQL of the tests starts and asks for its password; the proxy loses what it is told to and no more."""
+"""DroppingProxy: it loses exactly the acknowledgements that it is armed for and relays everything else."""
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from support.servers import LOCALHOST, DroppingProxy, PostgresServer, free_port, postgres_server
+from ohlcv.demo.local_postgres import PostgresServer, postgres_server
+from ohlcv.spark.processes import free_port
+from support.dropping_proxy import DroppingProxy
 
 UPDATE = "UPDATE pointers SET location = 'new' WHERE name = 'a'"
-# What JDBC sends of it: a pattern need not be the whole statement.
+# A pattern can be a part of the statement.
 PATTERN = b"UPDATE pointers"
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+    with postgres_server(tmp_path_factory.mktemp("postgres"), volatile=True) as server:
         yield server
 
 
@@ -42,36 +42,7 @@ def location(server: PostgresServer) -> Any:
     return server.execute("SELECT location FROM pointers WHERE name = 'a'")[0][0]
 
 
-def test_takes_a_password_login(server: PostgresServer) -> None:
-    assert server.execute("SELECT current_user::text, current_database()::text") == [("ohlcv", "ohlcv")]
-    assert server.execute("SELECT pg_postmaster_start_time() IS NOT NULL, inet_server_port()") == [(True, server.port)]
-    assert server.password not in repr(server)
-
-
-@pytest.mark.parametrize("password", ["wrong", ""])
-def test_refuses_a_wrong_password(server: PostgresServer, password: str) -> None:
-    with pytest.raises(psycopg.OperationalError, match="password"):
-        server.connect(password=password)
-
-
-def test_stops_with_its_context(tmp_path: Path) -> None:
-    with postgres_server(tmp_path) as server:
-        open_connection = server.connect()
-        assert server.execute("SELECT 1") == [(1,)]
-    with pytest.raises(psycopg.OperationalError):
-        open_connection.execute("SELECT 1")
-    open_connection.close()
-    with pytest.raises(psycopg.OperationalError):
-        server.connect()
-    assert "database system is shut down" in (tmp_path / "postgres.log").read_text()
-
-
-def test_free_port_can_be_bound() -> None:
-    with socket.socket() as listener:
-        listener.bind((LOCALHOST, free_port()))
-
-
-def test_relays_both_ways(server: PostgresServer, proxy: DroppingProxy) -> None:
+def test_relays_in_both_directions(server: PostgresServer, proxy: DroppingProxy) -> None:
     with server.connect(port=proxy.port) as connection:
         assert connection.execute("SELECT location FROM pointers").fetchall() == [("old",)]
         long_text = "x" * 3_000_000
@@ -93,11 +64,11 @@ def test_relays_an_error(server: PostgresServer, proxy: DroppingProxy) -> None:
 
 # Without parameters psycopg sends one Query message, with them Parse, Bind, Execute.
 @pytest.mark.parametrize("parameters", [None, ["new"]], ids=["query", "parse"])
-def test_loses_exactly_the_acknowledgement(
+def test_loses_only_the_acknowledgement(
     server: PostgresServer, proxy: DroppingProxy, parameters: list[str] | None
 ) -> None:
     sql = UPDATE if parameters is None else UPDATE.replace("'new'", "%s")
-    with server.connect(port=proxy.port) as bystander, server.connect(port=proxy.port) as connection:
+    with server.connect(port=proxy.port) as other, server.connect(port=proxy.port) as connection:
         assert connection.execute("SELECT location FROM pointers").fetchall() == [("old",)]
         proxy.arm(PATTERN)
         with pytest.raises(psycopg.OperationalError):
@@ -106,37 +77,37 @@ def test_loses_exactly_the_acknowledgement(
         assert proxy.dropped == 1
         assert connection.closed
         assert location(server) == "new"
-        # Other connections live on, and the proxy is not armed any more.
-        assert bystander.execute(UPDATE.encode()).rowcount == 1
+        # Other connections stay open, and the proxy is disarmed.
+        assert other.execute(UPDATE.encode()).rowcount == 1
     assert proxy.dropped == 1
 
 
-def test_knows_a_prepared_statement_by_its_name(server: PostgresServer, proxy: DroppingProxy) -> None:
+def test_matches_a_prepared_statement_by_its_name(server: PostgresServer, proxy: DroppingProxy) -> None:
     sql = UPDATE.replace("'new'", "%s").encode()
     connection = server.connect(port=proxy.port, prepare_threshold=0)
     for turn in range(3):
         assert connection.execute(sql, [f"turn {turn}"]).rowcount == 1
-    # The SQL passed before the proxy was armed; what follows only names it.
+    # The SQL was sent before the proxy was armed. The next execution sends only the name.
     assert connection.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'UPDATE%'").fetchall()
     proxy.arm(PATTERN)
     with pytest.raises(psycopg.OperationalError):
-        connection.execute(sql, ["named"])
+        connection.execute(sql, ["by name"])
     assert proxy.wait_dropped(10)
-    assert location(server) == "named"
+    assert location(server) == "by name"
 
 
-def test_preparing_alone_loses_nothing(server: PostgresServer, proxy: DroppingProxy) -> None:
+def test_preparing_a_statement_loses_nothing(server: PostgresServer, proxy: DroppingProxy) -> None:
     with server.connect(port=proxy.port) as connection:
         proxy.arm(PATTERN)
-        connection.pgconn.prepare(b"kept", UPDATE.encode())
+        connection.pgconn.prepare(b"prepared", UPDATE.encode())
         assert connection.execute("SELECT 1").fetchall() == [(1,)]
         assert proxy.dropped == 0
-        connection.pgconn.exec_prepared(b"kept", None)
+        connection.pgconn.exec_prepared(b"prepared", None)
     assert proxy.wait_dropped(10)
     assert location(server) == "new"
 
 
-def test_delivers_what_acknowledges_no_commit(server: PostgresServer, proxy: DroppingProxy) -> None:
+def test_delivers_replies_that_confirm_no_commit(server: PostgresServer, proxy: DroppingProxy) -> None:
     proxy.arm(PATTERN)
     with server.connect(port=proxy.port) as connection:
         assert connection.execute("UPDATE pointers SET location = 'new' WHERE name = 'b'").rowcount == 0
@@ -158,7 +129,7 @@ def test_loses_the_acknowledgement_of_a_transaction(server: PostgresServer, prox
     assert location(server) == "new"
 
 
-def test_loses_as_often_as_told(server: PostgresServer, proxy: DroppingProxy) -> None:
+def test_loses_the_given_number_of_acknowledgements(server: PostgresServer, proxy: DroppingProxy) -> None:
     proxy.arm(PATTERN, times=2)
     for _ in range(2):
         connection = server.connect(port=proxy.port)
@@ -169,7 +140,7 @@ def test_loses_as_often_as_told(server: PostgresServer, proxy: DroppingProxy) ->
     assert proxy.dropped == 2
 
 
-def test_disarmed_loses_nothing(server: PostgresServer, proxy: DroppingProxy) -> None:
+def test_a_disarmed_proxy_loses_nothing(server: PostgresServer, proxy: DroppingProxy) -> None:
     proxy.arm(PATTERN)
     proxy.disarm()
     with server.connect(port=proxy.port) as connection:
@@ -177,27 +148,27 @@ def test_disarmed_loses_nothing(server: PostgresServer, proxy: DroppingProxy) ->
     assert not proxy.wait_dropped(0)
 
 
-def test_loses_the_answer_in_a_pipeline(server: PostgresServer, proxy: DroppingProxy) -> None:
+def test_loses_the_acknowledgement_in_a_pipeline(server: PostgresServer, proxy: DroppingProxy) -> None:
     connection = server.connect(port=proxy.port)
     proxy.arm(PATTERN)
-    answers: list[Any] = []
+    rows: list[Any] = []
 
     def in_a_pipeline() -> None:
         with connection.pipeline() as pipeline:
-            answers.extend(connection.execute("SELECT 1").fetchall())
+            rows.extend(connection.execute("SELECT 1").fetchall())
             connection.execute(UPDATE.encode())
             pipeline.sync()
-            # Sent before the answer to the update was awaited.
-            answers.extend(connection.execute("SELECT 2").fetchall())
+            # Sent before the reply to the update is read.
+            rows.extend(connection.execute("SELECT 2").fetchall())
 
     with pytest.raises(psycopg.OperationalError):
         in_a_pipeline()
-    assert answers == [(1,)]
+    assert rows == [(1,)]
     assert proxy.dropped == 1
     assert location(server) == "new"
 
 
-def test_closing_cuts_connections_and_ends_threads(server: PostgresServer) -> None:
+def test_closing_disconnects_clients_and_stops_threads(server: PostgresServer) -> None:
     threads = threading.active_count()
     proxy = DroppingProxy(server.port)
     connection = server.connect(port=proxy.port)
@@ -209,6 +180,6 @@ def test_closing_cuts_connections_and_ends_threads(server: PostgresServer) -> No
     assert threading.active_count() == threads
 
 
-def test_refuses_when_the_server_is_gone() -> None:
+def test_closes_the_connection_when_the_server_is_down() -> None:
     with DroppingProxy(free_port()) as proxy, pytest.raises(psycopg.OperationalError):
         psycopg.connect(host=proxy.host, port=proxy.port, user="ohlcv", connect_timeout=10)
