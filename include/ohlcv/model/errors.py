@@ -1,13 +1,13 @@
-"""The one error a person is meant to read."""
+"""Errors that are shown to the user."""
 
 
 class OhlcvError(Exception):
-    """Something the user can mend. The message is one line that says what is wrong and what to do."""
+    """An error that the user can fix. The message is one line that says what is wrong and what to do."""
 
     exit_code = 1
 
 
 class InputError(OhlcvError):
-    """What the user asked for cannot be asked: an unknown timeframe, a reversed range, a bad file."""
+    """An invalid request or setting: an unknown timeframe, a reversed range, a bad file."""
 
     exit_code = 2

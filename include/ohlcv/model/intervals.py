@@ -1,4 +1,4 @@
-"""Windows and ranges: which candles a run builds. Nothing here reads the clock."""
+"""Time ranges, window boundaries and the range that a run builds. No function reads the clock."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, order=True)
 class Range:
-    """A half-open span of time [start, end) in UTC."""
+    """A half-open time range [start, end) in UTC."""
 
     start: datetime
     end: datetime
 
     def __post_init__(self) -> None:
         if self.start.utcoffset() != timedelta(0) or self.end.utcoffset() != timedelta(0):
-            raise ValueError("a range is in UTC")
+            raise ValueError("a range must be in UTC")
         if self.start >= self.end:
             raise ValueError("a range must not be empty")
 
@@ -32,32 +32,32 @@ class Range:
 
 
 def iso(time: datetime) -> str:
-    """Write a UTC time the way every command and log line shows it."""
+    """Return a time as an ISO string in UTC. All commands and log lines use this format."""
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def to_microseconds(time: datetime) -> int:
-    """Count microseconds since the epoch, exactly (float timestamps lose the last digits)."""
+    """Return microseconds since the epoch, exactly (float timestamps lose the last digits)."""
     return (time - EPOCH) // MICROSECOND
 
 
 def from_microseconds(microseconds: int) -> datetime:
-    """Give the UTC time that many microseconds after the epoch."""
+    """Return the UTC time at a number of microseconds since the epoch."""
     return EPOCH + timedelta(microseconds=microseconds)
 
 
 def floor_time(time: datetime, length: timedelta) -> datetime:
-    """Give the last boundary at or before a time; boundaries are counted from the UTC epoch."""
+    """Return the last boundary at or before a time. Boundaries are multiples of the length since the UTC epoch."""
     return time.astimezone(UTC) - (time - EPOCH) % length
 
 
 def ceil_time(time: datetime, length: timedelta) -> datetime:
-    """Give the first boundary at or after a time."""
+    """Return the first boundary at or after a time."""
     return time.astimezone(UTC) + (EPOCH - time) % length
 
 
 def parse_time(text: str) -> tuple[datetime, bool]:
-    """Read an ISO time as UTC; the flag says that it named no zone and was taken as UTC."""
+    """Return an ISO time in UTC, and whether it had no time zone and UTC was assumed."""
     try:
         time = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -71,13 +71,13 @@ def parse_time(text: str) -> tuple[datetime, bool]:
 
 
 def scheduled_range(timeframe: Timeframe, interval_end: datetime) -> Range:
-    """Give the range a run builds by its data interval alone: its lookback up to the last whole window."""
+    """Return the range of a scheduled run: the lookback before the last window boundary of its data interval."""
     end = floor_time(interval_end, timeframe.length)
     return Range(floor_time(end - timeframe.lookback, timeframe.length), end)
 
 
 def requested_range(timeframe: Timeframe, start: datetime, end: datetime, known_until: datetime) -> Range:
-    """Widen an asked-for range to whole windows and cut it at the last one complete at `known_until`."""
+    """Return a requested range widened to whole windows and cut at the last window complete at `known_until`."""
     if start >= end:
         raise InputError(f"start {iso(start)} must be before end {iso(end)}")
     widened_start = floor_time(start, timeframe.length)
@@ -87,7 +87,7 @@ def requested_range(timeframe: Timeframe, start: datetime, end: datetime, known_
             f"no {timeframe} window is complete yet between {iso(start)} and {iso(end)}: "
             f"the last complete one ends {iso(last_complete)}"
         )
-    # Not min() of both: there is no boundary after the last hours of the year 9999, which some take for "for ever".
+    # Not min() of both: rounding up the end of year 9999, which users enter for "no end", would overflow.
     return Range(widened_start, last_complete if end >= last_complete else ceil_time(end, timeframe.length))
 
 
@@ -99,11 +99,11 @@ def run_range(
     start: str | None = None,
     end: str | None = None,
 ) -> Range:
-    """Give the range of an Airflow run of any kind.
+    """Return the range that an Airflow run builds.
 
-    Scheduled, backfilled and cleared runs carry their data interval, and so does one triggered with a date.
-    One without a date builds what the schedule would have built when it was triggered. `start` and `end`
-    (a run's parameters) override; they are cut at the last window complete when the run was due.
+    Scheduled, backfilled and cleared runs have a data interval, and so has a manual run with a logical date.
+    A manual run without one uses `run_after`, the time it was triggered. The run parameters `start` and `end`
+    override the data interval. They are cut at the last window that was complete at `run_after`.
     """
     if not start and not end:
         return scheduled_range(timeframe, interval_end or run_after)
@@ -113,7 +113,7 @@ def run_range(
 
 
 def parse_day(text: str) -> date:
-    """Read an ISO date."""
+    """Return an ISO date."""
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
@@ -121,7 +121,7 @@ def parse_day(text: str) -> date:
 
 
 def day_range(day: date) -> Range:
-    """Give the span of a UTC day."""
+    """Return the range of a UTC day."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return Range(midnight, midnight + DAY)
 
@@ -129,9 +129,10 @@ def day_range(day: date) -> Range:
 def run_days(
     *, interval_end: datetime | None, run_after: datetime, start: str | None = None, end: str | None = None
 ) -> list[date]:
-    """Give the UTC days a reprocessing run of any kind rebuilds: by itself the last whole one.
+    """Return the UTC days that a reprocessing run rebuilds, by default the last complete day.
 
-    `start` and `end` override: every day they touch, up to the one under way when the run was due.
+    `start` and `end` override the default. The result contains every day that overlaps them, up to and including the
+    incomplete day of `run_after`.
     """
     if not start and not end:
         return [floor_time(interval_end or run_after, DAY).date() - DAY]
@@ -147,7 +148,7 @@ def run_days(
 
 
 def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
-    """Join overlapping and touching ranges into the fewest disjoint ones, in order."""
+    """Return the fewest disjoint ranges, in order, that cover the same time."""
     merged: list[Range] = []
     for span in sorted(ranges):
         if merged and span.start <= merged[-1].end:

@@ -1,6 +1,7 @@
-"""UTC hours as partitions of the trades table.
+"""UTC hours, the partitions of the trades table.
 
-An hour is a whole number, counted from the Unix epoch, so that sets and runs of hours are plain integers.
+An hour is represented by its number since the Unix epoch, so sets and sequences of hours are sets and sequences of
+integers.
 """
 
 from __future__ import annotations
@@ -16,28 +17,28 @@ HOURS_PER_DAY = 24
 
 
 def hour_number(time: datetime) -> int:
-    """Number the UTC hour a time lies in, counted from the epoch."""
+    """Return the number of the UTC hour that contains a time."""
     return (time - EPOCH) // HOUR
 
 
 def hour_range(hour: int) -> Range:
-    """Give the span of a numbered hour."""
+    """Return the range of an hour."""
     return Range(EPOCH + hour * HOUR, EPOCH + (hour + 1) * HOUR)
 
 
 def hours_overlapping(ranges: Iterable[Range]) -> set[int]:
-    """Number every hour that overlaps one of the ranges."""
+    """Return the hours that overlap at least one of the ranges."""
     return {hour for span in ranges for hour in range(hour_number(span.start), hour_number(span.end - MICROSECOND) + 1)}
 
 
 def windows_of_hour(timeframe: Timeframe, hour: int) -> Range:
-    """Give the span of all windows that take trades from an hour: for a day candle, its whole day."""
+    """Return the range of all windows that use trades of an hour: for a daily candle, the whole day."""
     span = hour_range(hour)
     return Range(floor_time(span.start, timeframe.length), ceil_time(span.end, timeframe.length))
 
 
 def consecutive_hours(hours: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Give sorted hours as runs (first, last), both inclusive."""
+    """Return sequences of consecutive hours as (first, last), both inclusive, in order."""
     first = last = None
     for hour in sorted(set(hours)):
         if last is None or first is None:
@@ -52,7 +53,7 @@ def consecutive_hours(hours: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 
 def format_hours(hours: Iterable[int]) -> str:
-    """Write hours compactly, as in 2026-01-31T09..2026-01-31T12,2026-02-01T00."""
+    """Return hours as text, for example 2026-01-31T09..2026-01-31T12,2026-02-01T00."""
     return ",".join(
         _hour_text(first) if first == last else f"{_hour_text(first)}..{_hour_text(last)}"
         for first, last in consecutive_hours(hours)
@@ -60,7 +61,7 @@ def format_hours(hours: Iterable[int]) -> str:
 
 
 def parse_hours(text: str) -> set[int]:
-    """Read what `format_hours` wrote."""
+    """Return the hours in a text that `format_hours` wrote."""
     hours: set[int] = set()
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("..")
@@ -78,7 +79,7 @@ def _hour_from_text(text: str) -> int:
 
 @dataclass(frozen=True)
 class PartitionBlock:
-    """The same hours of consecutive days: `first_hour` to `last_hour` of each day, all bounds inclusive."""
+    """Partitions of the same hours on consecutive days. All bounds are inclusive."""
 
     first_day: date
     last_day: date
@@ -87,13 +88,13 @@ class PartitionBlock:
 
 
 def partition_blocks(hours: Iterable[int]) -> Iterator[PartitionBlock]:
-    """Split hours into blocks of partitions. Every predicate on the partition columns is built from them."""
+    """Return the partition blocks that contain exactly these hours. All partition predicates are built from blocks."""
     for first, last in consecutive_hours(hours):
         yield from blocks_of_consecutive_hours(first, last)
 
 
 def blocks_of_consecutive_hours(first: int, last: int) -> Iterator[PartitionBlock]:
-    """Split consecutive hours, both bounds inclusive, into at most three blocks."""
+    """Return at most three blocks that contain the hours from first to last, both inclusive."""
     (first_day, first_hour), (last_day, last_hour) = divmod(first, HOURS_PER_DAY), divmod(last, HOURS_PER_DAY)
     if first_day == last_day:
         yield _block(first_day, last_day, first_hour, last_hour)

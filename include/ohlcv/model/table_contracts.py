@@ -1,26 +1,26 @@
-"""The data contract: columns, partitions and properties of every table, each fact in this one place."""
+"""Data contract: columns, partitions and properties of every table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe, get_timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 
 NAMESPACE = "market_data"
 TRADES_TABLE = "gold_crypto_trades"
 
-# Every price and quantity. Integers times ten to the minus eighth: the job computes on those integers.
+# Type of every price and quantity. The jobs compute on the unscaled integers (value = integer * 10^-8).
 AMOUNT = "decimal(18, 8)"
 AMOUNT_SCALE = 8
 AMOUNT_LIMIT = 10**18
-# What `ohlcv tables widen-volume` makes of the volume column for tokens with more digits a day.
+# Type of the volume column after `ohlcv tables widen-volume`, for tokens whose daily volume needs more digits.
 WIDE_AMOUNT = "decimal(38, 8)"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column and its Iceberg type, as Iceberg writes it."""
+    """A column and its type in the notation of Iceberg."""
 
     name: str
     type: str
@@ -28,7 +28,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition field: a column and what Iceberg makes of it."""
+    """A partition field: a column and the Iceberg transform applied to it."""
 
     column: str
     transform: str
@@ -36,13 +36,13 @@ class Partition:
 
 @dataclass(frozen=True)
 class TableContract:
-    """What a table must look like."""
+    """Required columns, partitions and properties of a table."""
 
     name: str
     columns: tuple[Column, ...]
     partitions: tuple[Partition, ...]
     properties: dict[str, str]
-    # Types the contract also accepts, by column: the outcome of a documented command.
+    # Types that the contract also accepts, by column. A documented command produces them.
     widened: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -70,9 +70,9 @@ TRADE_COLUMNS = (
     Column("exchange_hour", "int"),
 )
 
-# A candle is known by its key; a window belongs to one symbol on one exchange.
+# Unique key of a candle.
 KEY = ("symbol", "exchange", "window_start")
-# What a candle says. `updated_at` moves only when one of these does.
+# Columns computed from trades. `updated_at` changes only when one of these changes.
 VALUES = (
     "window_end",
     "window_date",
@@ -109,7 +109,7 @@ def _properties(target_megabytes: int) -> dict[str, str]:
         "write.format.default": "parquet",
         "write.parquet.compression-codec": "zstd",
         "write.target-file-size-bytes": str(target_megabytes * 1024 * 1024),
-        # A commit every five minutes: without a bound the files that name old states pile up for ever.
+        # A table gets a commit every five minutes. Without this limit old metadata files are never deleted.
         "write.metadata.delete-after-commit.enabled": "true",
         "write.metadata.previous-versions-max": "100",
     }
@@ -123,27 +123,26 @@ TRADES = TableContract(
 )
 
 
-def candles_contract(of: Timeframe) -> TableContract:
-    """Give the contract of one timeframe's table."""
+def candles_contract(timeframe: Timeframe) -> TableContract:
+    """Return the contract of the candle table of a timeframe."""
     return TableContract(
-        name=of.table,
+        name=timeframe.table,
         columns=CANDLE_COLUMNS,
-        partitions=(Partition("window_date", of.partition),),
+        partitions=(Partition("window_date", timeframe.partition),),
         properties=_properties(64),
         widened={"volume": WIDE_AMOUNT},
     )
 
 
 def contracts() -> Iterator[TableContract]:
-    """Give every table's contract, the trades first."""
+    """Return the contracts of all tables, the trades table first."""
     yield TRADES
-    for name in TIMEFRAMES:
-        yield candles_contract(get_timeframe(name))
+    yield from map(candles_contract, TIMEFRAMES.values())
 
 
 @dataclass(frozen=True)
 class TableShape:
-    """What a table does look like, in the contract's words. pyiceberg and Iceberg's Java write types alike."""
+    """Actual columns, partitions and format version of a table. pyiceberg and Iceberg's Java name types alike."""
 
     columns: tuple[tuple[str, str], ...]
     partitions: tuple[str, ...]
@@ -151,7 +150,7 @@ class TableShape:
 
 
 def contract_differences(shape: TableShape, contract: TableContract) -> list[str]:
-    """Name every difference between a table and its contract; properties may be tuned by its owner."""
+    """Return every difference between a table and its contract. Table properties may differ."""
     differences = []
     found = dict(shape.columns)
     for column in contract.columns:
@@ -163,33 +162,33 @@ def contract_differences(shape: TableShape, contract: TableContract) -> list[str
         differences.append(f"unexpected column {', '.join(extra)}")
     elif not differences and list(found) != contract.column_names:
         differences.append(f"the columns stand in the order {', '.join(found)}")
-    wanted = tuple(f"{partition.transform}({partition.column})" for partition in contract.partitions)
-    if shape.partitions != wanted:
-        differences.append(f"partitioned by {', '.join(shape.partitions) or 'nothing'}, not {', '.join(wanted)}")
+    expected = tuple(f"{partition.transform}({partition.column})" for partition in contract.partitions)
+    if shape.partitions != expected:
+        differences.append(f"partitioned by {', '.join(shape.partitions) or 'nothing'}, not {', '.join(expected)}")
     if shape.format_version != int(contract.properties["format-version"]):
         differences.append(f"format version {shape.format_version}, not {contract.properties['format-version']}")
     return differences
 
 
-# Views over all timeframes. `volume` is shown wide so that widening one table leaves them valid.
+# Views over all timeframes. They cast `volume` to the wide type, so they stay valid when one table is widened.
 CANDLES_VIEW = "ohlcv"
 LATEST_VIEW = "ohlcv_latest"
 
 
 def view_statements(catalog: str) -> dict[str, str]:
-    """Give the SELECT behind each view, in Spark SQL."""
+    """Return the SELECT statement of each view in Spark SQL."""
 
-    def one(of: Timeframe) -> str:
+    def select_candles(timeframe: Timeframe) -> str:
         columns = ", ".join(
             f"CAST(volume AS {WIDE_AMOUNT}) AS volume" if column.name == "volume" else column.name
             for column in CANDLE_COLUMNS
         )
-        return f"SELECT '{of.name}' AS timeframe, {columns} FROM {catalog}.{NAMESPACE}.{of.table}"
+        return f"SELECT '{timeframe.name}' AS timeframe, {columns} FROM {catalog}.{NAMESPACE}.{timeframe.table}"
 
     names = ", ".join(["timeframe", *(column.name for column in CANDLE_COLUMNS)])
     newest = "row_number() OVER (PARTITION BY timeframe, symbol, exchange ORDER BY window_start DESC)"
     return {
-        CANDLES_VIEW: " UNION ALL ".join(one(of) for of in TIMEFRAMES.values()),
+        CANDLES_VIEW: " UNION ALL ".join(map(select_candles, TIMEFRAMES.values())),
         LATEST_VIEW: (
             f"SELECT {names} FROM (SELECT {names}, {newest} AS newest "
             f"FROM {catalog}.{NAMESPACE}.{CANDLES_VIEW}) WHERE newest = 1"

@@ -1,4 +1,4 @@
-"""The registry: what each timeframe is. Crons, DAG ids, table names and cutoffs all derive from it."""
+"""Registry of timeframes. Schedules, DAG ids, table names and retention cutoffs derive from it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from croniter import croniter
 from ohlcv.model.errors import InputError
 
 DAY = timedelta(days=1)
-# A retention run that would delete more of a table than this is more likely mistaken than right.
+# A retention run that would delete a larger share of a table is probably a mistake and needs confirmation.
 DEFAULT_MAX_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Retention:
-    """How long candles are kept: a number of days or of calendar years."""
+    """Retention period of candles: a number of days or of calendar years."""
 
     days: int = 0
     years: int = 0
@@ -27,7 +27,7 @@ class Retention:
             raise ValueError("a retention is a positive number of days or of years")
 
     def cutoff(self, as_of: date) -> date:
-        """Give the first day that is kept, reckoned from a day; a year before 29 February is 28 February."""
+        """Return the first day within retention as of a day. One year before 29 February is 28 February."""
         if self.days:
             return as_of - timedelta(days=self.days)
         try:
@@ -41,7 +41,7 @@ class Retention:
 
 @dataclass(frozen=True)
 class Timeframe:
-    """One candle length and how its pipeline runs."""
+    """A candle length and the parameters of its pipeline."""
 
     name: str
     length: timedelta
@@ -51,18 +51,18 @@ class Timeframe:
     # (spark_jobs/iceberg/candle_writer.py).
     script: str
     retention: Retention
-    # A job of this timeframe should take no longer.
+    # Target duration of a job.
     time_target: timedelta
-    # A scheduled run that has not ended this long after it was queued is told of: waiting and retries included.
+    # An alert is sent when a scheduled run has not ended this long after it was queued, retries included.
     deadline: timedelta = timedelta(minutes=10)
 
     def __post_init__(self) -> None:
-        # Windows are aligned to the UTC epoch; only lengths that divide a day keep midnight a boundary,
-        # which the daily partitions and the hourly source rely on.
+        # Windows are aligned to the UTC epoch. Daily partitions require a window boundary at midnight, so the length
+        # must divide a day.
         if self.length <= timedelta(0) or DAY % self.length:
-            raise ValueError(f"{self.name}: a timeframe's length must divide a day")
+            raise ValueError(f"{self.name}: the length must divide a day")
         if self.lookback < self.length:
-            raise ValueError(f"{self.name}: the lookback must hold at least one window")
+            raise ValueError(f"{self.name}: the lookback must contain at least one window")
 
     @property
     def microseconds(self) -> int:
@@ -77,33 +77,33 @@ class Timeframe:
         return f"ohlcv_{self.name}"
 
     def last_schedule_times(self, time: datetime) -> tuple[datetime, datetime]:
-        """Give the last two times at or before one at which the schedule was due, the newer first."""
-        ticks = croniter(self.cron, time + timedelta(seconds=1), ret_type=datetime)
-        return ticks.get_prev(), ticks.get_prev()
+        """Return the last two schedule times at or before a time, the newer one first."""
+        schedule = croniter(self.cron, time + timedelta(seconds=1), ret_type=datetime)
+        return schedule.get_prev(), schedule.get_prev()
 
     @property
     def partition(self) -> Literal["day", "month"]:
-        """Give the partition of the table: a year of daily candles in daily partitions would be 365 tiny files."""
+        """Return the partition transform. A year of daily candles in daily partitions would be 365 tiny files."""
         return "month" if self.length >= DAY else "day"
 
     def partition_start(self, number: int) -> date:
-        """Give the first day of a partition by its number: Iceberg numbers days and months from 1970."""
+        """Return the first day of a partition by its number. Iceberg numbers days and months from 1970-01-01."""
         if self.partition == "day":
             return date(1970, 1, 1) + number * DAY
         return date(1970 + number // 12, number % 12 + 1, 1)
 
     def partition_of(self, day: date) -> date:
-        """Give the first day of the partition a day lies in."""
+        """Return the first day of the partition that contains a day."""
         return day.replace(day=1) if self.partition == "month" else day
 
     def next_partition(self, day: date) -> date:
-        """Give the first day of the partition that follows a day's."""
+        """Return the first day of the partition after the one that contains a day."""
         if self.partition == "day":
             return day + DAY
         return date(day.year + day.month // 12, day.month % 12 + 1, 1)
 
     def cutoff(self, as_of: date) -> date:
-        """Give the first day that is kept: partitions go as a whole, so one that reaches past the limit stays."""
+        """Return the first day that is kept. A partition is deleted only when all its days have expired."""
         return self.partition_of(self.retention.cutoff(as_of))
 
     def __str__(self) -> str:
@@ -163,7 +163,7 @@ TIMEFRAMES: dict[str, Timeframe] = {
 
 
 def get_timeframe(name: str) -> Timeframe:
-    """Give the timeframe of that name."""
+    """Return the timeframe with this name."""
     try:
         return TIMEFRAMES[name]
     except KeyError:

@@ -1,4 +1,4 @@
-"""Windows, ranges and hours: what holds for every time there is."""
+"""Properties of ranges and window boundaries for arbitrary times."""
 
 from __future__ import annotations
 
@@ -26,20 +26,11 @@ from ohlcv.model.intervals import (
     scheduled_range,
     to_microseconds,
 )
-from ohlcv.model.source_hours import (
-    consecutive_hours,
-    format_hours,
-    hour_number,
-    hour_range,
-    hours_overlapping,
-    parse_hours,
-    windows_of_hour,
-)
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 
 MINUTE = timedelta(minutes=1)
-# Before the epoch too: a remainder of a negative number is where floors go wrong.
-FIRST = datetime(1960, 1, 1)  # noqa: DTZ001  # hypothesis takes bounds without a zone
+# Times before the epoch are included, because rounding down is error-prone for negative numbers.
+FIRST = datetime(1960, 1, 1)  # noqa: DTZ001  # hypothesis requires bounds without a time zone
 LAST = datetime(2100, 1, 1)  # noqa: DTZ001
 times = st.datetimes(min_value=FIRST, max_value=LAST, timezones=st.just(UTC))
 zoned_times = st.datetimes(
@@ -48,7 +39,7 @@ zoned_times = st.datetimes(
     timezones=st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(minutes * MINUTE)),
 )
 timeframes = st.sampled_from(list(TIMEFRAMES.values()))
-# A few days, so that ranges overlap and touch.
+# Times within a few days, so that ranges overlap and touch.
 near_times = st.integers(0, 3 * 86_400_000_000).map(
     lambda microseconds: from_microseconds(1_772_000_000_000_000 + microseconds)
 )
@@ -64,21 +55,21 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def aligned(time: datetime, length: timedelta) -> bool:
+def is_aligned(time: datetime, length: timedelta) -> bool:
     return (time - EPOCH) % length == timedelta(0)
 
 
-def marks(spans: Iterable[Range]) -> set[datetime]:
-    """Give the bounds of all ranges and their neighbours: a function of the ranges can only change there."""
+def times_around_bounds(spans: Iterable[Range]) -> set[datetime]:
+    """Return the bounds of all ranges and the microseconds next to them. Coverage can change only there."""
     return {bound + n * MICROSECOND for span in spans for bound in (span.start, span.end) for n in (-1, 0, 1)}
 
 
-def covered(time: datetime, spans: Iterable[Range]) -> bool:
+def is_covered(time: datetime, spans: Iterable[Range]) -> bool:
     return any(span.start <= time < span.end for span in spans)
 
 
 @given(time=zoned_times)
-def test_microseconds_and_text_are_exact_both_ways(time: datetime) -> None:
+def test_conversion_to_microseconds_and_text_is_lossless(time: datetime) -> None:
     assert from_microseconds(to_microseconds(time)) == time
     assert iso(time).endswith("Z")
     assert parse_time(iso(time)) == (time, False)
@@ -86,7 +77,7 @@ def test_microseconds_and_text_are_exact_both_ways(time: datetime) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"),
+    ("text", "expected"),
     [
         ("2026-03-01", "2026-03-01 00:00"),
         ("2026-03-01T13:00:00Z", "2026-03-01 13:00"),
@@ -94,30 +85,30 @@ def test_microseconds_and_text_are_exact_both_ways(time: datetime) -> None:
         ("2026-03-01T13:00:00.000001", "2026-03-01 13:00:00.000001"),
     ],
 )
-def test_times_people_write(text: str, meant: str) -> None:
-    assert parse_time(text)[0] == at(meant)
+def test_iso_times_are_parsed_as_utc(text: str, expected: str) -> None:
+    assert parse_time(text)[0] == at(expected)
     assert parse_time(text)[0].tzinfo is UTC
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-02-30", "1772366400", "2026-03-01T25:00"])
-def test_a_time_that_cannot_be_read_is_named(text: str) -> None:
+def test_an_invalid_time_is_refused_with_its_text(text: str) -> None:
     with pytest.raises(InputError, match=f"^'{text}' is not an ISO time such as 2026-01-31T13:00:00Z$"):
         parse_time(text)
 
 
 @given(time=zoned_times, timeframe=timeframes)
-def test_floor_and_ceil_are_the_nearest_boundaries(time: datetime, timeframe: Timeframe) -> None:
+def test_floor_and_ceil_return_the_nearest_boundaries(time: datetime, timeframe: Timeframe) -> None:
     floor, ceil = floor_time(time, timeframe.length), ceil_time(time, timeframe.length)
     assert floor <= time <= ceil
     assert time - floor < timeframe.length
     assert ceil - time < timeframe.length
-    assert aligned(floor, timeframe.length)
-    assert aligned(ceil, timeframe.length)
-    assert (floor == ceil) == aligned(time, timeframe.length)
+    assert is_aligned(floor, timeframe.length)
+    assert is_aligned(ceil, timeframe.length)
+    assert (floor == ceil) == is_aligned(time, timeframe.length)
     assert floor.utcoffset() == ceil.utcoffset() == timedelta(0)
 
 
-def test_a_range_is_in_utc_and_not_empty() -> None:
+def test_a_range_must_be_in_utc_and_not_empty() -> None:
     noon = at("2026-03-01 12:00")
     assert str(Range(noon, noon + MINUTE)) == "[2026-03-01T12:00:00Z, 2026-03-01T12:01:00Z)"
     for start, end in ((noon, noon), (noon, noon - MICROSECOND)):
@@ -129,19 +120,19 @@ def test_a_range_is_in_utc_and_not_empty() -> None:
 
 
 @given(minute=times, seconds=st.integers(0, 59_999_999), timeframe=timeframes, lookback=st.integers(1, 4000))
-def test_a_scheduled_range_is_the_lookback_up_to_the_last_whole_window(
+def test_a_scheduled_range_covers_the_lookback_and_ends_at_the_last_window_boundary(
     minute: datetime, seconds: int, timeframe: Timeframe, lookback: int
 ) -> None:
-    """A site may set a lookback that is no multiple of the window: it still reads whole windows."""
+    """The lookback setting need not be a multiple of the window length. The range still has whole windows."""
     minute = floor_time(minute, MINUTE)
-    of = with_lookback(timeframe, max(lookback * MINUTE, timeframe.length))
-    span = scheduled_range(of, minute)
-    assert aligned(span.start, of.length)
-    assert aligned(span.end, of.length)
-    assert span.end <= minute < span.end + of.length
-    assert span.start <= span.end - of.lookback < span.start + of.length
-    # Airflow may start a run a moment late or early: the seconds of its interval decide nothing.
-    assert scheduled_range(of, minute + seconds * MICROSECOND) == span
+    tuned = with_lookback(timeframe, max(lookback * MINUTE, timeframe.length))
+    span = scheduled_range(tuned, minute)
+    assert is_aligned(span.start, tuned.length)
+    assert is_aligned(span.end, tuned.length)
+    assert span.end <= minute < span.end + tuned.length
+    assert span.start <= span.end - tuned.lookback < span.start + tuned.length
+    # Seconds in the end of the data interval do not change the range.
+    assert scheduled_range(tuned, minute + seconds * MICROSECOND) == span
 
 
 def with_lookback(timeframe: Timeframe, lookback: timedelta) -> Timeframe:
@@ -159,7 +150,7 @@ def with_lookback(timeframe: Timeframe, lookback: timedelta) -> Timeframe:
         ("1d", "2026-02-27 00:00", "2026-03-01 00:00"),
     ],
 )
-def test_what_the_registry_schedules(name: str, start: str, end: str) -> None:
+def test_scheduled_ranges_of_the_registry(name: str, start: str, end: str) -> None:
     assert scheduled_range(TIMEFRAMES[name], at("2026-03-01 12:35")) == Range(at(start), at(end))
 
 
@@ -177,57 +168,18 @@ def test_a_requested_range_is_widened_to_whole_windows_and_cut_at_the_last_compl
             requested_range(timeframe, start, end, until)
         return
     span = requested_range(timeframe, start, end, until)
-    assert aligned(span.start, timeframe.length)
-    assert aligned(span.end, timeframe.length)
-    # No window of it is open, every complete window asked for is in it, and it is no wider than that.
+    assert is_aligned(span.start, timeframe.length)
+    assert is_aligned(span.end, timeframe.length)
+    # It contains every requested complete window, no incomplete window, and no further window.
     assert span.end <= last_complete
     assert span.start <= start < span.start + timeframe.length
     assert span.end == min(last_complete, ceil_time(end, timeframe.length))
 
 
 @given(spans=st.lists(ranges, max_size=8))
-def test_merged_ranges_are_the_fewest_that_cover_the_same(spans: list[Range]) -> None:
+def test_merged_ranges_are_the_fewest_that_cover_the_same_time(spans: list[Range]) -> None:
     merged = merge_ranges(spans)
-    assert all(covered(time, spans) == covered(time, merged) for time in marks([*spans, *merged]))
-    # Disjoint with a gap between: no two of them could be one.
+    assert all(is_covered(time, spans) == is_covered(time, merged) for time in times_around_bounds([*spans, *merged]))
+    # There is a gap between two ranges, so no two of them could be merged.
     assert all(before.end < after.start for before, after in pairwise(merged))
     assert merge_ranges(reversed(spans)) == merged
-
-
-@given(spans=st.lists(ranges, max_size=3))
-def test_hours_touched_are_those_that_share_a_microsecond(spans: list[Range]) -> None:
-    first = hour_number(from_microseconds(1_772_000_000_000_000)) - 3
-    brute_force = {
-        hour
-        for hour in range(first, first + 80)
-        if any(span.start < hour_range(hour).end and hour_range(hour).start < span.end for span in spans)
-    }
-    assert hours_overlapping(spans) == brute_force
-
-
-@given(time=times, timeframe=timeframes)
-def test_windows_of_an_hour_take_all_its_trades_and_no_other_hours_window(time: datetime, timeframe: Timeframe) -> None:
-    hour = hour_number(time)
-    assert covered(time, [hour_range(hour)])
-    span = windows_of_hour(timeframe, hour)
-    assert span.start <= hour_range(hour).start
-    assert hour_range(hour).end <= span.end
-    assert span.end - span.start == max(timeframe.length, timedelta(hours=1))
-    assert aligned(span.start, timeframe.length)
-
-
-@given(hours=st.sets(st.integers(-100, 100) | st.integers(400_000, 500_000)))
-def test_hours_survive_being_written_and_read(hours: set[int]) -> None:
-    assert parse_hours(format_hours(hours)) == hours
-    runs = list(consecutive_hours(hours))
-    assert {hour for first, last in runs for hour in range(first, last + 1)} == hours
-    # Two runs never touch, so the text is as short as it gets.
-    assert all(before[1] + 1 < after[0] for before, after in pairwise(runs))
-
-
-def test_hours_are_written_compactly() -> None:
-    first = hour_number(at("2026-01-31 09:00"))
-    assert format_hours([]) == ""
-    assert format_hours([first + 15, first, first + 1, first + 2, first + 3]) == (
-        "2026-01-31T09..2026-01-31T12,2026-02-01T00"
-    )

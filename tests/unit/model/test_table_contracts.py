@@ -1,4 +1,4 @@
-"""The data contract, written out once more, and what is said about a table that differs from it."""
+"""Data contract of the tables and the differences reported for a table that does not meet it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 MINUTE = candles_contract(get_timeframe("1m"))
 
 
-def shape(contract: TableContract) -> TableShape:
-    """Give the shape of a table made by the contract."""
+def shape_of(contract: TableContract) -> TableShape:
+    """Return the shape of a table that meets the contract."""
     return TableShape(
         columns=tuple((column.name, column.type) for column in contract.columns),
         partitions=tuple(f"{each.transform}({each.column})" for each in contract.partitions),
@@ -37,33 +37,34 @@ def shape(contract: TableContract) -> TableShape:
 
 
 @pytest.mark.parametrize("contract", list(contracts()), ids=lambda contract: contract.name)
-def test_a_table_as_agreed_has_no_differences(contract: TableContract) -> None:
-    assert contract_differences(shape(contract), contract) == []
+def test_a_table_that_meets_its_contract_has_no_differences(contract: TableContract) -> None:
+    assert contract_differences(shape_of(contract), contract) == []
 
 
-def test_key_and_values_are_all_columns_but_the_write_times() -> None:
+def test_key_and_values_are_all_columns_except_the_write_times() -> None:
     assert [*KEY, *VALUES, "created_at", "updated_at"] == [column.name for column in CANDLE_COLUMNS]
 
 
-def test_a_widened_volume_is_as_agreed_and_no_other_column_is() -> None:
-    assert contract_differences(_retyped("volume", "decimal(38, 8)"), MINUTE) == []
-    assert contract_differences(_retyped("volume", "decimal(28, 8)"), MINUTE) == [
+def test_only_the_volume_column_may_be_widened() -> None:
+    assert contract_differences(_shape_with_type("volume", "decimal(38, 8)"), MINUTE) == []
+    assert contract_differences(_shape_with_type("volume", "decimal(28, 8)"), MINUTE) == [
         "column volume is decimal(28, 8), not decimal(18, 8)"
     ]
-    assert contract_differences(_retyped("vwap", "decimal(38, 8)"), MINUTE) == [
+    assert contract_differences(_shape_with_type("vwap", "decimal(38, 8)"), MINUTE) == [
         "column vwap is decimal(38, 8), not decimal(18, 8)"
     ]
     assert contract_differences(
-        replace(shape(TRADES), columns=tuple(_with(shape(TRADES), "price", "decimal(38, 8)"))), TRADES
+        replace(shape_of(TRADES), columns=tuple(_columns_with_type(shape_of(TRADES), "price", "decimal(38, 8)"))),
+        TRADES,
     ) == ["column price is decimal(38, 8), not decimal(18, 8)"]
 
 
-def _with(of: TableShape, name: str, kind: str) -> list[tuple[str, str]]:
-    return [(each, kind if each == name else found) for each, found in of.columns]
+def _columns_with_type(shape: TableShape, name: str, kind: str) -> list[tuple[str, str]]:
+    return [(each, kind if each == name else found) for each, found in shape.columns]
 
 
-def _retyped(name: str, kind: str) -> TableShape:
-    return replace(shape(MINUTE), columns=tuple(_with(shape(MINUTE), name, kind)))
+def _shape_with_type(name: str, kind: str) -> TableShape:
+    return replace(shape_of(MINUTE), columns=tuple(_columns_with_type(shape_of(MINUTE), name, kind)))
 
 
 Change = Callable[[TableShape], TableShape]
@@ -72,33 +73,33 @@ Change = Callable[[TableShape], TableShape]
 @pytest.mark.parametrize(
     ("change", "differences"),
     [
-        (lambda of: replace(of, columns=of.columns[:-1]), ["column updated_at is missing"]),
+        (lambda shape: replace(shape, columns=shape.columns[:-1]), ["column updated_at is missing"]),
         (
-            lambda of: replace(of, columns=(*of.columns, ("note", "string"), ("more", "int"))),
+            lambda shape: replace(shape, columns=(*shape.columns, ("note", "string"), ("more", "int"))),
             ["unexpected column note, more"],
         ),
         (
-            lambda of: replace(
-                of, columns=tuple(("average", kind) if n == "vwap" else (n, kind) for n, kind in of.columns)
+            lambda shape: replace(
+                shape, columns=tuple(("average", kind) if n == "vwap" else (n, kind) for n, kind in shape.columns)
             ),
             ["column vwap is missing", "unexpected column average"],
         ),
         (
-            lambda of: replace(of, columns=(of.columns[1], of.columns[0], *of.columns[2:])),
+            lambda shape: replace(shape, columns=(shape.columns[1], shape.columns[0], *shape.columns[2:])),
             ["the columns stand in the order exchange, symbol, " + ", ".join(MINUTE.column_names[2:])],
         ),
-        (lambda of: replace(of, partitions=()), ["partitioned by nothing, not day(window_date)"]),
+        (lambda shape: replace(shape, partitions=()), ["partitioned by nothing, not day(window_date)"]),
         (
-            lambda of: replace(of, partitions=("month(window_date)",)),
+            lambda shape: replace(shape, partitions=("month(window_date)",)),
             ["partitioned by month(window_date), not day(window_date)"],
         ),
         (
-            lambda of: replace(of, partitions=("day(window_date)", "identity(symbol)")),
+            lambda shape: replace(shape, partitions=("day(window_date)", "identity(symbol)")),
             ["partitioned by day(window_date), identity(symbol), not day(window_date)"],
         ),
-        (lambda of: replace(of, format_version=1), ["format version 1, not 2"]),
+        (lambda shape: replace(shape, format_version=1), ["format version 1, not 2"]),
         (
-            lambda of: TableShape((), (), 3),
+            lambda shape: TableShape((), (), 3),
             [
                 *(f"column {name} is missing" for name in MINUTE.column_names),
                 "partitioned by nothing, not day(window_date)",
@@ -107,25 +108,27 @@ Change = Callable[[TableShape], TableShape]
         ),
     ],
 )
-def test_every_difference_is_named(change: Change, differences: list[str]) -> None:
-    assert contract_differences(change(shape(MINUTE)), MINUTE) == differences
+def test_every_difference_is_reported(change: Change, differences: list[str]) -> None:
+    assert contract_differences(change(shape_of(MINUTE)), MINUTE) == differences
 
 
-def test_every_single_change_of_a_column_is_found() -> None:
+def test_every_changed_column_type_is_reported() -> None:
     for contract, kind in product(contracts(), ("string", "double", "timestamp")):
         for column in contract.columns:
             if column.type != kind:
-                found = replace(shape(contract), columns=tuple(_with(shape(contract), column.name, kind)))
+                found = replace(
+                    shape_of(contract), columns=tuple(_columns_with_type(shape_of(contract), column.name, kind))
+                )
                 assert contract_differences(found, contract) == [f"column {column.name} is {kind}, not {column.type}"]
 
 
-def test_the_views_read_every_timeframe_and_stay_valid_when_one_volume_is_widened() -> None:
+def test_the_views_read_every_timeframe_and_cast_volume_to_the_wide_type() -> None:
     statements = view_statements("iceberg")
     assert list(statements) == [CANDLES_VIEW, LATEST_VIEW]
     parts = statements[CANDLES_VIEW].split(" UNION ALL ")
     assert len(parts) == len(TIMEFRAMES)
-    for of, part in zip(TIMEFRAMES.values(), parts, strict=True):
-        assert part.startswith(f"SELECT '{of.name}' AS timeframe, symbol, exchange, window_start,")
-        assert part.endswith(f" FROM iceberg.market_data.{of.table}")
+    for timeframe, part in zip(TIMEFRAMES.values(), parts, strict=True):
+        assert part.startswith(f"SELECT '{timeframe.name}' AS timeframe, symbol, exchange, window_start,")
+        assert part.endswith(f" FROM iceberg.market_data.{timeframe.table}")
         assert "CAST(volume AS decimal(38, 8)) AS volume" in part
     assert f"FROM iceberg.market_data.{CANDLES_VIEW})" in statements[LATEST_VIEW]

@@ -1,4 +1,4 @@
-"""The registry: five timeframes as agreed, and room for more by one entry."""
+"""Registry of timeframes: the five contract entries, derived names, and validation of new entries."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ohlcv.model.table_contracts import candles_contract, contracts
 from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, get_timeframe
 
 
-def test_the_registry_is_as_agreed() -> None:
+def test_the_registry_contains_the_timeframes_of_the_contract() -> None:
     table = [
         (
-            of.name,
-            of.cron,
-            of.lookback // timedelta(minutes=1),
-            of.script,
-            str(of.retention),
-            of.time_target // timedelta(seconds=1),
+            timeframe.name,
+            timeframe.cron,
+            timeframe.lookback // timedelta(minutes=1),
+            timeframe.script,
+            str(timeframe.retention),
+            timeframe.time_target // timedelta(seconds=1),
         )
-        for of in TIMEFRAMES.values()
+        for timeframe in TIMEFRAMES.values()
     ]
     assert table == [
         ("1m", "*/5 * * * *", 10, "ohlcv_incremental.py", "90 days", 20),
@@ -33,8 +33,11 @@ def test_the_registry_is_as_agreed() -> None:
     ]
 
 
-def test_names_derive_from_the_registry() -> None:
-    derived = [(of.table, of.dag_id, of.partition, of.microseconds) for of in TIMEFRAMES.values()]
+def test_names_derive_from_the_registry_entry() -> None:
+    derived = [
+        (timeframe.table, timeframe.dag_id, timeframe.partition, timeframe.microseconds)
+        for timeframe in TIMEFRAMES.values()
+    ]
     assert derived == [
         ("gold_ohlcv_1m", "ohlcv_1m", "day", 60_000_000),
         ("gold_ohlcv_5m", "ohlcv_5m", "day", 300_000_000),
@@ -45,27 +48,27 @@ def test_names_derive_from_the_registry() -> None:
     assert [contract.name for contract in contracts()] == ["gold_crypto_trades", *(names[0] for names in derived)]
 
 
-def other(**changes: Any) -> Timeframe:
+def changed_timeframe(**changes: Any) -> Timeframe:
     values: dict[str, Any] = {**vars(get_timeframe("1h")), **changes}
     return Timeframe(**values)
 
 
 @pytest.mark.parametrize(("name", "minutes"), [("15m", 15), ("2h", 120), ("4h", 240)])
-def test_another_timeframe_is_one_entry(name: str, minutes: int) -> None:
-    of = other(name=name, length=timedelta(minutes=minutes), lookback=timedelta(hours=4))
-    assert candles_contract(of).name == f"gold_ohlcv_{name}"
-    assert of.partition == "day"
+def test_a_new_timeframe_needs_only_a_registry_entry(name: str, minutes: int) -> None:
+    added = changed_timeframe(name=name, length=timedelta(minutes=minutes), lookback=timedelta(hours=4))
+    assert candles_contract(added).name == f"gold_ohlcv_{name}"
+    assert added.partition == "day"
 
 
 @pytest.mark.parametrize("minutes", [-1, 0, 7, 25, 36 * 60, 48 * 60])
 def test_a_length_that_does_not_divide_a_day_is_refused(minutes: int) -> None:
     with pytest.raises(ValueError, match="must divide a day"):
-        other(length=timedelta(minutes=minutes), lookback=timedelta(days=9))
+        changed_timeframe(length=timedelta(minutes=minutes), lookback=timedelta(days=9))
 
 
 def test_a_lookback_shorter_than_a_window_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one window"):
-        other(lookback=timedelta(minutes=59))
+        changed_timeframe(lookback=timedelta(minutes=59))
 
 
 @pytest.mark.parametrize(("days", "years"), [(0, 0), (1, 1), (-1, 0), (0, -1), (-1, 1)])
@@ -75,6 +78,6 @@ def test_a_retention_is_days_or_years(days: int, years: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "2m", "1M", "1m "])
-def test_an_unknown_timeframe_is_told_what_there_is(name: str) -> None:
+def test_an_unknown_timeframe_is_refused_with_the_known_names(name: str) -> None:
     with pytest.raises(InputError, match=f"^unknown timeframe '{name}': choose one of 1m, 5m, 30m, 1h, 1d$"):
         get_timeframe(name)
