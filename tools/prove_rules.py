@@ -44,7 +44,7 @@ class Mutation:
 CANDLES = "tests/spark/test_candles.py"
 BUILD = "tests/spark/test_build_candles.py"
 WINDOWS = "tests/unit/model/test_intervals.py"
-PLANNING = "tests/unit/model/test_build_planner.py"
+PLANNING = ("tests/unit/model/test_build_planner.py", "tests/unit/model/test_build_planner_properties.py")
 
 MUTATIONS = (
     Mutation(
@@ -139,19 +139,19 @@ MUTATIONS = (
     ),
     Mutation(
         "only complete windows are written",
-        "a repaired hour is built to its end, complete or not",
+        "a pending hour is rebuilt to its end, complete or not",
         "include/ohlcv/model/build_planner.py",
         "    end = min(span.end, own_range.end)\n",
         "    end = span.end\n",
-        (PLANNING,),
+        PLANNING,
     ),
     Mutation(
-        "nothing owed is lost",
-        "windows still open when their trades were seen are forgotten",
+        "no pending hour is lost",
+        "hours with incomplete windows do not stay pending",
         "include/ohlcv/model/build_planner.py",
         "frozenset(deferred | unfinished)",
         "frozenset(deferred)",
-        (PLANNING,),
+        PLANNING,
     ),
     Mutation(
         "no change, no commit",
