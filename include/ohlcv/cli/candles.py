@@ -1,4 +1,4 @@
-"""`ohlcv candles`: show candles as a table, as CSV or as JSON."""
+"""`ohlcv candles`: show candles as a table, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ohlcv.cli.terminal import print_table
+from ohlcv.cli.terminal import note, parse_time_option, print_table
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.model.intervals import iso, parse_time
+from ohlcv.model.intervals import iso
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe, get_timeframe
 
-# pyiceberg, DuckDB and rich take seconds to load: only the functions that use them do, so that --help is quick.
+# pyiceberg, DuckDB and rich take seconds to import. Functions import them when needed, so that --help is fast.
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# As many windows of a series as fit on a screen beside another series.
+# Default number of windows per series in a table: two series fit on a screen.
 TABLE_LIMIT = 20
-# As many names as a person reads in one line.
-NAMES_SHOWN = 20
+# Maximum number of symbols or exchanges listed in a message.
+MAX_LISTED_NAMES = 20
 
-# What of a candle the table shows: the other columns follow from these, or are for machines.
+# Column -> heading. The table omits columns that can be derived from these, and created_at and updated_at.
 TABLE_HEADINGS = {
     "symbol": "symbol",
     "exchange": "exchange",
@@ -48,13 +48,20 @@ Row = Mapping[str, Any]
 @click.option("--timeframe", "timeframe_name", required=True, metavar="T", help=f"One of {', '.join(TIMEFRAMES)}.")
 @click.option("--symbol", metavar="S", help="Only this symbol.")
 @click.option("--exchange", metavar="E", help="Only this exchange.")
-@click.option("--start", "start_text", metavar="TIME", help="First window start, an ISO time; UTC if it names no zone.")
-@click.option("--end", "end_text", metavar="TIME", help="Window starts end before this ISO time.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N windows of each series.")
+@click.option(
+    "--start", "start_text", metavar="TIME", help="First window start, an ISO time; UTC if it has no time zone."
+)
+@click.option("--end", "end_text", metavar="TIME", help="End of the range of window starts (exclusive), an ISO time.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only the newest N windows of each series (symbol and exchange).",
+)
 @click.option(
     "--fill",
     type=click.Choice(["previous"]),
-    help="Show windows without trades at the previous close: volume 0, no vwap, filled. With --end, up to there.",
+    help="Add windows without trades, with the previous close, volume 0 and no vwap; with --end, up to that time.",
 )
 @click.option(
     "--format", "output_format", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
@@ -70,33 +77,32 @@ def candles(
     fill: str | None,
     output_format: str,
 ) -> None:
-    """Show candles: window starts from --start up to, not including, --end.
+    """Show the candles with --start <= window_start < --end.
 
-    Without --start, the table shows the newest 20 windows of each series, a symbol on an exchange; csv and json
-    give all. The newest windows (this table, or --limit without --start) are those of series with a candle in the
-    newest 31 partitions: days, or months for 1d.
+    Without --start, the table format shows the newest 20 windows of each series; csv and json contain all windows.
+    Without --start, the newest windows (--limit or the table format) are searched only for series that have a candle
+    in the newest 31 partitions (days, or months for 1d).
 
-    Numbers are exact. csv and json write all 8 decimals, json as strings. The table leaves out the trailing zeros
-    that all numbers of a column share, and the columns that follow from others.
+    Numbers are exact. csv and json contain all 8 decimals, json as strings. The table format omits trailing zeros that
+    all numbers of a column have, and columns that can be derived from others.
     """
-    of = get_timeframe(timeframe_name)
-    start = _time("--start", start_text)
-    end = _time("--end", end_text)
+    timeframe = get_timeframe(timeframe_name)
+    start = None if start_text is None else parse_time_option("--start", start_text)
+    end = None if end_text is None else parse_time_option("--end", end_text)
     settings = load_settings()
     newest = limit
     if start is None and limit is None:
         newest = TABLE_LIMIT if output_format == "table" else None
-        _note(
+        note(
             f"no --start: the newest {TABLE_LIMIT} windows of each series"
             if output_format == "table"
-            else "no --start: all candles there are"
+            else "no --start: all candles"
         )
 
     from ohlcv.readers.candles import read_candles
 
-    # click's choice names the one value that the reader's type allows.
     found = read_candles(
-        settings, of, symbol, exchange, start=start, end=end, newest=newest, fill="previous" if fill else None
+        settings, timeframe, symbol, exchange, start=start, end=end, newest=newest, fill="previous" if fill else None
     )
     if output_format == "csv":
         _write_csv(found)
@@ -105,59 +111,48 @@ def candles(
     elif len(found):
         _print_table(found)
     if not len(found):
-        _note(_why_nothing(settings, of, symbol, exchange, start))
+        note(_explain_empty_result(settings, timeframe, symbol, exchange, start))
 
 
-def _time(option: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    time, without_zone = parse_time(text)
-    if without_zone:
-        _note(f"{option} {text} names no zone: taken as UTC")
-    return time
-
-
-def _note(text: str) -> None:
-    click.echo(text, err=True)
-
-
-def _why_nothing(
-    settings: Settings, of: Timeframe, symbol: str | None, exchange: str | None, start: datetime | None
+def _explain_empty_result(
+    settings: Settings, timeframe: Timeframe, symbol: str | None, exchange: str | None, start: datetime | None
 ) -> str:
     from ohlcv.readers.latest import LOOKBACK_PARTITIONS, recent_series
 
-    series = recent_series(settings, of)
+    series = recent_series(settings, timeframe)
     if not series:
-        return f"no candles: the {of} table is empty"
-    recent = f"the newest {LOOKBACK_PARTITIONS} {of.partition}s with candles"
-    further = "" if start else "; --start looks further back"
+        return f"no candles: the {timeframe} table is empty"
+    recent = f"the newest {LOOKBACK_PARTITIONS} {timeframe.partition}s with candles"
+    hint = "" if start else " (use --start to search older candles)"
     symbols, exchanges = ({pair[position] for pair in series} for position in (0, 1))
     if symbol is not None and symbol not in symbols:
-        return f"no {of} candles of symbol '{symbol}': {recent} have {_names(symbols)}{further}"
+        return f"no {timeframe} candles of symbol '{symbol}': {recent} contain {_list_names(symbols)}{hint}"
     if exchange is not None and exchange not in exchanges:
-        return f"no {of} candles of exchange '{exchange}': {recent} have {_names(exchanges)}{further}"
+        return f"no {timeframe} candles of exchange '{exchange}': {recent} contain {_list_names(exchanges)}{hint}"
     if symbol is not None and exchange is not None and (symbol, exchange) not in series:
-        having = {place for name, place in series if name == symbol}
-        return f"no {of} candles of {symbol} on {exchange}: {recent} have it on {_names(having)}{further}"
-    return f"no {of} candles in that range"
+        available = {venue for name, venue in series if name == symbol}
+        return (
+            f"no {timeframe} candles of {symbol} on {exchange}: {recent} contain it on {_list_names(available)}{hint}"
+        )
+    return f"no {timeframe} candles in that range"
 
 
-def _names(names: Iterable[str]) -> str:
+def _list_names(names: Iterable[str]) -> str:
     ordered = sorted(names)
-    more = len(ordered) - NAMES_SHOWN
-    return ", ".join(ordered[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    more = len(ordered) - MAX_LISTED_NAMES
+    return ", ".join(ordered[:MAX_LISTED_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _rows(found: pa.Table) -> Iterator[Row]:
-    # Batch by batch: as Python objects, all candles of a table would need gigabytes.
+    # In batches: all candles of a table as Python objects would need gigabytes.
     for batch in found.to_batches(max_chunksize=10_000):
         yield from batch.to_pylist()
 
 
-def _plain(value: Any) -> Any:
-    """Give a value as JSON takes it, exactly: decimals with all their places, times in UTC."""
+def _to_json_value(value: Any) -> Any:
+    """Return a value without loss as a JSON type: decimals as text with all decimal places, times in UTC."""
     if isinstance(value, Decimal):
-        return format(value, "f")  # str() would write the smallest ones as 1E-8
+        return format(value, "f")  # str() would return 1E-8 for the smallest values
     if isinstance(value, datetime):
         return iso(value)
     return value.isoformat() if isinstance(value, date) else value
@@ -167,15 +162,15 @@ def _write_csv(found: pa.Table) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(found.column_names)
     for row in _rows(found):
-        values = (_plain(value) for value in row.values())
+        values = (_to_json_value(value) for value in row.values())
         writer.writerow(str(value).lower() if isinstance(value, bool) else value for value in values)
 
 
 def _write_json(found: pa.Table) -> None:
-    # One candle a line, written as it is read.
+    # One candle per line, so that the output is streamed.
     separator = "[\n"
     for row in _rows(found):
-        click.echo(separator + json.dumps({name: _plain(value) for name, value in row.items()}), nl=False)
+        click.echo(separator + json.dumps({name: _to_json_value(value) for name, value in row.items()}), nl=False)
         separator = ",\n"
     click.echo("\n]" if len(found) else "[]")
 
@@ -187,8 +182,8 @@ def _print_table(found: pa.Table) -> None:
     columns = {name: _cells(found, name) for name in TABLE_HEADINGS if name in found.column_names}
     table = Table(box=box.SIMPLE)
     for name in columns:
-        text = name in ("symbol", "exchange", "window_start", "filled")
-        table.add_column(TABLE_HEADINGS[name], justify="left" if text else "right", no_wrap=True)
+        is_text = name in ("symbol", "exchange", "window_start", "filled")
+        table.add_column(TABLE_HEADINGS[name], justify="left" if is_text else "right", no_wrap=True)
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*cells)
     print_table(table)
@@ -198,12 +193,12 @@ def _cells(found: pa.Table, name: str) -> list[str]:
     values = found[name].to_pylist()
     if name == "filled":
         return ["yes" if value else "" for value in values]
-    texts = ["-" if value is None else str(_plain(value)) for value in values]
+    texts = ["-" if value is None else str(_to_json_value(value)) for value in values]
     return _without_shared_zeros(texts) if any(isinstance(value, Decimal) for value in values) else texts
 
 
 def _without_shared_zeros(texts: list[str]) -> list[str]:
-    """Cut all numbers to the places the longest one needs, so that their points stay in line."""
+    """Return the numbers with as many decimal places as the longest one needs, so that decimal points align."""
     places = max(len(text.partition(".")[2].rstrip("0")) for text in texts)
     return [
         text if text == "-" else f"{whole}.{fraction[:places]}".rstrip(".")

@@ -10,7 +10,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from ohlcv.cli.terminal import print_table, working
+from ohlcv.cli.terminal import print_table, show_progress
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.timeframes import TIMEFRAMES
@@ -38,7 +38,7 @@ def demo(trades: int, once: bool) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ready = False
     try:
-        with demo_services(settings, trades, working, _say) as running:
+        with demo_services(settings, trades, show_progress, _say) as running:
             _say("unpausing five DAGs, waiting for a validated run of each …")
             runs = running.first_runs(_say)
             print_table(_candles_table(read_candles(settings, settings.timeframe("1h"), newest=1).to_pylist()))

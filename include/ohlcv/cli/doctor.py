@@ -1,4 +1,4 @@
-"""`ohlcv doctor`: what is wrong here, and what to do."""
+"""`ohlcv doctor`: diagnose the installation."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import click
 
 
 @click.command()
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def doctor(form: str) -> int:
-    """Look at settings, Java, jars, catalog, store, tables, Spark, Airflow and the deployment; a line each.
+@click.option("--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def doctor(output_format: str) -> int:
+    """Check settings, Java, jars, catalog, object store, tables, Spark, Airflow and the deployment, one line each.
 
-    A fault is told with its cure. Exits with 1 when there is one.
+    Each fault is shown with a remedy. The exit code is 1 if there is a fault.
     """
-    from ohlcv.monitoring.doctor import examine
+    from ohlcv.monitoring.doctor import run_checks
 
     checks = []
-    for check in examine(os.environ):
+    for check in run_checks(os.environ):
         checks.append(check)
-        if form == "text":
+        if output_format == "text":
             click.echo(f"{check.state:6}  {check.name:9}  {check.found}")
-    if form == "json":
+    if output_format == "json":
         click.echo(json.dumps([asdict(check) for check in checks]))
     return 1 if any(check.state == "fault" for check in checks) else 0

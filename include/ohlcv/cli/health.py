@@ -1,4 +1,4 @@
-"""`ohlcv health`: is the house in order."""
+"""`ohlcv health`: pipeline health checks."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import click
 from rich import box
 from rich.table import Table
 
-from ohlcv.cli.terminal import print_table, working
+from ohlcv.cli.terminal import print_table, show_progress
 from ohlcv.config.settings import load_settings
 
 
 @click.command()
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def health(form: str) -> int:
-    """Show age of candles, runs of the last day and their times, Spark's workers, and storage.
+@click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def health(output_format: str) -> int:
+    """Show the freshness of candles, runs of the last 24 hours, job durations, Spark workers and storage.
 
-    Exits with 1 when a limit is crossed. A market in which nobody trades is `quiet`, not late.
+    The exit code is 1 if a check is in state `alert`. Candles are `quiet`, not late, if there were no trades.
     """
     from ohlcv.monitoring.health import health as look
 
     settings = load_settings()
-    with working("looking", quiet=form == "json"):
+    with show_progress("measuring", quiet=output_format == "json"):
         measures = look(settings, datetime.now(UTC))
-    if form == "json":
+    if output_format == "json":
         click.echo(json.dumps([asdict(measure) for measure in measures]))
     else:
         table = Table(title="Health", title_justify="left", box=box.SIMPLE_HEAD)
-        for name in ("", "of", "what", "found", "should be"):
+        for name in ("state", "subject", "aspect", "found", "target"):
             table.add_column(name)
         for measure in measures:
             table.add_row(

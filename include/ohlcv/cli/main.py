@@ -1,4 +1,4 @@
-"""The command line: `ohlcv`. Errors are one line on stderr, bad input ends with exit code 2."""
+"""Entry point of the `ohlcv` command line. Errors are one line on stderr; the exit code is 2 for invalid input."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import click
 
 from ohlcv.model.errors import OhlcvError
 
-# Name of the command -> module under ohlcv.cli that defines it, loaded when it is used.
+# Command -> help text. The module ohlcv.cli.<command> defines it and is imported when the command is used.
 COMMANDS = {
-    "tables": "Create the tables and views, widen a volume column.",
-    "trades": "Load trades from files, or make sample trades.",
-    "build": "Build candles through spark-submit.",
+    "tables": "Create the tables and views, or widen a volume column.",
+    "trades": "Load trades from files, or generate sample trades.",
+    "build": "Build candles with spark-submit.",
     "candles": "Show candles.",
-    "retention": "Delete what has been kept long enough, or show what would go.",
-    "maintain": "Compact the candle tables and let go of old snapshots.",
-    "sql": "Ask or change the tables by Spark SQL.",
-    "validate": "Check stored candles against their rules and their trades.",
-    "health": "Show whether candles are fresh, runs good, workers there.",
-    "doctor": "Look for what is wrong here, and say what to do.",
-    "demo": "Run the whole pipeline here, on sample trades.",
+    "retention": "Delete expired partitions, or show which would be deleted.",
+    "maintain": "Compact the candle tables and expire old snapshots.",
+    "sql": "Run Spark SQL statements on the tables.",
+    "validate": "Validate stored candles by rules and by recomputation.",
+    "health": "Show freshness, run success, durations, workers and storage.",
+    "doctor": "Diagnose the installation and show how to fix faults.",
+    "demo": "Run the complete pipeline locally with sample trades.",
     "env": "Print the environment of the running demo for a shell.",
     "airflow": "Run an airflow command against the running demo.",
 }
 
 
 class LazyGroup(click.Group):
-    """Load a command's module only when that command is asked for: `--help` answers at once."""
+    """Group that imports the module of a command only when the command is used, so that `--help` is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -47,9 +47,9 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ohlcv")
 def cli() -> None:
-    """Exact, complete, audited OHLCV candles from crypto trades.
+    """Build, validate and read OHLCV candles from crypto trades.
 
-    Settings come from OHLCV_… variables of the environment; without any, everything lives under ./.ohlcv.
+    Settings are OHLCV_… environment variables. By default all data is stored under ./.ohlcv.
     """
 
 
@@ -62,29 +62,29 @@ def _run(arguments: list[str] | None) -> int:
     try:
         result = cli.main(arguments, prog_name="ohlcv", standalone_mode=False)
     except click.ClickException as error:
-        return _refuse(error)
+        return _report_usage_error(error)
     except click.Abort:
-        return _fail("stopped", 130)
+        return _report_error("interrupted", 130)
     except OhlcvError as error:
-        return _fail(str(error), error.exit_code)
+        return _report_error(str(error), error.exit_code)
     except BrokenPipeError:
-        # The reader has seen enough (`ohlcv candles | head`).
+        # The reader of the pipe has exited (`ohlcv candles | head`).
         sys.stderr.close()
         return 0
     return result if isinstance(result, int) else 0
 
 
-def _refuse(error: click.ClickException) -> int:
-    """Tell what is wrong with a command line, and where its help is."""
+def _report_usage_error(error: click.ClickException) -> int:
+    """Print a usage error and the command that shows help; return the exit code."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        # A group without a command: the message is its help, many lines long.
+        # A group without a command: the message is the help text of several lines.
         click.echo(error.format_message(), err=True)
         return error.exit_code
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = f" (see '{context.command_path} --help')" if context else ""
-    return _fail(error.format_message() + hint, error.exit_code)
+    return _report_error(error.format_message() + hint, error.exit_code)
 
 
-def _fail(message: str, exit_code: int) -> int:
+def _report_error(message: str, exit_code: int) -> int:
     click.echo("error: " + " ".join(message.split()), err=True)
     return exit_code

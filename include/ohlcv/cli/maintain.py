@@ -1,4 +1,4 @@
-"""`ohlcv maintain`: keep the candle tables small."""
+"""`ohlcv maintain`: compaction and snapshot expiry of the candle tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from ohlcv.cli.terminal import note, print_table, working
+from ohlcv.cli.terminal import note, print_table, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import parse_day
@@ -20,12 +20,12 @@ from ohlcv.spark.spark_submit import LOCAL_MASTER, maintenance_job, run
 
 @click.command()
 @click.option("--timeframe", "name", default="all", show_default=True, help=f"{', '.join(TIMEFRAMES)} or all.")
-@click.option("--as-of", help="UTC day from which ages are reckoned, as in 2026-01-31.  [default: today]")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def maintain(name: str, as_of: str | None, form: str) -> None:
-    """Join the small files of closed partitions, and let go of snapshots older than seven days and of orphan files.
+@click.option("--as-of", help="UTC date from which ages are computed, such as 2026-01-31.  [default: today]")
+@click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def maintain(name: str, as_of: str | None, output_format: str) -> None:
+    """Compact the small files of closed partitions, expire snapshots older than seven days, and remove orphan files.
 
-    The last hundred snapshots are kept however old they are. No candle is changed.
+    The last hundred snapshots are never expired. No candle is changed.
     """
     from ohlcv.iceberg.retention_plan import check_as_of, measure_table
 
@@ -38,21 +38,21 @@ def maintain(name: str, as_of: str | None, form: str) -> None:
     for each in names:
         before = measure_table(settings, settings.timeframe(each))
         job = maintenance_job(settings, each, steps="compact,expire", as_of=day.isoformat())
-        with working(f"{each}: compacting and expiring", quiet=form == "json"):
-            outcome = run(job, settings.spark_master or LOCAL_MASTER)
-        if outcome.exit_code:
-            raise OhlcvError(f"{each}: {outcome.error}")
-        done = json.loads(outcome.last_line)
+        with show_progress(f"{each}: compacting and expiring", quiet=output_format == "json"):
+            result = run(job, settings.spark_master or LOCAL_MASTER)
+        if result.exit_code:
+            raise OhlcvError(f"{each}: {result.error}")
+        report = json.loads(result.last_line)
         after = measure_table(settings, settings.timeframe(each))
-        reports.append({**done, "before": before.to_json(), "after": after.to_json()})
-        if form == "json":
+        reports.append({**report, "before": before.to_json(), "after": after.to_json()})
+        if output_format == "json":
             click.echo(json.dumps(reports[-1]))
-    if form == "table":
-        _show(reports)
+    if output_format == "table":
+        _print_reports(reports)
 
 
-def _show(reports: list[dict[str, Any]]) -> None:
-    table = Table(title="Maintained", title_justify="left", box=box.SIMPLE_HEAD)
+def _print_reports(reports: list[dict[str, Any]]) -> None:
+    table = Table(title="Table maintenance", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("timeframe")
     names = ("rows", "files", "bytes", "snapshots", "manifests", "metadata_bytes")
     for name in names:

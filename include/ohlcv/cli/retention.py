@@ -1,4 +1,4 @@
-"""`ohlcv retention`: delete what has been kept long enough."""
+"""`ohlcv retention`: delete expired partitions of the candle tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from ohlcv.cli.terminal import note, print_table, working
+from ohlcv.cli.terminal import note, print_table, show_progress
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import parse_day
@@ -23,17 +23,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--timeframe", "name", default="all", show_default=True, help=f"{', '.join(TIMEFRAMES)} or all.")
-@click.option("--dry-run", is_flag=True, help="Show what would go, and delete nothing.")
-@click.option("--as-of", help="UTC day from which ages are reckoned, as in 2026-01-31.  [default: today]")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
+@click.option("--as-of", help="UTC date from which ages are computed, such as 2026-01-31.  [default: today]")
 @click.option(
-    "--max-share", type=float, default=DEFAULT_MAX_SHARE, show_default=True, help="Most of a table that may go at once."
+    "--max-share",
+    type=float,
+    default=DEFAULT_MAX_SHARE,
+    show_default=True,
+    help="Largest share of a table's candles that may be deleted at once.",
 )
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, form: str) -> None:
-    """Delete whole partitions of candles that have been kept as long as promised.
+@click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, output_format: str) -> None:
+    """Delete whole partitions of candles that are older than the retention period of their timeframe.
 
-    All plans are made and shown before anything is deleted; what is deleted is what they say. It changes metadata
-    alone: the files go when their snapshots expire (ohlcv maintain).
+    All plans are computed and shown before anything is deleted, and exactly the planned partitions are deleted. Only
+    metadata changes: data files are removed when their snapshots expire (see 'ohlcv maintain').
     """
     from ohlcv.iceberg.retention_plan import plan_retention
 
@@ -42,29 +46,31 @@ def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, for
     today = datetime.now(UTC).date()
     day = parse_day(as_of) if as_of else today
     plans = [plan_retention(settings, settings.timeframe(each), day, today, max_share) for each in names]
-    if form == "table":
-        show_plans(plans)
-    deleted = {} if dry_run else {plan.timeframe: _delete(settings, plan, form) for plan in plans if plan.expired}
-    if form == "json":
+    if output_format == "table":
+        print_plans(plans)
+    deleted = (
+        {} if dry_run else {plan.timeframe: _delete(settings, plan, output_format) for plan in plans if plan.expired}
+    )
+    if output_format == "json":
         for plan in plans:
             click.echo(json.dumps({**plan.to_json(), "deleted": deleted.get(plan.timeframe)}))
     elif dry_run:
-        note("nothing was deleted: a dry run")
+        note("dry run: nothing was deleted")
     elif not deleted:
         note("nothing has expired")
 
 
-def show_plans(plans: list[RetentionPlan]) -> None:
-    """Show what goes from each table, and why."""
-    table = Table(title="Retention", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("timeframe", "kept"):
+def print_plans(plans: list[RetentionPlan]) -> None:
+    """Print the partitions that are deleted from each table, and the reason."""
+    table = Table(title="Expired partitions", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("timeframe", "retention"):
         table.add_column(column)
-    for column in ("partitions", "candles", "of", "share", "files", "MiB"):
+    for column in ("partitions", "candles", "of total", "share", "files", "MiB"):
         table.add_column(column, justify="right")
-    for column in ("oldest to go", "newest to go"):
+    for column in ("oldest", "newest"):
         table.add_column(column)
     for plan in plans:
-        ends = (str(plan.expired[0].day), str(plan.expired[-1].day)) if plan.expired else ("-", "-")
+        days = (str(plan.expired[0].day), str(plan.expired[-1].day)) if plan.expired else ("-", "-")
         table.add_row(
             plan.timeframe,
             plan.reason.removeprefix("kept "),
@@ -74,17 +80,17 @@ def show_plans(plans: list[RetentionPlan]) -> None:
             f"{plan.share:.1%}",
             f"{plan.files:,}",
             f"{plan.size / 2**20:,.1f}",
-            *ends,
+            *days,
         )
     print_table(table)
 
 
-def _delete(settings: Settings, plan: RetentionPlan, form: str) -> dict[str, int]:
+def _delete(settings: Settings, plan: RetentionPlan, output_format: str) -> dict[str, int]:
     days = ",".join(partition.day.isoformat() for partition in plan.expired)
     job = maintenance_job(settings, plan.timeframe, steps="delete", as_of=plan.as_of.isoformat(), days=days)
-    with working(f"{plan.timeframe}: deleting {len(plan.expired):,} partitions", quiet=form == "json"):
-        outcome = run(job, settings.spark_master or LOCAL_MASTER)
-    if outcome.exit_code:
-        raise OhlcvError(f"{plan.timeframe}: {outcome.error}")
-    done: dict[str, int] = json.loads(outcome.last_line)["delete"]
-    return done
+    with show_progress(f"{plan.timeframe}: deleting {len(plan.expired):,} partitions", quiet=output_format == "json"):
+        result = run(job, settings.spark_master or LOCAL_MASTER)
+    if result.exit_code:
+        raise OhlcvError(f"{plan.timeframe}: {result.error}")
+    deleted: dict[str, int] = json.loads(result.last_line)["delete"]
+    return deleted

@@ -1,4 +1,4 @@
-"""`ohlcv sql`: ask or change the tables by Spark SQL."""
+"""`ohlcv sql`: Spark SQL statements on the tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from ohlcv.cli.terminal import note, print_table, working
+from ohlcv.cli.terminal import note, print_table, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.spark.spark_submit import LOCAL_MASTER, run, sql_job
@@ -17,32 +17,38 @@ from ohlcv.spark.spark_submit import LOCAL_MASTER, run, sql_job
 
 @click.command()
 @click.argument("statements", metavar="STATEMENT...", nargs=-1, required=True)
-@click.option("--limit", type=click.IntRange(1, 100_000), default=1_000, show_default=True, help="Rows shown of each.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def sql(statements: tuple[str, ...], limit: int, form: str) -> None:
-    """Run Spark SQL statements one after the other, and show what they give.
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=1_000,
+    show_default=True,
+    help="Maximum number of rows shown per statement.",
+)
+@click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def sql(statements: tuple[str, ...], limit: int, output_format: str) -> None:
+    """Run Spark SQL statements in order, and show their results.
 
-    Tables are market_data.gold_ohlcv_1m and so on, with their metadata (market_data.gold_ohlcv_1m.snapshots); times
-    are UTC. What is changed by hand is found by 'ohlcv validate' and mended by reprocessing.
+    Tables are named market_data.gold_ohlcv_1m, and their metadata tables market_data.gold_ohlcv_1m.snapshots. Times
+    are UTC. 'ohlcv validate' detects incorrect candles after manual changes, and 'ohlcv build' rebuilds them.
     """
     from ohlcv.iceberg.tables import open_catalog
 
-    # A catalog that is down is told at once, not after Spark has started.
+    # Fails immediately if the catalog is not reachable, before Spark starts.
     open_catalog(load_settings())
-    with working("asking", quiet=form == "json"):
-        outcome = run(sql_job(statements, limit), LOCAL_MASTER)
-    if outcome.exit_code:
-        raise OhlcvError(outcome.error)
-    for result in json.loads(outcome.last_line)["results"]:
-        if form == "json":
-            click.echo(json.dumps(result))
-        elif result["columns"]:
-            _show(result)
-        if result["more"]:
-            note(f"only the first {limit:,} rows are shown: see --limit")
+    with show_progress("running SQL", quiet=output_format == "json"):
+        result = run(sql_job(statements, limit), LOCAL_MASTER)
+    if result.exit_code:
+        raise OhlcvError(result.error)
+    for statement_result in json.loads(result.last_line)["results"]:
+        if output_format == "json":
+            click.echo(json.dumps(statement_result))
+        elif statement_result["columns"]:
+            _print_rows(statement_result)
+        if statement_result["more"]:
+            note(f"only the first {limit:,} rows are shown: use --limit to show more")
 
 
-def _show(result: dict[str, Any]) -> None:
+def _print_rows(result: dict[str, Any]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     for name in result["columns"]:
         table.add_column(name)

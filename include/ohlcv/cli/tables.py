@@ -1,10 +1,10 @@
-"""`ohlcv tables`: create the tables and views, widen a volume column."""
+"""`ohlcv tables`: create the tables and views, or widen a volume column."""
 
 from __future__ import annotations
 
 import click
 
-from ohlcv.cli.terminal import working
+from ohlcv.cli.terminal import show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW, LATEST_VIEW, NAMESPACE, WIDE_AMOUNT, candles_contract
@@ -13,16 +13,19 @@ from ohlcv.spark.spark_submit import LOCAL_MASTER, run, views_job
 
 @click.group()
 def tables() -> None:
-    """Create the tables and views, widen a volume column."""
+    """Create the tables and views, or widen a volume column."""
 
 
 @tables.command()
 @click.option(
-    "--views/--no-views", default=True, show_default=True, help="Also create the views (starts a Spark job once)."
+    "--views/--no-views",
+    default=True,
+    show_default=True,
+    help="Also create the views (runs a Spark job if they are missing).",
 )
-@click.option("--create-bucket", is_flag=True, help="First make the bucket of an S3 store, where it is missing.")
+@click.option("--create-bucket", is_flag=True, help="First create the S3 bucket of the warehouse if it is missing.")
 def create(views: bool, create_bucket: bool) -> None:
-    """Create what is missing of the tables and views; what exists is checked and left alone."""
+    """Create missing tables and views; check existing tables and leave them unchanged."""
     from ohlcv.iceberg.object_store import create_warehouse_bucket
     from ohlcv.iceberg.tables import create_tables, view_exists
 
@@ -36,20 +39,20 @@ def create(views: bool, create_bucket: bool) -> None:
         click.echo(f"exists   {NAMESPACE}.{name}")
     missing = [name for name in (CANDLES_VIEW, LATEST_VIEW) if views and not view_exists(settings, name)]
     if missing:
-        with working("creating views"):
-            outcome = run(views_job(), LOCAL_MASTER)
-        if outcome.exit_code:
-            raise OhlcvError(f"the views could not be created: {outcome.error}")
+        with show_progress("creating views"):
+            job_result = run(views_job(), LOCAL_MASTER)
+        if job_result.exit_code:
+            raise OhlcvError(f"the views could not be created: {job_result.error}")
     for name in (CANDLES_VIEW, LATEST_VIEW) if views else ():
         click.echo(f"{'created' if name in missing else 'exists '}  {NAMESPACE}.{name} (view)")
 
 
 @tables.command("widen-volume")
-@click.option("--timeframe", "name", required=True, help="The timeframe whose volume needs more digits.")
+@click.option("--timeframe", "name", required=True, help="The timeframe whose volume column is too narrow.")
 def widen_volume(name: str) -> None:
-    """Widen a timeframe's volume to decimal(38,8), for tokens whose volume outgrows ten digits.
+    """Widen the volume column of a timeframe to decimal(38,8), for volumes with more than ten digits.
 
-    Candles withheld until then are written by the next run over their range.
+    Candles that were withheld before are written by the next run that builds their range.
     """
     from ohlcv.iceberg import tables as iceberg_tables
 

@@ -1,4 +1,4 @@
-"""What commands show: results on stdout, progress and notes on stderr."""
+"""Terminal output of commands: results on stdout, progress and notes on stderr."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
+
+from ohlcv.model.intervals import parse_time
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 @contextmanager
-def working(task: str, quiet: bool = False) -> Iterator[None]:
-    """Show that something is going on: a spinner with seconds on a terminal, two plain lines elsewhere."""
+def show_progress(task: str, quiet: bool = False) -> Iterator[None]:
+    """Show a running task on stderr: a spinner on a terminal, otherwise a line at its start and its end."""
     if quiet:
         yield
         return
@@ -33,12 +36,20 @@ def working(task: str, quiet: bool = False) -> Iterator[None]:
 
 
 def note(text: str) -> None:
-    """Tell something beside the result, so that the result can be piped on."""
+    """Print a note on stderr, so that stdout contains only the result."""
     click.echo(f"note: {text}", err=True)
 
 
+def parse_time_option(option: str, text: str) -> datetime:
+    """Return the time given by an option; print a note if it has no time zone."""
+    parsed, without_zone = parse_time(text)
+    if without_zone:
+        note(f"{option} {text} has no time zone: UTC is assumed")
+    return parsed
+
+
 def print_table(table: Table) -> None:
-    """Print a table as wide as it is: narrowed to the screen, rich would cut digits off."""
+    """Print a table at its full width. Rich would otherwise cut digits to fit the width of the terminal."""
     from rich.console import Console
 
     Console(width=10_000, markup=False, emoji=False, highlight=False).print(table)

@@ -1,4 +1,4 @@
-"""`ohlcv trades`: load trade files, or a made-up sample, into the trades table."""
+"""`ohlcv trades`: load trade files or sample trades into the trades table."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ohlcv.cli.terminal import parse_time_option
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
-from ohlcv.model.intervals import floor_time, iso, parse_time
+from ohlcv.model.intervals import floor_time, iso
 
 if TYPE_CHECKING:
     from ohlcv.ingest.loader import LoadReport
 
-SHOWN_REFUSALS = 20
+MAX_PRINTED_REFUSALS = 20
 
 
 @click.group()
 def trades() -> None:
-    """Load trades: files of several formats, or a sample."""
+    """Load trades from files, or generate sample trades."""
 
 
 @trades.command()
@@ -39,11 +40,13 @@ def trades() -> None:
     type=click.Choice(["generic", "binance", "kraken"]),
     default="generic",
     show_default=True,
-    help="How the files are written: generic has the table's column names, the others are the exchanges' dumps.",
+    help="generic: column names of the trades table; binance, kraken: dumps of these exchanges.",
 )
-@click.option("--exchange", help="The exchange of files that do not name it.  [default: the format's]")
-@click.option("--symbol", help="The symbol of files that do not name it, such as BTC-USD.")
-@click.option("--skip-refused", is_flag=True, help="Load the good rows although others are refused.  [default: off]")
+@click.option("--exchange", help="Exchange, for files without an exchange column.  [default: that of the format]")
+@click.option("--symbol", help="Symbol such as BTC-USD, for files without a symbol column.")
+@click.option(
+    "--skip-refused", is_flag=True, help="Load the valid rows even if other rows are refused.  [default: off]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def load(
     files: tuple[Path, ...],
@@ -55,11 +58,12 @@ def load(
 ) -> None:
     """Load trade files (CSV, CSV.gz, zip, Parquet) in one commit, each trade once.
 
-    One refused row and nothing is loaded, unless --skip-refused; every refused row is told with its line and reason.
+    If a row is refused, nothing is loaded, unless --skip-refused is given. Refused rows are listed with line number
+    and reason.
     """
     from ohlcv.ingest.loader import load_trades
 
-    with _progress() as say:
+    with _progress_reporter() as report_progress:
         report = load_trades(
             load_settings(),
             files,
@@ -67,7 +71,7 @@ def load(
             exchange=exchange,
             symbol=symbol,
             skip_refused=skip_refused,
-            progress=say,
+            progress=report_progress,
         )
     _print_report(report, as_json)
     if report.refused_count and not skip_refused:
@@ -75,66 +79,87 @@ def load(
 
 
 @trades.command()
-@click.option("--trades", "count", type=click.IntRange(min=8), default=636_263, show_default=True, help="How many.")
-@click.option("--hours", type=click.IntRange(min=1), default=13, show_default=True, help="How many hours they cover.")
-@click.option("--end", help="Where they end, an ISO time.  [default: the last full hour]")
-@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Another seed, other trades.")
+@click.option(
+    "--trades", "count", type=click.IntRange(min=8), default=636_263, show_default=True, help="Number of trades."
+)
+@click.option(
+    "--hours", type=click.IntRange(min=1), default=13, show_default=True, help="Number of hours that the trades cover."
+)
+@click.option("--end", help="End of the trades, an ISO time.  [default: the last full hour]")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Seed of the random number generator."
+)
 @click.option(
     "--duplicates",
     type=click.FloatRange(min=0),
     default=0,
     show_default=True,
-    help="Deliveries made again on top, some of them corrections: below 1 a share of the trades, else a count.",
+    help="Additional repeated deliveries, a quarter of them corrections: a share if below 1, otherwise a number.",
 )
-@click.option("--bad-rows", type=click.IntRange(min=0), default=0, show_default=True, help="Rows a job must reject.")
+@click.option(
+    "--bad-rows",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Additional invalid rows, which the jobs reject.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def sample(count: int, hours: int, end: str | None, seed: int, duplicates: float, bad_rows: int, as_json: bool) -> None:
-    """Load made-up trades of 8 series; the same call again adds nothing."""
+    """Load generated trades of 8 series; repeating the command with the same options adds nothing."""
     from ohlcv.ingest.sample_data import load_sample
 
     until = floor_time(datetime.now(UTC), timedelta(hours=1))
     if end is not None:
-        until, assumed = parse_time(end)
-        if assumed:
-            click.echo(f"note: --end {end} names no zone and is taken as UTC", err=True)
+        until = parse_time_option("--end", end)
     if not math.isfinite(duplicates):
-        raise InputError(f"--duplicates is {duplicates}: give a share below 1 or a count")
+        raise InputError(f"--duplicates is {duplicates}: give a share below 1 or a number")
     try:
         until - timedelta(hours=hours)
     except OverflowError:
         raise InputError(f"{hours:,} hours up to {iso(until)} begin before the year 1") from None
-    with _progress() as say:
+    with _progress_reporter() as report_progress:
         report = load_sample(
-            load_settings(), count, hours, until, seed, duplicates=duplicates, bad_rows=bad_rows, progress=say
+            load_settings(),
+            count,
+            hours,
+            until,
+            seed,
+            duplicates=duplicates,
+            bad_rows=bad_rows,
+            progress=report_progress,
         )
     _print_report(report, as_json)
 
 
 @trades.command()
 @click.option(
-    "--trades", type=click.IntRange(min=8), default=636_263, show_default=True, help="Sample trades of two days."
+    "--trades",
+    type=click.IntRange(min=8),
+    default=636_263,
+    show_default=True,
+    help="Number of sample trades of the first two days.",
 )
 def feed(trades: int) -> None:
-    """Load two days of made-up trades up to now, and go on adding new ones as time goes by, until Ctrl-C.
+    """Load sample trades of the last two days, and then add new ones continuously until Ctrl-C.
 
-    A later feed goes on where this one left off.
+    A later feed continues after the newest trade in the table.
     """
-    from ohlcv.ingest.sample_feed import run_feed, load_history
+    from ohlcv.ingest.sample_feed import load_history, run_feed
 
     settings = load_settings()
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with _progress() as say:
-        say(f"loading {trades:,} sample trades up to now")
-        endless = load_history(settings, trades)
-        say("adding new trades as time goes by")
-        run_feed(settings, endless, stopped, say)
+    with _progress_reporter() as report_progress:
+        report_progress(f"loading {trades:,} sample trades up to now")
+        generator = load_history(settings, trades)
+        report_progress("adding new trades continuously")
+        run_feed(settings, generator, stopped, report_progress)
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Give a place to say how far things are: a live line on a terminal, plain lines elsewhere; never stdout."""
+def _progress_reporter() -> Iterator[Callable[[str], None]]:
+    """Return a function that reports progress on stderr: in a spinner on a terminal, otherwise in plain lines."""
     if not sys.stderr.isatty():
         yield lambda message: click.echo(message, err=True)
         return
@@ -157,13 +182,13 @@ def _print_report(report: LoadReport, as_json: bool) -> None:
     if report.refused:
         table = Table("File", "Line", "Reason", title=f"{report.refused_count:,} rows refused", title_justify="left")
         table.columns[1].justify = "right"
-        for row in report.refused[:SHOWN_REFUSALS]:
-            # Text, so that brackets in a file's content are no markup.
+        for row in report.refused[:MAX_PRINTED_REFUSALS]:
+            # Text objects: rich would interpret brackets in a file's content as markup.
             table.add_row(Text(row.file, overflow="fold"), str(row.line), Text(row.reason, overflow="fold"))
         console.print(table)
-        if (more := report.refused_count - SHOWN_REFUSALS) > 0:
+        if (more := report.refused_count - MAX_PRINTED_REFUSALS) > 0:
             console.print(f"and {more:,} more")
-    summary = f"{report.rows_read:,} rows read, {report.loaded:,} loaded, {report.already_there:,} already there"
+    summary = f"{report.rows_read:,} rows read, {report.loaded:,} loaded, {report.already_there:,} already loaded"
     if report.refused_count:
         summary += f", {report.refused_count:,} refused"
     if report.refused_count and report.snapshot_id is None and not report.already_there:

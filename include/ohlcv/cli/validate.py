@@ -1,4 +1,4 @@
-"""`ohlcv validate`: check stored candles, rule by rule."""
+"""`ohlcv validate`: validation of stored candles."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import click
 from rich import box
 from rich.table import Table
 
-from ohlcv.cli.terminal import note, print_table, working
+from ohlcv.cli.terminal import note, parse_time_option, print_table, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
-from ohlcv.model.intervals import Range, parse_time
+from ohlcv.model.intervals import Range
 from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 
 if TYPE_CHECKING:
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--timeframe", "name", default="all", show_default=True, help=f"{', '.join(TIMEFRAMES)} or all.")
-@click.option("--lookback-days", type=click.IntRange(1, 100_000), help="The days before now.  [default: 7]")
-@click.option("--start", help="ISO time; with --end instead of --lookback-days.")
-@click.option("--end", help="ISO time, not included.")
-@click.option("--run", "run_id", help="Check what an Airflow run built, repaired hours included; with --range.")
-@click.option("--range", "ranges", multiple=True, help="1m=START/END, once per timeframe; with --run.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--lookback-days", type=click.IntRange(1, 100_000), help="Validate this number of days before now.  [default: 7]"
+)
+@click.option("--start", help="ISO time; use with --end instead of --lookback-days.")
+@click.option("--end", help="ISO time (exclusive).")
+@click.option(
+    "--run", "run_id", help="Validate what an Airflow run built, including pending hours it rebuilt; use with --range."
+)
+@click.option("--range", "ranges", multiple=True, help="1m=START/END, once per timeframe; use with --run.")
+@click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def validate(
     name: str,
     lookback_days: int | None,
@@ -37,111 +41,110 @@ def validate(
     end: str | None,
     run_id: str | None,
     ranges: tuple[str, ...],
-    form: str,
+    output_format: str,
 ) -> int:
-    """Check stored candles by rules of their own, and against a recomputation from their trades by another engine.
+    """Validate stored candles by rules, and compare them with a recomputation from their trades by DuckDB.
 
-    Only what has been built is checked. Exits with 1 when a candle is not as it must be; warnings leave it at 0.
-    With --run and --range it does what a DAG's validate task does, and ends with one line of JSON.
+    Only ranges that have been built are validated. The exit code is 1 if a FAIL rule is violated; violations of WARN
+    rules do not change it. With --run and --range it does the same as the validate task of a DAG, and prints one
+    line of JSON.
     """
     if run_id or ranges:
-        return _check_run(run_id, ranges)
+        return _validate_run(run_id, ranges)
     from ohlcv.quality.report import merge_results, result_to_json
     from ohlcv.quality.validator import built_range, validate_days, validate_freshness
 
     settings = load_settings()
     names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
-    wanted = _wanted(lookback_days, start, end)
-    verdicts: dict[str, ValidationResult] = {}
+    requested = _requested_range(lookback_days, start, end)
+    results: dict[str, ValidationResult] = {}
     for each in names:
-        of = settings.timeframe(each)
-        own = built_range(settings, of, wanted)
-        if own is None:
-            note(f"{each}: nothing has been built in {wanted}")
+        selected = settings.timeframe(each)
+        span = built_range(settings, selected, requested)
+        if span is None:
+            note(f"{each}: no candles have been built in {requested}")
             continue
-        with working(f"checking {each} {own}", quiet=form == "json"):
-            verdicts[each] = merge_results(list(validate_days(settings, of, own)))
+        with show_progress(f"validating {each} {span}", quiet=output_format == "json"):
+            results[each] = merge_results(list(validate_days(settings, selected, span)))
             if start is None:
-                # Of the days before now; a range of its own says nothing of the present.
-                late = validate_freshness(settings, of, datetime.now(UTC))
-                verdicts[each] = replace(verdicts[each], findings=[*verdicts[each].findings, *late])
-        if not verdicts[each].trades:
-            note(f"{each}: there are no trades in {own}")
-    if form == "json":
-        for verdict in verdicts.values():
-            click.echo(json.dumps(result_to_json(verdict)))
-    elif verdicts:
-        _show(verdicts)
-    return 1 if any(verdict.failures for verdict in verdicts.values()) else 0
+                # Freshness applies only to the days before now, not to an explicit range.
+                freshness = validate_freshness(settings, selected, datetime.now(UTC))
+                results[each] = replace(results[each], findings=[*results[each].findings, *freshness])
+        if not results[each].trades:
+            note(f"{each}: there are no trades in {span}")
+    if output_format == "json":
+        for result in results.values():
+            click.echo(json.dumps(result_to_json(result)))
+    elif results:
+        _print_results(results)
+    return 1 if any(result.failures for result in results.values()) else 0
 
 
-def _check_run(run_id: str | None, ranges: Sequence[str]) -> int:
+def _validate_run(run_id: str | None, ranges: Sequence[str]) -> int:
     from ohlcv.quality import report, validator
 
     if not run_id or not ranges:
-        raise InputError("give both --run and --range, as in --range 1m=2026-01-31T10:00:00Z/2026-01-31T10:10:00Z")
+        raise InputError("give both --run and --range, such as --range 1m=2026-01-31T10:00:00Z/2026-01-31T10:10:00Z")
     settings = load_settings()
-    asked = [_asked(text) for text in ranges]
-    verdicts = []
-    for name, own in asked:
-        verdicts.append(validator.validate(settings, settings.timeframe(name), own, run_id))
-        click.echo(report.format_result(verdicts[-1]), err=True)
-    complaint = report.failure_message(verdicts)
-    events = [report.asset_event_extra(verdict) for verdict in verdicts]
-    click.echo(json.dumps({"complaint": complaint, "events": events}))
-    return 1 if complaint else 0
+    run_ranges = [_parse_run_range(text) for text in ranges]
+    results = []
+    for name, span in run_ranges:
+        results.append(validator.validate(settings, settings.timeframe(name), span, run_id))
+        click.echo(report.format_result(results[-1]), err=True)
+    failure = report.failure_message(results)
+    events = [report.asset_event_extra(result) for result in results]
+    click.echo(json.dumps({"complaint": failure, "events": events}))
+    return 1 if failure else 0
 
 
-def _asked(text: str) -> tuple[str, Range]:
+def _parse_run_range(text: str) -> tuple[str, Range]:
     name, _, span = text.partition("=")
     start, _, end = span.partition("/")
     if not start or not end:
-        raise InputError(f"--range {text} is not as in 1m=2026-01-31T10:00:00Z/2026-01-31T10:10:00Z")
-    return get_timeframe(name).name, _range(("--range", start), ("--range", end))
+        raise InputError(
+            f"--range {text} is invalid: give a range such as 1m=2026-01-31T10:00:00Z/2026-01-31T10:10:00Z"
+        )
+    return get_timeframe(name).name, _parse_range(("--range", start), ("--range", end))
 
 
-def _wanted(lookback_days: int | None, start: str | None, end: str | None) -> Range:
+def _requested_range(lookback_days: int | None, start: str | None, end: str | None) -> Range:
     if start is None and end is None:
         now = datetime.now(UTC)
         return Range(now - timedelta(days=lookback_days or 7), now)
     if lookback_days is not None or start is None or end is None:
         raise InputError("give --lookback-days, or both --start and --end")
-    return _range(("--start", start), ("--end", end))
+    return _parse_range(("--start", start), ("--end", end))
 
 
-def _range(*named: tuple[str, str]) -> Range:
-    times = []
-    for option, text in named:
-        time, assumed = parse_time(text)
-        if assumed:
-            note(f"{option} {text} names no zone: taken as UTC")
-        times.append(time)
-    start, end = times
+def _parse_range(start_option: tuple[str, str], end_option: tuple[str, str]) -> Range:
+    """Return the range between two times, each given by the name of its option and its text."""
+    start, end = parse_time_option(*start_option), parse_time_option(*end_option)
     if start >= end:
-        raise InputError(f"start {named[0][1]} must be before end {named[1][1]}")
+        raise InputError(f"start {start_option[1]} must be before end {end_option[1]}")
     return Range(start, end)
 
 
-def _show(verdicts: Mapping[str, ValidationResult]) -> None:
+def _print_results(results: Mapping[str, ValidationResult]) -> None:
+    from ohlcv.quality.report import MAX_LISTED_FINDINGS
     from ohlcv.quality.rules import RULES
 
     table = Table(title="Findings by rule", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("")
+    table.add_column("severity")
     table.add_column("rule")
-    for name in verdicts:
+    for name in results:
         table.add_column(name, justify="right")
-    table.add_row("", "candles checked", *(f"{verdict.candles:,}" for verdict in verdicts.values()))
-    table.add_row("", "trades read", *(f"{verdict.trades:,}" for verdict in verdicts.values()), end_section=True)
-    counts = {name: verdict.counts() for name, verdict in verdicts.items()}
+    table.add_row("", "candles validated", *(f"{result.candles:,}" for result in results.values()))
+    table.add_row("", "trades read", *(f"{result.trades:,}" for result in results.values()), end_section=True)
+    counts = {name: result.counts() for name, result in results.items()}
     for rule in RULES.values():
-        cells = (f"{counts[name][rule.name]:,}" if counts[name][rule.name] else "ok" for name in verdicts)
+        cells = (f"{counts[name][rule.name]:,}" if counts[name][rule.name] else "ok" for name in results)
         table.add_row(rule.severity, rule.invariant, *cells)
     print_table(table)
-    for name, verdict in verdicts.items():
-        for text in verdict.notes:
+    for name, result in results.items():
+        for text in result.notes:
             note(f"{name}: {text}")
-        for severity, found in (("FAIL", verdict.failures), ("WARN", verdict.warnings)):
-            for finding in found[:20]:
+        for severity, found in (("FAIL", result.failures), ("WARN", result.warnings)):
+            for finding in found[:MAX_LISTED_FINDINGS]:
                 click.echo(f"{severity} {name} {finding}", err=True)
-            if len(found) > 20:
-                click.echo(f"{severity} {name} and {len(found) - 20:,} more", err=True)
+            if len(found) > MAX_LISTED_FINDINGS:
+                click.echo(f"{severity} {name} and {len(found) - MAX_LISTED_FINDINGS:,} more", err=True)

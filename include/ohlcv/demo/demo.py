@@ -110,21 +110,21 @@ def _line(run: DemoRun) -> str:
 
 
 @contextmanager
-def demo_services(settings: Settings, trades: int, working: Working, say: Say) -> Iterator[Demo]:
+def demo_services(settings: Settings, trades: int, show_progress: Working, say: Say) -> Iterator[Demo]:
     """Bring everything up: tables, trades up to now, Spark, Airflow, and new trades as time goes by."""
-    with working("creating the tables"):
+    with show_progress("creating the tables"):
         create_tables(settings)
     if not view_exists(settings, CANDLES_VIEW):
-        with working("creating the views"):
+        with show_progress("creating the views"):
             outcome = run(views_job(), LOCAL_MASTER)
             if outcome.exit_code:
                 raise OhlcvError(outcome.error)
-    with working(f"loading {trades:,} sample trades up to now"):
+    with show_progress(f"loading {trades:,} sample trades up to now"):
         feed = load_history(settings, trades)
     with ExitStack() as stack:
-        with working("starting a Spark master and a worker on 127.0.0.1"):
+        with show_progress("starting a Spark master and a worker on 127.0.0.1"):
             cluster = stack.enter_context(local_cluster(settings.home / "spark"))
-        with working("starting Airflow on 127.0.0.1 (scheduler, DAG processor, API server, triggerer)"):
+        with show_progress("starting Airflow on 127.0.0.1 (scheduler, DAG processor, API server, triggerer)"):
             environment = {"OHLCV_HOME": str(settings.home)}
             airflow = stack.enter_context(
                 local_airflow(

@@ -239,8 +239,8 @@ def test_the_sample_command_loads_trades_once(run: Any, settings: Settings) -> N
     options = ("--trades", 100, "--hours", 2, "--seed", 3, "--duplicates", 4, "--bad-rows", 8, "--json")
     result = run("sample", *options, "--end", "2026-01-31T12:00:00")
     assert json.loads(result.stdout)["loaded"] == 112
-    assert "taken as UTC" in result.stderr
+    assert "UTC is assumed" in result.stderr
     again = run("sample", *options, "--end", "2026-01-31T12:00:00Z")
     assert json.loads(again.stdout)["already_there"] == 112
-    assert "taken as UTC" not in again.stderr
+    assert "UTC is assumed" not in again.stderr
     assert len(stored_trades(settings)) == 112
