@@ -1,4 +1,7 @@
-"""The three catalogs there are, on real servers; every test gets an empty one. The lane ends with a table."""
+"""Fixtures of three kinds of catalogs on real servers. Every test gets an empty catalog.
+
+The session ends with a table of the tests, their durations and what they observed on each kind.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +21,23 @@ from support.processes import QUICK_JAVA
 from support.stores import ObjectStore, RestCatalog, object_store, rest_catalog
 
 KINDS = ("sqlite and files", "postgresql and s3", "rest and s3")
-Told = dict[tuple[str, str], str]
+# Observations by test name and kind of catalog.
+Results = dict[tuple[str, str], str]
 
 
 @dataclass
-class House:
-    """A catalog of one kind, the settings that lead there, and a place to say what was seen."""
+class CatalogUnderTest:
+    """A catalog of one kind, its settings, and the observations of the test for the final table."""
 
     kind: str
     spark: SparkSession
     home: Path
     environment: dict[str, str]
-    told: list[str] = field(default_factory=list)
+    observations: list[str] = field(default_factory=list)
 
     @property
     def harness(self) -> Harness:
-        """Open it; the same tables at every call."""
+        """Return a new harness on the same tables."""
         return Harness(self.spark, self.home, self.environment)
 
     @property
@@ -60,24 +64,24 @@ def nessie(tmp_path_factory: pytest.TempPathFactory, store: ObjectStore) -> Iter
 
 
 @pytest.fixture(scope="session")
-def results() -> Iterator[Told]:
-    told: Told = {}
-    yield told
-    names = list(dict.fromkeys(name for name, _ in told))
+def results() -> Iterator[Results]:
+    found: Results = {}
+    yield found
+    names = list(dict.fromkeys(name for name, _ in found))
     width = max(map(len, names), default=0)
     print(f"\n{'':{width}}  " + "  ".join(f"{kind:38}" for kind in KINDS))
     for name in names:
-        print(f"{name:{width}}  " + "  ".join(f"{told.get((name, kind), '-'):38}" for kind in KINDS))
+        print(f"{name:{width}}  " + "  ".join(f"{found.get((name, kind), '-'):38}" for kind in KINDS))
 
 
 @pytest.fixture(params=KINDS)
-def house(
+def catalog(
     request: pytest.FixtureRequest,
     spark: SparkSession,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    results: Told,
-) -> Iterator[House]:
+    results: Results,
+) -> Iterator[CatalogUnderTest]:
     home = tmp_path / "home"
     environment = {"OHLCV_HOME": str(home)}
     if request.param != KINDS[0]:
@@ -92,10 +96,10 @@ def house(
     monkeypatch.setenv(*QUICK_JAVA)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    found = House(request.param, spark, home, environment)
+    found = CatalogUnderTest(request.param, spark, home, environment)
     begin = time.monotonic()
     yield found
     name = request.node.originalname.removeprefix("test_").replace("_", " ")
-    results[name, found.kind] = ", ".join([*found.told, f"{time.monotonic() - begin:.0f} s"])
-    # pyiceberg leaves its catalogs' connections to the garbage collector.
+    results[name, found.kind] = ", ".join([*found.observations, f"{time.monotonic() - begin:.0f} s"])
+    # pyiceberg does not close the connections of its catalogs. The garbage collector does.
     gc.collect()

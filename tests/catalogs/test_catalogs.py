@@ -1,4 +1,4 @@
-"""The same promises on every kind of catalog and store: what a run does may not depend on where it is kept."""
+"""Builds, late trades, concurrent writers, reprocessing and retention, the same on every kind of catalog and store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from catalogs.conftest import House
+from catalogs.conftest import CatalogUnderTest
 from ohlcv.iceberg.retention_plan import measure_table, plan_retention
 from ohlcv.model.intervals import Range, day_range
 from ohlcv.model.table_contracts import NAMESPACE
@@ -24,7 +24,7 @@ from spark_jobs.iceberg.candle_writer import CommitGuard
 from spark_jobs.jobs.reprocess_day import DayRequest, reprocess
 from spark_jobs.jobs.table_maintenance import ORPHAN_AGE, Request, maintain
 from support.harness import Harness, at, total, trade
-from support.processes import running
+from support.processes import running_job
 from support.reference_model import Trade
 from support.stores import ObjectStore
 
@@ -38,100 +38,100 @@ HOUR = timedelta(hours=1)
 MASTER = "local[1]"
 
 
-def minutely(begin: datetime, minutes: int = 60, symbol: str = "BTC-USD") -> list[Trade]:
+def trades_each_minute(begin: datetime, minutes: int = 60, symbol: str = "BTC-USD") -> list[Trade]:
     return [
         trade(begin + timedelta(minutes=n, seconds=n % 50), f"{100 + n % 7}", symbol=symbol) for n in range(minutes)
     ]
 
 
-def late(time: datetime, price: str = "5000") -> Trade:
-    """Make a trade that is ingested now, whenever it was made."""
+def late_trade(time: datetime, price: str = "5000") -> Trade:
+    """Return a trade of any time that is ingested now."""
     return trade(time, price, trade_id=f"late-{price}", ingested=datetime.now(UTC))
 
 
-def scheduled(harness: Harness, end: datetime, timeframe: str = "1m") -> dict[str, Any]:
-    """Run what the schedule runs: the lookback up to `end`, and repairs."""
-    return harness.build(timeframe, end - harness.settings.timeframe(timeframe).lookback, end, repair=True)
+def scheduled_run(harness: Harness, end: datetime, timeframe: str = "1m") -> dict[str, Any]:
+    """Build as a scheduled run does: the lookback up to `end`, and pending hours."""
+    return harness.build(timeframe, end - harness.settings.timeframe(timeframe).lookback, end, rebuild_pending=True)
 
 
-def is_right(harness: Harness, begin: datetime, end: datetime, timeframe: str = "1m") -> bool:
+def matches_reference(harness: Harness, begin: datetime, end: datetime, timeframe: str = "1m") -> bool:
     return harness.candles(timeframe) == harness.expected(timeframe, (begin, end)).candles
 
 
-def test_a_build_is_exact_and_its_rerun_changes_nothing(house: House) -> None:
-    harness = house.harness
-    harness.load(minutely(NOON - 2 * HOUR), minutely(NOON - HOUR, symbol="ETH-USD"))
+def test_a_build_is_exact_and_its_rerun_changes_nothing(catalog: CatalogUnderTest) -> None:
+    harness = catalog.harness
+    harness.load(trades_each_minute(NOON - 2 * HOUR), trades_each_minute(NOON - HOUR, symbol="ETH-USD"))
     for timeframe in ("1m", "1h"):
         first = harness.build(timeframe, NOON - 2 * HOUR, NOON)
-        assert is_right(harness, NOON - 2 * HOUR, NOON, timeframe)
+        assert matches_reference(harness, NOON - 2 * HOUR, NOON, timeframe)
         assert harness.snapshots(timeframe) == [first["snapshot"]]
         before = harness.table(timeframe).metadata_location
         again = harness.build(timeframe, NOON - 2 * HOUR, NOON)
         assert (again["snapshot"], total(again["candles"])) == (None, 0)
         assert harness.table(timeframe).metadata_location == before
-    house.told.append("no second commit")
+    catalog.observations.append("no second commit")
 
 
 @pytest.mark.parametrize("age", [timedelta(minutes=30), timedelta(days=30)], ids=["half an hour", "a month"])
-def test_late_trades_are_found_and_repaired(house: House, age: timedelta) -> None:
-    harness = house.harness
+def test_late_trades_are_found_and_their_windows_rebuilt(catalog: CatalogUnderTest, age: timedelta) -> None:
+    harness = catalog.harness
     old = NOON - age - timedelta(minutes=5)
     begin = old.replace(minute=0)
-    harness.load(minutely(begin), minutely(NOON - HOUR))
+    harness.load(trades_each_minute(begin), trades_each_minute(NOON - HOUR))
     harness.build("1m", begin, NOON)
-    scheduled(harness, NOON)
-    harness.load([late(old)])
-    report = scheduled(harness, NOON)
+    scheduled_run(harness, NOON)
+    harness.load([late_trade(old)])
+    report = scheduled_run(harness, NOON)
     assert report["candles"]["updated"] == 1
-    assert is_right(harness, begin, NOON)
-    assert harness.progress("1m").trades_snapshot == harness.snapshots()[-1]
-    # Nessie shows no snapshot but the newest: the run says that it looked by time of ingestion.
-    assert any("changed hours are found by ingestion time" in note for note in report["notes"]) == house.is_rest
-    # Nothing more to do: not even where the hours are looked at again.
+    assert matches_reference(harness, begin, NOON)
+    assert harness.checkpoint("1m").trades_snapshot == harness.snapshots()[-1]
+    # Nessie exposes only the newest snapshot, so the run reports that it searched by ingestion time.
+    assert any("changed hours are found by ingestion time" in note for note in report["notes"]) == catalog.is_rest
+    # The next run finds nothing to change, even where it rebuilds the same hours again.
     before = harness.table("1m").metadata_location
-    assert scheduled(harness, NOON)["snapshot"] is None
+    assert scheduled_run(harness, NOON)["snapshot"] is None
     assert harness.table("1m").metadata_location == before
-    house.told.append("by ingestion time" if house.is_rest else "by the snapshots' files")
+    catalog.observations.append("by ingestion time" if catalog.is_rest else "by file lists of snapshots")
 
 
-def test_progress_is_kept_where_no_candle_changed(house: House) -> None:
-    harness = house.harness
-    harness.load(minutely(NOON - HOUR))
+def test_the_checkpoint_advances_when_no_candle_changed(catalog: CatalogUnderTest) -> None:
+    harness = catalog.harness
+    harness.load(trades_each_minute(NOON - HOUR))
     harness.build("1m", NOON - HOUR, NOON)
-    scheduled(harness, NOON)
-    harness.load([replace(late(NOON - HOUR), price=None)])  # rejected: nothing to change
+    scheduled_run(harness, NOON)
+    harness.load([replace(late_trade(NOON - HOUR), price=None)])  # rejected, so no candle changes
     before = harness.snapshots("1m")
-    assert scheduled(harness, NOON)["snapshot"] is None
+    assert scheduled_run(harness, NOON)["snapshot"] is None
     assert harness.snapshots("1m") == before
-    assert harness.progress("1m").trades_snapshot == harness.snapshots()[-1]
+    assert harness.checkpoint("1m").trades_snapshot == harness.snapshots()[-1]
 
 
-def test_the_check_reads_the_trades_the_candles_were_built_from(house: House) -> None:
-    harness = house.harness
-    timeframe, own = harness.settings.timeframe("1m"), Range(NOON - HOUR, NOON)
-    harness.load(minutely(NOON - HOUR))
-    harness.build("1m", own.start, own.end, run_id="run")
-    for arrived in (None, late(NOON - HOUR)):
-        if arrived:
-            # Between the build and its check.
-            harness.load([arrived])
-        verdict = validate(harness.settings, timeframe, own, run_id="run")
-        assert (verdict.failures, verdict.notes) == ([], []), format_result(verdict)
-        assert (verdict.candles, verdict.trades) == (60, 60)
-    # What is there to be checked does not end where the newest commit does, which may be a backfill's.
-    harness.load(minutely(NOON - 5 * HOUR))
+def test_validation_reads_the_trades_snapshot_of_the_build(catalog: CatalogUnderTest) -> None:
+    harness = catalog.harness
+    timeframe, own_range = harness.settings.timeframe("1m"), Range(NOON - HOUR, NOON)
+    harness.load(trades_each_minute(NOON - HOUR))
+    harness.build("1m", own_range.start, own_range.end, run_id="run")
+    for new_trade in (None, late_trade(NOON - HOUR)):
+        if new_trade:
+            # Loaded between the build and its validation.
+            harness.load([new_trade])
+        result = validate(harness.settings, timeframe, own_range, run_id="run")
+        assert (result.failures, result.notes) == ([], []), format_result(result)
+        assert (result.candles, result.trades) == (60, 60)
+    # The range to validate does not end at the newest commit, which can be that of a backfill.
+    harness.load(trades_each_minute(NOON - 5 * HOUR))
     harness.build("1m", NOON - 5 * HOUR, NOON - 4 * HOUR)
     assert built_range(harness.settings, timeframe, Range(NOON - 5 * HOUR, NOON + HOUR)) == Range(NOON - 5 * HOUR, NOON)
-    # What is wrong is found.
+    # A wrong candle is found.
     row = harness.table("1m").scan().to_arrow().to_pylist()[0]
     harness.overwrite("1m", [{**row, "high_price": row["high_price"] + 1}])
-    assert validate(harness.settings, timeframe, own).failures
-    house.told.append("late trade is no failure")
+    assert validate(harness.settings, timeframe, own_range).failures
+    catalog.observations.append("late trade is no failure")
 
 
 @pytest.mark.parametrize("spans", [[(0, 24), (0, 24)], [(0, 14), (10, 24)]], ids=["same range", "overlapping ranges"])
-def test_two_writers_at_once(house: House, spans: list[tuple[int, int]]) -> None:
-    harness = house.harness
+def test_concurrent_writers_store_each_candle_once(catalog: CatalogUnderTest, spans: list[tuple[int, int]]) -> None:
+    harness = catalog.harness
     day = at("2026-03-01 00:00")
     harness.load(
         trade(day + timedelta(seconds=second), f"{100 + second % 13}.{second % 7}", f"0.{second % 97 + 1}", symbol=s)
@@ -140,44 +140,44 @@ def test_two_writers_at_once(house: House, spans: list[tuple[int, int]]) -> None
     )
     jobs = [build_job(harness.settings, "1m", Range(day + a * HOUR, day + b * HOUR)) for a, b in spans]
     with ExitStack() as stack:
-        runs = [stack.enter_context(running(job, MASTER)) for job in jobs]
+        runs = [stack.enter_context(running_job(job, MASTER)) for job in jobs]
         codes = [run.wait() for run in runs]
     assert codes == [0, 0], [run.log + run.output for run in runs]
-    assert is_right(harness, day, day + timedelta(days=1))  # a key stored twice is an error there
-    overtaken = sum((run.log + run.output).count("another writer came first") for run in runs)
-    house.told.append(f"{overtaken} overtaken" if house.is_rest else "lease")
+    assert matches_reference(harness, day, day + timedelta(days=1))  # a key stored twice is an error there
+    conflicts = sum((run.log + run.output).count("another writer committed first") for run in runs)
+    catalog.observations.append(f"{conflicts} conflicts" if catalog.is_rest else "lock")
 
 
-@pytest.mark.parametrize("house", ["rest and s3"], indirect=True)
-def test_one_who_is_overtaken_right_before_its_commit_starts_over(
-    house: House, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("catalog", ["rest and s3"], indirect=True)
+def test_a_run_with_a_conflict_right_before_its_commit_starts_again(
+    catalog: CatalogUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process commits to the same day after all was read and computed: the worst moment there is."""
-    harness = house.harness
-    harness.load(minutely(NOON - 2 * HOUR), minutely(NOON - HOUR))
+    """Another process commits to the same day after this run has read and computed everything."""
+    harness = catalog.harness
+    harness.load(trades_each_minute(NOON - 2 * HOUR), trades_each_minute(NOON - HOUR))
     jobs = [build_job(harness.settings, "1m", Range(NOON - 2 * HOUR, NOON - HOUR))]
     guards: list[CommitGuard] = []
-    of = CommitGuard.of
+    for_table = CommitGuard.for_table
 
-    def overtaken(*arguments: Any, **options: Any) -> CommitGuard:
+    def conflicting(*arguments: Any, **options: Any) -> CommitGuard:
         def assert_lock_held() -> None:
             if jobs:
-                outcome = run(jobs.pop(), MASTER)
-                assert outcome.exit_code == 0, outcome.log
+                result = run(jobs.pop(), MASTER)
+                assert result.exit_code == 0, result.log
 
-        guards.append(replace(of(*arguments, **options), assert_lock_held=assert_lock_held))
+        guards.append(replace(for_table(*arguments, **options), assert_lock_held=assert_lock_held))
         return guards[-1]
 
-    monkeypatch.setattr(CommitGuard, "of", overtaken)
+    monkeypatch.setattr(CommitGuard, "for_table", conflicting)
     report = harness.build("1m", NOON - HOUR, NOON)
     assert (len(guards), report["candles"]["inserted"]) == (2, 60)
-    assert is_right(harness, NOON - 2 * HOUR, NOON)
-    house.told.append("started over once")
+    assert matches_reference(harness, NOON - 2 * HOUR, NOON)
+    catalog.observations.append("started again once")
 
 
-def test_a_day_is_reprocessed(house: House) -> None:
-    harness = house.harness
-    harness.load(minutely(NOON - HOUR))
+def test_reprocessing_a_day_twice_changes_nothing_the_second_time(catalog: CatalogUnderTest) -> None:
+    harness = catalog.harness
+    harness.load(trades_each_minute(NOON - HOUR))
     request = DayRequest(
         NOON.date(), {harness.settings.timeframe(name): day_range(NOON.date()) for name in ("1m", "30m", "1d")}
     )
@@ -186,46 +186,48 @@ def test_a_day_is_reprocessed(house: House) -> None:
         for _ in range(2)
     ]
     assert counts == [[60, 2, 1], [0, 0, 0]]
-    house.told.append("rerun changes nothing")
+    catalog.observations.append("rerun changes nothing")
 
 
-def test_retention_and_maintenance_run_or_say_why_not(house: House, request: pytest.FixtureRequest) -> None:
-    harness = house.harness
+def test_retention_and_maintenance_run_or_report_why_not(
+    catalog: CatalogUnderTest, request: pytest.FixtureRequest
+) -> None:
+    harness = catalog.harness
     timeframe = harness.settings.timeframe("1m")
     today = NOON.date() + timedelta(days=1)
     for day in (120, 119, 2):
         noon = NOON - timedelta(days=day)
         for hour in (0, 1):
-            harness.load(minutely(noon + hour * HOUR, 10))
+            harness.load(trades_each_minute(noon + hour * HOUR, 10))
             harness.build("1m", noon + hour * HOUR, noon + (hour + 1) * HOUR)
-    progress = harness.progress("1m")
-    kept = {
+    progress = harness.checkpoint("1m")
+    retained = {
         key: value for key, value in harness.stored("1m").items() if key[2] > (NOON - timedelta(days=3)).timestamp()
     }
     plan = plan_retention(harness.settings, timeframe, today, today, max_share=0.9)
     days = tuple(partition.day for partition in plan.expired)
     assert len(days) == 2
-    orphan = left_by_a_killed_job(harness, request)
+    orphan = write_orphan_file(harness, request)
     report = maintain(
         harness.spark, Request(timeframe, ("delete", "compact", "expire"), datetime.now(UTC).date(), days)
     )
     assert (report["delete"]["partitions"], report["delete"]["rows"]) == (2, 40)
-    assert harness.stored("1m") == {key: value for key, value in kept.items() if key in harness.stored("1m")}
+    assert harness.stored("1m") == {key: value for key, value in retained.items() if key in harness.stored("1m")}
     assert len(harness.stored("1m")) == 20
-    assert harness.progress("1m") == progress
-    left = measure_table(harness.settings, timeframe)
-    assert (left.rows, left.files) == (20, 1)
-    if house.is_rest:
+    assert harness.checkpoint("1m") == progress
+    remaining = measure_table(harness.settings, timeframe)
+    assert (remaining.rows, remaining.files) == (20, 1)
+    if catalog.is_rest:
         assert "gc.enabled=false" in report["expire"]["note"]
         assert orphan.exists()
     else:
         assert report["expire"]["orphans_deleted"] == 1
         assert not orphan.exists()
-    house.told.append("expiry is the catalog's" if house.is_rest else "deleted, compacted, expired")
+    catalog.observations.append("expiry left to the catalog" if catalog.is_rest else "deleted, compacted, expired")
 
 
-def left_by_a_killed_job(harness: Harness, request: pytest.FixtureRequest) -> Path:
-    """Put an old file nobody names into the table's folder; a bucket is a folder, too."""
+def write_orphan_file(harness: Harness, request: pytest.FixtureRequest) -> Path:
+    """Write an old file that no snapshot references into the table's folder. A bucket is a folder, too."""
     location = harness.table("1m").location()
     if location.startswith("s3://"):
         store: ObjectStore = request.getfixturevalue("store")
@@ -239,41 +241,41 @@ def left_by_a_killed_job(harness: Harness, request: pytest.FixtureRequest) -> Pa
     return old
 
 
-def keys_as_aws_names_them(house: House) -> dict[str, str]:
-    """Leave the keys of one kind to what the SDKs look for by themselves, in the job."""
-    if not house.is_rest:
+def aws_environment(catalog: CatalogUnderTest) -> dict[str, str]:
+    """Return the S3 keys of the REST catalog in the variables of the AWS SDK instead of this project's settings."""
+    if not catalog.is_rest:
         return {}
     keys = {"OHLCV_S3_ACCESS_KEY": "AWS_ACCESS_KEY_ID", "OHLCV_S3_SECRET_KEY": "AWS_SECRET_ACCESS_KEY"}
-    return {**dict.fromkeys(keys, ""), **{theirs: house.environment[ours] for ours, theirs in keys.items()}}
+    return {**dict.fromkeys(keys, ""), **{aws: catalog.environment[name] for name, aws in keys.items()}}
 
 
-def test_the_command_line_and_no_secret_in_what_spark_shows(house: House, tmp_path: Path) -> None:
+def test_cli_commands_work_and_spark_shows_no_secrets(catalog: CatalogUnderTest, tmp_path: Path) -> None:
     from integration.test_cli import User
 
     user = User(tmp_path)
-    user.environment |= house.environment
+    user.environment |= catalog.environment
     made = user.gets("tables", "create")
     assert f"created  {NAMESPACE}.ohlcv_latest (view)" in made
     assert "created" not in user.gets("tables", "create")
     user.gets("trades", "sample", "--trades", "2000", "--hours", "2", "--end", "2026-03-31T12:00:00Z")
-    # The job's own account of its settings: what the environment page shows, and the event log holds.
+    # The event log contains the settings of the job, like the environment page of Spark's web UI.
     events = tmp_path / "events"
     events.mkdir()
-    job = build_job(house.harness.settings, "1m", Range(NOON - 2 * HOUR, NOON))
-    shown = {"enabled": "true", "compress": "false", "dir": f"file://{events}"}
-    shown = {f"spark.eventLog.{name}": value for name, value in shown.items()}
-    outcome = run(replace(job, conf={**job.conf, **shown}), MASTER, keys_as_aws_names_them(house))
-    assert outcome.exit_code == 0, outcome.log
-    candles = json.loads(outcome.last_line)["candles"]["inserted"]
+    job = build_job(catalog.harness.settings, "1m", Range(NOON - 2 * HOUR, NOON))
+    event_log = {"enabled": "true", "compress": "false", "dir": f"file://{events}"}
+    event_log = {f"spark.eventLog.{name}": value for name, value in event_log.items()}
+    result = run(replace(job, conf={**job.conf, **event_log}), MASTER, aws_environment(catalog))
+    assert result.exit_code == 0, result.log
+    candles = json.loads(result.last_line)["candles"]["inserted"]
     text = "".join(path.read_text() for path in events.rglob("*") if path.is_file())
-    told = text + outcome.log + " ".join(job.command(MASTER))
-    secrets = [value for name, value in house.environment.items() if name.endswith(("_PASSWORD", "_KEY"))]
-    assert len(secrets) == {"sqlite and files": 0, "postgresql and s3": 3, "rest and s3": 2}[house.kind]
-    assert not [secret for secret in secrets if secret in told]
+    visible = text + result.log + " ".join(job.command(MASTER))
+    secrets = [value for name, value in catalog.environment.items() if name.endswith(("_PASSWORD", "_KEY"))]
+    assert len(secrets) == {"sqlite and files": 0, "postgresql and s3": 3, "rest and s3": 2}[catalog.kind]
+    assert not [secret for secret in secrets if secret in visible]
     assert "spark.sql.catalog.iceberg" in text
-    if house.kind == "postgresql and s3":
+    if catalog.kind == "postgresql and s3":
         assert '"spark.sql.catalog.iceberg.s3.access-key-id":"*********(redacted)"' in text
     span = ("--timeframe", "1m", "--start", "2026-03-31T10:00Z", "--end", "2026-03-31T12:00Z")
     assert len(user.gets("candles", *span, "--format", "csv").splitlines()) == candles + 1
     user.gets("validate", *span)
-    house.told.append(f"{candles} candles")
+    catalog.observations.append(f"{candles} candles")

@@ -1,4 +1,4 @@
-"""The doctor before a real S3 store and a real REST catalog: wrong keys, no bucket, no rights, all in order."""
+"""ohlcv doctor with a real S3 store and a real REST catalog: wrong keys, missing bucket, wrong region, no faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def faults(environment: dict[str, str], project: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def site(store: ObjectStore, tmp_path: Path) -> dict[str, str]:
+def environment(store: ObjectStore, tmp_path: Path) -> dict[str, str]:
     return {
         "OHLCV_HOME": str(tmp_path / "home"),
         "OHLCV_WAREHOUSE": f"s3://{store.new_bucket()}/candles",
@@ -32,12 +32,12 @@ def site(store: ObjectStore, tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_a_sound_store_has_no_fault_and_keeps_no_trace(
-    site: dict[str, str], store: ObjectStore, tmp_path: Path
+def test_a_correct_store_has_no_fault_and_no_probe_file_remains(
+    environment: dict[str, str], store: ObjectStore, tmp_path: Path
 ) -> None:
-    create_tables(load_settings(site))
-    assert faults(site, tmp_path) == {}
-    bucket = store.folder / site["OHLCV_WAREHOUSE"].removeprefix("s3://")
+    create_tables(load_settings(environment))
+    assert faults(environment, tmp_path) == {}
+    bucket = store.folder / environment["OHLCV_WAREHOUSE"].removeprefix("s3://")
     assert not list(bucket.glob(".ohlcv-probe*"))
 
 
@@ -59,48 +59,48 @@ def test_a_sound_store_has_no_fault_and_keeps_no_trace(
     ],
     ids=["wrong secret key", "unknown access key", "missing bucket", "wrong region"],
 )
-def test_what_is_wrong_with_a_store_is_told(
-    site: dict[str, str], store: ObjectStore, tmp_path: Path, change: dict[str, str], fault: str
+def test_each_fault_of_a_store_is_reported_with_its_remedy(
+    environment: dict[str, str], store: ObjectStore, tmp_path: Path, change: dict[str, str], fault: str
 ) -> None:
-    found = faults({**site, **change}, tmp_path)["warehouse"]
+    found = faults({**environment, **change}, tmp_path)["warehouse"]
     assert found.startswith(f"the store {store.endpoint} ")
     assert found.endswith(fault)
     print(found)
-    # Tables are not made on it either, and for the same reason.
+    # Table creation fails with the same message.
     with pytest.raises(OhlcvError) as caught:
-        create_tables(load_settings({**site, **change}))
+        create_tables(load_settings({**environment, **change}))
     assert str(caught.value) == found
 
 
-def test_the_keys_may_be_those_that_awss_sdk_finds(
-    site: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_keys_can_come_from_the_variables_of_the_aws_sdk(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for ours, theirs in (("ACCESS_KEY", "ACCESS_KEY_ID"), ("SECRET_KEY", "SECRET_ACCESS_KEY")):
-        monkeypatch.setenv(f"AWS_{theirs}", site.pop(f"OHLCV_S3_{ours}"))
-    create_tables(load_settings(site))
-    assert faults(site, tmp_path) == {}
+    for name, aws_name in (("ACCESS_KEY", "ACCESS_KEY_ID"), ("SECRET_KEY", "SECRET_ACCESS_KEY")):
+        monkeypatch.setenv(f"AWS_{aws_name}", environment.pop(f"OHLCV_S3_{name}"))
+    create_tables(load_settings(environment))
+    assert faults(environment, tmp_path) == {}
 
 
-def test_a_table_whose_store_refuses_us_leads_to_the_doctor(site: dict[str, str], tmp_path: Path) -> None:
-    create_tables(load_settings(site))
-    found = faults({**site, "OHLCV_S3_SECRET_KEY": "wrong"}, tmp_path)
+def test_the_message_about_an_unreadable_table_names_the_doctor(environment: dict[str, str], tmp_path: Path) -> None:
+    create_tables(load_settings(environment))
+    found = faults({**environment, "OHLCV_S3_SECRET_KEY": "wrong"}, tmp_path)
     assert found.keys() == {"warehouse", "tables"}
     assert found["tables"].startswith("market_data.gold_crypto_trades cannot be read (")
     assert found["tables"].endswith("): see 'ohlcv doctor'")
 
 
-def test_a_rest_catalog_in_order(nessie: RestCatalog, tmp_path: Path) -> None:
-    site = {"OHLCV_HOME": str(tmp_path), **nessie.new_branch()}
-    assert faults(site, tmp_path) == {
+def test_a_rest_catalog_with_tables_has_no_fault(nessie: RestCatalog, tmp_path: Path) -> None:
+    environment = {"OHLCV_HOME": str(tmp_path), **nessie.new_branch()}
+    assert faults(environment, tmp_path) == {
         "tables": "there is no table market_data.gold_crypto_trades: run 'ohlcv tables create'"
     }
-    create_tables(load_settings(site))
-    assert faults(site, tmp_path) == {}
+    create_tables(load_settings(environment))
+    assert faults(environment, tmp_path) == {}
 
 
-def test_a_warehouse_that_a_rest_catalog_does_not_know(nessie: RestCatalog, tmp_path: Path) -> None:
-    site = {"OHLCV_HOME": str(tmp_path), **nessie.new_branch(), "OHLCV_WAREHOUSE": "nobodys"}
-    [(name, fault)] = faults(site, tmp_path).items()
+def test_a_warehouse_unknown_to_the_rest_catalog_is_reported(nessie: RestCatalog, tmp_path: Path) -> None:
+    environment = {"OHLCV_HOME": str(tmp_path), **nessie.new_branch(), "OHLCV_WAREHOUSE": "unknown"}
+    [(name, fault)] = faults(environment, tmp_path).items()
     assert name == "catalog"
     assert "answers with an error (" in fault
-    assert fault.endswith("Warehouse 'nobodys' is not known): check OHLCV_CATALOG_URI and OHLCV_WAREHOUSE")
+    assert fault.endswith("Warehouse 'unknown' is not known): check OHLCV_CATALOG_URI and OHLCV_WAREHOUSE")

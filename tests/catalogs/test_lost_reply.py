@@ -1,4 +1,4 @@
-"""The reply of a REST catalog is lost after the commit has succeeded: no data is lost, and no row is stored twice.
+"""Lost replies of a REST catalog: after a successful commit no data is lost, and no row is stored twice.
 
 On a database catalog Iceberg's serializable check then deletes live files (tests/crash_recovery/test_lost_reply.py),
 so it is used with REST catalogs only.
@@ -32,57 +32,58 @@ HOUR = timedelta(hours=1)
 
 
 @dataclass
-class Forgetful:
-    """A web proxy that can swallow the answers to the next POST of a path, or give others in their place."""
+class ResponseDroppingProxy:
+    """An HTTP proxy that can drop or replace the response to the next POST of a path."""
 
     port: int = 0
-    word: str = ""
+    path_ending: str = ""
     times: int = 0
-    instead: int | None = None
-    # Status of every answer that was swallowed.
-    swallowed: list[int] = field(default_factory=list)
+    # Status of the response to send instead. None closes the connection.
+    replacement: int | None = None
+    # Status of every response that was dropped.
+    dropped: list[int] = field(default_factory=list)
 
-    def swallow(self, word: str, instead: int | None) -> None:
-        self.word, self.times, self.instead = word, 1, instead
+    def drop_next(self, path_ending: str, replacement: int | None) -> None:
+        self.path_ending, self.times, self.replacement = path_ending, 1, replacement
 
 
 @contextmanager
-def forgetful(address: str) -> Iterator[Forgetful]:
-    """Run the proxy before a server."""
-    proxy = Forgetful()
+def response_dropping_proxy(address: str) -> Iterator[ResponseDroppingProxy]:
+    """Run the proxy in front of a server."""
+    proxy = ResponseDroppingProxy()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def pass_on(self) -> None:
+        def relay(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
-            # With the caller's Host: the catalog tells its own address by it.
+            # The Host header is relayed too: the catalog returns its own address from it.
             connection.request(self.command, self.path, body, dict(self.headers))
-            answer = connection.getresponse()
-            told = answer.read()
+            response = connection.getresponse()
+            content = response.read()
             connection.close()
-            if self.command == "POST" and proxy.times and self.path.endswith(proxy.word):
+            if self.command == "POST" and proxy.times and self.path.endswith(proxy.path_ending):
                 proxy.times -= 1
-                proxy.swallowed.append(answer.status)
+                proxy.dropped.append(response.status)
                 self.close_connection = True
-                if proxy.instead is not None:
-                    self.send_response(proxy.instead)
+                if proxy.replacement is not None:
+                    self.send_response(proxy.replacement)
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                 return
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
+            self.send_response(response.status)
+            for name, value in response.getheaders():
                 if name.lower() not in ("transfer-encoding", "content-length", "connection"):
                     self.send_header(name, value)
-            self.send_header("Content-Length", str(len(told)))
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(told)
+                self.wfile.write(content)
 
-        do_GET = do_POST = do_HEAD = do_DELETE = do_PUT = pass_on  # noqa: N815 - the library's names
+        do_GET = do_POST = do_HEAD = do_DELETE = do_PUT = relay  # noqa: N815 - names of the library
 
-        def log_message(self, format: str, *words: object) -> None:
+        def log_message(self, format: str, *arguments: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -98,22 +99,22 @@ def forgetful(address: str) -> Iterator[Forgetful]:
         server.server_close()
 
 
-@pytest.mark.parametrize("instead", [None, 502, 503, 504], ids=["connection cut", "502", "503", "504"])
-def test_the_commit_whose_reply_was_lost_stays_and_stands_once(
-    spark: SparkSession, nessie: RestCatalog, tmp_path: Path, instead: int | None
+@pytest.mark.parametrize("replacement", [None, 502, 503, 504], ids=["connection cut", "502", "503", "504"])
+def test_after_a_lost_reply_each_candle_is_stored_once(
+    spark: SparkSession, nessie: RestCatalog, tmp_path: Path, replacement: int | None
 ) -> None:
     environment = nessie.new_branch()
-    with forgetful(nessie.address) as proxy:
-        through = environment["OHLCV_CATALOG_URI"].replace(nessie.address, f"http://127.0.0.1:{proxy.port}")
-        harness = Harness(spark, tmp_path / "home", {**environment, "OHLCV_CATALOG_URI": through})
+    with response_dropping_proxy(nessie.address) as proxy:
+        proxied_uri = environment["OHLCV_CATALOG_URI"].replace(nessie.address, f"http://127.0.0.1:{proxy.port}")
+        harness = Harness(spark, tmp_path / "home", {**environment, "OHLCV_CATALOG_URI": proxied_uri})
         harness.load(trade(NOON - 2 * HOUR + timedelta(minutes=n), f"{100 + n % 7}") for n in range(120))
         harness.build("1m", NOON - 2 * HOUR, NOON - HOUR)
-        # An update of a day that has candles: here Iceberg would delete what it thinks did not land.
-        proxy.swallow("/gold_ohlcv_1m", instead)
+        # An update of a day with candles: if Iceberg takes this commit for failed, it deletes the new files.
+        proxy.drop_next("/gold_ohlcv_1m", replacement)
         report = harness.build("1m", NOON - 2 * HOUR, NOON)
-        assert proxy.swallowed == [200]
+        assert proxy.dropped == [200]
         assert harness.candles("1m") == harness.expected("1m", (NOON - 2 * HOUR, NOON)).candles
         assert report["snapshot"] == harness.snapshots("1m")[-1]
         assert report["candles"]["inserted"] == 60
-        # The rerun finds everything as it should be.
+        # The rerun finds nothing to change.
         assert harness.build("1m", NOON - 2 * HOUR, NOON)["snapshot"] is None

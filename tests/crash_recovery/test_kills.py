@@ -1,6 +1,6 @@
-"""A driver or an executor is killed outright, at any moment: a rerun comes to what one clean run would have.
+"""Drivers and executors killed with SIGKILL at any moment: a rerun stores what one undisturbed run would store.
 
-Each round of KILL_ROUNDS (default 1) kills at other moments.
+Each of the KILL_ROUNDS rounds (default 1) kills at other random moments.
 """
 
 from __future__ import annotations
@@ -26,41 +26,42 @@ from support.harness import Harness, Key, Stored, at, trade
 from support.processes import (
     QUICK_JAVA,
     RunningJob,
-    processes_with_environment,
     command_line,
     find_descendant,
     has_open_file,
-    running,
+    processes_with_environment,
+    running_job,
     wait_for,
 )
 from support.reference_model import Candle, Trade
 
 ROUNDS = range(int(os.environ.get("KILL_ROUNDS", "1")))
-MARK = "FAULTS_CLUSTER"
+CLUSTER_VARIABLE = "FAULTS_CLUSTER"
 EXECUTOR = "CoarseGrainedExecutorBackend"
 
 DAY = at("2026-03-01 00:00")
 NEXT = at("2026-03-02 00:00")
-# What the killed runs build: the middle of the day, so that rows before and after it are in the same file.
+# Range of the killed runs: the middle of the day, so that rows before and after it are in the same file.
 FROM = at("2026-03-01 05:00")
 TO = at("2026-03-01 19:00")
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """Run a master and one worker; nothing they started may outlive them."""
+    """Run a master and one worker, and check that all their child processes end."""
     folder = tmp_path_factory.mktemp("cluster")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(MARK, str(folder))
+        patch.setenv(CLUSTER_VARIABLE, str(folder))
         patch.setenv(*QUICK_JAVA)
         with local_cluster(folder) as running_cluster:
             yield running_cluster
-        wait_for(lambda: not processes_with_environment(f"{MARK}={folder}"), "the cluster's processes to end")
+        variable = f"{CLUSTER_VARIABLE}={folder}"
+        wait_for(lambda: not processes_with_environment(variable), "the processes of the cluster end")
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A stored day, late trades in its middle, and what a clean run would come to."""
+class Scenario:
+    """A built day, late trades in its middle, and the candles that an undisturbed run would store."""
 
     harness: Harness
     cluster: LocalCluster
@@ -76,12 +77,12 @@ class Scene:
         return find_descendant(self.cluster.processes["worker-1"].pid, EXECUTOR)
 
     @contextmanager
-    def running(self) -> Iterator[RunningJob]:
-        with running(build_job(self.harness.settings, "1m", Range(FROM, TO)), self.cluster.master) as job:
+    def running_build(self) -> Iterator[RunningJob]:
+        with running_job(build_job(self.harness.settings, "1m", Range(FROM, TO)), self.cluster.master) as job:
             yield job
 
-    def assert_whole(self) -> bool:
-        """See that the table is as before the run or as after it, nothing between; tell whether the run landed."""
+    def assert_atomic(self) -> bool:
+        """Check that the table is in its state before or after the run. Return whether the run committed."""
         now = self.harness.stored("1m")
         if now == self.before:
             return False
@@ -89,7 +90,7 @@ class Scene:
         return True
 
     def assert_complete(self) -> None:
-        """See that the table is as one clean run would have left it."""
+        """Check that the table is as after one undisturbed run."""
         now = self.harness.stored("1m")
         assert {key: stored.candle for key, stored in now.items()} == self.expected
         for key, stored in self.before.items():
@@ -99,13 +100,13 @@ class Scene:
             else:
                 assert now[key].created_at == stored.created_at
                 assert now[key].updated_at > stored.updated_at
-        # One run's work: one commit on top of the one that stored the day.
+        # Two commits: the one that built the day, and one of all killed and repeated runs together.
         assert len(self.harness.snapshots("1m")) == 2
 
-    def assert_nothing_left(self) -> None:
-        """See that no process of the job lives on: neither by its environment nor below the worker."""
+    def assert_all_processes_ended(self) -> None:
+        """Check that no process of the job is alive, neither one with its environment nor an executor."""
         home = f"OHLCV_HOME={self.harness.settings.home}"
-        wait_for(lambda: not processes_with_environment(home) and not self.executor(), "the processes of the job to end")
+        wait_for(lambda: not processes_with_environment(home) and not self.executor(), "the processes of the job end")
 
 
 def some_trades(symbol: str, step: int) -> list[Trade]:
@@ -116,7 +117,7 @@ def some_trades(symbol: str, step: int) -> list[Trade]:
 
 
 @pytest.fixture
-def scene(spark: SparkSession, cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+def scenario(spark: SparkSession, cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scenario:
     home = tmp_path / "home"
     harness = Harness(spark, home)
     harness.load(some_trades("BTC-USD", 17), some_trades("ETH-USD", 41))
@@ -131,41 +132,41 @@ def scene(spark: SparkSession, cluster: LocalCluster, tmp_path: Path, monkeypatc
     assert len(expected) > len(before)
     monkeypatch.setenv("OHLCV_HOME", str(home))
     table = home / "warehouse" / NAMESPACE / "gold_ohlcv_1m"
-    return Scene(harness, cluster, before, set(table.rglob("*")), expected)
+    return Scenario(harness, cluster, before, set(table.rglob("*")), expected)
 
 
-Moment = Callable[[Scene, RunningJob], object]
+Moment = Callable[[Scenario, RunningJob], object]
 
 
-def driver_starts(scene: Scene, job: RunningJob) -> object:
+def driver_starts(scenario: Scenario, job: RunningJob) -> object:
     return job.driver()
 
 
-def lease_is_taken(scene: Scene, job: RunningJob) -> object:
-    lock = Path(f"{scene.harness.settings.catalog.database}.gold_ohlcv_1m.lock")
+def lock_is_held(scenario: Scenario, job: RunningJob) -> object:
+    lock = Path(f"{scenario.harness.settings.catalog.database}.gold_ohlcv_1m.lock")
     driver = job.driver()
     return driver and has_open_file(driver, lock)
 
 
-def executor_starts(scene: Scene, job: RunningJob) -> object:
-    return scene.executor()
+def executor_starts(scenario: Scenario, job: RunningJob) -> object:
+    return scenario.executor()
 
 
 def new_file(folder: str, pattern: str) -> Moment:
-    def appears(scene: Scene, job: RunningJob) -> object:
-        return set((scene.table / folder).rglob(pattern)) - scene.old_files
+    def appears(scenario: Scenario, job: RunningJob) -> object:
+        return set((scenario.table / folder).rglob(pattern)) - scenario.old_files
 
     return appears
 
 
-# The write's own phases: the executor writes rows, the driver writes what describes them, then asks the catalog.
+# Phases of the write: the executor writes data files, the driver writes manifests and table metadata, then commits.
 ROWS_WRITTEN = new_file("data", "*.parquet")
 MANIFESTS_WRITTEN = new_file("metadata", "snap-*.avro")
 METADATA_WRITTEN = new_file("metadata", "*.metadata.json")
 
 MOMENTS = {
     "driver starts": driver_starts,
-    "lease is taken": lease_is_taken,
+    "lock is held": lock_is_held,
     "executor starts": executor_starts,
     "rows written": ROWS_WRITTEN,
     "manifests written": MANIFESTS_WRITTEN,
@@ -173,17 +174,17 @@ MOMENTS = {
 }
 
 
-def reach(scene: Scene, job: RunningJob, moment: Moment) -> None:
-    # The write's phases last some tens of milliseconds; a look into the table's folder costs less than one.
-    wait_for(lambda: moment(scene, job) or job.ended, "the moment to kill", poll_seconds=0.005)
+def reach(scenario: Scenario, job: RunningJob, moment: Moment) -> None:
+    # A phase of the write takes some tens of milliseconds. Listing the table's folder takes less than one.
+    wait_for(lambda: moment(scenario, job) or job.ended, "the moment of the kill", poll_seconds=0.005)
 
 
-def random_moment(seed: int, scene: Scene, job: RunningJob) -> str:
-    """Wait for one of the steps a run goes through, then up to three seconds more: however fast the machine is."""
-    chance = random.Random(seed)
-    name = chance.choice(["driver starts", "lease is taken", "executor starts"])
-    pause = chance.uniform(0, 3)
-    reach(scene, job, MOMENTS[name])
+def random_moment(seed: int, scenario: Scenario, job: RunningJob) -> str:
+    """Wait for a random step of the run, then up to three more seconds. Steps make it independent of the machine."""
+    generator = random.Random(seed)
+    name = generator.choice(["driver starts", "lock is held", "executor starts"])
+    pause = generator.uniform(0, 3)
+    reach(scenario, job, MOMENTS[name])
     time.sleep(pause)
     return f"{name}, {pause:.3f} s later"
 
@@ -195,21 +196,21 @@ def victim_of(job: RunningJob, victim: str) -> int | None:
 @pytest.mark.services
 @pytest.mark.parametrize("round_number", ROUNDS)
 @pytest.mark.parametrize("victim", ["python driver", "spark-submit"])
-def test_a_driver_killed_at_random(scene: Scene, victim: str, round_number: int) -> None:
-    with scene.running() as job:
-        moment = random_moment(10 * round_number + len(victim), scene, job)
+def test_driver_killed_at_a_random_moment(scenario: Scenario, victim: str, round_number: int) -> None:
+    with scenario.running_build() as job:
+        moment = random_moment(10 * round_number + len(victim), scenario, job)
         pid = victim_of(job, victim)
         if pid:
             job.kill(pid)
         code = job.wait()
-    scene.assert_nothing_left()
-    landed = scene.assert_whole()
-    assert landed or code != 0, f"killed {moment}: {job.output}"
-    # The cluster's only core is free again: the rerun gets it.
-    outcome = run(build_job(scene.harness.settings, "1m", Range(FROM, TO)), scene.cluster.master)
-    assert outcome.exit_code == 0, f"killed {moment}: {outcome.log}"
-    scene.assert_complete()
-    scene.assert_nothing_left()
+    scenario.assert_all_processes_ended()
+    committed = scenario.assert_atomic()
+    assert committed or code != 0, f"killed {moment}: {job.output}"
+    # The only core of the cluster is free again, so the rerun gets it.
+    result = run(build_job(scenario.harness.settings, "1m", Range(FROM, TO)), scenario.cluster.master)
+    assert result.exit_code == 0, f"killed {moment}: {result.log}"
+    scenario.assert_complete()
+    scenario.assert_all_processes_ended()
 
 
 @pytest.mark.parametrize(
@@ -221,41 +222,41 @@ def test_a_driver_killed_at_random(scene: Scene, victim: str, round_number: int)
         ("spark-submit", "metadata written"),
     ],
 )
-def test_a_driver_killed_while_it_writes(scene: Scene, victim: str, moment: str) -> None:
-    with scene.running() as job:
-        reach(scene, job, MOMENTS[moment])
+def test_driver_killed_while_it_writes(scenario: Scenario, victim: str, moment: str) -> None:
+    with scenario.running_build() as job:
+        reach(scenario, job, MOMENTS[moment])
         pid = victim_of(job, victim)
         assert pid, f"the job ended before its victim was found: {job.output}"
         job.kill(pid)
         code = job.wait()
-    scene.assert_nothing_left()
+    scenario.assert_all_processes_ended()
     assert code != 0
-    landed = scene.assert_whole()
+    committed = scenario.assert_atomic()
     if moment == "rows written" and victim == "spark-submit":
-        assert not landed
-    # In this process, which is where Spark is warm: the same job on the same table.
-    report = scene.harness.build("1m", FROM, TO)
-    assert (report["snapshot"] is None) == landed
-    scene.assert_complete()
-    assert scene.harness.build("1m", FROM, TO)["snapshot"] is None
+        assert not committed
+    # The rerun uses the Spark session of this process, which is faster than a new job.
+    report = scenario.harness.build("1m", FROM, TO)
+    assert (report["snapshot"] is None) == committed
+    scenario.assert_complete()
+    assert scenario.harness.build("1m", FROM, TO)["snapshot"] is None
 
 
 @pytest.mark.parametrize("round_number", ROUNDS)
 @pytest.mark.parametrize("moment", [pytest.param("random", marks=pytest.mark.services), "rows written"])
-def test_a_run_survives_its_executor(scene: Scene, moment: str, round_number: int) -> None:
-    with scene.running() as job:
+def test_a_run_succeeds_after_its_executor_was_killed(scenario: Scenario, moment: str, round_number: int) -> None:
+    with scenario.running_build() as job:
         if moment == "random":
-            wait_for(lambda: scene.executor() or job.ended, "an executor")
+            wait_for(lambda: scenario.executor() or job.ended, "an executor")
             time.sleep(random.Random(round_number).uniform(0, 4))
         else:
-            reach(scene, job, MOMENTS[moment])
-        executor = scene.executor()
+            reach(scenario, job, MOMENTS[moment])
+        executor = scenario.executor()
         assert executor, f"the job ended before its executor was found: {job.log}{job.output}"
         assert EXECUTOR in command_line(executor)
-        assert executor in descendants(scene.cluster.processes["worker-1"].pid)
+        assert executor in descendants(scenario.cluster.processes["worker-1"].pid)
         job.kill(executor)
         code = job.wait()
     assert code == 0, job.log + job.output
-    scene.assert_complete()
-    scene.assert_nothing_left()
-    assert scene.harness.build("1m", FROM, TO)["snapshot"] is None
+    scenario.assert_complete()
+    scenario.assert_all_processes_ended()
+    assert scenario.harness.build("1m", FROM, TO)["snapshot"] is None

@@ -1,7 +1,8 @@
-"""The catalog's database commits, and its reply is lost: the candles must be right, and no live file deleted.
+"""Lost replies of a PostgreSQL catalog: the commit succeeds, the candles are correct, and no live file is deleted.
 
-Iceberg's JDBC pool repeats the UPDATE by itself, sees no row changed, and may take its own commit for a conflict.
-An unlucky kind of commit then deletes the files of the commit that landed (docs: why a plain overwrite).
+After a lost reply Iceberg's JDBC pool repeats the UPDATE, which changes no row, so Iceberg can mistake its own commit
+for a conflict. Some kinds of commits then delete the files of the successful commit
+(docs/decisions/2026-11-21-upsert-by-overwrite.md).
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from support.dropping_proxy import DroppingProxy
 from support.harness import Harness, at, trade
 from support.reference_model import Trade
 
-# How Iceberg's JDBC catalog commits to a table that exists.
+# The statement with which Iceberg's JDBC catalog commits to an existing table.
 COMMIT = b"UPDATE iceberg_tables"
 
-# pyiceberg leaves its catalogs' connections to the garbage collector.
+# pyiceberg does not close the connections of its catalogs. The garbage collector does.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 
 DAY = at("2026-03-01 00:00")
@@ -39,8 +40,8 @@ AFTER = at("2026-03-03 00:00")
 
 
 @dataclass(frozen=True)
-class Fault:
-    """A harness whose catalog lies behind the proxy."""
+class ProxiedHarness:
+    """A harness that reaches its catalog through the proxy."""
 
     harness: Harness
     proxy: DroppingProxy
@@ -53,16 +54,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]
 
 
 @pytest.fixture
-def fault(spark: SparkSession, server: PostgresServer, tmp_path: Path) -> Iterator[Fault]:
+def proxied(spark: SparkSession, server: PostgresServer, tmp_path: Path) -> Iterator[ProxiedHarness]:
     with DroppingProxy(server.port) as proxy:
         environment = catalog_environment(server, new_database(server), proxy.port)
-        yield Fault(Harness(spark, tmp_path / "home", environment), proxy)
+        yield ProxiedHarness(Harness(spark, tmp_path / "home", environment), proxy)
         gc.collect()
 
 
 @dataclass(frozen=True)
 class Case:
-    """A run whose commit loses its reply, on a table prepared for it."""
+    """A run whose commit reply is lost, and the preparation of its table."""
 
     timeframe: str
     prepare: Callable[[Harness], None]
@@ -89,23 +90,23 @@ def first_insert(harness: Harness) -> None:
 
 
 def update(harness: Harness) -> None:
-    """Have a day stored, then late trades in some of its windows."""
+    """Build a day, then load late trades into some of its windows."""
     harness.load(some_trades())
     harness.build("1m", DAY, NEXT)
     harness.load([trade(DAY + timedelta(minutes=7 * n, seconds=3), "777", trade_id=f"late-{n}") for n in range(40)])
 
 
 def month(harness: Harness) -> None:
-    """Have the first day of a month stored, then trades of its second."""
+    """Build the first day of a month, then load trades of the second day."""
     harness.load(some_trades())
     harness.build("1d", DAY, NEXT)
     harness.load(some_trades(NEXT))
 
 
 def nothing_to_change(harness: Harness) -> None:
-    """Have a day stored and looked at, then the same trades delivered again: there is only progress to record."""
+    """Build a day, then load duplicates of its trades, so that only the source checkpoint changes."""
     harness.load(some_trades())
-    harness.build("1m", DAY, NEXT, repair=True)
+    harness.build("1m", DAY, NEXT, rebuild_pending=True)
     harness.load(harness.trades[::5])
 
 
@@ -113,19 +114,19 @@ CASES = {
     "first insert": Case("1m", first_insert, NEXT),
     "update": Case("1m", update, NEXT),
     "month": Case("1d", month, AFTER),
-    "progress only": Case("1m", nothing_to_change, NEXT, repair=True),
+    "checkpoint only": Case("1m", nothing_to_change, NEXT, rebuild_pending=True),
 }
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_a_lost_reply_harms_nothing(fault: Fault, case: Case) -> None:
-    harness, proxy = fault.harness, fault.proxy
+def test_after_a_lost_reply_the_candles_are_correct(proxied: ProxiedHarness, case: Case) -> None:
+    harness, proxy = proxied.harness, proxied.proxy
     case.prepare(harness)
     before = attempts(harness, case.timeframe)
     proxy.arm(COMMIT)
     report = case.run(harness)
     assert proxy.dropped == 1
-    assert_sound(harness, case)
+    assert_all_rows_correct(harness, case)
     if case.repair:
         assert report["snapshot"] is None
         assert attempts(harness, case.timeframe) == before
@@ -137,26 +138,26 @@ def test_a_lost_reply_harms_nothing(fault: Fault, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_an_outcome_that_stays_open_is_an_error_and_the_rerun_is_right(fault: Fault, case: Case) -> None:
-    """The reply is lost and the database cannot be asked: the commit landed, but the job cannot know."""
-    harness, proxy = fault.harness, fault.proxy
+def test_an_unknown_commit_outcome_is_an_error_and_a_rerun_is_correct(proxied: ProxiedHarness, case: Case) -> None:
+    """The reply is lost and the database refuses connections, so the job cannot check whether the commit succeeded."""
+    harness, proxy = proxied.harness, proxied.proxy
     case.prepare(harness)
     before = attempts(harness, case.timeframe)
-    proxy.arm(COMMIT, then_refuse=True)
-    # Only progress is recorded without Spark's writer: nobody looks after it, and nothing depends on it.
-    error, words = (Py4JJavaError, None) if case.repair else (OhlcvError, "may have landed or not: run again")
-    with pytest.raises(error, match=words):
+    proxy.arm(COMMIT, refuse_connections=True)
+    # The checkpoint alone is recorded without Spark's writer. Its error is not translated, and nothing depends on it.
+    error, message = (Py4JJavaError, None) if case.repair else (OhlcvError, "may have landed or not: run again")
+    with pytest.raises(error, match=message):
         case.run(harness)
     assert proxy.dropped == 1
     proxy.accept()
-    # It did land, before anything was run again.
-    assert_sound(harness, case)
+    # The commit has succeeded, before any rerun.
+    assert_all_rows_correct(harness, case)
     assert len(attempts(harness, case.timeframe)) == len(before) + (0 if case.repair else 1)
     assert_rerun_commits_nothing(harness, case)
 
 
-def assert_sound(harness: Harness, case: Case) -> None:
-    """Hold every row of every live file against the oracle."""
+def assert_all_rows_correct(harness: Harness, case: Case) -> None:
+    """Compare every row of every live file with the reference model."""
     expected = harness.expected(case.timeframe, (DAY, case.end)).candles
     assert expected
     assert harness.candles(case.timeframe) == expected  # a key stored twice is an error there
@@ -168,21 +169,21 @@ def assert_rerun_commits_nothing(harness: Harness, case: Case) -> None:
     report = case.run(harness)
     assert report["snapshot"] is None
     assert harness.table(case.timeframe).metadata_location == metadata
-    assert_sound(harness, case)
+    assert_all_rows_correct(harness, case)
 
 
 def read_live_files(harness: Harness, timeframe: str) -> int:
-    """Read each file of the current snapshot to its end; give the number of their rows."""
+    """Read all files of the current snapshot completely and return the number of rows."""
     rows = 0
     for task in harness.table(timeframe).scan().plan_files():
         path = Path(unquote(urlsplit(task.file.file_path).path))
-        assert path.is_file(), f"{path} is live, and gone"
+        assert path.is_file(), f"{path} belongs to the current snapshot but is missing"
         rows += len(pq.read_table(path, page_checksum_verification=True))
     return rows
 
 
 def attempts(harness: Harness, timeframe: str) -> list[str]:
-    """Give the attempt that made each snapshot, oldest first."""
+    """Return the attempt id of each snapshot, oldest first."""
     return [
         snapshot.summary.additional_properties[summary_keys.ATTEMPT]
         for snapshot in harness.table(timeframe).snapshots()

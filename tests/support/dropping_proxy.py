@@ -1,4 +1,4 @@
-"""TCP proxy in front of PostgreSQL that can lose the acknowledgement of a committed statement.
+"""TCP proxy in front of PostgreSQL that can lose the acknowledgement of a commit.
 
 The proxy speaks version 3 of PostgreSQL's protocol. After a first message without a type, every message in both
 directions is a type byte, a length that includes itself, and a body.

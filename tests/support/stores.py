@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ohlcv.spark.processes import HOST, wait_for_line, free_port, start, stop
+from ohlcv.spark.processes import HOST, free_port, start, stop, wait_for_line
 from support.server_programs import java_21, nessie, versitygw
 
 REGION = "us-east-1"
