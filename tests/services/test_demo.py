@@ -1,4 +1,4 @@
-"""The demo as a newcomer sees it: everything up, every timeframe checked, and nothing left after Ctrl-C."""
+"""`ohlcv demo` starts everything, shows a validated run of every timeframe, and leaves no process after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.processes import QUICK_JAVA, processes_with_environment, command_line, wait_for
+from support.processes import QUICK_JAVA, all_pids, command_line, processes_with_environment, wait_for
 
 
-def test_the_demo_shows_five_validated_runs_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
+def test_the_demo_shows_five_validated_runs_and_stops_all_processes_on_ctrl_c(tmp_path: Path) -> None:
     home, log = tmp_path / "home", tmp_path / "log"
     program = str(Path(sys.executable).with_name("ohlcv"))
     with log.open("w") as output:
@@ -24,29 +24,26 @@ def test_the_demo_shows_five_validated_runs_and_ctrl_c_ends_everything(tmp_path:
         )
     try:
         ready = "Ctrl-C stops everything"
-        wait_for(lambda: ready in log.read_text() or demo.poll() is not None, "the demo is up", patience=900)
+        wait_for(lambda: ready in log.read_text() or demo.poll() is not None, "the demo is ready", patience=900)
         text = log.read_text()
         assert ready in text, text
         runs = re.findall(r"^  (ohlcv_\w+) +\S+ \.\. \S+ .*(success|failed)", text, re.MULTILINE)
         assert runs == [(f"ohlcv_{name}", "success") for name in ("1m", "5m", "30m", "1h", "1d")]
         assert "BTC-USD" in text
         assert re.search(r"Airflow:  http://127\.0\.0\.1:\d+   user admin   password \S+", text)
-
-        def job_runs() -> bool:
-            return any("spark_jobs/ohlcv_" in command_line(pid) for pid in processes_with_environment(f"OHLCV_HOME={home}"))
-
-        # Ctrl-C while the days of history are being built.
-        wait_for(job_runs, "a job runs")
+        # Ctrl-C while a job builds the days of history.
+        wait_for(lambda: job_processes(home), "a job runs")
     finally:
         demo.send_signal(signal.SIGINT)
         code = demo.wait(120)
     assert code == 0
     assert log.read_text().strip().endswith("stopped")
-    # The cluster's own do not carry the setting, but the folder they work in is on their command lines.
-    left = {pid: command_line(pid) for pid in {*processes_with_environment(f"OHLCV_HOME={home}"), *mentioning(str(tmp_path))}}
-    assert left == {}
+    # The processes of the cluster lack the variable, but their command lines contain the folder.
+    mentioning = [pid for pid in all_pids() if pid != os.getpid() and str(tmp_path) in command_line(pid)]
+    remaining = {*processes_with_environment(f"OHLCV_HOME={home}"), *mentioning}
+    assert {pid: command_line(pid) for pid in remaining} == {}
 
 
-def mentioning(text: str) -> list[int]:
-    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
-    return [pid for pid in pids if pid != os.getpid() and text in command_line(pid)]
+def job_processes(home: Path) -> list[int]:
+    pids = processes_with_environment(f"OHLCV_HOME={home}")
+    return [pid for pid in pids if "spark_jobs/ohlcv_" in command_line(pid)]

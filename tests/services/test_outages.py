@@ -1,4 +1,4 @@
-"""Holes: after a pause and after an outage the following scheduled runs fill what is missing, by themselves."""
+"""Gaps after a pause and after an outage: the next scheduled runs fill them without manual work."""
 
 from __future__ import annotations
 
@@ -14,102 +14,100 @@ from ohlcv.ingest.loader import append_trades
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import Range, floor_time, merge_ranges
 from ohlcv.model.source_hours import hours_overlapping, parse_hours
-from support.processes import processes_with_environment, command_line, wait_for
-from support.sites import ENDED, POLL_SECONDS, Run, Site, clock
+from support.processes import command_line, processes_with_environment, wait_for
+from support.sites import ENDED, POLL_SECONDS, Run, Site, wait_until
 
 pytestmark = pytest.mark.services
 
 MINUTE = timedelta(minutes=1)
 DAG = "ohlcv_1m"
 OUTAGE = timedelta(hours=48)
-# As the standard sample: 636,263 trades in thirteen hours.
+# As in the standard sample: 636,263 trades in thirteen hours. At this rate no minute of a series is without a trade.
 TRADES_PER_HOUR = 49_000
 
 
 @pytest.fixture(scope="module")
-def feeding(quick_site: Site) -> Iterator[Site]:
-    """Trades come in all the time."""
+def live_site(minutely_site: Site) -> Iterator[Site]:
+    """Append new trades every five seconds while the 1m DAG runs every minute."""
     stopped = threading.Event()
     feed = Feed(floor_time(datetime.now(UTC), MINUTE) - 2 * MINUTE)
 
     def run() -> None:
         while not stopped.wait(5):
-            append_trades(quick_site.settings, feed.batch(datetime.now(UTC), 200))
+            append_trades(minutely_site.settings, feed.batch(datetime.now(UTC), 200))
 
-    append_trades(quick_site.settings, feed.batch(datetime.now(UTC), 2_000))
+    append_trades(minutely_site.settings, feed.batch(datetime.now(UTC), 2_000))
     thread = threading.Thread(target=run)
     thread.start()
-    yield quick_site
+    minutely_site.airflow.unpause(DAG)
+    wait_for(lambda: successful_runs(minutely_site), "the first run", POLL_SECONDS)
+    yield minutely_site
     stopped.set()
     thread.join()
 
 
-def good_runs(site: Site) -> list[Run]:
+def successful_runs(site: Site) -> list[Run]:
     return [run for run in site.runs(DAG, "scheduled") if run.state == "success"]
 
 
-def due_after(site: Site, time: datetime) -> list[Run]:
-    return [run for run in good_runs(site) if datetime.fromisoformat(run.interval_end or "") > time]
+def successful_runs_due_after(site: Site, time: datetime) -> list[Run]:
+    return [run for run in successful_runs(site) if datetime.fromisoformat(run.interval_end or "") > time]
 
 
-def test_a_pause_of_three_ticks_leaves_no_hole(feeding: Site) -> None:
-    feeding.airflow.unpause(DAG)
-    first = wait_for(lambda: good_runs(feeding), "the first run", POLL_SECONDS)[0]
-    begin = datetime.fromisoformat(feeding.range_of(first)[0])
-    feeding.airflow.pause(DAG)
+def test_a_pause_of_three_runs_leaves_no_gap(live_site: Site) -> None:
+    begin = datetime.fromisoformat(live_site.job_range(successful_runs(live_site)[0])[0])
+    live_site.airflow.pause(DAG)
     paused = floor_time(datetime.now(UTC), MINUTE) + MINUTE
-    clock(paused + 3 * MINUTE)
-    feeding.airflow.pause(DAG, False)
     resumed = paused + 3 * MINUTE
-    later = wait_for(lambda: due_after(feeding, resumed), "a run after the pause", POLL_SECONDS)[-1]
-    ranges = [feeding.range_of(run) for run in feeding.runs(DAG, "scheduled") if run.state in ENDED]
-    print("scheduled runs:", *ranges, sep="\n  ")
-    # The ranges alone leave a hole: the lookback of this site is one minute.
-    spans = [Range(datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in ranges]
-    assert len(merge_ranges(spans)) > 1
-    end = datetime.fromisoformat(feeding.range_of(later)[1])
-    assert feeding.assert_exact("1m", begin, end) >= 8 * ((end - begin) // MINUTE) - 8
+    wait_until(resumed)
+    live_site.airflow.pause(DAG, False)
+    later = wait_for(lambda: successful_runs_due_after(live_site, resumed), "a run after the pause", POLL_SECONDS)[-1]
+    job_ranges = [live_site.job_range(run) for run in live_site.runs(DAG, "scheduled") if run.state in ENDED]
+    print("scheduled runs:", *job_ranges, sep="\n  ")
+    # The runs' own ranges leave a gap, because the lookback of this site is one minute.
+    ranges = [Range(datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in job_ranges]
+    assert len(merge_ranges(ranges)) > 1
+    end = datetime.fromisoformat(live_site.job_range(later)[1])
+    assert live_site.assert_exact("1m", begin, end) >= 8 * ((end - begin) // MINUTE) - 8
 
 
-def test_an_outage_of_two_days_is_filled_over_several_runs_one_of_them_killed(feeding: Site) -> None:
-    wait_for(lambda: good_runs(feeding), "progress is recorded", POLL_SECONDS)
-    feeding.quiet(DAG)
-    known = {run.run_id for run in feeding.runs(DAG)}
+def test_an_outage_of_two_days_is_filled_by_several_runs_although_one_is_killed(live_site: Site) -> None:
+    live_site.pause_and_wait(DAG)
+    known = {run.run_id for run in live_site.runs(DAG)}
     end = floor_time(datetime.now(UTC), timedelta(hours=1)) - timedelta(hours=1)
     begin = end - OUTAGE
-    feeding.feed(begin, end, TRADES_PER_HOUR * (OUTAGE // timedelta(hours=1)))
-    feeding.airflow.pause(DAG, False)
+    live_site.generate_trades(begin, end, TRADES_PER_HOUR * (OUTAGE // timedelta(hours=1)))
+    live_site.airflow.pause(DAG, False)
 
-    def drivers() -> list[int]:
-        mark = f"OHLCV_HOME={feeding.settings.home}"
-        return [pid for pid in processes_with_environment(mark) if "spark_jobs/ohlcv_" in command_line(pid)]
+    def find_drivers() -> list[int]:
+        pids = processes_with_environment(f"OHLCV_HOME={live_site.settings.home}")
+        return [pid for pid in pids if "spark_jobs/ohlcv_" in command_line(pid)]
 
-    def filled_some() -> list[Run]:
-        return [run for run in good_runs(feeding) if run.run_id not in known]
+    def successful_new_runs() -> list[Run]:
+        return [run for run in successful_runs(live_site) if run.run_id not in known]
 
-    wait_for(filled_some, "a first run after the outage", POLL_SECONDS)
-    # One that is under way is killed outright, driver and all.
-    for pid in wait_for(drivers, "a second run", POLL_SECONDS):
+    wait_for(successful_new_runs, "a first run after the outage", POLL_SECONDS)
+    for pid in wait_for(find_drivers, "the job of a second run", POLL_SECONDS):
         os.kill(pid, signal.SIGKILL)
 
-    owed_hours = hours_overlapping([Range(begin, end)])
+    pending_hours = hours_overlapping([Range(begin, end)])
 
-    def nothing_owed() -> bool:
-        summaries = [summary for summary in feeding.summaries("1m") if summary.get("repaired-hours")]
-        repaired = [parse_hours(summary["repaired-hours"]) for summary in summaries]
-        return owed_hours <= set().union(*repaired)
+    def all_rebuilt() -> bool:
+        summaries = [summary for summary in live_site.summaries("1m") if summary.get("repaired-hours")]
+        rebuilt = [parse_hours(summary["repaired-hours"]) for summary in summaries]
+        return pending_hours <= set().union(*rebuilt)
 
-    # A run a minute, one of them tried again a minute later.
-    wait_for(nothing_owed, "every hour is repaired", POLL_SECONDS, patience=1800)
-    feeding.succeeds(feeding.run(DAG, feeding.summaries("1m")[-1]["run-id"]))
-    feeding.quiet(DAG)
-    runs = [run for run in feeding.runs(DAG, "scheduled") if run.run_id not in known and run.state in ENDED]
-    print("run, state, tries, seconds of the last try, repaired hours:")
-    repaired = {summary["run-id"]: summary["repaired-hours"] for summary in feeding.summaries("1m") if summary}
+    # A run per minute; the killed one is tried again a minute later.
+    wait_for(all_rebuilt, "every hour is rebuilt", POLL_SECONDS, patience=1800)
+    live_site.wait_until_successful(live_site.run(DAG, live_site.summaries("1m")[-1]["run-id"]))
+    live_site.pause_and_wait(DAG)
+    runs = [run for run in live_site.runs(DAG, "scheduled") if run.run_id not in known and run.state in ENDED]
+    print("run, state, attempts, seconds of the last attempt, rebuilt hours:")
+    rebuilt = {summary["run-id"]: summary["repaired-hours"] for summary in live_site.summaries("1m") if summary}
     for run in runs:
-        task = feeding.task(run, "aggregate")
-        print(f"  {run.run_id} {run.state} {task['try_number']} {task['duration']:.1f} {repaired.get(run.run_id, '')}")
+        task = live_site.task(run, "aggregate")
+        print(f"  {run.run_id} {run.state} {task['try_number']} {task['duration']:.1f} {rebuilt.get(run.run_id, '')}")
     assert [run.state for run in runs] == ["success"] * len(runs)
-    assert 2 in [feeding.task(run, "aggregate")["try_number"] for run in runs]
-    assert len([run for run in runs if repaired.get(run.run_id)]) >= 3
-    assert feeding.assert_exact("1m", begin, end) == 8 * (OUTAGE // MINUTE)
+    assert 2 in [live_site.task(run, "aggregate")["try_number"] for run in runs]
+    assert len([run for run in runs if rebuilt.get(run.run_id)]) >= 3
+    assert live_site.assert_exact("1m", begin, end) == 8 * (OUTAGE // MINUTE)

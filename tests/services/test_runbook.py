@@ -1,4 +1,4 @@
-"""The runbook's commands, typed as they are written, on a site where all is well but a day that somebody corrupted."""
+"""Every command of the runbook, run as written on a healthy installation with one corrupted day."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from support.harness import at
 from support.sites import Site, running_site
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.services
 
 ROOT = Path(__file__).parents[2]
-# An indented block is typed in one go, a line of a list's item included.
+# An indented block is one script. In a list item it is indented further.
 BLOCK = re.compile(r"(?:^(?: {4}.*)?\n)+", re.M)
 
 
-def blocks() -> list[tuple[str, str]]:
-    """Give the runbook's commands with the section each stands in."""
+def command_blocks() -> list[tuple[str, str]]:
+    """Return the runbook's command blocks, each with the title of its section."""
     found = []
     for section in re.split(r"^## ", (ROOT / "docs" / "runbook.md").read_text(), flags=re.M)[1:]:
         title, _, text = section.partition("\n")
@@ -32,41 +32,42 @@ def blocks() -> list[tuple[str, str]]:
 
 
 def test_every_command_of_the_runbook_works_as_written(tmp_path: Path) -> None:
-    # Its speed is not what this is about.
-    # The days the runbook speaks of are to be kept, whenever this runs.
+    # Neither a slow machine nor the age of the days in the runbook may fail a command.
     environment = {"OHLCV_TIME_TARGET_SECONDS": "300", "OHLCV_RETENTION_DAYS": "36500"}
     with running_site(tmp_path, environment=environment) as site:
         today = floor_time(datetime.now(UTC), DAY)
-        site.feed(at("2026-01-30"), at("2026-02-01"), 20_000)
-        site.feed(today - DAY, datetime.now(UTC), 5_000)
+        site.generate_trades(at("2026-01-30"), at("2026-02-01"), 20_000)
+        site.generate_trades(today - DAY, datetime.now(UTC), 5_000)
         for timeframe in TIMEFRAMES.values():
-            site.first_scheduled(timeframe.dag_id)
-        # History by a run of its own, as after the first load.
+            site.complete_first_scheduled_run(timeframe.dag_id)
+        # The history is built by a reprocessing run, as after a first load.
         site.airflow.unpause("ohlcv_reprocess")
-        site.succeeds(site.trigger("ohlcv_reprocess", {"start": iso(today - DAY), "end": iso(today + DAY)}))
+        site.wait_until_successful(
+            site.trigger("ohlcv_reprocess", {"start": iso(today - DAY), "end": iso(today + DAY)})
+        )
         site.airflow.pause("ohlcv_reprocess")
         reprocessed = False
-        for title, block in blocks():
+        for title, block in command_blocks():
             if title == "Delete a corrupt day and rebuild it":
-                assert reprocessed, "the day is there to be corrupted"
+                assert reprocessed, "the day must be built before it is corrupted"
                 corrupt(site)
             print(f"--- {title}\n{block}")
-            # Its first check is to find what is wrong.
-            expected = 1 if title.startswith("Delete") and block.startswith("ohlcv validate") else 0
-            result = type_in(site, block)
+            # The first validation of this section must find the corrupted candles.
+            expected_code = 1 if title.startswith("Delete") and block.startswith("ohlcv validate") else 0
+            result = run_block(site, block)
             print(result.stdout, result.stderr, sep="\n")
-            assert result.returncode == expected, f"{title}: {block}\n{result.stdout}\n{result.stderr}"
-            if title.startswith("Delete") and expected:
+            assert result.returncode == expected_code, f"{title}: {block}\n{result.stdout}\n{result.stderr}"
+            if title.startswith("Delete") and expected_code:
                 assert "fields_equal_the_trades" in result.stderr
             reprocessed = reprocessed or "dags backfill" in block
-        by_hand = [run for dag_id in ("ohlcv_1h", "ohlcv_reprocess") for run in site.runs(dag_id, "manual")]
-        assert len(by_hand) == 3
-        for run in by_hand:
-            site.succeeds(run)
+        manual_runs = [run for dag_id in ("ohlcv_1h", "ohlcv_reprocess") for run in site.runs(dag_id, "manual")]
+        assert len(manual_runs) == 3
+        for run in manual_runs:
+            site.wait_until_successful(run)
         assert site.assert_exact("1m", at("2026-01-30"), at("2026-02-01")) > 0
 
 
-def type_in(site: Site, block: str) -> subprocess.CompletedProcess[str]:
+def run_block(site: Site, block: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         env=site.airflow.environment,
@@ -79,6 +80,6 @@ def type_in(site: Site, block: str) -> subprocess.CompletedProcess[str]:
 
 
 def corrupt(site: Site) -> None:
-    """Change the prices of a minute, as a stray script would."""
+    """Change the close prices of one minute without the jobs."""
     minute = "SELECT min(window_start) FROM market_data.gold_ohlcv_1m WHERE window_date = DATE '2026-01-31'"
     site.sql(f"UPDATE market_data.gold_ohlcv_1m SET close_price = close_price + 1 WHERE window_start = ({minute})")

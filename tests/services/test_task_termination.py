@@ -1,4 +1,4 @@
-"""However a task ends, nothing of its job stays behind, and the next try finishes the work."""
+"""Ends of tasks: no process of a job remains, whatever ended its task, and the next attempt finishes the work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ohlcv.model.intervals import HOUR, floor_time, iso
 from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.model.timeframes import DAY
 from ohlcv.spark.processes import descendants
-from support.processes import processes_with_environment, command_line, wait_for
+from support.processes import command_line, processes_with_environment, wait_for
 from support.sites import POLL_SECONDS, Run, Site
 
 pytestmark = pytest.mark.services
@@ -25,28 +25,39 @@ pytestmark = pytest.mark.services
 TODAY = floor_time(datetime.now(UTC), DAY)
 BEGIN = TODAY - 2 * DAY
 DAG, TIMEFRAME, TABLE = "ohlcv_30m", "30m", "gold_ohlcv_30m"
+# From the trigger of a run to the end of its second attempt.
+TWO_ATTEMPTS = timedelta(minutes=6)
 
-Processes = dict[int, str]
+# Kind of process by process id.
+ProcessTable = dict[int, str]
 
 
 @pytest.fixture(scope="module")
-def fed(site: Site) -> Site:
-    site.feed(BEGIN, TODAY, 20_000)
-    # The run that unpausing starts is not what this is about.
-    site.first_scheduled(DAG)
+def loaded_site(site: Site) -> Site:
+    site.generate_trades(BEGIN, TODAY, 20_000)
+    site.airflow.unpause(DAG)
     return site
 
 
-def processes(site: Site) -> Processes:
-    """Give the processes of tasks and jobs: what they are, by pid."""
+@pytest.fixture
+def idle_site(loaded_site: Site) -> Site:
+    """Wait until no scheduled run can start during the test: its processes would be taken for those of the test."""
+    loaded_site.wait_until_no_run_is_due(DAG, TWO_ATTEMPTS)
+    return loaded_site
+
+
+def job_processes(site: Site) -> ProcessTable:
+    """Find the processes of tasks and jobs."""
     kinds = {"org.apache.spark.deploy.SparkSubmit": "spark-submit (JVM of the driver)", "spark_jobs/ohlcv_": "driver"}
-    found: Processes = {}
-    # Those of Airflow rename themselves, which takes their environment away; a job that lost its parents has kept its.
-    for pid in {*processes_with_environment(f"OHLCV_HOME={site.settings.home}"), *descendants(site.airflow.processes["scheduler"].pid)}:
-        words = command_line(pid)
-        kind = next((kind for word, kind in kinds.items() if word in words), None)
-        # The executor's supervisor is called "airflow worker -- LocalExecutor: …", what it supervises has the bare id.
-        if kind is None and words.startswith("airflow worker -- ") and "LocalExecutor" not in words:
+    found: ProcessTable = {}
+    # Airflow's processes rename themselves, which removes their environment, so they are found as descendants of the
+    # scheduler. The processes of a job keep their environment, also when their parents have died.
+    scheduler = site.airflow.processes["scheduler"].pid
+    for pid in {*processes_with_environment(f"OHLCV_HOME={site.settings.home}"), *descendants(scheduler)}:
+        command = command_line(pid)
+        kind = next((kind for text, kind in kinds.items() if text in command), None)
+        # The supervisor's name is "airflow worker -- LocalExecutor: …", that of the task process has the bare id.
+        if kind is None and command.startswith("airflow worker -- ") and "LocalExecutor" not in command:
             kind = "task"
         if kind:
             found[pid] = kind
@@ -60,7 +71,7 @@ def processes(site: Site) -> Processes:
     return found
 
 
-def show(title: str, table: Processes) -> None:
+def print_processes(title: str, table: ProcessTable) -> None:
     print(f"{title}:", *(f"  {pid:>7}  {kind}" for pid, kind in sorted(table.items())), sep="\n")
 
 
@@ -70,36 +81,31 @@ def kill(pid: int) -> None:
 
 
 @contextmanager
-def under_way(site: Site, number: int) -> Iterator[tuple[Run, Processes]]:
-    """Hold a run's job where it has everything running and waits for the lease."""
+def waiting_job(site: Site, number: int) -> Iterator[tuple[Run, ProcessTable]]:
+    """Start a run, and stop its job where all its processes run and it waits for the write lock."""
     start = BEGIN + number * HOUR
     with write_lock(site.settings, TABLE):
         run = site.trigger(DAG, {"start": iso(start), "end": iso(start + HOUR)})
 
-        def everything() -> Processes | None:
-            table = processes(site)
-            whole = {"task", "spark-submit (JVM of the driver)", "driver", "executor"}
-            return table if whole <= set(table.values()) and site.applications() else None
+        def find_all() -> ProcessTable | None:
+            table = job_processes(site)
+            kinds = {"task", "spark-submit (JVM of the driver)", "driver", "executor"}
+            return table if kinds <= set(table.values()) and site.running_applications() else None
 
-        table = wait_for(everything, "task, driver and executor run", POLL_SECONDS)
-        show("before", table)
+        table = wait_for(find_all, "task, driver and executor run", POLL_SECONDS)
+        print_processes("before", table)
         yield run, table
 
 
-def gone(site: Site, table: Processes) -> None:
-    """Wait until none of them is left."""
-
-    def left() -> bool:
-        return bool(processes(site).keys() & table.keys())
-
-    wait_for(lambda: not left(), "they are gone", POLL_SECONDS)
-    show("after", {pid: kind for pid, kind in processes(site).items() if pid in table})
+def wait_until_processes_ended(site: Site, table: ProcessTable) -> None:
+    wait_for(lambda: not job_processes(site).keys() & table.keys(), "the processes have ended", POLL_SECONDS)
+    print_processes("after", {pid: kind for pid, kind in job_processes(site).items() if pid in table})
 
 
-def finished(site: Site, run: Run, number: int, tries: int) -> None:
-    """See the run through, and its range complete."""
-    site.succeeds(run)
-    assert site.task(run, "aggregate")["try_number"] == tries
+def assert_run_completes(site: Site, run: Run, number: int, attempts: int) -> None:
+    """Assert that a run succeeds in its last attempt, commits once, and that its range is complete."""
+    site.wait_until_successful(run)
+    assert site.task(run, "aggregate")["try_number"] == attempts
     start = BEGIN + number * HOUR
     assert site.assert_exact(TIMEFRAME, start, start + HOUR) > 0
     commits = [summary for summary in site.summaries(TIMEFRAME) if summary["run-id"] == run.run_id]
@@ -111,11 +117,11 @@ def finished(site: Site, run: Run, number: int, tries: int) -> None:
     [(1, "task"), (2, "driver"), (3, "spark-submit (JVM of the driver)")],
     ids=str,
 )
-def test_a_killed_process_takes_its_job_along_and_the_retry_finishes(fed: Site, number: int, victim: str) -> None:
-    with under_way(fed, number) as (run, table):
+def test_a_killed_process_ends_its_job_and_the_retry_completes(idle_site: Site, number: int, victim: str) -> None:
+    with waiting_job(idle_site, number) as (run, table):
         kill(next(pid for pid, kind in table.items() if kind == victim))
-        gone(fed, table)
-    finished(fed, run, number, tries=2)
+        wait_until_processes_ended(idle_site, table)
+    assert_run_completes(idle_site, run, number, attempts=2)
 
 
 def mark_failed(site: Site, run: Run) -> None:
@@ -131,66 +137,68 @@ def clear(site: Site, run: Run) -> None:
     )
 
 
-@pytest.mark.parametrize(("number", "end"), [(4, mark_failed), (5, clear)], ids=["marked failed", "cleared"])
-def test_a_task_ended_by_hand_takes_its_job_along(fed: Site, number: int, end: Callable[[Site, Run], None]) -> None:
-    with under_way(fed, number) as (run, table):
-        end(fed, run)
-        gone(fed, table)
-    if end is mark_failed:
-        assert fed.ended(run).state == "failed"
-        fed.clear(run)
-    fed.succeeds(run)
+@pytest.mark.parametrize(("number", "end_task"), [(4, mark_failed), (5, clear)], ids=["marked failed", "cleared"])
+def test_a_task_that_an_operator_ends_takes_its_job_with_it(
+    idle_site: Site, number: int, end_task: Callable[[Site, Run], None]
+) -> None:
+    with waiting_job(idle_site, number) as (run, table):
+        end_task(idle_site, run)
+        wait_until_processes_ended(idle_site, table)
+    if end_task is mark_failed:
+        assert idle_site.wait_until_ended(run).state == "failed"
+        idle_site.clear(run)
+    idle_site.wait_until_successful(run)
     start = BEGIN + number * HOUR
-    assert fed.assert_exact(TIMEFRAME, start, start + HOUR) > 0
+    assert idle_site.assert_exact(TIMEFRAME, start, start + HOUR) > 0
 
 
-def test_a_job_goes_on_when_its_worker_is_replaced(fed: Site) -> None:
-    with under_way(fed, 6) as (run, table):
-        name, worker = next((n, p) for n, p in fed.cluster.processes.items() if n.startswith("worker"))
-        worker.kill()
-        worker.wait()
-        del fed.cluster.processes[name]
-        fed.cluster.add_worker(f"{name}-again", 1, "1g")
-    finished(fed, run, 6, tries=1)
-    gone(fed, table)
+def test_a_job_continues_when_its_worker_is_replaced(idle_site: Site) -> None:
+    with waiting_job(idle_site, 6) as (run, table):
+        name = idle_site.kill_worker()
+        idle_site.cluster.add_worker(f"{name}-again", 1, "1g")
+    assert_run_completes(idle_site, run, 6, attempts=1)
+    wait_until_processes_ended(idle_site, table)
 
 
-def test_a_job_without_a_worker_is_ended_by_its_timeout_and_the_retry_finishes(fed: Site) -> None:
-    name, worker = next((n, p) for n, p in fed.cluster.processes.items() if n.startswith("worker"))
-    worker.kill()
-    worker.wait()
-    del fed.cluster.processes[name]
+def test_a_job_without_a_worker_is_ended_by_its_timeout_and_the_retry_completes(loaded_site: Site) -> None:
+    site = loaded_site
+    # The first attempt takes 300 s.
+    site.wait_until_no_run_is_due(DAG, timedelta(minutes=11))
+    name = site.kill_worker()
     start = BEGIN + 7 * HOUR
-    run = fed.trigger(DAG, {"start": iso(start), "end": iso(start + HOUR)})
-    table = wait_for(lambda: processes(fed), "the job starts", POLL_SECONDS)
+    run = site.trigger(DAG, {"start": iso(start), "end": iso(start + HOUR)})
+    table = wait_for(lambda: job_processes(site), "the job starts", POLL_SECONDS)
 
     def state() -> str | None:
-        found: str | None = fed.task(run, "aggregate")["state"]
+        found: str | None = site.task(run, "aggregate")["state"]
         return found
 
     wait_for(lambda: state() == "running", "the task runs", POLL_SECONDS)
     wait_for(lambda: state() == "up_for_retry", "the timeout of 300 s ends the task", POLL_SECONDS, patience=600)
-    gone(fed, table)
-    fed.cluster.add_worker(f"{name}-again", 1, "1g")
-    finished(fed, run, 7, tries=2)
+    wait_until_processes_ended(site, table)
+    site.cluster.add_worker(f"{name}-again", 1, "1g")
+    assert_run_completes(site, run, 7, attempts=2)
 
 
-def test_a_failing_job_is_tried_three_times_a_minute_apart_and_then_fails(fed: Site) -> None:
-    open_catalog(fed.settings).drop_table((NAMESPACE, "gold_ohlcv_5m"))
+def test_a_failing_job_is_tried_three_times_a_minute_apart(idle_site: Site) -> None:
+    site = idle_site
+    open_catalog(site.settings).drop_table((NAMESPACE, "gold_ohlcv_5m"))
     try:
-        fed.airflow.unpause("ohlcv_5m")
-        run = fed.trigger("ohlcv_5m", {"start": iso(BEGIN), "end": iso(BEGIN + HOUR)})
-        assert fed.ended(run).state == "failed"
+        site.airflow.unpause("ohlcv_5m")
+        run = site.trigger("ohlcv_5m", {"start": iso(BEGIN), "end": iso(BEGIN + HOUR)})
+        assert site.wait_until_ended(run).state == "failed"
     finally:
-        fed.airflow.pause("ohlcv_5m")
-        create_tables(fed.settings)
-    assert fed.task(run, "aggregate")["state"] == "failed"
-    assert fed.task(run, "validate")["state"] == "upstream_failed"
+        site.airflow.pause("ohlcv_5m")
+        create_tables(site.settings)
+    assert site.task(run, "aggregate")["state"] == "failed"
+    assert site.task(run, "validate")["state"] == "upstream_failed"
     path = f"/dags/ohlcv_5m/dagRuns/{run.run_id}/taskInstances/aggregate/tries"
-    tries = fed.airflow.call("GET", path)["task_instances"]
-    times = [(datetime.fromisoformat(each["start_date"]), datetime.fromisoformat(each["end_date"])) for each in tries]
-    print("tries:", *(f"  {start} .. {end}" for start, end in times), sep="\n")
-    assert len(tries) == 3
+    attempts = site.airflow.call("GET", path)["task_instances"]
+    times = [
+        (datetime.fromisoformat(each["start_date"]), datetime.fromisoformat(each["end_date"])) for each in attempts
+    ]
+    print("attempts:", *(f"  {start} .. {end}" for start, end in times), sep="\n")
+    assert len(attempts) == 3
     waits = [later[0] - earlier[1] for earlier, later in pairwise(times)]
     assert all(wait >= timedelta(seconds=60) for wait in waits)
-    assert "error: there is no table market_data.gold_ohlcv_5m: run 'ohlcv tables create'" in fed.log(run, "aggregate")
+    assert "error: there is no table market_data.gold_ohlcv_5m: run 'ohlcv tables create'" in site.log(run, "aggregate")

@@ -19,7 +19,6 @@ from ohlcv.demo.local_airflow import LocalAirflow, local_airflow
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import append_trades
 from ohlcv.ingest.sample_data import Feed
-from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, iso
 from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.quality.validator import validate
@@ -93,17 +92,7 @@ class Site:
             "run_backwards": False,
             "dag_run_conf": {},
         }
-
-        def create() -> int | None:
-            try:
-                return int(self.airflow.call("POST", "/backfills", body)["id"])
-            except OhlcvError as error:
-                # On SQLite, Airflow asks to try again when the scheduler writes at the same moment.
-                if "Database is locked" not in str(error):
-                    raise
-                return None
-
-        return wait_for(create, f"a backfill of {dag_id} is created", POLL_SECONDS)
+        return int(self.airflow.call("POST", "/backfills", body)["id"])
 
     def clear(self, run: Run) -> None:
         """Clear a finished run, as the button in the web UI does."""
