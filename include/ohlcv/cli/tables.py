@@ -33,9 +33,9 @@ def create(views: bool, create_bucket: bool) -> None:
     if create_bucket and (bucket := create_warehouse_bucket(settings)):
         click.echo(f"created  bucket {bucket}")
     result = create_tables(settings)
-    for name in result.made:
+    for name in result.created:
         click.echo(f"created  {NAMESPACE}.{name}")
-    for name in result.found:
+    for name in result.existing:
         click.echo(f"exists   {NAMESPACE}.{name}")
     missing = [name for name in (CANDLES_VIEW, LATEST_VIEW) if views and not view_exists(settings, name)]
     if missing:

@@ -1,1 +1,1 @@
-"""Settings from the environment, and the catalog properties derived from them."""
+"""Settings from environment variables, and the catalog properties derived from them."""

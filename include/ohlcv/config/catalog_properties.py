@@ -1,4 +1,4 @@
-"""The catalog: the one place from which pyiceberg's properties and Spark's configuration derive."""
+"""Catalog properties for pyiceberg and for Spark, derived from the settings."""
 
 from __future__ import annotations
 
@@ -7,36 +7,35 @@ from urllib.parse import quote, urlencode
 from ohlcv.config.settings import Settings
 from ohlcv.config.storage import CatalogAddress, S3Store
 
-# Part of the tables' keys in the catalog's database: Spark and pyiceberg must use the same.
+# Part of the primary key of tables in a SQL catalog, so Spark and pyiceberg must use the same name.
 CATALOG_NAME = "iceberg"
-# SQLite lets one writer in at a time; the others wait this long.
+# SQLite allows one writer at a time. Other writers wait up to this time.
 SQLITE_WAIT_SECONDS = 60
-# Who reads and writes files in an S3 store.
+# FileIO implementations for an S3 store.
 PYICEBERG_FILES = "pyiceberg.io.pyarrow.PyArrowFileIO"
 SPARK_FILES = "org.apache.iceberg.aws.s3.S3FileIO"
 
-
-# What both sides ask of a REST catalog: files are read and written with the keys set here, not with signatures or
-# keys the service would lend. Iceberg's own default asks for lent ones, and services differ in what they lend.
+# Properties of a REST catalog for pyiceberg and Spark. Files are accessed with the configured keys, not with remote
+# signing or vended credentials. Iceberg requests vended credentials by default, and services differ in their support.
 REST_PROPERTIES = {
     "header.X-Iceberg-Access-Delegation": "none",
     "s3.remote-signing-enabled": "false",
-    # Of services that do not list what they can: Nessie can do views. Those that list it are believed.
+    # For services that do not list their endpoints, such as Nessie, which supports views. A list takes precedence.
     "view-endpoints-supported": "true",
 }
-# Spark leaves the values of such names out of what it shows. Its own pattern knows access.key, not access-key.
+# Spark hides the values of properties whose names match. Its default pattern has access.key, but not access-key.
 REDACTED = "(?i)secret|password|token|access[.-]?key"
 
 
 def pyiceberg_properties(settings: Settings) -> dict[str, str]:
-    """Give the catalog as pyiceberg wants it."""
+    """Return the catalog properties for pyiceberg."""
     address = settings.catalog
     if address.engine == "rest":
         catalog = {"type": "rest", **_rest(settings)}
     elif address.engine == "sqlite":
         catalog = {"type": "sql", "uri": f"sqlite:///{address.database}?timeout={SQLITE_WAIT_SECONDS}"}
     else:
-        # The driver is named: SQLAlchemy's default for a bare postgresql:// changes with its version.
+        # The driver is explicit, because the default of SQLAlchemy for postgresql:// depends on its version.
         login = quote(address.user, safe="") + (
             f":{quote(settings.catalog_password, safe='')}" if settings.catalog_password else ""
         )
@@ -48,15 +47,16 @@ def pyiceberg_properties(settings: Settings) -> dict[str, str]:
 
 
 def spark_properties(settings: Settings) -> dict[str, str]:
-    """Give the catalog as Spark wants it.
+    """Return the catalog properties for Spark.
 
-    The job sets these on its session from its environment; none travels on a command line.
+    The job reads the settings from its environment and sets the properties on its session, so that no secret is on a
+    command line.
     """
     address = settings.catalog
     if address.engine == "rest":
         catalog = {"type": "rest", **_rest(settings)}
     elif address.engine == "sqlite":
-        # Write-ahead logging lets readers go on while a commit is written.
+        # With write-ahead logging readers are not blocked by a commit.
         wait = f"journal_mode=WAL&busy_timeout={SQLITE_WAIT_SECONDS * 1000}"
         catalog = {"type": "jdbc", "jdbc.schema-version": "V1", "uri": f"jdbc:sqlite:{address.database}?{wait}"}
     else:
@@ -70,7 +70,7 @@ def spark_properties(settings: Settings) -> dict[str, str]:
     store = settings.store
     files = {}
     if store is not None:
-        # A bucket as a part of the host's name needs a name service that knows it: only AWS has one.
+        # Virtual-hosted-style addresses need a DNS entry for each bucket, which only AWS provides.
         style = {"s3.path-style-access": "true"} if store.endpoint else {}
         files = {"io-impl": SPARK_FILES, "client.region": store.region, **style, **_s3(store)}
     prefix = f"spark.sql.catalog.{CATALOG_NAME}"
@@ -95,7 +95,7 @@ def _warehouse(settings: Settings) -> dict[str, str]:
 
 
 def _s3(store: S3Store) -> dict[str, str]:
-    """Give what both sides call by the same names."""
+    """Return the S3 properties that have the same names in pyiceberg and Spark."""
     values = {
         "s3.endpoint": store.endpoint,
         "s3.access-key-id": store.access_key,

@@ -1,4 +1,4 @@
-"""Settings by environment: every OHLCV_… variable there is, read and checked in one place."""
+"""Settings from environment variables. All OHLCV_… variables are read and validated here."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from ohlcv.config.values import count, recipients, secret, web_address
 from ohlcv.model.errors import InputError
 from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, get_timeframe
 
-# Variables that stand for themselves. Those of `Tuning` come on top, for all timeframes (OHLCV_EXECUTOR_MEMORY)
-# or for one (OHLCV_1D_EXECUTOR_MEMORY).
-PLAIN_NAMES = (
+# Variables that do not depend on a timeframe. The fields of `Tuning` add variables for all timeframes
+# (OHLCV_EXECUTOR_MEMORY) and for one timeframe (OHLCV_1D_EXECUTOR_MEMORY).
+GENERAL_NAMES = (
     "OHLCV_HOME",
     "OHLCV_CATALOG_URI",
     "OHLCV_CATALOG_PASSWORD",
@@ -54,29 +54,30 @@ PLAIN_NAMES = (
 )
 
 
-# Trades to mend old hours with, per second of a timeframe's time target. A cold core reads and compares some 75,000
-# a second: a fifth of the target, so that a run in the middle of a repair still meets it.
-REPAIR_SHARE = 15_000
+# Default trade budget for pending hours, per second of the time target. One core without warm caches reads and
+# compares about 75,000 trades per second, so rebuilding takes a fifth of the target and the run still meets it.
+BUDGET_PER_TARGET_SECOND = 15_000
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a site may set for the Spark job of one timeframe."""
+    """Settings of the Spark job of one timeframe. The field names are part of the variable names."""
 
-    # Minutes; replaces the registry's lookback.
+    # Minutes. Replaces the lookback of the registry.
     lookback_minutes: int | None = None
-    # Seconds; replaces the registry's time target.
+    # Seconds. Replaces the time target of the registry.
     time_target_seconds: int | None = None
-    # Seconds; replaces the registry's deadline.
+    # Seconds. Replaces the deadline of the registry.
     deadline_seconds: int | None = None
-    # Days; replaces the registry's retention.
+    # Days. Replaces the retention of the registry.
     retention_days: int | None = None
     executor_cores: int = 1
     executor_memory: str = "1024m"
     driver_memory: str = "512m"
-    # One core sorts a run's few candles faster in one partition than in the 200 Spark would make.
+    # A run has few candles: one core sorts them faster in one partition than in Spark's default of 200.
     shuffle_partitions: int = 1
-    # Trades a scheduled run may read on top of its own range to mend old hours; by itself REPAIR_SHARE says.
+    # Trades that a scheduled run may read in addition to its own range to rebuild pending hours. The default follows
+    # from the time target (`Settings.trade_budget`).
     repair_trades: int | None = None
 
     def __post_init__(self) -> None:
@@ -100,7 +101,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class AirflowAddress:
-    """Where Airflow's REST interface is, and who asks."""
+    """Address and user of the REST API of Airflow."""
 
     url: str
     user: str
@@ -109,42 +110,42 @@ class AirflowAddress:
 
 @dataclass(frozen=True)
 class Validation:
-    """Where the DAGs' validation runs: in Airflow's worker, or in a container of the project's image."""
+    """Where the DAGs run the validation: in the Airflow worker or in a container of the project's image."""
 
     runtime: Literal["worker", "docker"]
     image: str
-    # The container network from which catalog and store are reached; the engine's default where none is given.
+    # Container network with access to catalog and store. None for the default network of the engine.
     network: str | None
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things are, and how much a job may use."""
+    """All settings: addresses, credentials and the tuning of the jobs."""
 
     home: Path
     catalog: CatalogAddress
     catalog_password: str | None = dataclasses.field(repr=False)
-    # The bearer's token of a REST catalog.
+    # Bearer token of a REST catalog.
     catalog_token: str | None = dataclasses.field(repr=False)
-    # A file:// or s3:// location. A REST catalog may know it by a name, or have one of its own (the empty text).
+    # A file:// or s3:// location. For a REST catalog also a name, or empty for the default of the service.
     warehouse: str
-    # Where the files are, unless they are on this machine.
+    # None if the files are on this machine.
     store: S3Store | None
     spark_master: str | None
-    # Who does not know it is refused by master, workers and executors; without one, anybody is let in.
+    # Shared secret of master, workers and executors. Without one they accept every connection.
     spark_secret: str | None = dataclasses.field(repr=False)
-    # The master's page, where people and the health check reach it, and how many workers it should have.
+    # Web page of the master, used by people and by the health check, and the expected number of workers.
     spark_web: str | None
     spark_workers: int
-    # Where run history is asked for.
+    # Source of the run history. None if there is no access to Airflow.
     airflow: AirflowAddress | None
     validation: Validation
-    # Who is told by email.
+    # Recipients of notifications by email.
     alert_email: tuple[str, ...]
     tuning: Mapping[str, Tuning]
 
     def timeframe(self, name: str) -> Timeframe:
-        """Give a timeframe of the registry with this site's tuning applied."""
+        """Return a timeframe of the registry with its tuning applied."""
         found = get_timeframe(name)
         tuning = self.tuning[name]
         if tuning.lookback_minutes is not None:
@@ -160,20 +161,24 @@ class Settings:
         return found
 
     def trade_budget(self, name: str) -> int:
-        """Give the trades a scheduled run of a timeframe may read to mend old hours."""
-        own = self.tuning[name].repair_trades
-        return own if own is not None else int(self.timeframe(name).time_target.total_seconds() * REPAIR_SHARE)
+        """Return the number of trades that a scheduled run may read to rebuild pending hours."""
+        budget = self.tuning[name].repair_trades
+        return (
+            budget
+            if budget is not None
+            else int(self.timeframe(name).time_target.total_seconds() * BUDGET_PER_TARGET_SECOND)
+        )
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings; a name or value that cannot be meant is refused here, before anything starts."""
+    """Return the settings. Raise InputError for an unknown name or an invalid value."""
     values = os.environ if environment is None else environment
     tuning_names = {
         f"OHLCV_{prefix}{name.upper()}": (timeframe, name)
         for timeframe, prefix in [(None, ""), *((name, f"{name.upper()}_") for name in TIMEFRAMES)]
         for name in (field.name for field in dataclasses.fields(Tuning))
     }
-    known = {*PLAIN_NAMES, *tuning_names}
+    known = {*GENERAL_NAMES, *tuning_names}
     for name in sorted(name for name in values if name.startswith("OHLCV_") and name not in known):
         near = difflib.get_close_matches(name, known, n=1)
         raise InputError(f"unknown setting {name}" + (f": did you mean {near[0]}?" if near else ""))
@@ -199,9 +204,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             timeframe: _tuning(
                 {
                     field: values[name]
-                    # General names come first in `tuning_names`, so that a timeframe's own value wins.
-                    for name, (of, field) in tuning_names.items()
-                    if of in (None, timeframe) and values.get(name)
+                    # Names for all timeframes come first in `tuning_names`, so that the value for one overrides them.
+                    for name, (scope, field) in tuning_names.items()
+                    if scope in (None, timeframe) and values.get(name)
                 }
             )
             for timeframe in TIMEFRAMES
@@ -222,7 +227,7 @@ def _tuning(values: Mapping[str, str]) -> Tuning:
             typed[name] = int(text)
         except ValueError:
             raise InputError(f"{name} must be a whole number, not '{text}'") from None
-    return Tuning(**typed)  # type: ignore[arg-type]  # the names and types are those of the fields above
+    return Tuning(**typed)  # type: ignore[arg-type]  # names and types are those of the fields
 
 
 def _airflow_address(values: Mapping[str, str]) -> AirflowAddress | None:
@@ -240,7 +245,7 @@ def _validation(values: Mapping[str, str]) -> Validation:
     if runtime not in ("worker", "docker"):
         raise InputError(f"OHLCV_VALIDATION_RUNTIME is '{runtime}': use worker or docker")
     return Validation(
-        runtime,  # type: ignore[arg-type]  # one of the two, as was just seen
+        runtime,  # type: ignore[arg-type]  # checked above
         values.get("OHLCV_VALIDATION_IMAGE") or "ohlcv:latest",
         values.get("OHLCV_VALIDATION_NETWORK") or None,
     )

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from ohlcv.config.values import secret, web_address
 from ohlcv.model.errors import InputError
 
-# Variables of an S3 store.
+# Environment variables of an S3 store.
 S3_NAMES = (
     "OHLCV_S3_ENDPOINT",
     "OHLCV_S3_REGION",
@@ -25,10 +25,10 @@ S3_NAMES = (
 
 @dataclass(frozen=True)
 class CatalogAddress:
-    """Which database or REST service holds the catalog. Never the password or token: those travel on their own."""
+    """Address of the database or REST service that contains the catalog, without password or token."""
 
     engine: Literal["sqlite", "postgresql", "rest"]
-    # The database's name or file; of a REST catalog its whole address.
+    # Database name, SQLite file, or the complete URL of a REST catalog.
     database: str
     host: str = ""
     port: int = 5432
@@ -45,9 +45,9 @@ class CatalogAddress:
 
 @dataclass(frozen=True)
 class S3Store:
-    """Where an S3 store is, and who asks. Without keys the SDKs look for some: variables of AWS, an instance's role."""
+    """Address and keys of an S3 store. Without keys the SDKs use the default credential chain of AWS."""
 
-    # None: AWS itself.
+    # None for AWS.
     endpoint: str | None
     region: str
     access_key: str | None
@@ -58,7 +58,7 @@ class S3Store:
 
 
 def catalog_address(text: str | None, home: Path) -> CatalogAddress:
-    """Parse the address of the catalog; without one, the embedded SQLite catalog in `home`."""
+    """Return the parsed address of the catalog, by default that of the embedded SQLite catalog in `home`."""
     if not text:
         return CatalogAddress("sqlite", str(home / "catalog.db"))
     try:
@@ -97,12 +97,12 @@ def _rest_address(text: str, parts: SplitResult) -> CatalogAddress:
 
 
 def catalog_secret(values: Mapping[str, str], name: str, catalog: CatalogAddress) -> str | None:
-    """Return the password or token of the catalog. Raise where the catalog takes none of that kind."""
+    """Return the password or token of the catalog. Raise InputError if this kind of catalog does not use it."""
     found = secret(values, name)
     kind = {"OHLCV_CATALOG_PASSWORD": "postgresql", "OHLCV_CATALOG_TOKEN": "rest"}[name]
     if found is not None and catalog.engine != kind:
-        wanted = {"postgresql": "a PostgreSQL catalog", "rest": "a REST catalog"}[kind]
-        raise InputError(f"{name} is for {wanted}, but OHLCV_CATALOG_URI leads to {catalog}: remove it")
+        expected = {"postgresql": "a PostgreSQL catalog", "rest": "a REST catalog"}[kind]
+        raise InputError(f"{name} is for {expected}, but OHLCV_CATALOG_URI leads to {catalog}: remove it")
     return found
 
 
@@ -115,28 +115,28 @@ def warehouse_location(text: str | None, home: Path, catalog: CatalogAddress) ->
             raise InputError(f"OHLCV_WAREHOUSE is '{text}': give s3://bucket/prefix, without ?, # or %")
         return f"s3://{rest.rstrip('/')}"
     if catalog.engine == "rest":
-        # The service says where its tables lie; this picks one of its warehouses.
+        # The service decides where its tables are stored. The value selects one of its warehouses by name.
         return text or ""
     text = text or str(home / "warehouse")
     if mark and scheme != "file":
         raise InputError(f"OHLCV_WAREHOUSE is '{text}': give a folder, its file:// address or s3://bucket/prefix")
-    # Not as_uri(): Spark and pyiceberg take a %20 in a location for what it says, not for a space.
+    # Not as_uri(): Spark and pyiceberg do not decode %20 in a location to a space.
     return text.rstrip("/") if mark else f"file://{Path(text).absolute()}"
 
 
 def s3_store(values: Mapping[str, str], catalog: CatalogAddress, warehouse: str) -> S3Store | None:
-    """Return the S3 store of the warehouse, or None where the files are local."""
+    """Return the S3 store of the warehouse, or None if the files are local."""
     given = [name for name in S3_NAMES if values.get(name)]
     if not warehouse.startswith("s3://"):
         if not given:
             return None
-        # What a REST catalog calls a warehouse may lie in a store of ours.
+        # The warehouse of a REST catalog is only a name. Its files may still be in this store.
         if catalog.engine != "rest":
             raise InputError(f"{given[0]} is set, but OHLCV_WAREHOUSE is {warehouse}: give s3://bucket/prefix")
     access_key, secret_key = values.get("OHLCV_S3_ACCESS_KEY") or None, secret(values, "OHLCV_S3_SECRET_KEY")
     if (access_key is None) != (secret_key is None):
-        lacks = "OHLCV_S3_ACCESS_KEY" if access_key is None else "OHLCV_S3_SECRET_KEY (or …_FILE)"
-        raise InputError(f"{lacks} is missing: an S3 store takes both keys, or none to have the SDK look for them")
+        missing = "OHLCV_S3_ACCESS_KEY" if access_key is None else "OHLCV_S3_SECRET_KEY (or …_FILE)"
+        raise InputError(f"{missing} is missing: an S3 store takes both keys, or none to have the SDK look for them")
     return S3Store(
         web_address(values, "OHLCV_S3_ENDPOINT"), values.get("OHLCV_S3_REGION") or "us-east-1", access_key, secret_key
     )

@@ -1,4 +1,4 @@
-"""Parsers of single setting values, shared by all groups of settings."""
+"""Parsers of setting values, used by all groups of settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ohlcv.model.errors import InputError
 
 
 def recipients(text: str | None) -> tuple[str, ...]:
-    """Parse a comma-separated list of email addresses."""
+    """Return the email addresses in a comma-separated list."""
     found = tuple(filter(None, (part.strip() for part in (text or "").split(","))))
     for address in found:
         if not re.fullmatch(r"[^@\s]+@[^@\s]+", address):
@@ -23,7 +23,7 @@ def web_address(values: Mapping[str, str], name: str) -> str | None:
     text = values.get(name)
     if not text:
         return None
-    # Not urlsplit: it takes a port that is none without a word.
+    # Not urlsplit: it accepts an invalid port without an error.
     if not re.fullmatch(
         r"https?://[^\s/@:?#]+(:[0-9]{1,5})?(/[^\s?#]*)?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?/?", text
     ):
@@ -43,7 +43,7 @@ def secret(values: Mapping[str, str], name: str) -> str | None:
     """Return a secret from its variable or from the file named by its …_FILE variable."""
     if path := values.get(f"{name}_FILE"):
         try:
-            # An empty file is no secret: a deployment hands out files for all of them, whatever a site uses.
+            # An empty file counts as unset: a deployment mounts the files of all secrets, used or not.
             return Path(path).read_text().strip() or None
         except OSError as error:
             raise InputError(f"{name}_FILE cannot be read: {error.strerror}") from None

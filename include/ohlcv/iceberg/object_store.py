@@ -1,4 +1,4 @@
-"""The object store: can it be reached, are the keys good, is the bucket there and ours to write. One probe tells."""
+"""Access to the object store: a write check with a description of each error, and creation of the bucket."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ohlcv.config.settings import Settings
 from ohlcv.config.storage import S3Store
 from ohlcv.model.errors import InputError, OhlcvError
 
-# A store that is down is told at once: a task's time is for trades.
+# A store that does not answer must be reported quickly, not use up the time of the task.
 _TIMEOUT_SECONDS = 10.0
 
-# What pyarrow puts around the store's own words.
-_WRAPPING = (
+# Text that pyarrow adds before and after the message of the store.
+_PYARROW_TEXT = (
     r"^.*?AWS Error \w+( \(HTTP status \d+\))? during \w+ operation: (Unable to parse ExceptionName: (?=\w+ Message))?"
     r"| \(Request ID: \w*\)"
 )
-# What the store's own words mean, and the cure. AWS and versitygw differ in how they name an unknown key.
-_CURES = (
+# Pattern of a message -> description and remedy. AWS and versitygw use different names for an unknown key.
+_ERRORS = (
     (r"NETWORK_CONNECTION", "does not answer", "start it, or correct OHLCV_S3_ENDPOINT"),
     (
         r"SIGNATURE_DOES_NOT_MATCH|INVALID_ACCESS_KEY_ID|INVALID_CLIENT_TOKEN_ID|UNRECOGNIZED_CLIENT|UserNotFound",
@@ -35,9 +35,9 @@ _CURES = (
 
 
 def find_store_problem(settings: Settings) -> str | None:
-    """Say in one line what keeps the warehouse in the store from being written, and the cure; None: nothing does."""
+    """Return one line that says why the warehouse in the store cannot be written and what to do, or None."""
     store, parts = settings.store, urlsplit(settings.warehouse)
-    # Where a REST catalog keeps its warehouse is its own business.
+    # The service of a REST catalog decides where its warehouse is.
     if store is None or parts.scheme != "s3":
         return None
     key = f"{parts.netloc}{parts.path.rstrip('/')}/.ohlcv-probe-{secrets.token_hex(8)}"
@@ -52,9 +52,9 @@ def find_store_problem(settings: Settings) -> str | None:
 
 
 def create_warehouse_bucket(settings: Settings) -> str | None:
-    """Make the bucket the warehouse lies in; give its name, or None where it was there.
+    """Create the bucket of the warehouse. Return its name, or None if it existed.
 
-    Whoever sets a site up asks for it; nothing else makes one by accident.
+    Only the setup calls this. No other code creates a bucket.
     """
     if settings.store is None:
         raise InputError("OHLCV_WAREHOUSE is no s3:// location: there is no bucket to make")
@@ -70,7 +70,7 @@ def create_warehouse_bucket(settings: Settings) -> str | None:
 
 
 def file_system(store: S3Store, *, allow_bucket_creation: bool = False) -> S3FileSystem:
-    """Open the store as pyiceberg does."""
+    """Return the file system of the store, configured as in pyiceberg."""
     return S3FileSystem(
         allow_bucket_creation=allow_bucket_creation,
         endpoint_override=store.endpoint,
@@ -83,11 +83,11 @@ def file_system(store: S3Store, *, allow_bucket_creation: bool = False) -> S3Fil
 
 
 def describe_store_error(settings: Settings, error: OSError) -> str:
-    """Say in one line what an error of the store means."""
-    told = str(error).strip().splitlines()[0]
-    # "When initiating … in bucket 'b': AWS Error NO_SUCH_BUCKET during CreateMultipartUpload operation: Its words (…)"
-    words = re.sub(_WRAPPING, "", told)
-    found = ((what, cure) for pattern, what, cure in _CURES if re.search(pattern, told))
-    what, cure = next(found, ("fails", "look at the store"))
+    """Return one line that says what an error of the store means and what to do."""
+    message = str(error).strip().splitlines()[0]
+    # "When initiating … in bucket 'b': AWS Error NO_SUCH_BUCKET during CreateMultipartUpload operation: message (…)"
+    cause = re.sub(_PYARROW_TEXT, "", message)
+    found = ((problem, remedy) for pattern, problem, remedy in _ERRORS if re.search(pattern, message))
+    problem, remedy = next(found, ("fails", "look at the store"))
     bucket = urlsplit(settings.warehouse).netloc
-    return f"the store {settings.store} {what.format(bucket=bucket)} ({words}): {cure}"
+    return f"the store {settings.store} {problem.format(bucket=bucket)} ({cause}): {remedy}"

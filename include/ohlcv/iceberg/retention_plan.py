@@ -1,4 +1,4 @@
-"""What has been kept long enough: a plan of whole partitions, made of metadata alone. Nothing here deletes."""
+"""Retention plans: the expired partitions of a candle table, from metadata only. Nothing is deleted here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, Timeframe, get_timeframe
 
 @dataclass(frozen=True)
 class Partition:
-    """A day or month of candles, by its first day."""
+    """A partition (day or month) of a candle table, identified by its first day."""
 
     day: date
     rows: int
@@ -28,15 +28,15 @@ class Partition:
 
 @dataclass(frozen=True)
 class RetentionPlan:
-    """What would go from one table, and why."""
+    """The partitions of one table that are to be deleted, and the reason."""
 
     timeframe: str
     as_of: date
-    keeps: str
-    # The first day that stays.
+    retention: str
+    # First day that is kept.
     cutoff: date
     expired: tuple[Partition, ...]
-    # What the whole table holds.
+    # Totals of the whole table.
     total_rows: int
     oldest: date | None
     newest: date | None
@@ -59,10 +59,10 @@ class RetentionPlan:
 
     @property
     def reason(self) -> str:
-        return f"kept {self.keeps} before {self.as_of}: from {self.cutoff} on"
+        return f"kept {self.retention} before {self.as_of}: from {self.cutoff} on"
 
     def to_json(self) -> dict[str, Any]:
-        """Give the plan as plain values; `days` is what a job deletes by."""
+        """Return the plan as JSON values. The maintenance job deletes the partitions in `days`."""
         return {
             "timeframe": self.timeframe,
             "as_of": self.as_of.isoformat(),
@@ -82,12 +82,12 @@ class RetentionPlan:
 def plan_retention(
     settings: Settings, timeframe: Timeframe, as_of: date, today: date, max_share: float = DEFAULT_MAX_SHARE
 ) -> RetentionPlan:
-    """Plan what goes from a timeframe's table, reckoned from a day; a plan that cannot be meant is refused."""
+    """Return the partitions that have expired as of a day. Raise InputError for a plan that is probably a mistake."""
     check_as_of(as_of, today)
     if not 0 < max_share <= 1:
         raise InputError(f"max-share {max_share:g} is not a share above 0 and up to 1")
     table = load_table(open_catalog(settings), candles_contract(timeframe))
-    partitions = sorted(_partitions(table, timeframe), key=lambda each: each.day)
+    partitions = sorted(_partitions(table, timeframe), key=lambda partition: partition.day)
     cutoff = timeframe.cutoff(as_of)
     plan = RetentionPlan(
         timeframe.name,
@@ -104,7 +104,7 @@ def plan_retention(
 
 
 def check_as_of(as_of: date, today: date) -> None:
-    """Refuse a day that has not come: what is kept today would be old by then."""
+    """Raise InputError if the day is in the future: candles within retention today would count as expired."""
     if as_of > today:
         raise InputError(f"as-of {as_of} is in the future: give today ({today}) or a day before")
 
@@ -137,14 +137,14 @@ def _partitions(table: Table, timeframe: Timeframe) -> Iterable[Partition]:
 
 @dataclass(frozen=True)
 class TableSize:
-    """What a table takes up."""
+    """Size of a table: rows, files, bytes and metadata."""
 
     rows: int
     files: int
     size: int
     snapshots: int
     manifests: int
-    # The file that names all the others, read at every start of every run.
+    # Size of the current metadata file, which every run reads.
     metadata_size: int
 
     def to_json(self) -> dict[str, int]:
@@ -159,7 +159,7 @@ class TableSize:
 
 
 def measure_table(settings: Settings, timeframe: Timeframe) -> TableSize:
-    """Measure a table by its metadata."""
+    """Return the size of a candle table, from its metadata."""
     table = load_table(open_catalog(settings), candles_contract(timeframe))
     snapshot = table.current_snapshot()
     summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}

@@ -1,4 +1,4 @@
-"""What jobs recorded in the snapshot summaries and properties of a candle table."""
+"""Reading what jobs recorded in the snapshot summaries and properties of a candle table."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from ohlcv.model.intervals import Range, iso
 
 
 def job_summary(snapshot: Snapshot) -> dict[str, str]:
-    """Give what a job wrote into its commit's summary; nothing for a commit of other hands."""
+    """Return the entries that a job wrote into the summary. Empty for a commit of another writer."""
     properties = snapshot.summary.additional_properties if snapshot.summary else {}
     return {name: value for name, value in properties.items() if name.startswith(summary_keys.PREFIX)}
 
 
-def run_commit(table: Table, run_id: str, own: Range) -> dict[str, str]:
-    """Find the newest commit of a run for a range: one that reprocesses has a commit for every day."""
+def run_commit(table: Table, run_id: str, own_range: Range) -> dict[str, str]:
+    """Return the summary of the newest commit of a run for a range. A reprocessing run has one commit per day."""
     for snapshot in reversed(table.snapshots()):
         summary = job_summary(snapshot)
-        if (summary.get(summary_keys.RUN_ID), summary.get(summary_keys.RANGE_START)) == (run_id, iso(own.start)):
+        if (summary.get(summary_keys.RUN_ID), summary.get(summary_keys.RANGE_START)) == (run_id, iso(own_range.start)):
             return summary
     return {}
 
 
 def newest_commit(table: Table) -> dict[str, str]:
+    """Return the summary of the newest commit of a job, empty if there is none."""
     return next(filter(None, map(job_summary, reversed(table.snapshots()))), {})
 
 
 def read_checkpoint(table: Table) -> SourceCheckpoint:
-    """Read how far a candle table has looked at the trades' changes, as its jobs recorded it."""
-    base, progress = 0, SourceCheckpoint()
+    """Return the source checkpoint of a candle table: the property if it is valid, else that of the newest commit."""
+    base, checkpoint = 0, SourceCheckpoint()
     for snapshot in reversed(table.snapshots()):
         if text := job_summary(snapshot).get(summary_keys.CHECKPOINT):
-            base, progress = snapshot.snapshot_id, SourceCheckpoint.from_text(text)
+            base, checkpoint = snapshot.snapshot_id, SourceCheckpoint.from_text(text)
             break
     if table.properties.get(summary_keys.CHECKPOINT_BASE_PROPERTY) == str(base):
         return SourceCheckpoint.from_text(table.properties[summary_keys.CHECKPOINT_PROPERTY])
-    return progress
+    return checkpoint

@@ -1,6 +1,6 @@
-"""The tables by pyiceberg, without a JVM: open, create, check, widen.
+"""Tables through pyiceberg, without a JVM: open, create, check against the contract, widen.
 
-The Spark jobs do not import this module: loading pyiceberg costs them three seconds of processor time.
+Spark jobs do not import this module, because importing pyiceberg takes three seconds of CPU time.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition_predicate
 from ohlcv.model.table_contracts import NAMESPACE, TableContract, TableShape, contract_differences, contracts
 
-# What a catalog raises that is down or refuses us: its database's, or a REST service's.
+# Errors of a catalog that does not answer or denies access: those of its database and those of a REST service.
 CATALOG_ERRORS = (SQLAlchemyError, RESTError, RequestException)
 
 _WAREHOUSE = "the warehouse (OHLCV_WAREHOUSE)"
@@ -73,10 +73,10 @@ _TRANSFORMS: dict[str, Transform[Any, Any]] = {
 
 
 def open_catalog(settings: Settings) -> Catalog:
-    """Open the catalog, making the embedded one's folder on first use."""
+    """Return the catalog. Create the folder of the embedded catalog on first use."""
     if settings.catalog.engine == "sqlite":
-        _make_folder(Path(settings.catalog.database).parent, "the catalog's folder")
-    # Two first users may both make SQLite's tables; the one that comes second finds them made.
+        _create_folder(Path(settings.catalog.database).parent, "the catalog's folder")
+    # Two processes may create the tables of a new SQLite catalog at the same time. The second one retries.
     for attempt in range(3):
         try:
             return load_catalog(CATALOG_NAME, **pyiceberg_properties(settings))
@@ -89,7 +89,7 @@ def open_catalog(settings: Settings) -> Catalog:
 
 
 def describe_catalog_error(settings: Settings, error: Exception) -> str:
-    """Say which catalog does not answer, and why, in one line without its password."""
+    """Return one line that says which catalog failed and why, without its password."""
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     if isinstance(error, (UnauthorizedError, ForbiddenError, OAuthError)):
         return f"the catalog {settings.catalog} refuses us ({cause}): check OHLCV_CATALOG_TOKEN"
@@ -102,7 +102,7 @@ def describe_catalog_error(settings: Settings, error: Exception) -> str:
 
 
 def load_table(catalog: Catalog, contract: TableContract) -> Table:
-    """Load a table and hold it against its contract."""
+    """Return a table. Raise OhlcvError if it does not exist or does not match its contract."""
     try:
         table = catalog.load_table((NAMESPACE, contract.name))
     except NoSuchTableError:
@@ -114,16 +114,16 @@ def load_table(catalog: Catalog, contract: TableContract) -> Table:
     except CATALOG_ERRORS:
         raise
     except OSError as error:
-        # Of the store, where the files are in one.
-        first = str(error).strip().splitlines()[0]
-        raise OhlcvError(f"{NAMESPACE}.{contract.name} cannot be read ({first}): see 'ohlcv doctor'") from None
+        # An error of the object store.
+        cause = str(error).strip().splitlines()[0]
+        raise OhlcvError(f"{NAMESPACE}.{contract.name} cannot be read ({cause}): see 'ohlcv doctor'") from None
     if differences := contract_differences(shape_of(table), contract):
         raise OhlcvError(f"{NAMESPACE}.{contract.name} is not as agreed: {'; '.join(differences)}")
     return table
 
 
 def shape_of(table: Table) -> TableShape:
-    """Describe a table in the contract's words."""
+    """Return the columns, partitions and format version of a table in the notation of the contract."""
     schema = table.schema()
     return TableShape(
         columns=tuple((field.name, str(field.field_type)) for field in schema.fields),
@@ -135,14 +135,14 @@ def shape_of(table: Table) -> TableShape:
 
 
 class CreatedTables(NamedTuple):
-    """Which tables `create_tables` made and which were there."""
+    """Names of the tables that `create_tables` created and of those that existed."""
 
-    made: list[str]
-    found: list[str]
+    created: list[str]
+    existing: list[str]
 
 
 def create_tables(settings: Settings) -> CreatedTables:
-    """Create the tables that are missing; those that exist are checked and left alone."""
+    """Create the missing tables. Check existing tables against their contract and do not change them."""
     check_warehouse(settings)
     catalog = open_catalog(settings)
     with contextlib.suppress(NamespaceAlreadyExistsError):
@@ -151,7 +151,7 @@ def create_tables(settings: Settings) -> CreatedTables:
     for contract in contracts():
         if catalog.table_exists((NAMESPACE, contract.name)):
             load_table(catalog, contract)
-            result.found.append(contract.name)
+            result.existing.append(contract.name)
             continue
         schema = _iceberg_schema(contract)
         try:
@@ -159,18 +159,18 @@ def create_tables(settings: Settings) -> CreatedTables:
                 (NAMESPACE, contract.name),
                 schema=schema,
                 partition_spec=_iceberg_partitions(contract, schema),
-                properties=dict(contract.properties),  # pyiceberg takes entries out of what it is given
+                properties=dict(contract.properties),  # pyiceberg removes entries from this dict
             )
         except TableAlreadyExistsError:
             load_table(catalog, contract)
-            result.found.append(contract.name)
+            result.existing.append(contract.name)
         else:
-            result.made.append(contract.name)
+            result.created.append(contract.name)
     return result
 
 
 def view_exists(settings: Settings, name: str) -> bool:
-    """Tell whether the catalog holds a view; pyiceberg's SQL catalog knows of them, but cannot be asked."""
+    """Return whether the catalog contains a view. pyiceberg does not implement this for its SQL catalog."""
     catalog = open_catalog(settings)
     if not isinstance(catalog, SqlCatalog):
         return catalog.view_exists((NAMESPACE, name))
@@ -185,7 +185,7 @@ def view_exists(settings: Settings, name: str) -> bool:
 
 
 def widen_volume(settings: Settings, contract: TableContract) -> bool:
-    """Give a candle table's volume all the digits Iceberg has; tell whether it had fewer."""
+    """Change the volume column to the widest decimal type. Return False if it already has that type."""
     table = load_table(open_catalog(settings), contract)
     wide = _TYPES[contract.widened["volume"]]
     if table.schema().find_field("volume").field_type == wide:
@@ -196,65 +196,65 @@ def widen_volume(settings: Settings, contract: TableContract) -> bool:
 
 
 def check_warehouse(settings: Settings) -> None:
-    """Fail early, with the cure, where the warehouse cannot be written; make it where it is a folder."""
+    """Raise OhlcvError if the warehouse cannot be written. Create it if it is a local folder."""
     parts = urlsplit(settings.warehouse)
     if parts.scheme == "file":
-        _make_folder(Path(parts.path), _WAREHOUSE)
+        _create_folder(Path(parts.path), _WAREHOUSE)
     elif problem := find_store_problem(settings):
         raise OhlcvError(problem)
 
 
 def find_warehouse_problem(settings: Settings) -> str | None:
-    """Say in one line what keeps the warehouse from being written, and the cure; None where nothing does."""
+    """Return one line that says why the warehouse cannot be written and what to do, or None if it can."""
     parts = urlsplit(settings.warehouse)
     if parts.scheme != "file":
         return find_store_problem(settings)
-    # What is not there yet is made on first use, in the nearest folder that is.
-    folder = next(each for each in (Path(parts.path), *Path(parts.path).parents) if each.exists())
-    return _not_writable(folder, _WAREHOUSE)
+    # A missing folder is created on first use, so its nearest existing parent must be writable.
+    folder = next(path for path in (Path(parts.path), *Path(parts.path).parents) if path.exists())
+    return _find_folder_problem(folder, _WAREHOUSE)
 
 
-def _make_folder(folder: Path, role: str) -> None:
+def _create_folder(folder: Path, role: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(_refused(folder, role, error)) from None
-    if problem := _not_writable(folder, role):
+        raise InputError(_describe_folder_error(folder, role, error)) from None
+    if problem := _find_folder_problem(folder, role):
         raise InputError(problem)
 
 
-def _not_writable(folder: Path, role: str) -> str | None:
+def _find_folder_problem(folder: Path, role: str) -> str | None:
     try:
         with tempfile.TemporaryFile(dir=folder):
             return None
     except OSError as error:
-        return _refused(folder, role, error)
+        return _describe_folder_error(folder, role, error)
 
 
-def _refused(folder: Path, role: str, error: OSError) -> str:
+def _describe_folder_error(folder: Path, role: str, error: OSError) -> str:
     return f"{role} {folder} is not writable ({error.strerror}): choose another or grant access"
 
 
 def _iceberg_schema(contract: TableContract) -> Schema:
-    # pyiceberg numbers the fields of a new table itself; these numbers only have to be distinct.
-    numbers = iter(range(1, 100))
+    # pyiceberg assigns the field ids of a new table. These ids only have to be distinct.
+    field_ids = iter(range(1, 100))
     fields = []
     for column in contract.columns:
-        number = next(numbers)
+        field_id = next(field_ids)
         kind: IcebergType
         if column.type == "list<string>":
-            kind = ListType(element_id=next(numbers), element_type=StringType(), element_required=False)
+            kind = ListType(element_id=next(field_ids), element_type=StringType(), element_required=False)
         elif column.type == "map<string, string>":
             kind = MapType(
-                key_id=next(numbers),
+                key_id=next(field_ids),
                 key_type=StringType(),
-                value_id=next(numbers),
+                value_id=next(field_ids),
                 value_type=StringType(),
                 value_required=False,
             )
         else:
             kind = _TYPES[column.type]
-        fields.append(NestedField(number, column.name, kind, required=False))
+        fields.append(NestedField(field_id, column.name, kind, required=False))
     return Schema(*fields)
 
 
@@ -265,7 +265,7 @@ def _iceberg_partitions(contract: TableContract, schema: Schema) -> PartitionSpe
                 source_id=schema.find_field(partition.column).field_id,
                 field_id=1000 + index,
                 transform=_TRANSFORMS[partition.transform],
-                # Iceberg's own naming, so that tables made by Spark SQL look the same.
+                # The names that Spark SQL assigns.
                 name=partition.column
                 if partition.transform == "identity"
                 else f"{partition.column}_{partition.transform}",
@@ -276,10 +276,10 @@ def _iceberg_partitions(contract: TableContract, schema: Schema) -> PartitionSpe
 
 
 def hours_filter(hours: Iterable[int]) -> str:
-    """Return the row filter of pyiceberg that selects the partitions of those hours."""
+    """Return the pyiceberg row filter that selects the partitions of these hours."""
     return row_filter(partition_blocks(hours))
 
 
 def row_filter(blocks: Iterable[PartitionBlock]) -> str:
-    """Return the row filter of pyiceberg that selects those partitions."""
+    """Return the pyiceberg row filter that selects these partitions."""
     return partition_predicate(blocks, lambda day: f"'{day}'")

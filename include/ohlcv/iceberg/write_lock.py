@@ -1,11 +1,12 @@
-"""The writer's lease: one writer at a time on a candle table.
+"""Write lock of a candle table: one writer at a time.
 
-A plain Iceberg overwrite does not notice a second writer (the last one wins the partition). The pool keeps
-scheduled jobs apart; the lease keeps a zombie, a CLI user and a backfill apart too. It dies with its holder:
-a file lock beside a SQLite catalog, an advisory lock of a database session on PostgreSQL.
+A plain Iceberg overwrite does not detect a concurrent writer: the last one replaces the partition. The Airflow pool
+serializes scheduled jobs. The write lock also excludes zombie jobs, users of the command line and backfills. It ends
+with the process that holds it: it is a file lock next to a SQLite catalog, or an advisory lock of a database session
+on PostgreSQL.
 
-A REST catalog has no lock to take. It answers whether a commit landed, so Iceberg's own check of what came in between
-keeps writers apart there (spark_jobs.iceberg.candle_writer.write), and nothing is held here.
+A REST catalog needs no lock. It reports reliably whether a commit succeeded, so the jobs use Iceberg's check for
+conflicting commits (spark_jobs.iceberg.candle_writer.write).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from ohlcv.config.storage import CatalogAddress
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import NAMESPACE
 
-# Shorter than a task's timeout of 300 s, longer than any regular job.
+# Shorter than the task timeout of 300 s and longer than any regular job.
 WAIT_SECONDS = 150.0
 _POLL_SECONDS = 0.2
 
-# Who holds an advisory lock: PostgreSQL shows a 63-bit key as its upper and lower half.
+# Session that holds an advisory lock. pg_locks shows the 63-bit key as two 32-bit halves.
 _HOLDER_QUERY = """
     SELECT application_name
     FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -39,13 +40,13 @@ _HOLDER_QUERY = """
       AND classid::bigint << 32 | objid::bigint = %s
 """
 
-# Raises when the lease is no longer held; asked for right before the commit.
+# Raises OhlcvError if the lock is no longer held. Jobs call it right before the commit.
 AssertLockHeld = Callable[[], None]
 
 
 @contextmanager
 def write_lock(settings: Settings, table: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[AssertLockHeld]:
-    """Hold the lease on a table, waiting for its present holder up to a limit."""
+    """Hold the write lock of a table. Wait up to `wait_seconds` for another holder."""
     if not uses_write_lock(settings):
         yield lambda: None
         return
@@ -55,14 +56,14 @@ def write_lock(settings: Settings, table: str, wait_seconds: float = WAIT_SECOND
 
 
 def uses_write_lock(settings: Settings) -> bool:
-    """Tell whether this catalog's writers are kept apart by a lease, or by Iceberg's check at the commit."""
+    """Return whether writers of this catalog use a write lock. If not, they use Iceberg's check at the commit."""
     return settings.catalog.engine != "rest"
 
 
 @contextmanager
 def _file_lock(settings: Settings, table: str, wait_seconds: float) -> Iterator[AssertLockHeld]:
     path = Path(f"{settings.catalog.database}.{table}.lock")
-    # Python opens files close-on-exec: no child process keeps the lock when its holder dies.
+    # Python opens files close-on-exec, so no child process keeps the lock after its holder has died.
     with path.open("a+") as file:
 
         def try_lock() -> bool:
@@ -72,11 +73,11 @@ def _file_lock(settings: Settings, table: str, wait_seconds: float) -> Iterator[
                 return False
             return True
 
-        _await(try_lock, table, wait_seconds, lambda: f"process {path.read_text().strip() or 'unknown'}")
+        _wait_for_lock(try_lock, table, wait_seconds, lambda: f"process {path.read_text().strip() or 'unknown'}")
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
-        # The kernel holds a file lock as long as this process lives: there is nothing to lose.
+        # A file lock cannot be lost while this process lives.
         yield lambda: None
 
 
@@ -86,7 +87,7 @@ def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Itera
 
     address: CatalogAddress = settings.catalog
     name = f"{CATALOG_NAME}.{NAMESPACE}.{table}"
-    # Advisory locks are numbers; 63 bits of a digest keep two tables from sharing one.
+    # The key of an advisory lock is a number. 63 bits of a digest make a collision of two tables improbable.
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
     try:
         connection = psycopg.connect(
@@ -96,10 +97,10 @@ def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Itera
             user=address.user,
             password=settings.catalog_password,
             dbname=address.database,
-            # For who waits, and for who looks at pg_stat_activity; PostgreSQL keeps 63 bytes.
+            # Shown to waiting writers and in pg_stat_activity. PostgreSQL keeps 63 bytes.
             application_name=f"ohlcv {table}, process {os.getpid()} on {socket.gethostname()}"[:63],
             autocommit=True,
-            # A lock whose holder's machine vanished must not outlive it by hours.
+            # Without keepalives the lock of a crashed machine would stay for hours.
             keepalives_idle=30,
             keepalives_interval=10,
             keepalives_count=3,
@@ -108,29 +109,29 @@ def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Itera
         reason = str(error).strip().splitlines()[0]
         raise OhlcvError(f"the catalog {address} does not answer ({reason}): check OHLCV_CATALOG_URI") from None
 
-    def ask(query: LiteralString) -> tuple[Any, ...] | None:
+    def fetch_one(query: LiteralString) -> tuple[Any, ...] | None:
         try:
             return connection.execute(query, (key,) if "%s" in query else None).fetchone()
         except psycopg.OperationalError as error:
             raise OhlcvError(f"the writer's lease on {table} was lost ({error}): nothing was written") from None
 
     def try_lock() -> bool:
-        row = ask("SELECT pg_try_advisory_lock(%s)")
+        row = fetch_one("SELECT pg_try_advisory_lock(%s)")
         return bool(row and row[0])
 
     def holder() -> str:
-        row = ask(_HOLDER_QUERY)
+        row = fetch_one(_HOLDER_QUERY)
         return str(row[0]).partition(", ")[2] if row else "another session of the catalog's database"
 
     def assert_lock_held() -> None:
-        ask("SELECT 1")
+        fetch_one("SELECT 1")
 
     with connection:
-        _await(try_lock, table, wait_seconds, holder)
+        _wait_for_lock(try_lock, table, wait_seconds, holder)
         yield assert_lock_held
 
 
-def _await(try_lock: Callable[[], bool], table: str, wait_seconds: float, holder: Callable[[], str]) -> None:
+def _wait_for_lock(try_lock: Callable[[], bool], table: str, wait_seconds: float, holder: Callable[[], str]) -> None:
     deadline = time.monotonic() + wait_seconds
     while not try_lock():
         if time.monotonic() > deadline:

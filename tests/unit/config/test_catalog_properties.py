@@ -1,4 +1,4 @@
-"""One setting, two property sets: pyiceberg and Spark must open the same catalog, and no secret may show."""
+"""Catalog properties: pyiceberg and Spark open the same catalog, and no secret is shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ohlcv.model.errors import OhlcvError
 PREFIX = f"spark.sql.catalog.{CATALOG_NAME}"
 
 
-def site(uri: str = "", password: str = "", warehouse: str = "/data") -> Settings:
+def catalog_settings(uri: str = "", password: str = "", warehouse: str = "/data") -> Settings:
     return load_settings(
         {
             "OHLCV_HOME": "/srv/ohlcv",
@@ -31,7 +31,7 @@ def site(uri: str = "", password: str = "", warehouse: str = "/data") -> Setting
 
 
 def test_the_embedded_catalog() -> None:
-    settings = site()
+    settings = catalog_settings()
     assert pyiceberg_properties(settings) == {
         "type": "sql",
         "uri": "sqlite:////srv/ohlcv/catalog.db?timeout=60",
@@ -48,7 +48,7 @@ def test_the_embedded_catalog() -> None:
 
 
 def test_a_postgresql_catalog() -> None:
-    settings = site("postgresql://candles@db:6432/market?sslmode=require", "pw", "file:///shared/candles")
+    settings = catalog_settings("postgresql://candles@db:6432/market?sslmode=require", "pw", "file:///shared/candles")
     assert pyiceberg_properties(settings) == {
         "type": "sql",
         "uri": "postgresql+psycopg://candles:pw@db:6432/market?sslmode=require",
@@ -66,8 +66,8 @@ def test_a_postgresql_catalog() -> None:
     }
 
 
-def test_without_a_password_none_is_sent() -> None:
-    settings = site("postgresql://candles@db/market")
+def test_without_a_password_the_properties_contain_none() -> None:
+    settings = catalog_settings("postgresql://candles@db/market")
     assert pyiceberg_properties(settings)["uri"] == "postgresql+psycopg://candles@db:5432/market"
     assert spark_properties(settings)[f"{PREFIX}.jdbc.password"] == ""
 
@@ -79,16 +79,20 @@ STORE = {
     "OHLCV_S3_ACCESS_KEY": "AKIA",
     "OHLCV_S3_SECRET_KEY": "hunter2",
 }
-S3_OF_BOTH = {"s3.endpoint": "http://store:7070", "s3.access-key-id": "AKIA", "s3.secret-access-key": "hunter2"}
+COMMON_S3_PROPERTIES = {
+    "s3.endpoint": "http://store:7070",
+    "s3.access-key-id": "AKIA",
+    "s3.secret-access-key": "hunter2",
+}
 
 
-def of_spark(settings: Settings) -> dict[str, str]:
-    """Give the catalog's own properties."""
+def spark_catalog_properties(settings: Settings) -> dict[str, str]:
+    """Return the catalog properties of Spark without their prefix."""
     prefix = f"{PREFIX}."
     return {name.removeprefix(prefix): value for name, value in spark_properties(settings).items() if prefix in name}
 
 
-def test_an_s3_store() -> None:
+def test_properties_of_an_s3_store() -> None:
     settings = load_settings({"OHLCV_HOME": "/srv/ohlcv", **STORE})
     assert pyiceberg_properties(settings) == {
         "type": "sql",
@@ -96,9 +100,9 @@ def test_an_s3_store() -> None:
         "warehouse": "s3://bucket/candles",
         "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
         "s3.region": "eu-north-1",
-        **S3_OF_BOTH,
+        **COMMON_S3_PROPERTIES,
     }
-    assert of_spark(settings) == {
+    assert spark_catalog_properties(settings) == {
         "type": "jdbc",
         "jdbc.schema-version": "V1",
         "uri": "jdbc:sqlite:/srv/ohlcv/catalog.db?journal_mode=WAL&busy_timeout=60000",
@@ -106,17 +110,19 @@ def test_an_s3_store() -> None:
         "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
         "client.region": "eu-north-1",
         "s3.path-style-access": "true",
-        **S3_OF_BOTH,
+        **COMMON_S3_PROPERTIES,
     }
 
 
-def test_aws_itself_with_the_keys_its_sdk_finds() -> None:
+def test_aws_without_keys_uses_the_default_credential_chain() -> None:
     settings = load_settings({"OHLCV_WAREHOUSE": "s3://bucket"})
     assert not [name for name in pyiceberg_properties(settings) if "key" in name or "endpoint" in name]
-    assert not [name for name in of_spark(settings) if "key" in name or "endpoint" in name or "style" in name]
+    assert not [
+        name for name in spark_catalog_properties(settings) if "key" in name or "endpoint" in name or "style" in name
+    ]
 
 
-def test_a_rest_catalog() -> None:
+def test_properties_of_a_rest_catalog() -> None:
     settings = load_settings(
         {
             **STORE,
@@ -133,23 +139,23 @@ def test_a_rest_catalog() -> None:
         "header.X-Iceberg-Access-Delegation": "none",
         "s3.remote-signing-enabled": "false",
         "view-endpoints-supported": "true",
-        **S3_OF_BOTH,
+        **COMMON_S3_PROPERTIES,
     }
     files = {"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "s3.region": "eu-north-1"}
     assert pyiceberg_properties(settings) == common | files
     files = {"io-impl": "org.apache.iceberg.aws.s3.S3FileIO", "client.region": "eu-north-1"}
-    assert of_spark(settings) == common | files | {"s3.path-style-access": "true"}
+    assert spark_catalog_properties(settings) == common | files | {"s3.path-style-access": "true"}
 
 
-def test_a_rest_catalog_of_its_own_warehouse_and_files() -> None:
+def test_a_rest_catalog_may_decide_about_warehouse_and_files() -> None:
     settings = load_settings({"OHLCV_CATALOG_URI": "http://rest/iceberg"})
-    assert {"warehouse", "token", "io-impl"} & of_spark(settings).keys() == set()
+    assert {"warehouse", "token", "io-impl"} & spark_catalog_properties(settings).keys() == set()
     assert {"warehouse", "token", "py-io-impl"} & pyiceberg_properties(settings).keys() == set()
 
 
-def test_spark_shows_no_secret_by_its_name() -> None:
+def test_spark_redacts_every_property_with_a_secret() -> None:
     everything = {
-        **spark_properties(site("postgresql://candles@db/market", "hunter2")),
+        **spark_properties(catalog_settings("postgresql://candles@db/market", "hunter2")),
         **spark_properties(
             load_settings({**STORE, "OHLCV_CATALOG_URI": "http://rest", "OHLCV_CATALOG_TOKEN": "hunter2"})
         ),
@@ -159,34 +165,34 @@ def test_spark_shows_no_secret_by_its_name() -> None:
     assert {name for name, value in everything.items() if value == "hunter2"} <= {f"{PREFIX}.{name}" for name in hidden}
 
 
-# Everything a password may hold but what an environment variable cannot.
+# Any text that an environment variable can contain.
 passwords = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), min_size=1)
 
 
 @given(password=passwords | st.sampled_from(["p@ss:/w%20 ?#", "a+b", "%", "ä€😀", "'\"\\;--", "[::1]"]))
-def test_both_sides_log_in_with_the_same_password_whatever_it_holds(password: str) -> None:
-    settings = site("postgresql://can%40dles@db/market", password)
+def test_pyiceberg_and_spark_use_the_same_password_with_any_characters(password: str) -> None:
+    settings = catalog_settings("postgresql://can%40dles@db/market", password)
     url = make_url(pyiceberg_properties(settings)["uri"])
     assert (url.username, url.password) == ("can@dles", password)
     assert (url.host, url.port, url.database) == ("db", 5432, "market")
     spark = spark_properties(settings)
     assert (spark[f"{PREFIX}.jdbc.user"], spark[f"{PREFIX}.jdbc.password"]) == ("can@dles", password)
-    # The one place with it is the property that Spark redacts by its name.
+    # Only a property that Spark redacts contains the password.
     assert not any(settings.catalog_password == value for name, value in spark.items() if "password" not in name)
 
 
-def test_no_secret_is_in_anything_shown() -> None:
-    settings = site("postgresql://candles@db/market", "hunter2")
+def test_settings_and_addresses_do_not_show_the_password() -> None:
+    settings = catalog_settings("postgresql://candles@db/market", "hunter2")
     shown = f"{settings} {settings!r} {settings.catalog} {settings.catalog!r}"
     shown += spark_properties(settings)[f"{PREFIX}.uri"]
     assert "hunter2" not in shown
     assert "postgresql://candles@db:5432/market" in shown
 
 
-def test_a_catalog_that_is_down_is_named_without_its_password() -> None:
+def test_an_unreachable_catalog_is_reported_without_its_password() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    settings = site(f"postgresql://candles@127.0.0.1:{port}/market", "hunter2")
+    settings = catalog_settings(f"postgresql://candles@127.0.0.1:{port}/market", "hunter2")
     with pytest.raises(OhlcvError) as caught:
         open_catalog(settings)
     message = str(caught.value)
@@ -196,7 +202,7 @@ def test_a_catalog_that_is_down_is_named_without_its_password() -> None:
     assert "hunter2" not in message
 
 
-def test_a_file_that_is_no_catalog_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / "catalog.db").write_text("not a database, " * 100)
     with pytest.raises(OhlcvError, match=r"^the catalog sqlite:///.*catalog.db does not answer .*not a database"):
         open_catalog(load_settings({"OHLCV_HOME": str(tmp_path)}))

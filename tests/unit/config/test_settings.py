@@ -1,4 +1,4 @@
-"""Settings: defaults, overrides, and every value that cannot be meant refused with its cure."""
+"""Settings: defaults, overrides, and an error message for every invalid name or value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ohlcv.model.timeframes import TIMEFRAMES
 POSTGRES = "postgresql://candles@db.example:6432/market"
 
 
-def test_without_any_setting_everything_lies_under_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_default_everything_is_stored_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = load_settings({})
     assert settings.home == tmp_path / ".ohlcv"
@@ -26,39 +26,39 @@ def test_without_any_setting_everything_lies_under_one_folder(tmp_path: Path, mo
     assert {name: settings.timeframe(name) for name in TIMEFRAMES} == TIMEFRAMES
 
 
-def test_an_empty_value_is_no_value() -> None:
+def test_an_empty_value_counts_as_unset() -> None:
     names = ("OHLCV_HOME", "OHLCV_CATALOG_URI", "OHLCV_WAREHOUSE", "OHLCV_SPARK_MASTER", "OHLCV_1M_EXECUTOR_CORES")
     assert load_settings(dict.fromkeys(names, "")) == load_settings({})
 
 
-def test_variables_of_others_are_none_of_our_business() -> None:
+def test_other_environment_variables_are_ignored() -> None:
     assert load_settings({"PATH": "/bin", "AIRFLOW__CORE__X": "1", "ohlcv_home": "/x"}) == load_settings({})
 
 
-def test_the_environment_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_settings_are_read_from_the_environment_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OHLCV_HOME", str(tmp_path))
     assert load_settings().home == tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "near"),
+    ("name", "similar"),
     [
         ("OHLCV_HOMES", "OHLCV_HOME"),
         ("OHLCV_CATALOG_URL", "OHLCV_CATALOG_URI"),
         ("OHLCV_1D_EXECUTOR_MEMROY", "OHLCV_1D_EXECUTOR_MEMORY"),
     ],
 )
-def test_an_unknown_name_is_refused_and_the_near_one_named(name: str, near: str) -> None:
-    with pytest.raises(InputError, match=f"^unknown setting {name}: did you mean {near}\\?$"):
+def test_an_unknown_name_is_refused_with_the_most_similar_name(name: str, similar: str) -> None:
+    with pytest.raises(InputError, match=f"^unknown setting {name}: did you mean {similar}\\?$"):
         load_settings({name: "x"})
 
 
-def test_a_name_like_no_other_is_refused_too() -> None:
+def test_an_unknown_name_without_a_similar_one_is_refused() -> None:
     with pytest.raises(InputError, match=r"^unknown setting OHLCV_ZZZZZZZZZZZZ$"):
         load_settings({"OHLCV_ZZZZZZZZZZZZ": "x"})
 
 
-def test_a_timeframes_own_tuning_wins_over_the_general_one() -> None:
+def test_tuning_of_one_timeframe_overrides_tuning_of_all() -> None:
     settings = load_settings(
         {
             "OHLCV_EXECUTOR_MEMORY": "2g",
@@ -75,7 +75,7 @@ def test_a_timeframes_own_tuning_wins_over_the_general_one() -> None:
     assert settings.tuning["5m"].repair_trades == 12345
 
 
-def test_lookback_and_time_target_replace_the_registrys() -> None:
+def test_lookback_and_time_target_override_the_registry() -> None:
     settings = load_settings({"OHLCV_1H_LOOKBACK_MINUTES": "180", "OHLCV_TIME_TARGET_SECONDS": "7"})
     assert settings.timeframe("1h").lookback == timedelta(hours=3)
     assert settings.timeframe("1m").lookback == TIMEFRAMES["1m"].lookback
@@ -84,22 +84,22 @@ def test_lookback_and_time_target_replace_the_registrys() -> None:
 
 @pytest.mark.parametrize("field", ["executor_cores", "shuffle_partitions", "repair_trades", "lookback_minutes"])
 @pytest.mark.parametrize(
-    ("value", "complaint"),
+    ("value", "message"),
     [("0", "must be 1 or more"), ("-3", "must be 1 or more"), ("1.5", "whole number"), ("many", "whole number")],
 )
-def test_numbers_that_cannot_be_meant(field: str, value: str, complaint: str) -> None:
-    with pytest.raises(InputError, match=f"{field} {complaint}|{field} must be a {complaint}"):
+def test_an_invalid_number_is_refused(field: str, value: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"{field} {message}|{field} must be a {message}"):
         load_settings({f"OHLCV_1D_{field.upper()}": value})
 
 
 @pytest.mark.parametrize("value", ["511m", "0g", "1", "1024", "1024M", "1.5g", "1 g", "-1g", "1g ", "lots"])
 @pytest.mark.parametrize("field", ["executor_memory", "driver_memory"])
-def test_memory_that_cannot_be_meant(field: str, value: str) -> None:
+def test_an_invalid_memory_size_is_refused(field: str, value: str) -> None:
     with pytest.raises(InputError, match=f"^{field} must be 512m or more, as in 1024m or 2g, not '{value}'$"):
         load_settings({f"OHLCV_{field.upper()}": value})
 
 
-def test_a_lookback_shorter_than_its_window_is_refused() -> None:
+def test_a_lookback_shorter_than_one_window_is_refused() -> None:
     with pytest.raises(InputError, match="the lookback of 1h must hold at least one window"):
         load_settings({"OHLCV_1H_LOOKBACK_MINUTES": "59"}).timeframe("1h")
 
@@ -119,12 +119,12 @@ def test_a_lookback_shorter_than_its_window_is_refused() -> None:
         ),
     ],
 )
-def test_catalog_addresses(uri: str, address: CatalogAddress) -> None:
+def test_a_catalog_address_is_parsed(uri: str, address: CatalogAddress) -> None:
     assert load_settings({"OHLCV_CATALOG_URI": uri}).catalog == address
 
 
 @pytest.mark.parametrize(
-    ("uri", "complaint"),
+    ("uri", "message"),
     [
         ("mysql://u@h/d", "starts with 'mysql': use sqlite, postgresql, http or https"),
         ("postgresql+psycopg://u@h/d", "use sqlite, postgresql, http or https"),
@@ -143,19 +143,19 @@ def test_catalog_addresses(uri: str, address: CatalogAddress) -> None:
         ("postgresql://u@[h/d", "is not an address"),
     ],
 )
-def test_catalog_addresses_that_cannot_be_meant(uri: str, complaint: str) -> None:
-    with pytest.raises(InputError, match=complaint):
+def test_an_invalid_catalog_address_is_refused(uri: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         load_settings({"OHLCV_CATALOG_URI": uri})
 
 
 @pytest.mark.parametrize("password", ["hunter2", ""])
-def test_a_password_in_the_address_is_refused_without_repeating_it(password: str) -> None:
+def test_a_password_in_the_catalog_address_is_refused_and_not_repeated(password: str) -> None:
     with pytest.raises(InputError, match="carries a password: give it by OHLCV_CATALOG_PASSWORD") as caught:
         load_settings({"OHLCV_CATALOG_URI": f"postgresql://u:{password}@h/d"})
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_password_comes_by_variable_or_file_and_is_never_shown(tmp_path: Path) -> None:
+def test_a_password_is_read_from_a_variable_or_file_and_never_shown(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("from file\n")
     base = {"OHLCV_CATALOG_URI": POSTGRES}
@@ -169,7 +169,7 @@ def test_a_password_comes_by_variable_or_file_and_is_never_shown(tmp_path: Path)
     assert str(by_file.catalog) == POSTGRES
 
 
-def test_a_password_file_that_cannot_be_read_is_named_by_its_setting(tmp_path: Path) -> None:
+def test_an_unreadable_password_file_is_reported_with_its_setting(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^OHLCV_CATALOG_PASSWORD_FILE cannot be read: No such file or directory$"):
         load_settings({"OHLCV_CATALOG_PASSWORD_FILE": str(tmp_path / "gone")})
 
@@ -178,7 +178,7 @@ def test_a_password_file_that_cannot_be_read_is_named_by_its_setting(tmp_path: P
     ("text", "warehouse"),
     [("/data/candles", "file:///data/candles"), ("file:///data/candles/", "file:///data/candles")],
 )
-def test_warehouses(text: str, warehouse: str) -> None:
+def test_a_warehouse_folder_becomes_a_location(text: str, warehouse: str) -> None:
     assert load_settings({"OHLCV_WAREHOUSE": text}).warehouse == warehouse
 
 
@@ -191,24 +191,24 @@ STORE = {
 REST = {"OHLCV_CATALOG_URI": "http://rest:19120/iceberg"}
 
 
-def test_an_s3_warehouse() -> None:
+def test_an_s3_warehouse_has_a_store() -> None:
     settings = load_settings(STORE)
     assert settings.warehouse == "s3://bucket/some/prefix"
     assert settings.store == S3Store("http://store:7070", "us-east-1", "AKIA", "hunter2")
     assert "hunter2" not in f"{settings!r} {settings.store}"
     assert load_settings({"OHLCV_WAREHOUSE": "s3://bucket"}).store == S3Store(None, "us-east-1", None, None)
-    elsewhere = load_settings({"OHLCV_WAREHOUSE": "s3://bucket", "OHLCV_S3_REGION": "eu-central-1"})
-    assert str(elsewhere.store) == "AWS S3 in eu-central-1"
+    other_region = load_settings({"OHLCV_WAREHOUSE": "s3://bucket", "OHLCV_S3_REGION": "eu-central-1"})
+    assert str(other_region.store) == "AWS S3 in eu-central-1"
 
 
-def test_the_secret_key_may_lie_in_a_file(tmp_path: Path) -> None:
+def test_the_secret_key_can_be_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("from file\n")
     store = load_settings({**STORE, "OHLCV_S3_SECRET_KEY_FILE": str(tmp_path / "key")}).store
     assert store is not None
     assert store.secret_key == "from file"
 
 
-def test_a_folder_needs_no_store() -> None:
+def test_a_warehouse_folder_has_no_store() -> None:
     assert load_settings({"OHLCV_WAREHOUSE": "/data"}).store is None
 
 
@@ -221,7 +221,9 @@ def test_a_folder_needs_no_store() -> None:
         ({**STORE, "OHLCV_WAREHOUSE": "candles"}, "candles", True),
     ],
 )
-def test_a_rest_catalog_knows_its_warehouses(more: dict[str, str], warehouse: str, has_store: bool) -> None:
+def test_the_warehouse_of_a_rest_catalog_can_be_a_name_or_empty(
+    more: dict[str, str], warehouse: str, has_store: bool
+) -> None:
     settings = load_settings({**REST, **more})
     assert (settings.warehouse, settings.store is not None) == (warehouse, has_store)
 
@@ -235,7 +237,7 @@ def test_the_token_of_a_rest_catalog_is_never_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "complaint"),
+    ("values", "message"),
     [
         (
             {"OHLCV_WAREHOUSE": "gs://bucket"},
@@ -262,13 +264,13 @@ def test_the_token_of_a_rest_catalog_is_never_shown(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_stores_and_catalogs_that_contradict_each_other(values: dict[str, str], complaint: str) -> None:
-    with pytest.raises(InputError, match=complaint) as caught:
+def test_contradicting_store_and_catalog_settings_are_refused(values: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
         load_settings(values)
     assert "hunter2" not in str(caught.value)
 
 
-def test_the_budget_of_repairs_follows_the_time_target_unless_it_is_given() -> None:
+def test_the_trade_budget_follows_from_the_time_target_unless_it_is_set() -> None:
     settings = load_settings({"OHLCV_5M_TIME_TARGET_SECONDS": "10", "OHLCV_1D_REPAIR_TRADES": "7"})
     assert {name: settings.trade_budget(name) for name in ("1m", "5m", "1h", "1d")} == {
         "1m": 300_000,
@@ -279,7 +281,7 @@ def test_the_budget_of_repairs_follows_the_time_target_unless_it_is_given() -> N
 
 
 @pytest.mark.parametrize(
-    ("values", "complaint"),
+    ("values", "message"),
     [
         (
             {"OHLCV_AIRFLOW_URL": "http://a:8080"},
@@ -290,12 +292,12 @@ def test_the_budget_of_repairs_follows_the_time_target_unless_it_is_given() -> N
         ({"OHLCV_SPARK_WORKERS": "0"}, "OHLCV_SPARK_WORKERS must be a whole number of 1 or more, not '0'"),
     ],
 )
-def test_addresses_that_cannot_be_meant(values: dict[str, str], complaint: str) -> None:
-    with pytest.raises(InputError, match=complaint):
+def test_an_invalid_web_address_or_count_is_refused(values: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         load_settings(values)
 
 
-def test_the_password_of_airflow_is_never_shown() -> None:
+def test_the_airflow_password_is_never_shown() -> None:
     names = ("URL", "USER", "PASSWORD")
     values = dict(zip((f"OHLCV_AIRFLOW_{name}" for name in names), ("http://a", "u", "hunter2"), strict=True))
     settings = load_settings(values)
@@ -304,7 +306,7 @@ def test_the_password_of_airflow_is_never_shown() -> None:
     assert "hunter2" not in repr(settings)
 
 
-def test_an_empty_file_is_no_secret(tmp_path: Path) -> None:
+def test_an_empty_secret_file_counts_as_unset(tmp_path: Path) -> None:
     (tmp_path / "token").touch()
     settings = load_settings({"OHLCV_CATALOG_TOKEN_FILE": str(tmp_path / "token")})
     assert settings.catalog_token is None

@@ -1,4 +1,4 @@
-"""Making a bucket, as far as it needs no store: the rest is seen in the deployed stack (tests/deployment/compose)."""
+"""Creation of a bucket, without a store. tests/deployment/compose tests it with a store."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from ohlcv.iceberg.object_store import create_warehouse_bucket
 from ohlcv.model.errors import InputError
 
 
-def test_a_folder_has_no_bucket() -> None:
+def test_a_warehouse_folder_has_no_bucket() -> None:
     with pytest.raises(InputError, match="there is no bucket to make"):
         create_warehouse_bucket(load_settings({}))

@@ -1,4 +1,4 @@
-"""Tables by pyiceberg: made exactly as agreed, never touched again, and named when they drifted."""
+"""Tables through pyiceberg: created by the contract, never changed afterwards, differences reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ohlcv.model.table_contracts import CANDLES_VIEW, NAMESPACE, TRADES, candles
 from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 
 NAMES = [contract.name for contract in contracts()]
-# The contract once more, so that a change of it has to be made twice.
+# A second copy of the contract, so that an accidental change of the contract fails here.
 TRADE_FIELDS = {
     "message_id": "string",
     "trade_id": "string",
@@ -70,7 +70,7 @@ def partitions(table: Table) -> list[tuple[str, str, str]]:
     ]
 
 
-def test_created_tables_are_exactly_as_agreed(site: Settings) -> None:
+def test_created_tables_match_the_contract(site: Settings) -> None:
     assert create_tables(site) == (NAMES, [])
     assert NAMES == [
         "gold_crypto_trades",
@@ -82,8 +82,8 @@ def test_created_tables_are_exactly_as_agreed(site: Settings) -> None:
     ]
     for name, table in tables(site).items():
         fields = table.schema().fields
-        wanted = TRADE_FIELDS if name == "gold_crypto_trades" else CANDLE_FIELDS
-        assert [(field.name, str(field.field_type)) for field in fields] == list(wanted.items())
+        expected = TRADE_FIELDS if name == "gold_crypto_trades" else CANDLE_FIELDS
+        assert [(field.name, str(field.field_type)) for field in fields] == list(expected.items())
         assert not any(field.required for field in fields)
         megabytes = 256 if name == "gold_crypto_trades" else 64
         assert table.properties == {
@@ -96,34 +96,34 @@ def test_created_tables_are_exactly_as_agreed(site: Settings) -> None:
         assert table.format_version == 2
         assert table.location() == f"{site.warehouse}/market_data/{name}"
         assert table.sort_order().is_unsorted
-    made = tables(site)
+    created = tables(site)
     # Spark SQL names partition fields the same way.
-    assert partitions(made["gold_crypto_trades"]) == [
+    assert partitions(created["gold_crypto_trades"]) == [
         ("exchange_date", "identity", "exchange_date"),
         ("exchange_hour", "identity", "exchange_hour"),
     ]
     for name in ("1m", "5m", "30m", "1h"):
-        assert partitions(made[f"gold_ohlcv_{name}"]) == [("window_date_day", "day", "window_date")]
-    assert partitions(made["gold_ohlcv_1d"]) == [("window_date_month", "month", "window_date")]
+        assert partitions(created[f"gold_ohlcv_{name}"]) == [("window_date_day", "day", "window_date")]
+    assert partitions(created["gold_ohlcv_1d"]) == [("window_date_month", "month", "window_date")]
 
 
-def test_creating_again_changes_nothing(site: Settings) -> None:
+def test_creating_existing_tables_changes_nothing(site: Settings) -> None:
     create_tables(site)
     before = {name: table.metadata_location for name, table in tables(site).items()}
     assert create_tables(site) == ([], NAMES)
     assert {name: table.metadata_location for name, table in tables(site).items()} == before
 
 
-def test_only_missing_tables_are_made(site: Settings) -> None:
+def test_only_missing_tables_are_created(site: Settings) -> None:
     create_tables(site)
     before = {name: table.metadata_location for name, table in tables(site).items()}
     open_catalog(site).drop_table((NAMESPACE, "gold_ohlcv_30m"))
-    assert create_tables(site).made == ["gold_ohlcv_30m"]
+    assert create_tables(site).created == ["gold_ohlcv_30m"]
     after = {name: table.metadata_location for name, table in tables(site).items()}
     assert {name for name in NAMES if before[name] != after[name]} == {"gold_ohlcv_30m"}
 
 
-def test_properties_tuned_by_the_owner_stay(site: Settings) -> None:
+def test_changed_table_properties_are_preserved(site: Settings) -> None:
     create_tables(site)
     with tables(site)["gold_ohlcv_1m"].transaction() as transaction:
         transaction.set_properties({"write.target-file-size-bytes": "1"})
@@ -131,20 +131,20 @@ def test_properties_tuned_by_the_owner_stay(site: Settings) -> None:
     assert tables(site)["gold_ohlcv_1m"].properties["write.target-file-size-bytes"] == "1"
 
 
-def test_a_table_that_drifted_is_named_and_left_alone(site: Settings) -> None:
+def test_a_table_that_differs_from_the_contract_is_refused_and_not_changed(site: Settings) -> None:
     create_tables(site)
     with tables(site)["gold_ohlcv_5m"].update_schema() as update:
         update.rename_column("vwap", "average")
     before = tables(site)["gold_ohlcv_5m"].metadata_location
-    complaint = "^market_data.gold_ohlcv_5m is not as agreed: column vwap is missing; unexpected column average$"
-    with pytest.raises(OhlcvError, match=complaint):
+    message = "^market_data.gold_ohlcv_5m is not as agreed: column vwap is missing; unexpected column average$"
+    with pytest.raises(OhlcvError, match=message):
         create_tables(site)
-    with pytest.raises(OhlcvError, match=complaint):
+    with pytest.raises(OhlcvError, match=message):
         load_table(open_catalog(site), candles_contract(get_timeframe("5m")))
     assert tables(site)["gold_ohlcv_5m"].metadata_location == before
 
 
-def test_a_drifted_partitioning_is_named(site: Settings) -> None:
+def test_a_changed_partition_spec_is_refused(site: Settings) -> None:
     create_tables(site)
     with tables(site)["gold_crypto_trades"].update_spec() as update:
         update.add_identity("symbol")
@@ -155,14 +155,14 @@ def test_a_drifted_partitioning_is_named(site: Settings) -> None:
         create_tables(site)
 
 
-def test_a_missing_table_says_how_to_make_it(site: Settings) -> None:
+def test_a_missing_table_is_reported_with_the_command_that_creates_it(site: Settings) -> None:
     with pytest.raises(
         OhlcvError, match=r"^there is no table market_data.gold_crypto_trades: run 'ohlcv tables create'$"
     ):
         load_table(open_catalog(site), TRADES)
 
 
-def test_a_lost_warehouse_is_told_from_a_missing_table(site: Settings) -> None:
+def test_a_missing_warehouse_is_distinguished_from_a_missing_table(site: Settings) -> None:
     create_tables(site)
     Path(site.home / "warehouse").rename(site.home / "elsewhere")
     with pytest.raises(OhlcvError, match=r"its metadata is gone .*: check OHLCV_WAREHOUSE$"):
@@ -170,7 +170,7 @@ def test_a_lost_warehouse_is_told_from_a_missing_table(site: Settings) -> None:
 
 
 @pytest.mark.parametrize("name", TIMEFRAMES)
-def test_a_volume_is_widened_once(site: Settings, name: str) -> None:
+def test_the_volume_column_is_widened_once(site: Settings, name: str) -> None:
     create_tables(site)
     contract = candles_contract(get_timeframe(name))
     assert widen_volume(site, contract)
@@ -182,9 +182,7 @@ def test_a_volume_is_widened_once(site: Settings, name: str) -> None:
 
 
 @pytest.mark.parametrize(("setting", "role"), [("OHLCV_WAREHOUSE", "the warehouse"), ("OHLCV_HOME", "the ")])
-def test_a_folder_that_cannot_be_written_is_named_before_anything_is_made(
-    tmp_path: Path, setting: str, role: str
-) -> None:
+def test_an_unwritable_folder_is_reported_before_anything_is_created(tmp_path: Path, setting: str, role: str) -> None:
     (tmp_path / "file").write_text("in the way")
     site = load_settings({"OHLCV_HOME": str(tmp_path / "home"), setting: str(tmp_path / "file" / "below")})
     with pytest.raises(InputError, match=f"^{role}.* is not writable .Not a directory.: choose another"):
@@ -192,8 +190,8 @@ def test_a_folder_that_cannot_be_written_is_named_before_anything_is_made(
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]
 
 
-def test_there_are_no_views_before_the_job_made_them(site: Settings) -> None:
+def test_views_do_not_exist_before_the_job_creates_them(site: Settings) -> None:
     create_tables(site)
     assert not view_exists(site, CANDLES_VIEW)
-    # A table of that name is no view.
+    # A table does not count as a view.
     assert not view_exists(site, "gold_ohlcv_1m")
