@@ -1,6 +1,6 @@
-"""The 1m job as it would be with SQL MERGE: the same trades and candles, no comparison and no lease before the commit.
+"""The 1m job with SQL MERGE: the same trades and candles, without a comparison and without the write lock.
 
-Run by spark-submit in place of the job's script, with the same options and arguments.
+It is started by spark-submit instead of the script of the job, with the same options and arguments.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from spark_jobs.runtime.session import open_session
 
 
 def main() -> None:
-    """Run."""
+    """Build the candles and merge them."""
     settings = load_settings()
     request = read_request("ohlcv_incremental.py", settings, sys.argv[1:])
     watch_parents()
-    spark = open_session(settings, f"ohlcv MERGE {request.own}")
+    spark = open_session(settings, f"ohlcv MERGE {request.own_range}")
     contract = candles_contract(request.timeframe)
     table = load_table(spark, contract)
     history = TableHistory(spark)
     budget = settings.trade_budget(request.timeframe.name)
     plan = plan_build(
         request.timeframe,
-        request.own,
+        request.own_range,
         history,
         read_checkpoint(table),
-        rebuild_pending=request.repair,
+        rebuild_pending=request.rebuild_pending,
         trade_budget=budget,
     )
     with read_source(spark, history, [request.timeframe], plan.ranges) as source:
@@ -44,10 +44,10 @@ def main() -> None:
 
 
 def merge(spark: SparkSession, contract: TableContract) -> None:
-    """Merge what was computed into a table, as SQL does it."""
+    """Merge the computed candles into a table by SQL MERGE."""
     values = [name for name in VALUES if name != "window_end"]
     names = ", ".join(column.name for column in CANDLE_COLUMNS)
-    given = ", ".join(
+    inserted = ", ".join(
         "now()" if column.name in ("created_at", "updated_at") else f"c.{column.name}" for column in CANDLE_COLUMNS
     )
     spark.sql(
@@ -55,7 +55,7 @@ def merge(spark: SparkSession, contract: TableContract) -> None:
         f"ON {' AND '.join(f's.{name} = c.{name}' for name in KEY)} AND s.window_date = c.window_date "
         f"WHEN MATCHED AND ({' OR '.join(f's.{name} <> c.{name}' for name in values)}) THEN UPDATE SET "
         f"{', '.join(f's.{name} = c.{name}' for name in VALUES)}, s.updated_at = now() "
-        f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({given})"
+        f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({inserted})"
     )
 
 

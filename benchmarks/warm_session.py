@@ -1,6 +1,6 @@
-"""A job's session that stays: it answers questions over a local socket, so that a warm executor can be measured.
+"""Spark session that executes requests over a local socket, so that a warm executor can be measured.
 
-Run by spark-submit with the options of a real job, so that its settings are the job's; nothing here sets any.
+It is started by spark-submit with the options of a real job and sets none itself.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from benchmarks.asking import serve
+from benchmarks.measured_process import serve
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import Range, day_range, parse_day, parse_time
 from ohlcv.model.timeframes import Timeframe
-from spark_jobs.compute.candle_builder import candles
+from spark_jobs.compute.candle_builder import candles_from_totals
 from spark_jobs.compute.fixed_point import (
     exact_volume,
     notional_parts,
     notional_units,
-    units,
+    to_units,
     volume_parts,
     volume_units,
     vwap,
@@ -38,58 +38,59 @@ from spark_jobs.runtime.session import open_session
 VOLUME = "decimal(18, 8)"
 
 
-class Answers:
-    """What the session can be asked."""
+class SessionService:
+    """Methods that can be called over the socket."""
 
     def __init__(self, spark: SparkSession, settings: Settings) -> None:
         self.spark = spark
         self.settings = settings
 
     def candles(self, timeframe: str, day: str, snapshot: int) -> pa.Table:
-        """Compute a day's candles as a job does, up to where it would hold them against the stored ones."""
-        of, span = self.settings.timeframe(timeframe), day_range(parse_day(day))
-        with read_source(self.spark, TableHistory(self.spark, snapshot), [of], [span]) as source:
-            return _candles(source, of, span).toArrow()
+        """Return the candles of a day as a job computes them, before the comparison with the stored ones."""
+        chosen, day_span = self.settings.timeframe(timeframe), day_range(parse_day(day))
+        with read_source(self.spark, TableHistory(self.spark, snapshot), [chosen], [day_span]) as source:
+            return _candles(source, chosen, day_span).toArrow()
 
     def direct(self, day: str, snapshot: int) -> dict[str, pa.Table]:
-        """Compute a day's candles as the scheduled jobs do: every timeframe reads the trades."""
+        """Return the candles of a day, each timeframe from its own read of the trades, as scheduled jobs do."""
         return {name: self.candles(name, day, snapshot) for name in self.settings.tuning}
 
     def together(self, day: str, snapshot: int) -> dict[str, pa.Table]:
-        """Compute a day's candles as the reprocessing job does: one read of the trades for all timeframes."""
-        span = day_range(parse_day(day))
+        """Return the candles of a day, all timeframes from one read of the trades, as the reprocessing job does."""
+        day_span = day_range(parse_day(day))
         timeframes = [self.settings.timeframe(name) for name in self.settings.tuning]
-        with read_source(self.spark, TableHistory(self.spark, snapshot), timeframes, [span]) as source:
-            return {each.name: _candles(source, each, span).toArrow() for each in timeframes}
+        with read_source(self.spark, TableHistory(self.spark, snapshot), timeframes, [day_span]) as source:
+            return {each.name: _candles(source, each, day_span).toArrow() for each in timeframes}
 
     def chained(self, day: str, snapshot: int) -> dict[str, pa.Table]:
-        """Compute a day's candles as the rejected design would: 1m from trades, every other one from the smaller."""
+        """Return the candles of a day in the rejected design: 1m from trades, each other timeframe from the finer."""
         first, *others = self.settings.tuning
-        of, span = self.settings.timeframe(first), day_range(parse_day(day))
-        with read_source(self.spark, TableHistory(self.spark, snapshot), [of], [span]) as source:
-            frame = _candles(source, of, span).persist()
-            kept, answers = [frame], {first: frame.toArrow()}
+        finest, day_span = self.settings.timeframe(first), day_range(parse_day(day))
+        with read_source(self.spark, TableHistory(self.spark, snapshot), [finest], [day_span]) as source:
+            frame = _candles(source, finest, day_span).persist()
+            cached, results = [frame], {first: frame.toArrow()}
         for name in others:
-            frame = rolled_up(frame, self.settings.timeframe(name).microseconds).persist()
-            kept.append(frame)
-            answers[name] = frame.toArrow()
-        for each in kept:
+            frame = roll_up(frame, self.settings.timeframe(name).microseconds).persist()
+            cached.append(frame)
+            results[name] = frame.toArrow()
+        for each in cached:
             each.unpersist()
-        return answers
+        return results
 
     def build(self, timeframe: str, start: str, end: str) -> dict[str, Any]:
-        """Run a scheduled run's job, commit included."""
-        span = Range(parse_time(start)[0], parse_time(end)[0])
-        return build(self.spark, self.settings, Request(self.settings.timeframe(timeframe), span, repair=True))
+        """Run the job of a scheduled run, including the commit."""
+        own_range = Range(parse_time(start)[0], parse_time(end)[0])
+        request = Request(self.settings.timeframe(timeframe), own_range, rebuild_pending=True)
+        return build(self.spark, self.settings, request)
 
     def reprocess(self, day: str) -> dict[str, Any]:
-        """Run the reprocessing job, commits included."""
-        span = day_range(parse_day(day))
-        ranges = {self.settings.timeframe(name): span for name in self.settings.tuning}
+        """Run the reprocessing job, including its commits."""
+        day_span = day_range(parse_day(day))
+        ranges = {self.settings.timeframe(name): day_span for name in self.settings.tuning}
         return reprocess(self.spark, self.settings, DayRequest(parse_day(day), ranges))
 
     def input_bytes(self) -> int:
-        """Give the bytes all executors have read of tables so far."""
+        """Return how many bytes of tables all executors have read so far."""
         context: Any = self.spark.sparkContext._jsc.sc()
         context.listenerBus().waitUntilEmpty()
         summaries = context.statusStore().executorList(False)
@@ -97,18 +98,20 @@ class Answers:
 
 
 def _candles(source: Source, timeframe: Timeframe, span: Range) -> DataFrame:
-    return candles(source.sums.totals, source.sums.step, timeframe, [span], VOLUME).drop("exact_volume")
+    return candles_from_totals(source.trade_totals.totals, source.trade_totals.step, timeframe, [span], VOLUME).drop(
+        "exact_volume"
+    )
 
 
-def rolled_up(smaller: DataFrame, microseconds: int) -> DataFrame:
-    """Make larger candles of smaller ones. The sum of price times quantity is gone: it is guessed from the vwap."""
+def roll_up(finer: DataFrame, microseconds: int) -> DataFrame:
+    """Build candles from finer ones. The notional is not stored, so it is estimated from the rounded vwap."""
     return (
-        smaller.withColumn("start", F.unix_micros("window_start"))
+        finer.withColumn("start", F.unix_micros("window_start"))
         .withColumns(
             {
                 "window": window_start(microseconds, "start"),
-                "price_units": units("vwap"),
-                "quantity_units": units("volume"),
+                "price_units": to_units("vwap"),
+                "quantity_units": to_units("volume"),
             }
         )
         .withColumns({**volume_parts("quantity_units"), **notional_parts("price_units", "quantity_units")})
@@ -127,16 +130,16 @@ def rolled_up(smaller: DataFrame, microseconds: int) -> DataFrame:
         .withColumn("window_start", F.timestamp_micros("window"))
         .withColumn("window_end", F.timestamp_micros(F.col("window") + microseconds))
         .withColumn("window_date", F.col("window_start").cast("date"))
-        .select(*smaller.columns)
+        .select(*finer.columns)
     )
 
 
 def main() -> None:
-    """Open the session, and answer."""
+    """Open the session and serve requests."""
     settings = load_settings()
     watch_parents()
     spark = open_session(settings, f"ohlcv benchmark {datetime.now(UTC):%H:%M:%S}")
-    serve(Answers(spark, settings), sys.argv[1])
+    serve(SessionService(spark, settings), sys.argv[1])
     spark.stop()
 
 

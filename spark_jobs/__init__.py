@@ -1,1 +1,1 @@
-"""The jobs that run on Spark: the only code that imports pyspark."""
+"""Spark jobs: the only package that imports pyspark."""

@@ -1,4 +1,4 @@
-"""Keep one candle table as long as promised, and small."""
+"""Delete expired partitions of one candle table, compact its files and expire its snapshots."""
 
 from spark_jobs.jobs.table_maintenance import main
 

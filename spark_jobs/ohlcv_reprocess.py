@@ -1,4 +1,4 @@
-"""Rebuild one UTC day in several timeframes from one read of its trades, or show what that would change."""
+"""Rebuild one UTC day in several timeframes from one read of its trades, or list the differences (dry run)."""
 
 from spark_jobs.jobs.reprocess_day import main
 

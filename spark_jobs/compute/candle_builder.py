@@ -1,4 +1,4 @@
-"""TradeTotals to candles: pure functions, exact arithmetic, no floating point."""
+"""Candles from trade totals: pure functions, exact arithmetic, no floating point."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pyspark.sql import functions as F
 
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
 from ohlcv.model.timeframes import Timeframe
-from spark_jobs.compute.fixed_point import amount, exact_volume, notional_units, volume_units, vwap
+from spark_jobs.compute.fixed_point import exact_volume, notional_units, to_amount, volume_units, vwap
 from spark_jobs.compute.time_predicates import window_start, within
 from spark_jobs.compute.trade_aggregation import merge_aggregates
 from spark_jobs.compute.trade_columns import SERIES
 
 
 def common_step(timeframes: Iterable[Timeframe]) -> int:
-    """Give the longest time, in microseconds, that divides an hour and all those windows.
+    """Return the longest step, in microseconds, that divides an hour and the windows of all timeframes.
 
-    Trades are added up in such steps once; the windows of every timeframe, which may be longer than the hours in
-    which trades are counted once, are put together from these exact sums.
+    Trades are aggregated once, by this step. The windows of every timeframe are merged from these exact totals; they
+    may be longer than an hour, the period within which trades are deduplicated.
     """
     return gcd(HOUR // MICROSECOND, *(timeframe.microseconds for timeframe in timeframes))
 
 
 def merge_steps(totals: DataFrame, timeframe: Timeframe, ranges: Iterable[Range]) -> DataFrame:
-    """Make the totals of longer windows, those in the ranges, from those of steps."""
+    """Return the totals of the timeframe's windows in the ranges, merged from the totals of shorter steps."""
     window = window_start(timeframe.microseconds, "window")
     return (
         totals.withColumn("step", F.col("window"))
@@ -37,10 +37,12 @@ def merge_steps(totals: DataFrame, timeframe: Timeframe, ranges: Iterable[Range]
     )
 
 
-def candles(totals: DataFrame, step: int, timeframe: Timeframe, ranges: Sequence[Range], volume_type: str) -> DataFrame:
-    """Make the candles of the windows in the ranges from the totals of their steps.
+def candles_from_totals(
+    totals: DataFrame, step: int, timeframe: Timeframe, ranges: Sequence[Range], volume_type: str
+) -> DataFrame:
+    """Return the candles of the windows in the ranges, computed from the totals of their steps.
 
-    `volume` or `vwap` is null where the exact value does not fit its column; `exact_volume` says what it is.
+    `volume` or `vwap` is null if the exact value does not fit its column; `exact_volume` holds the exact volume.
     """
     if step == timeframe.microseconds:
         windows = totals.where(within("window", ranges))
@@ -51,7 +53,7 @@ def candles(totals: DataFrame, step: int, timeframe: Timeframe, ranges: Sequence
         F.timestamp_micros("window").alias("window_start"),
         F.timestamp_micros(F.col("window") + timeframe.microseconds).alias("window_end"),
         F.timestamp_micros("window").cast("date").alias("window_date"),
-        *(amount(name).alias(f"{name}_price") for name in ("open", "high", "low", "close")),
+        *(to_amount(name).alias(f"{name}_price") for name in ("open", "high", "low", "close")),
         exact_volume("volume_units").try_cast(volume_type).alias("volume"),
         "trade_count",
         vwap("notional_units", "volume_units").alias("vwap"),
@@ -60,9 +62,9 @@ def candles(totals: DataFrame, step: int, timeframe: Timeframe, ranges: Sequence
 
 
 def violated_invariant(timeframe: Timeframe) -> Column:
-    """Name the first invariant a candle breaks, null for a sound one. Withheld candles are not judged here."""
+    """Return the first invariant that a candle violates, null if there is none. Not meant for withheld candles."""
     start = F.unix_micros("window_start")
-    checks = {
+    violations = {
         "high_price must be the highest": F.col("high_price") < F.greatest("open_price", "close_price", "low_price"),
         "low_price must be the lowest": F.col("low_price") > F.least("open_price", "close_price"),
         "vwap must lie between low_price and high_price": ~F.col("vwap").between(
@@ -74,4 +76,4 @@ def violated_invariant(timeframe: Timeframe) -> Column:
         "window_end must be one window later": F.unix_micros("window_end") - start != timeframe.microseconds,
         "window_date must be the UTC date of window_start": F.col("window_date") != F.col("window_start").cast("date"),
     }
-    return F.coalesce(*(F.when(fault, name) for name, fault in checks.items()))
+    return F.coalesce(*(F.when(is_violated, name) for name, is_violated in violations.items()))

@@ -1,8 +1,10 @@
-"""Amounts as whole numbers: hundred-millionths in 64 bits, added up in parts that no sum makes too large.
+"""Fixed-point arithmetic for prices, quantities and their sums.
 
-Spark adds decimals of more than 18 digits up as Java's BigDecimal, an object or three for every trade: half the time
-that a candle took. Whole numbers of 64 bits take none. A volume is added up in two parts, a turnover (prices times
-quantities) in four; each part of one trade has at most 32 bits, so that two thousand million trades fit into a sum.
+An amount is a whole number of units of 10^-8 in 64 bits. Sums are kept in several parts so that no part overflows.
+
+Spark adds decimals of more than 18 digits with Java's BigDecimal, which allocates up to three objects per trade: half
+of the time needed to build a candle. 64-bit integers allocate none. A volume is summed in two parts, a notional
+(price x quantity) in four. Each part of one trade has at most 32 bits, so a sum has room for two billion trades.
 """
 
 from __future__ import annotations
@@ -13,19 +15,19 @@ from pyspark.sql import functions as F
 from ohlcv.model.table_contracts import AMOUNT, AMOUNT_SCALE
 from spark_jobs.runtime.py4j_bridge import java_class
 
-# The bits that a part takes off a quantity, and off a turnover.
+# Bits in the lower parts of a quantity and of a notional.
 VOLUME_BITS, NOTIONAL_BITS = 32, 30
 VOLUME_PARTS = ("volume_0", "volume_1")
-NOTIONAL_PARTS = ("turnover_0", "turnover_1", "turnover_2", "turnover_3")
-# One unit, as a decimal.
+NOTIONAL_PARTS = ("notional_0", "notional_1", "notional_2", "notional_3")
+# One unit as a SQL decimal literal.
 UNIT = f"0.{'1'.zfill(AMOUNT_SCALE)}BD"
 
 
-def units(amount: str) -> Column:
-    """Give an amount as a whole number of hundred-millionths: what Spark holds of a decimal of up to 18 digits.
+def to_units(amount: str) -> Column:
+    """Return an amount in units of 10^-8: the unscaled value that Spark stores for a decimal of up to 18 digits.
 
-    No SQL function gives it: arithmetic that would, leaves the 64 bits on its way. Spark's optimiser has an
-    expression for it, which it puts into sums of small decimals.
+    No SQL function returns it, and arithmetic that would compute it exceeds 64 bits on the way. Spark's optimizer has
+    an internal expression for it (UnscaledValue), which it uses for sums of small decimals.
     """
     expressions = java_class("org.apache.spark.sql.classic.ExpressionUtils")
     decimal = expressions.expression(F.col(amount).cast(AMOUNT)._jc)
@@ -34,17 +36,17 @@ def units(amount: str) -> Column:
 
 
 def volume_parts(quantity: str) -> dict[str, Column]:
-    """Take a quantity in units apart."""
+    """Return the parts of a quantity given in units."""
     return dict(zip(VOLUME_PARTS, _split(F.col(quantity), VOLUME_BITS), strict=True))
 
 
 def notional_parts(price: str, quantity: str) -> dict[str, Column]:
-    """Multiply a price and a quantity, both in units, by halves of 30 bits, as on paper."""
+    """Return the parts of price x quantity, both given in units: long multiplication with 30-bit digits."""
     low_price, high_price = _split(F.col(price), NOTIONAL_BITS)
     low_quantity, high_quantity = _split(F.col(quantity), NOTIONAL_BITS)
-    part_0, carried_1 = _split(low_price * low_quantity, NOTIONAL_BITS)
-    part_1, carried_2 = _split(low_price * high_quantity + high_price * low_quantity + carried_1, NOTIONAL_BITS)
-    part_2, part_3 = _split(high_price * high_quantity + carried_2, NOTIONAL_BITS)
+    part_0, carry_1 = _split(low_price * low_quantity, NOTIONAL_BITS)
+    part_1, carry_2 = _split(low_price * high_quantity + high_price * low_quantity + carry_1, NOTIONAL_BITS)
+    part_2, part_3 = _split(high_price * high_quantity + carry_2, NOTIONAL_BITS)
     return dict(zip(NOTIONAL_PARTS, (part_0, part_1, part_2, part_3), strict=True))
 
 
@@ -52,36 +54,37 @@ def _split(number: Column, bits: int) -> tuple[Column, Column]:
     return number.bitwiseAND(F.lit((1 << bits) - 1)), F.shiftright(number, bits)
 
 
-def amount(units: str) -> Column:
-    """Give a number of units as the decimal it is."""
+def to_amount(units: str) -> Column:
+    """Return a number of units as a decimal amount."""
     return F.expr(f"CAST(CAST({units} AS DECIMAL(18, 0)) * {UNIT} AS {AMOUNT})")
 
 
 def volume_units() -> Column:
-    """Put the sums of a volume's parts together, in units: decimal(28,0), enough for ten billion of the largest."""
+    """Return the summed volume in units; decimal(28,0) holds ten billion of the largest quantities."""
     low, high = VOLUME_PARTS
     return F.expr(f"CAST(CAST({high} AS DECIMAL(19, 0)) * {1 << VOLUME_BITS}BD + {low} AS DECIMAL(28, 0))")
 
 
 def notional_units() -> Column:
-    """Put the sums of a turnover's parts together, in units of units; null where that has more than 38 digits."""
+    """Return the summed notional in units squared (10^-16); null if it has more than 38 digits."""
     total = "CAST(0 AS DECIMAL(38, 0))"
     for number, part in enumerate(NOTIONAL_PARTS):
-        place = f"{1 << (NOTIONAL_BITS * number)}BD"
-        total = f"try_add({total}, try_multiply(CAST({part} AS DECIMAL(19, 0)), {place}))"
+        weight = f"{1 << (NOTIONAL_BITS * number)}BD"
+        total = f"try_add({total}, try_multiply(CAST({part} AS DECIMAL(19, 0)), {weight}))"
     return F.expr(f"CAST({total} AS DECIMAL(38, 0))")
 
 
 def exact_volume(units: str) -> Column:
-    """Give a volume in units as the decimal it is, however large."""
+    """Return a volume as a decimal that also holds values too large for the volume column."""
     return F.expr(f"CAST({units} * {UNIT} AS DECIMAL(28, {AMOUNT_SCALE}))")
 
 
-def vwap(turnover: str, volume: str) -> Column:
-    """Divide exactly and round half up once: Spark's own division rounds to a scale of its choosing first.
+def vwap(notional: str, volume: str) -> Column:
+    """Return notional / volume, exact and rounded half up once.
 
-    Turnover by volume is units: its whole part, plus one where the remainder is at least half of the volume.
+    Spark's own division rounds to a scale of its own choice first. Notional divided by volume is a number of units:
+    the integer quotient, plus one if the remainder is at least half of the volume.
     """
-    remainder = f"({turnover} % {volume})"
-    whole = f"({turnover} div {volume}) + IF({remainder} >= {volume} - {remainder}, 1, 0)"
-    return F.expr(f"CAST(CAST({whole} AS DECIMAL(18, 0)) * {UNIT} AS {AMOUNT})")
+    remainder = f"({notional} % {volume})"
+    quotient = f"({notional} div {volume}) + IF({remainder} >= {volume} - {remainder}, 1, 0)"
+    return F.expr(f"CAST(CAST({quotient} AS DECIMAL(18, 0)) * {UNIT} AS {AMOUNT})")

@@ -1,4 +1,4 @@
-"""Windows and ranges of time as conditions on columns; all times in microseconds."""
+"""Column expressions for windows and time ranges. Times are microseconds since the epoch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ohlcv.model.source_hours import partition_blocks, partition_predicate
 
 
 def window_start(length: int, time: str = "timestamp") -> Column:
-    """Give the start of the window of a time."""
+    """Return the start of the window that contains a time."""
     return F.col(time) - F.pmod(time, F.lit(length))
 
 
 def within(microseconds: str, ranges: Iterable[Range]) -> Column:
-    """Tell whether a time, given in SQL, lies in one of the ranges.
+    """Return the predicate that a time, given as a SQL expression, lies in one of the ranges.
 
-    One text: a column at a time, every part of it would be a question to the JVM.
+    It is one SQL text, because every operation on a Column object is a call to the JVM.
     """
     bounds = ((to_microseconds(span.start), to_microseconds(span.end)) for span in ranges)
     terms = [f"({microseconds} >= {start} AND {microseconds} < {end})" for start, end in bounds]
@@ -27,7 +27,7 @@ def within(microseconds: str, ranges: Iterable[Range]) -> Column:
 
 
 def starts_within(ranges: Iterable[Range]) -> Column:
-    """Tell whether a candle's window starts in one of the ranges; files without such are left unread."""
+    """Return the predicate that a candle's window starts in one of the ranges; Iceberg skips files with it."""
     terms = (
         f"(window_start >= TIMESTAMP '{iso(span.start)}' AND window_start < TIMESTAMP '{iso(span.end)}')"
         for span in ranges

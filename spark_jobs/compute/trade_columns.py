@@ -1,4 +1,4 @@
-"""Columns derived from each trade: validity, block of identities, order."""
+"""Columns derived from each trade: rejection reason, block of ids, order."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from ohlcv.model.trade_validity import VALIDITY_CONDITIONS, WRONG_PARTITION
 
 MICROSECONDS_PER_HOUR = 3_600_000_000
 
-# An hour of trades is one partition: what is grouped by it first is not shuffled.
-HOUR = ("exchange_date", "exchange_hour")
+# An hour of trades is one partition: Spark needs no shuffle to group by these columns first.
+PARTITION = ("exchange_date", "exchange_hour")
 SERIES = ("symbol", "exchange")
-# What tells the blocks of identities of an hour and series apart (`with_blocks`).
-BLOCK = ("block", "text")
-# A block has as many identities as a number has bits.
+# The columns that identify a block of trade ids within an hour and series, see `with_blocks`.
+BLOCK = ("block", "text_id")
+# A block has 2^6 ids: one for each bit of a 64-bit number.
 BLOCK_BITS = 6
-# The block of identities that are no numbers.
+# The block number of ids that are not numbers.
 TEXT_BLOCK = -1
-# Bits of an id beside the microsecond of the hour in one positive number.
+# Bits of the id that fit beside the microsecond of the hour in one positive 64-bit number.
 NUMBER_BITS = 31
-# What tells versions of a trade apart, the first difference that counts first.
-VERSION = (
+# The columns that order versions of one trade: the first that differs decides.
+VERSION_ORDER = (
     "ingestion_timestamp",
     "platform_sequence",
     "message_id",
@@ -30,14 +30,14 @@ VERSION = (
     "price",
     "quantity",
 )
-# What is known of a trade once one version of it is chosen.
-VERSIONED = ("number", "trade_id", "identity", *SERIES, *HOUR, *VERSION)
-# The least number of each length, from one digit to those of 64 bits.
-LEAST_NUMBERS = (0, *(10**digits for digits in range(1, 19)))
+# All columns of one version of a trade that later steps need.
+VERSION_COLUMNS = ("number", "trade_id", "identity", *SERIES, *PARTITION, *VERSION_ORDER)
+# The smallest number with 1, 2, ..., 19 digits.
+SMALLEST_BY_DIGITS = (0, *(10**digits for digits in range(1, 19)))
 
 
 def with_rejection_reason(trades: DataFrame) -> DataFrame:
-    """Add `rejected`: the first reason why a trade must not reach a candle, null for a valid one."""
+    """Add `rejected`: the first reason why a trade is excluded from candles, null for a valid trade."""
     hour_start = F.col("timestamp") - F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))
     is_in_partition = hour_start == partition_hour() * F.lit(MICROSECONDS_PER_HOUR)
     reasons = [
@@ -47,46 +47,47 @@ def with_rejection_reason(trades: DataFrame) -> DataFrame:
     return trades.withColumn("rejected", F.coalesce(*reasons, F.when(~is_in_partition, F.lit(WRONG_PARTITION))))
 
 
-def with_blocks(judged: DataFrame) -> DataFrame:
-    """Add where each good trade's identity stands: `number`, or the `text` it is; its `block` and its `bit` there.
+def with_blocks(trades: DataFrame) -> DataFrame:
+    """Add the position of each valid trade's id: `number` or `text_id`, its `block`, and its `bit` in the block.
 
-    One trade's versions meet in one bit of one block. Numbers that follow each other share a block, some dozens of
-    them, and a day's blocks fit into memory where its identities would not. A text has a block of its own.
+    All versions of one trade have the same bit of the same block. Consecutive numbers share a block, so the blocks of
+    a day fit into memory, although its ids would not. An id that is not a number has a block of its own.
     """
     parsed = F.col("trade_id").try_cast("bigint")
-    # As large as its length makes it: a sign, a space or a zero in front would take a digit's place.
-    is_number = parsed >= F.get(F.array(*map(F.lit, LEAST_NUMBERS)), F.octet_length("trade_id") - 1)
-    is_good = F.col("rejected").isNull()
+    # The number must have as many digits as the id has characters: this excludes signs, spaces and leading zeros.
+    is_number = parsed >= F.get(F.array(*map(F.lit, SMALLEST_BY_DIGITS)), F.octet_length("trade_id") - 1)
+    is_valid = F.col("rejected").isNull()
     number, one = F.col("number"), F.lit(1).cast("bigint")
-    place = number.bitwiseAND(F.lit((1 << BLOCK_BITS) - 1)).cast("int")
-    return judged.withColumn("number", F.when(is_good & is_number, parsed)).withColumns(
+    position = number.bitwiseAND(F.lit((1 << BLOCK_BITS) - 1)).cast("int")
+    return trades.withColumn("number", F.when(is_valid & is_number, parsed)).withColumns(
         {
-            "block": F.when(is_good, F.coalesce(F.shiftright(number, BLOCK_BITS), F.lit(TEXT_BLOCK))),
-            # Never null in a good trade, as blocks are joined by it.
-            "text": F.when(is_good, F.when(number.isNull(), F.col("identity")).otherwise("")),
-            "bit": F.coalesce(F.call_function("shiftleft", one, place), one),
+            "block": F.when(is_valid, F.coalesce(F.shiftright(number, BLOCK_BITS), F.lit(TEXT_BLOCK))),
+            # Never null for a valid trade, because blocks are joined on it.
+            "text_id": F.when(is_valid, F.when(number.isNull(), F.col("identity")).otherwise("")),
+            "bit": F.coalesce(F.call_function("shiftleft", one, position), one),
         }
     )
 
 
 def block_key() -> Column:
-    """Give a block and series one number: with the hour's beside it, Spark joins by the two as by one long.
+    """Return a 32-bit hash of series and block: with the hour's number Spark joins on it as on one long.
 
-    Blocks that meet in one number cost a needless look, no more: what is said of a number is said of all of them.
+    Blocks with equal hashes are treated as one block. The result stays exact, some trades are only compared without
+    need.
     """
     return F.hash(*SERIES, *BLOCK)
 
 
-def valid_trades(judged: DataFrame) -> DataFrame:
-    """Leave the rejected ones out."""
-    return judged.where(F.col("rejected").isNull())
+def valid_trades(trades: DataFrame) -> DataFrame:
+    """Return the trades that are not rejected."""
+    return trades.where(F.col("rejected").isNull())
 
 
 def trade_order() -> Column:
-    """Give the total order of trades: time, source sequence, id; ids that are numbers compare as numbers.
+    """Return the total order of trades: time, source sequence, id; numeric ids compare as numbers.
 
-    A number is compared by its length without leading zeros, then as text: exact at any length.
-    The price comes last, for ids that repeat from one hour to the next.
+    A number compares by its length without leading zeros, then as text, which is exact for any length. The price comes
+    last, because an id may occur again in another hour.
     """
     identity = F.col("identity")
     is_number = identity.rlike("^[0-9]+\\z")
@@ -103,11 +104,11 @@ def trade_order() -> Column:
 
 
 def numeric_order() -> Column:
-    """Give the order of trades within an hour in one number, for those whose ids are numbers that order them.
+    """Return one number that orders the trades of a series and hour by time and numeric id.
 
-    The microsecond of the hour takes 32 bits; the id's lower 31 fit below it without a sign, if the upper ones are
-    the same for all trades of a series and hour. One number keeps the aggregation hashed: ordering by a struct makes
-    Spark sort every trade, for twice the time.
+    The microsecond of the hour takes 32 bits; the lower 31 bits of the id fit below it without the sign bit. The order
+    is correct only if the upper bits of all ids of the series and hour are equal. One number keeps the aggregation
+    hash-based: ordering by a struct makes Spark sort every trade, which takes twice as long.
     """
     microsecond = F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))
     lower = F.col("number").bitwiseAND(F.lit((1 << NUMBER_BITS) - 1))
@@ -115,5 +116,5 @@ def numeric_order() -> Column:
 
 
 def partition_hour() -> Column:
-    """Number the hour of a trade's partition."""
+    """Return the number of a trade's partition hour, counted from the epoch."""
     return F.unix_date("exchange_date") * 24 + F.col("exchange_hour")

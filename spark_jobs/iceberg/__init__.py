@@ -1,1 +1,1 @@
-"""Access to Iceberg tables from Spark jobs."""
+"""Iceberg tables as Spark jobs read and write them."""

@@ -1,4 +1,4 @@
-"""The only writer of candles: an upsert by overwrite, in one commit or none."""
+"""Candle writer: compares computed with stored candles and writes the differences in one commit or none."""
 
 from __future__ import annotations
 
@@ -23,43 +23,45 @@ from spark_jobs.iceberg.partial_overwrite import PartialOverwrite, plan_overwrit
 from spark_jobs.iceberg.table_metadata import find_snapshot, table_name
 from spark_jobs.runtime.py4j_bridge import JavaObject
 
-ACTIONS = ("inserted", "updated", "deleted", "unchanged", "kept")
+# The action of a stored candle that stays because one of its source hours is empty.
+PRESERVED = "preserved"
+ACTIONS = (*summary_keys.CHANGES, "unchanged", PRESERVED)
 
 
 def read_stored(spark: SparkSession, contract: TableContract, table: JavaObject) -> DataFrame:
-    """Read the candle table as it stands now; later commits of others do not move it."""
+    """Return the candles of the table's current snapshot; later commits do not change the result."""
     snapshot = table.currentSnapshot()
     reader = spark.read
     if snapshot is not None:
         reader = reader.option("versionAsOf", str(snapshot.snapshotId()))
-    # A snapshot is read with the columns it was written with: `volume` may have been widened since.
+    # Spark reads a snapshot with the schema it was written with; `volume` may have been widened since.
     return reader.table(table_name(contract)).withColumn("volume", F.col("volume").cast(volume_type(table)))
 
 
 def volume_type(table: JavaObject) -> str:
-    """Give the type of the table's volume column."""
+    """Return the type of the table's volume column."""
     return str(table.schema().findType("volume").toString())
 
 
 @dataclass(frozen=True)
 class CommitGuard:
-    """What keeps a commit from undoing another writer's: the lease, or else Iceberg's check of what came in between."""
+    """Protection against overwriting another writer's commit: the write lock, or Iceberg's conflict validation."""
 
     assert_lock_held: AssertLockHeld
-    # Of the write; none under a lease.
+    # Write options that turn on the validation; none with a write lock.
     options: Mapping[str, str]
 
     @property
-    def leased(self) -> bool:
+    def has_lock(self) -> bool:
         return not self.options
 
     @classmethod
-    def of(cls, table: JavaObject, assert_lock_held: AssertLockHeld, *, leased: bool) -> CommitGuard:
-        """CommitGuard a table from the state it has been loaded in."""
-        if leased:
+    def for_table(cls, table: JavaObject, assert_lock_held: AssertLockHeld, *, has_lock: bool) -> CommitGuard:
+        """Return the guard of a table. The validation covers all commits after the state in which it was loaded."""
+        if has_lock:
             return cls(assert_lock_held, {})
         options = {"isolation-level": "serializable"}
-        # An empty table has none: then whatever is there at the commit came in between.
+        # A table without a snapshot needs no start: Iceberg then checks every snapshot.
         if (snapshot := table.currentSnapshot()) is not None:
             options["validate-from-snapshot-id"] = str(snapshot.snapshotId())
         return cls(assert_lock_held, options)
@@ -67,14 +69,16 @@ class CommitGuard:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The computed candles against the stored ones, and what it takes to make them agree."""
+    """Computed candles compared with the stored ones."""
 
-    # Every stored or computed candle of the ranges: the values to store, those it had (`old`), and its `action`.
+    # Every stored or computed candle of the ranges: the values to store, the stored values (`old`) and the `action`.
     rows: DataFrame
+    # Number of candles by action.
     counts: dict[str, int]
     changed_partitions: list[date]
     withheld: int
-    broken: int
+    # Number of computed candles that violate an invariant.
+    violations: int
 
 
 def compare(
@@ -87,11 +91,11 @@ def compare(
     *,
     prune: bool,
 ) -> Comparison:
-    """Set the computed candles against those stored for the same windows."""
+    """Return the computed candles compared with those stored for the same windows."""
     rows = _with_actions(computed, stored, timeframe, ranges, empty_hours, now, prune=prune).persist()
-    partition = F.trunc("window_date", "month") if timeframe.partition == "month" else F.col("window_date")
+    has_violation = F.col("violation").isNotNull().alias("has_violation")
     tally = (
-        rows.groupBy(partition.alias("partition"), "action", "withheld", F.col("broken").isNotNull().alias("broken"))
+        rows.groupBy(_partition_of(timeframe).alias("partition"), "action", "withheld", has_violation)
         .agg(F.count("*").alias("candles"))
         .collect()
     )
@@ -102,10 +106,14 @@ def compare(
     return Comparison(
         rows=rows,
         counts=counts,
-        changed_partitions=sorted({row.partition for row in tally if row.action in ("inserted", "updated", "deleted")}),
+        changed_partitions=sorted({row.partition for row in tally if row.action in summary_keys.CHANGES}),
         withheld=sum(row.candles for row in tally if row.withheld),
-        broken=sum(row.candles for row in tally if row.broken),
+        violations=sum(row.candles for row in tally if row.has_violation),
     )
+
+
+def _partition_of(timeframe: Timeframe) -> Column:
+    return F.trunc("window_date", "month") if timeframe.partition == "month" else F.col("window_date")
 
 
 def _with_actions(
@@ -118,12 +126,12 @@ def _with_actions(
     *,
     prune: bool,
 ) -> DataFrame:
-    new = computed.select(*KEY, F.struct(*VALUES).alias("new"), "withheld", "broken", "exact_volume")
+    new = computed.select(*KEY, F.struct(*VALUES).alias("new"), "withheld", "violation", "exact_volume")
     old = (
         stored.where(F.col("window_date").isin(dates_of(ranges)))
         .where(starts_within(ranges))
         .groupBy(*KEY)
-        # A key stored twice (by another hand) comes out as one candle, with its first creation.
+        # A key that another writer stored twice becomes one candle with the earlier creation time.
         .agg(
             F.max(F.struct(*VALUES)).alias("old"),
             F.count("*").alias("copies"),
@@ -133,19 +141,19 @@ def _with_actions(
     )
     has_new = F.col("new").isNotNull() & ~F.coalesce("withheld", F.lit(False))
     new_count = F.when(has_new, F.col("new.trade_count")).otherwise(0)
-    # The source may have let go of old trades. A candle is left alone where one of its hours holds no trades
-    # at all and rebuilding would take trades away from it.
-    expired = _has_empty_hour(timeframe, empty_hours) & (new_count < F.col("old.trade_count")) & ~F.lit(prune)
-    expired = expired & ~F.coalesce("withheld", F.lit(False))
+    # Old trades may have expired in the source. A candle is preserved if one of its hours has no trades at all and a
+    # rebuild would reduce its number of trades.
+    preserve = _has_empty_hour(timeframe, empty_hours) & (new_count < F.col("old.trade_count")) & ~F.lit(prune)
+    preserve = preserve & ~F.coalesce("withheld", F.lit(False))
     action = (
         F.when(F.col("old").isNull() & has_new, "inserted")
         .when(F.col("old").isNull(), None)
-        .when(expired, "kept")
+        .when(preserve, PRESERVED)
         .when(~has_new, "deleted")
         .when((F.col("copies") > 1) | (F.col("new") != F.col("old")), "updated")
         .otherwise("unchanged")
     )
-    stays = F.col("action").isin("unchanged", "kept")
+    stays = F.col("action").isin("unchanged", PRESERVED)
     written = F.timestamp_micros(F.lit(to_microseconds(now)))
     return (
         new.join(old, on=list(KEY), how="full")
@@ -159,14 +167,14 @@ def _with_actions(
             "old",
             "action",
             F.coalesce("withheld", F.lit(False)).alias("withheld"),
-            "broken",
+            "violation",
             "exact_volume",
         )
     )
 
 
 def _has_empty_hour(timeframe: Timeframe, empty_hours: Iterable[int]) -> Column:
-    # An hour holds many short windows, a day candle holds many hours: name each group by its start.
+    # An hour contains many short windows, and a day candle contains many hours: compare the start of the longer one.
     group = max(timeframe.length, HOUR) // MICROSECOND
     starts = sorted({hour * (HOUR // MICROSECOND) // group * group for hour in empty_hours})
     if not starts:
@@ -176,7 +184,7 @@ def _has_empty_hour(timeframe: Timeframe, empty_hours: Iterable[int]) -> Column:
 
 
 def dates_of(ranges: Iterable[Range]) -> list[date]:
-    """Give the UTC dates the ranges touch."""
+    """Return the UTC dates that the ranges overlap."""
     days: set[date] = set()
     for span in ranges:
         first = (span.start - EPOCH).days
@@ -195,20 +203,21 @@ def write(
     summary: dict[str, str],
     guard: CommitGuard,
 ) -> int:
-    """Replace the changed partitions, of large ones no more than it takes, in one commit; give the id of its snapshot.
+    """Replace the changed partitions (of large ones only a part) in one commit and return its snapshot id.
 
-    The rebuilt windows take the place of the old ones; every other row of what is replaced is carried over.
-    Under a lease a plain overwrite, without an isolation option: the one that survives a lost reply of the catalog's
-    database. Without one (REST catalogs) Iceberg checks that nobody changed those partitions since they were read.
+    The rebuilt windows replace the old ones. All other rows of the replaced part are carried over. With a write lock
+    this is a plain overwrite without an isolation level: the one operation that survives a lost reply of the catalog's
+    database. Without a lock (REST catalogs) Iceberg validates that nobody changed the same rows since they were read.
     """
     columns = [column.name for column in CANDLE_COLUMNS]
     in_partitions = partition_filter(timeframe, comparison.changed_partitions)
     parts = plan_overwrites(table, timeframe, comparison.changed_partitions, ranges)
     replaced = overwrite_filter(timeframe, parts)
     carried = stored.where(replaced & ~starts_within(ranges)).select(*columns)
-    rebuilt = comparison.rows.where(in_partitions & F.col("action").isin("inserted", "updated", "unchanged", "kept"))
-    gathered = _gathered(carried, rebuilt.select(*columns), timeframe, list(parts.values()))
-    rows = gathered.sortWithinPartitions("window_date", "symbol", "exchange", "window_start")
+    remaining = F.col("action").isin("inserted", "updated", "unchanged", PRESERVED)
+    rebuilt = comparison.rows.where(in_partitions & remaining)
+    grouped = _group_by_file(carried, rebuilt.select(*columns), timeframe, list(parts.values()))
+    rows = grouped.sortWithinPartitions("window_date", "symbol", "exchange", "window_start")
     writer: Any = (
         rows.writeTo(table_name(contract)).option("distribution-mode", "none").option("fanout-enabled", "true")
     )
@@ -220,59 +229,56 @@ def write(
     try:
         writer.overwrite(replaced)
     except Exception as error:
-        # The reply can be lost after the commit has landed: look before anything is tried again.
+        # The reply can be lost after the commit has succeeded: look for the commit before anything is retried.
         try:
-            landed = _landed(table, summary[summary_keys.ATTEMPT])
+            snapshot = _find_commit(table, summary[summary_keys.ATTEMPT])
         except Exception:
             raise OhlcvError(
-                f"{contract.name}: the catalog stopped answering, so the commit may have landed or not: "
+                f"{contract.name}: the catalog stopped answering, so the commit may or may not have succeeded: "
                 "run again, a rerun writes only what is missing"
             ) from error
-        if landed is None:
+        if snapshot is None:
             raise
-        return landed
-    landed = _landed(table, summary[summary_keys.ATTEMPT])
-    if landed is None:
+        return snapshot
+    snapshot = _find_commit(table, summary[summary_keys.ATTEMPT])
+    if snapshot is None:
         raise RuntimeError(f"{contract.name}: the commit is not among the newest snapshots")
-    return landed
+    return snapshot
 
 
-def _gathered(
+def _group_by_file(
     carried: DataFrame, rebuilt: DataFrame, timeframe: Timeframe, parts: Sequence[PartialOverwrite]
 ) -> DataFrame:
-    """Bring the rows of each file together: one for a partition, and one for what has settled of a large one."""
+    """Return the rows with one task per file: one file per partition, and one for the cold rows of a large one."""
     rows = carried.unionByName(rebuilt)
     if len(parts) > 1:
-        partition = F.trunc("window_date", "month") if timeframe.partition == "month" else F.col("window_date")
-        return rows.repartition(partition)
+        return rows.repartition(_partition_of(timeframe))
     (part,) = parts
-    if part.settled is not None:
-        return rows.repartitionById(2, (F.col("window_start") < F.lit(part.settled)).cast("int"))
-    # Where there is but one file, as in most runs, its rows need no shuffle to meet.
+    if part.cold_before is not None:
+        return rows.repartitionById(2, (F.col("window_start") < F.lit(part.cold_before)).cast("int"))
+    # Most runs write one file; coalesce needs no shuffle.
     return rows.coalesce(1)
 
 
-def _landed(table: JavaObject, attempt: str) -> int | None:
+def _find_commit(table: JavaObject, attempt: str) -> int | None:
     table.refresh()
     return find_snapshot(table, summary_keys.ATTEMPT, attempt)
 
 
 def overwrite_filter(timeframe: Timeframe, parts: Mapping[date, PartialOverwrite]) -> Column:
-    """Give the condition that selects exactly what is written anew."""
-    whole = partition_filter(timeframe, [day for day, part in parts.items() if part.begin is None])
-    cut = (
-        partition_filter(timeframe, [day]) & (F.col("window_start") >= F.lit(part.begin))
+    """Return the predicate that selects exactly the rows to replace."""
+    whole = partition_filter(timeframe, [day for day, part in parts.items() if part.start is None])
+    partial = (
+        partition_filter(timeframe, [day]) & (F.col("window_start") >= F.lit(part.start))
         for day, part in parts.items()
-        if part.begin is not None
+        if part.start is not None
     )
-    return reduce(or_, cut, whole)
+    return reduce(or_, partial, whole)
 
 
 def partition_filter(timeframe: Timeframe, partitions: Iterable[date]) -> Column:
-    """Give the condition on window_date that selects exactly those partitions, whole."""
+    """Return the predicate on window_date that selects exactly those partitions."""
     day = F.col("window_date")
     if timeframe.partition == "day":
         return day.isin(list(partitions))
-    return reduce(
-        or_, ((day >= first) & (day < timeframe.next_partition(first)) for first in partitions), F.lit(False)
-    )
+    return reduce(or_, ((day >= first) & (day < timeframe.next_partition(first)) for first in partitions), F.lit(False))

@@ -1,7 +1,8 @@
-"""Which candles of a partition a write leaves alone: those in files that end before the windows it rebuilds.
+"""Partial overwrites: which files of a large partition a write leaves untouched.
 
-A day of many series is large, and a run changes its last minutes. So what no run is likely to look at again goes to a
-file of its own, and the runs that follow read and write what came after it.
+A day of many series is large, and a run changes only its last minutes. A write therefore puts candles that later runs
+are unlikely to change (cold rows) into a file of their own. Later runs leave that file untouched: they read and write
+only the files that end after the first rebuilt window.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from ohlcv.model.intervals import EPOCH, HOUR, Range, floor_time, from_microseco
 from ohlcv.model.timeframes import Timeframe
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
-# Fewer rows than this are written in a second, and a day of them stays one file.
+# This many rows are written in less than a second. A partition with no more rows stays one file.
 MAX_SINGLE_FILE_ROWS = 100_000
 TIME = "window_start"
 
 
 @dataclass(frozen=True)
 class FileBounds:
-    """The first and last window of a data file; none where it does not tell."""
+    """The first and last window of a data file, None if its statistics do not contain them."""
 
     windows: tuple[datetime, datetime] | None
     rows: int
@@ -29,38 +30,38 @@ class FileBounds:
 
 @dataclass(frozen=True)
 class PartialOverwrite:
-    """What of a partition is written anew: its windows from a time on, or all of them."""
+    """The part of a partition that a write replaces: the windows from `start` on, or all of them."""
 
-    begin: datetime | None = None
-    # What is older goes to a file of its own; where there are few rows, none does.
-    settled: datetime | None = None
+    start: datetime | None = None
+    # Rows before this time are cold and go to a file of their own. None if the write has few rows.
+    cold_before: datetime | None = None
 
 
 def plan_overwrite(files: Iterable[FileBounds], first_rebuilt: datetime) -> PartialOverwrite:
-    """Leave alone the files that end before what is rebuilt begins, so that none is written anew in part."""
+    """Return the part to replace. A file is replaced as a whole or not at all."""
     known = list(files)
     spans = [(file.windows, file.rows) for file in known if file.windows]
     if sum(file.rows for file in known) <= MAX_SINGLE_FILE_ROWS:
         return PartialOverwrite()
-    # The next runs rebuild this hour again, but hardly an earlier one.
-    settled = floor_time(first_rebuilt, HOUR)
+    # The next runs rebuild this hour again, but rarely an earlier one.
+    cold_before = floor_time(first_rebuilt, HOUR)
     if len(spans) < len(known):
-        return PartialOverwrite(None, settled)
-    begin, rows = first_rebuilt, 0
-    # By their ends: after the first that ends before the beginning there is none that does not.
+        return PartialOverwrite(None, cold_before)
+    start, rows = first_rebuilt, 0
+    # In descending order of their ends: once a file ends before `start`, so do all that follow.
     for (first, last), count in sorted(spans, key=lambda span: span[0][1], reverse=True):
-        if last >= begin:
-            begin, rows = min(begin, first), rows + count
-    return PartialOverwrite(begin, settled if rows > MAX_SINGLE_FILE_ROWS else None)
+        if last >= start:
+            start, rows = min(start, first), rows + count
+    return PartialOverwrite(start, cold_before if rows > MAX_SINGLE_FILE_ROWS else None)
 
 
 def plan_overwrites(
     table: JavaObject, timeframe: Timeframe, partitions: Iterable[date], ranges: Iterable[Range]
 ) -> dict[date, PartialOverwrite]:
-    """Tell what of each changed partition is to be written anew."""
-    wanted = list(partitions)
-    files = _files(table, timeframe, wanted)
-    return {day: plan_overwrite(files.get(day, ()), _first_rebuilt(timeframe, day, ranges)) for day in wanted}
+    """Return the part to replace of each changed partition."""
+    changed = list(partitions)
+    files = _files(table, timeframe, changed)
+    return {day: plan_overwrite(files.get(day, ()), _first_rebuilt(timeframe, day, ranges)) for day in changed}
 
 
 def _first_rebuilt(timeframe: Timeframe, partition: date, ranges: Iterable[Range]) -> datetime:
@@ -73,15 +74,15 @@ def _midnight(day: date) -> datetime:
 
 
 def _files(table: JavaObject, timeframe: Timeframe, partitions: list[date]) -> dict[date, list[FileBounds]]:
-    """List the files of partitions, by the manifests alone.
+    """Return the files of the partitions, read from the manifests.
 
-    None of a table that has few rows altogether, nor of one with files from before its partitioning was changed.
+    The result is empty if the whole table has few rows, or if a file has an older partition spec.
     """
     snapshot = table.currentSnapshot()
-    if (
-        snapshot is None
-        or int(snapshot.summary().get("total-records") or MAX_SINGLE_FILE_ROWS + 1) <= MAX_SINGLE_FILE_ROWS
-    ):
+    if snapshot is None:
+        return {}
+    total_records = int(snapshot.summary().get("total-records") or MAX_SINGLE_FILE_ROWS + 1)
+    if total_records <= MAX_SINGLE_FILE_ROWS:
         return {}
     expressions = java_class("org.apache.iceberg.expressions.Expressions")
     first, after = min(partitions), timeframe.next_partition(max(partitions))
@@ -104,12 +105,12 @@ def _files(table: JavaObject, timeframe: Timeframe, partitions: list[date]) -> d
 
 
 def _windows(file: JavaObject, column: JavaObject) -> tuple[datetime, datetime] | None:
-    number = column.fieldId()
-    # A null would be neither before nor after a time: Iceberg refuses to tell such a file from one cut in two.
-    if not file.nullValueCounts() or file.nullValueCounts().get(number) != 0:
+    field_id = column.fieldId()
+    # A null is neither before nor after a time, so Iceberg treats a file with nulls as cut by the overwrite filter.
+    if not file.nullValueCounts() or file.nullValueCounts().get(field_id) != 0:
         return None
     read = java_class("org.apache.iceberg.types.Conversions").fromByteBuffer
-    bounds = [bound.get(number) for bound in (file.lowerBounds(), file.upperBounds()) if bound]
+    bounds = [bound.get(field_id) for bound in (file.lowerBounds(), file.upperBounds()) if bound]
     if len(bounds) < 2 or None in bounds:
         return None
     first, last = (from_microseconds(int(read(column.type(), bound))) for bound in bounds)

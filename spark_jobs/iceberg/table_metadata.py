@@ -1,6 +1,6 @@
-"""What Iceberg's metadata tells: snapshots, changed hours, recorded progress.
+"""Iceberg table metadata: snapshots, changed hours, source checkpoint.
 
-Reached through the session's own JVM: Iceberg is loaded there anyway, and reads manifests faster than Python.
+It is read through the JVM of the session, where Iceberg is loaded anyway and reads manifests faster than in Python.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from ohlcv.model.table_contracts import NAMESPACE, TRADES, TableContract, TableS
 from spark_jobs.compute.trade_columns import partition_hour
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
-# The collections that Iceberg brings along.
+# The collections library that is packaged with Iceberg.
 COLLECTIONS = "org.apache.iceberg.relocated.com.google.common.collect"
 
 
 def table_name(contract: TableContract) -> str:
-    """Give a table's full name in Spark."""
+    """Return a table's full name in Spark."""
     return f"{CATALOG_NAME}.{NAMESPACE}.{contract.name}"
 
 
 def load_table(spark: SparkSession, contract: TableContract) -> JavaObject:
-    """Load a table through Iceberg's Java library and hold it against its contract."""
+    """Return a table, loaded by Iceberg's Java library and checked against its contract."""
     try:
         loader = java_class("org.apache.iceberg.spark.Spark3Util")
         table = loader.loadIcebergTable(spark._jsparkSession, table_name(contract))
@@ -42,7 +42,7 @@ def load_table(spark: SparkSession, contract: TableContract) -> JavaObject:
         raise OhlcvError(f"there is no table {NAMESPACE}.{contract.name}: run 'ohlcv tables create'") from None
     table.refresh()
     if differences := contract_differences(_shape_of(table), contract):
-        raise OhlcvError(f"{NAMESPACE}.{contract.name} is not as agreed: {'; '.join(differences)}")
+        raise OhlcvError(f"{NAMESPACE}.{contract.name} does not match its contract: {'; '.join(differences)}")
     return table
 
 
@@ -54,13 +54,13 @@ def _shape_of(table: JavaObject) -> TableShape:
             f"{partition.transform().toString()}({schema.findColumnName(partition.sourceId())})"
             for partition in table.spec().fields()
         ),
-        # Table hides the version; the metadata behind it does not.
+        # The Table interface has no method for the version; the metadata object has.
         format_version=table.operations().current().formatVersion(),
     )
 
 
 def ancestors(table: JavaObject) -> Iterator[JavaObject]:
-    """Walk a table's snapshots from the current one back, as far as they are kept."""
+    """Yield a table's snapshots from the current one back to the oldest that has not expired."""
     snapshot = table.currentSnapshot()
     while snapshot is not None:
         yield snapshot
@@ -69,7 +69,7 @@ def ancestors(table: JavaObject) -> Iterator[JavaObject]:
 
 
 def find_snapshot(table: JavaObject, key: str, value: str, newest: int = 20) -> int | None:
-    """Find the snapshot among the newest ones that carries a value in its summary."""
+    """Return the id of the snapshot, among the newest ones, with this value in its summary."""
     for _, snapshot in zip(range(newest), ancestors(table), strict=False):
         if snapshot.summary().get(key) == value:
             return int(snapshot.snapshotId())
@@ -77,25 +77,25 @@ def find_snapshot(table: JavaObject, key: str, value: str, newest: int = 20) -> 
 
 
 def read_checkpoint(table: JavaObject) -> SourceCheckpoint:
-    """Read how far the candle table has looked at the trades' changes."""
-    base, progress = _committed_checkpoint(table)
+    """Return the source checkpoint recorded in a candle table."""
+    base, checkpoint = _committed_checkpoint(table)
     properties = table.properties()
     if properties.get(summary_keys.CHECKPOINT_BASE_PROPERTY) == str(base):
         return SourceCheckpoint.from_text(properties.get(summary_keys.CHECKPOINT_PROPERTY))
-    return progress
+    return checkpoint
 
 
-def record_checkpoint(table: JavaObject, progress: SourceCheckpoint) -> None:
-    """Record progress of a run that changed no candle: no snapshot, only the table's properties."""
+def record_checkpoint(table: JavaObject, checkpoint: SourceCheckpoint) -> None:
+    """Record the checkpoint of a run that changed no candle, in table properties instead of a snapshot."""
     base, _ = _committed_checkpoint(table)
     update = table.updateProperties()
-    update.set(summary_keys.CHECKPOINT_PROPERTY, progress.to_text())
+    update.set(summary_keys.CHECKPOINT_PROPERTY, checkpoint.to_text())
     update.set(summary_keys.CHECKPOINT_BASE_PROPERTY, str(base))
     update.commit()
 
 
 def _committed_checkpoint(table: JavaObject) -> tuple[int, SourceCheckpoint]:
-    # Maintenance makes snapshots without a word of ours: the newest that has one speaks.
+    # Snapshots of other writers carry no checkpoint: the newest snapshot that has one counts.
     for snapshot in ancestors(table):
         text = snapshot.summary().get(summary_keys.CHECKPOINT)
         if text is not None:
@@ -104,10 +104,10 @@ def _committed_checkpoint(table: JavaObject) -> tuple[int, SourceCheckpoint]:
 
 
 class TableHistory:
-    """The trades table's metadata, as `ohlcv.model.build_planner` asks for it."""
+    """Metadata of the trades table; implements `ohlcv.model.build_planner.TradesHistory`."""
 
     def __init__(self, spark: SparkSession, snapshot: int | None = None) -> None:
-        """Look at a snapshot, or else at the current one."""
+        """Load the metadata as of a snapshot, by default the current one."""
         self._spark = spark
         self._table = load_table(spark, TRADES)
         self._current = self._table.currentSnapshot() if snapshot is None else self._table.snapshot(snapshot)
@@ -122,13 +122,14 @@ class TableHistory:
 
     @property
     def metadata(self) -> str:
-        """Give the file that describes the table as this run sees it."""
+        """Return the table's metadata file as of this run."""
         return str(self._table.operations().current().metadataFileLocation())
 
     def changed_hours(self, since: int) -> set[int] | None:
-        """Compare the files of two snapshots, whatever happened in between: appended, deleted, rewritten.
+        """Return the hours whose files differ between a snapshot and the current one, None if it has expired.
 
-        Manifests both snapshots share are not read; the snapshots between need not be kept.
+        Appended, deleted and rewritten files all count. Manifests that both snapshots share are not read, and the
+        snapshots between them may have expired.
         """
         old = self._table.snapshot(since)
         if old is None:
@@ -158,7 +159,7 @@ class TableHistory:
             found = file_set.create()
             for path in paths:
                 reader = read(manifests[path], self._table.io(), self._table.specs())
-                # Sets are filled and compared inside the JVM: merged manifests list many files that did not change.
+                # Sets are filled and compared in the JVM, because merged manifests list many unchanged files.
                 iterables.addAll(found, reader)
                 reader.close()
             return found
@@ -170,7 +171,7 @@ class TableHistory:
     def _hour_of(self, file: JavaObject) -> int:
         if file.specId() != self._table.spec().specId():
             raise OhlcvError(
-                f"{NAMESPACE}.{TRADES.name} has files of another partitioning ({file.location()}): "
+                f"{NAMESPACE}.{TRADES.name} has files with another partition spec ({file.location()}): "
                 "rewrite them with Iceberg's rewrite_data_files"
             )
         day, hour = (file.partition().get(position, self._integer) for position in (0, 1))
@@ -185,7 +186,7 @@ class TableHistory:
         return java_class("org.apache.iceberg.expressions.Expressions")
 
     def ingested_hours(self, since_microseconds: int) -> set[int]:
-        """Find the hours of trades ingested since a time; the files' own bounds keep old ones unread."""
+        """Return the hours of trades ingested since a time; file statistics exclude older files."""
         rows = (
             self._spark.read.option("versionAsOf", str(self.snapshot))
             .table(table_name(TRADES))
@@ -197,21 +198,21 @@ class TableHistory:
         return {row.hour for row in rows if row.hour is not None}
 
     def trades_in(self, hours: Iterable[int]) -> dict[int, int]:
-        """Count trades by the manifests alone."""
+        """Return the number of trades by hour, read from the manifests."""
         return self._count(self._hours_expression(hours))
 
     def all_have_ids(self, hours: Iterable[int]) -> bool:
-        """Tell by the manifests alone whether every trade of those hours has an id of its own; no, where in doubt."""
+        """Return whether the manifests prove that every trade of those hours has a trade id."""
         expressions = self._expressions
         condition = getattr(expressions, "and")(self._hours_expression(hours), expressions.isNull("trade_id"))
         tasks = self._scan(condition).planFiles()
-        in_doubt = bool(tasks.iterator().hasNext())
+        may_have_null = bool(tasks.iterator().hasNext())
         tasks.close()
-        return not in_doubt
+        return not may_have_null
 
     def hours_from(self, hour: int) -> set[int]:
-        """Return the hours at or after one that hold trades."""
-        # No trade is stamped a century ahead.
+        """Return the hours at or after this one that contain trades."""
+        # An upper bound: no trade has a timestamp a century ahead.
         century = HOURS_PER_DAY * 36_525
         return set(self._count(self._blocks_expression(blocks_of_consecutive_hours(hour, hour + century))))
 

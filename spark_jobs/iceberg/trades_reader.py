@@ -1,4 +1,4 @@
-"""Read the trades of whole hours from the trades table."""
+"""Reader for the trades of whole hours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.model.table_contracts import NAMESPACE, TRADES_TABLE
 from spark_jobs.compute.time_predicates import in_hours
 
-# What a candle needs of a trade: all that is read of the files.
+# The columns that candles depend on. No others are read from the files.
 COLUMNS = (
     "symbol",
     "exchange",
@@ -29,16 +29,15 @@ COLUMNS = (
 
 
 def read_trades(spark: SparkSession, snapshot: int | None, hours: Iterable[int], *, all_have_ids: bool) -> DataFrame:
-    """Read the trades of those hours as they stood at a snapshot (None: the table never had a trade).
+    """Return the trades of those hours at a snapshot (None: the table has no snapshot yet).
 
-    `identity` is what a trade is known by: its own id, or else its message's. Message ids are long, and every one is
-    another: where no trade needs them, they are not read for it.
+    `identity` identifies a trade: its own id, or else the id of its message. Message ids are long and all different, so
+    that column is not read for the identity where every trade has an id.
     """
     reader = spark.read if snapshot is None else spark.read.option("versionAsOf", str(snapshot))
+    identity = F.col("trade_id") if all_have_ids else F.coalesce("trade_id", "message_id")
     return (
         reader.table(f"{CATALOG_NAME}.{NAMESPACE}.{TRADES_TABLE}")
         .where(in_hours(hours))
-        .select(
-            *COLUMNS, (F.col("trade_id") if all_have_ids else F.coalesce("trade_id", "message_id")).alias("identity")
-        )
+        .select(*COLUMNS, identity.alias("identity"))
     )

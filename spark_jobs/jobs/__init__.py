@@ -1,1 +1,1 @@
-"""One module per Spark job."""
+"""Spark jobs, one module each."""

@@ -1,4 +1,4 @@
-"""Reprocessing: one UTC day, all timeframes, one read of the trades, one commit per table that changed."""
+"""Reprocessing of one UTC day in all timeframes: one read of the trades, one commit per table that changed."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from spark_jobs.iceberg.table_metadata import TableHistory
 from spark_jobs.jobs.build_candles import Request, Target, read_source, rebuild
 from spark_jobs.runtime.job_runner import Job, PhaseTimer, retry_after_conflicts, run_job
 
-# How many differences a dry run names per timeframe; their number is always told.
-LARGEST = 20
+# A dry run lists at most this many differences per timeframe; their total number is always reported.
+MAX_LISTED = 20
 
 
 @dataclass(frozen=True)
 class DayRequest:
-    """What a reprocessing job was asked to do."""
+    """Arguments of a reprocessing job."""
 
     day: date
-    # The ranges of the day that are complete, by timeframe.
+    # The complete windows of the day, by timeframe.
     ranges: dict[Timeframe, Range]
     notes: tuple[str, ...] = ()
     prune: bool = False
@@ -42,53 +42,57 @@ class DayRequest:
 
 
 def reprocess(spark: SparkSession, settings: Settings, request: DayRequest) -> dict[str, Any]:
-    """Rebuild a day; give what there is to report, by timeframe."""
+    """Rebuild a day and return the report, by timeframe."""
     return retry_after_conflicts(settings, lambda: _reprocess_once(spark, settings, request))
 
 
 def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest) -> dict[str, Any]:
-    phases = PhaseTimer()
+    timer = PhaseTimer()
     reports: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        with phases.phase("lease"):
-            # All of them before the trades are looked at, in the registry's order: the snapshot read below must
-            # not be older than what another writer used in between, and nobody holds two the other way round.
-            leases = {
+        with timer.phase("lease"):
+            # All locks before the trades are read: the snapshot read below must not be older than the one another
+            # writer used meanwhile. Always in the order of the registry, so that two jobs cannot deadlock.
+            locks = {
                 timeframe: stack.enter_context(write_lock(settings, candles_contract(timeframe).name))
                 for timeframe in request.ranges
             }
-            targets = {timeframe: Target.of(spark, settings, timeframe, held) for timeframe, held in leases.items()}
-        with phases.phase("read"):
+            targets = {timeframe: Target.load(spark, settings, timeframe, lock) for timeframe, lock in locks.items()}
+        with timer.phase("read"):
             history = TableHistory(spark)
             ranges = merge_ranges(request.ranges.values())
-            # All timeframes are put together from these sums: some thousand rows, where the trades are millions.
+            # All timeframes are merged from these totals: some thousand rows instead of millions of trades.
             source = stack.enter_context(read_source(spark, history, request.ranges, ranges))
-        for timeframe, own in request.ranges.items():
-            with phases.phase(timeframe.name):
+        for timeframe, own_range in request.ranges.items():
+            with timer.phase(timeframe.name):
                 target = targets[timeframe]
-                plan = plan_build(timeframe, own, history, target.recorded, rebuild_pending=False, trade_budget=1)
-                asked = Request(timeframe, own, prune=request.prune, dag_id=request.dag_id, run_id=request.run_id)
-                report = rebuild(source, target, plan, asked)
+                plan = plan_build(
+                    timeframe, own_range, history, target.checkpoint, rebuild_pending=False, trade_budget=1
+                )
+                build_request = Request(
+                    timeframe, own_range, prune=request.prune, dag_id=request.dag_id, run_id=request.run_id
+                )
+                report = rebuild(source, target, plan, build_request)
                 snapshot = None if request.dry_run else report.commit()
-                told = report.to_json(snapshot)
+                result = report.to_json(snapshot)
                 if request.dry_run:
-                    told["differences"] = largest_differences(report.comparison.rows)
+                    result["differences"] = largest_differences(report.comparison.rows)
                 report.comparison.rows.unpersist()
-            show(told, dry_run=request.dry_run)
-            reports.append(told)
+            log_result(result, dry_run=request.dry_run)
+            reports.append(result)
     return {
         "day": request.day.isoformat(),
         "dry_run": request.dry_run,
         "notes": list(request.notes),
         "timeframes": reports,
-        "seconds": phases.finish(),
+        "seconds": timer.finish(),
     }
 
 
 def largest_differences(rows: DataFrame) -> list[dict[str, Any]]:
-    """Name the candles that would change most, by the field that would change most in proportion."""
-    # Only for the order in which they are shown, so floating point will do. A whole candle counts as 1.
-    share = F.greatest(
+    """Return the candles with the largest relative change, measured by the field that changes most."""
+    # Only for sorting, so floating point is accurate enough. An inserted or deleted candle counts as 1.
+    change = F.greatest(
         *(
             F.abs(F.col(name).cast("double") - F.col(f"old.{name}").cast("double"))
             / F.col(f"old.{name}").cast("double")
@@ -98,9 +102,9 @@ def largest_differences(rows: DataFrame) -> list[dict[str, Any]]:
     )
     found = (
         rows.where(F.col("action").isin("inserted", "updated", "deleted"))
-        .withColumn("share", F.when(F.col("action") == "updated", share).otherwise(1.0))
-        .orderBy(F.desc("share"), "window_start", "symbol", "exchange")
-        .limit(LARGEST)
+        .withColumn("change", F.when(F.col("action") == "updated", change).otherwise(1.0))
+        .orderBy(F.desc("change"), "window_start", "symbol", "exchange")
+        .limit(MAX_LISTED)
         .collect()
     )
     return [_difference(row) for row in found]
@@ -127,30 +131,30 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def show(report: dict[str, Any], *, dry_run: bool) -> None:
-    """Tell of a timeframe in the log, for people."""
+def log_result(report: dict[str, Any], *, dry_run: bool) -> None:
+    """Print the result of a timeframe to the log."""
     counts = report["candles"]
-    words = ", ".join(f"{counts[action]:,} {action}" for action in counts if counts[action])
-    print(f"{report['timeframe']}: {'would be ' if dry_run else ''}{words or 'no candles'}", file=sys.stderr)
+    changes = ", ".join(f"{counts[action]:,} {action}" for action in counts if counts[action])
+    print(f"{report['timeframe']}: {'would be ' if dry_run else ''}{changes or 'no candles'}", file=sys.stderr)
     for difference in report.get("differences", []):
         fields = ", ".join(
             f"{name} {values['stored'] or '-'} -> {values['rebuilt'] or '-'}"
             for name, values in difference["fields"].items()
         )
-        place = f"{difference['symbol']} {difference['exchange']} {difference['window_start']}"
-        print(f"  {difference['action']:8} {place}: {fields}", file=sys.stderr)
+        candle = f"{difference['symbol']} {difference['exchange']} {difference['window_start']}"
+        print(f"  {difference['action']:8} {candle}: {fields}", file=sys.stderr)
     sys.stderr.flush()
 
 
 def arg_parser(settings: Settings) -> argparse.ArgumentParser:
-    """Give the command line of the job."""
+    """Return the parser of the job arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--day", required=True, help="UTC day, as in 2026-01-31")
     parser.add_argument("--until", required=True, help="ISO time in UTC; only windows complete then are rebuilt")
     parser.add_argument("--timeframes", default=",".join(settings.tuning), help="comma-separated, in any order")
     for name, text in (
-        ("prune", "remove candles even where the source hour is empty"),
-        ("dry-run", "write nothing, show the largest differences"),
+        ("prune", "delete candles even where the source hour is empty"),
+        ("dry-run", "write nothing, list the largest differences"),
     ):
         parser.add_argument(f"--{name}", choices=("yes", "no"), default="no", help=text)
     parser.add_argument("--dag-id", default="", help="recorded in the commits")
@@ -159,7 +163,7 @@ def arg_parser(settings: Settings) -> argparse.ArgumentParser:
 
 
 def read_request(settings: Settings, arguments: list[str]) -> DayRequest:
-    """Check the arguments before anything starts."""
+    """Return the request, checked before Spark starts."""
     values = arg_parser(settings).parse_args(arguments)
     day = parse_day(values.day)
     until, _ = parse_time(values.until)
@@ -187,7 +191,7 @@ def read_request(settings: Settings, arguments: list[str]) -> DayRequest:
 
 
 def main() -> int:
-    """Run the job."""
+    """Run the job and return its exit code."""
 
     def job(settings: Settings) -> tuple[str, Job]:
         request = read_request(settings, sys.argv[1:])

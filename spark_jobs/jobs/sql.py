@@ -1,4 +1,4 @@
-"""Run SQL statements, and give what they return."""
+"""SQL statements run by Spark, with their results as JSON."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Run the statements of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the statements given as arguments and return the exit code."""
+    parser = argparse.ArgumentParser(description="Run SQL statements and return their results as JSON.")
     parser.add_argument("--limit", type=int, required=True)
     parser.add_argument("statements", nargs="+")
     arguments = parser.parse_args()
@@ -34,6 +34,6 @@ def main() -> int:
 def _result(spark: SparkSession, statement: str, limit: int) -> dict[str, Any]:
     found = spark.sql(statement.strip().rstrip(";"))
     rows = found.take(limit + 1)
-    # As text: a decimal or a time keeps what it is.
-    shown = [[None if value is None else str(value) for value in row] for row in rows[:limit]]
-    return {"columns": found.columns, "rows": shown, "more": len(rows) > limit}
+    # As text, because JSON has neither decimals nor times.
+    texts = [[None if value is None else str(value) for value in row] for row in rows[:limit]]
+    return {"columns": found.columns, "rows": texts, "more": len(rows) > limit}

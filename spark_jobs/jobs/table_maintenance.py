@@ -1,7 +1,7 @@
-"""Keep one candle table as long as promised, and small: delete whole partitions, compact, expire.
+"""Maintenance of one candle table: delete expired partitions, compact files, expire snapshots.
 
-None of this takes the writer's lease. No step changes a row that stays, so that a candle job which read the table
-before and commits after loses nothing; and Iceberg refuses a compaction whose files a candle job has replaced.
+No step takes the write lock. No step changes a row that remains, so a candle job that read the table before and commits
+afterwards loses nothing. Iceberg rejects a compaction whose input files a candle job has replaced.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 from spark_jobs.runtime.spark_errors import first_line, is_conflict
 
 STEPS = ("delete", "compact", "expire")
-# Snapshots are for looking back and for readers under way.
+# Younger snapshots are kept for time travel and for running readers.
 SNAPSHOT_AGE = timedelta(days=7)
-SNAPSHOTS_KEPT = 100
-# A file nobody knows may be one that a commit under way is about to name.
+MIN_SNAPSHOTS_TO_KEEP = 100
+# A younger unreferenced file may belong to a commit that is not finished.
 ORPHAN_AGE = timedelta(days=3)
-# Two files of a closed partition are one too many.
-FILES_TOO_MANY = 2
-# A scan opens every manifest: more than these are joined.
-MANIFESTS_TOO_MANY = 16
-# Another's commit may come in between: its work and ours stand beside each other, so ours is tried again.
-TRIES = 4
+# Closed partitions with at least this many files are compacted.
+MIN_INPUT_FILES = 2
+# A scan opens every manifest. A table with more manifests than this gets them merged.
+MAX_MANIFESTS = 16
+# A commit of another writer can conflict with a step. Both changes are compatible, so the step is retried.
+MAX_ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a maintenance job was asked to do."""
+    """Arguments of a maintenance job."""
 
     timeframe: Timeframe
     steps: tuple[str, ...]
     as_of: date
-    # The partitions to delete, by their first days: those of the plan and no other.
+    # The first days of the partitions to delete, exactly those of the retention plan.
     days: tuple[date, ...] = ()
     dag_id: str = ""
     run_id: str = ""
@@ -62,7 +62,7 @@ class Request:
 
 @dataclass(frozen=True)
 class TableMaintenance:
-    """A table under maintenance."""
+    """A table with everything that a maintenance step needs."""
 
     spark: SparkSession
     contract: TableContract
@@ -71,7 +71,7 @@ class TableMaintenance:
 
     @property
     def actions(self) -> JavaObject:
-        """Give Iceberg's maintenance for Spark."""
+        """Return Iceberg's maintenance actions for Spark."""
         return java_class("org.apache.iceberg.spark.actions.SparkActions").get(self.spark._jsparkSession)
 
     @property
@@ -79,7 +79,7 @@ class TableMaintenance:
         return java_class("org.apache.iceberg.expressions.Expressions")
 
     def summary(self) -> dict[str, str]:
-        """Give what a commit carries: where it came from, and the progress, which it must not lose."""
+        """Return the summary of a maintenance commit: its provenance, and the source checkpoint to carry over."""
         return {
             summary_keys.MAINTENANCE: ",".join(self.request.steps),
             summary_keys.DAG_ID: self.request.dag_id,
@@ -89,68 +89,70 @@ class TableMaintenance:
 
 
 def maintain(spark: SparkSession, request: Request) -> dict[str, Any]:
-    """Do the steps; give what each did."""
-    phases = PhaseTimer()
+    """Run the steps and return a report of each."""
+    timer = PhaseTimer()
     contract = candles_contract(request.timeframe)
     report: dict[str, Any] = {"timeframe": request.timeframe.name, "as_of": request.as_of.isoformat()}
-    work: dict[str, Callable[[TableMaintenance], dict[str, Any]]] = {
+    functions: dict[str, Callable[[TableMaintenance], dict[str, Any]]] = {
         "delete": delete,
         "compact": compact,
         "expire": expire,
     }
     for step in request.steps:
-        with phases.phase(step):
-            upkeep = TableMaintenance(spark, contract, load_table(spark, contract), request)
-            report[step] = _until_it_fits(upkeep, work[step])
-            told = ", ".join(f"{name} {value}" for name, value in report[step].items())
-            print(f"{request.timeframe}: {step}: {told}", file=sys.stderr, flush=True)
-    return {**report, "seconds": phases.finish()}
+        with timer.phase(step):
+            maintenance = TableMaintenance(spark, contract, load_table(spark, contract), request)
+            report[step] = _retry_after_conflict(maintenance, functions[step])
+            result = ", ".join(f"{name} {value}" for name, value in report[step].items())
+            print(f"{request.timeframe}: {step}: {result}", file=sys.stderr, flush=True)
+    return {**report, "seconds": timer.finish()}
 
 
-def _until_it_fits(upkeep: TableMaintenance, work: Callable[[TableMaintenance], dict[str, Any]]) -> dict[str, Any]:
-    for attempt in range(1, TRIES + 1):
-        upkeep.table.refresh()
+def _retry_after_conflict(
+    maintenance: TableMaintenance, step: Callable[[TableMaintenance], dict[str, Any]]
+) -> dict[str, Any]:
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        maintenance.table.refresh()
         try:
-            return work(upkeep)
+            return step(maintenance)
         except Py4JJavaError as error:
-            if attempt == TRIES or not is_conflict(error):
+            if attempt == MAX_ATTEMPTS or not is_conflict(error):
                 raise
-            print(f"another commit came in between, once more: {first_line(error)}", file=sys.stderr, flush=True)
+            print(f"conflict with another commit, trying again: {first_line(error)}", file=sys.stderr, flush=True)
             time.sleep(attempt)
     raise AssertionError("the last attempt returns or raises")
 
 
-def delete(upkeep: TableMaintenance) -> dict[str, Any]:
-    """Drop the planned partitions in one commit of metadata alone.
+def delete(maintenance: TableMaintenance) -> dict[str, Any]:
+    """Delete the planned partitions in one metadata-only commit.
 
-    Iceberg refuses a delete by filter that would need a file rewritten, so that no younger row can be touched.
+    Iceberg rejects a filter that would require rewriting a file, so no row outside the partitions can be deleted.
     """
-    either = getattr(upkeep.expressions, "or")
-    both = getattr(upkeep.expressions, "and")
+    expressions = maintenance.expressions
+    or_, and_ = getattr(expressions, "or"), getattr(expressions, "and")
     ranges = [
-        both(
-            upkeep.expressions.greaterThanOrEqual("window_date", first.isoformat()),
-            upkeep.expressions.lessThan("window_date", end.isoformat()),
+        and_(
+            expressions.greaterThanOrEqual("window_date", first.isoformat()),
+            expressions.lessThan("window_date", end.isoformat()),
         )
-        for first, end in spans(upkeep.request.timeframe, upkeep.request.days)
+        for first, end in merge_partitions(maintenance.request.timeframe, maintenance.request.days)
     ]
-    condition = reduce(either, ranges, upkeep.expressions.alwaysFalse())
+    condition = reduce(or_, ranges, expressions.alwaysFalse())
     files = rows = 0
-    tasks = upkeep.table.newScan().filter(condition).planFiles()
+    tasks = maintenance.table.newScan().filter(condition).planFiles()
     for task in tasks.iterator():
         files += 1
         rows += int(task.file().recordCount())
     tasks.close()
     if files:
-        operation = upkeep.table.newDelete().deleteFromRowFilter(condition)
-        for name, value in upkeep.summary().items():
+        operation = maintenance.table.newDelete().deleteFromRowFilter(condition)
+        for name, value in maintenance.summary().items():
             operation.set(name, value)
         operation.commit()
-    return {"partitions": len(upkeep.request.days) if files else 0, "files": files, "rows": rows}
+    return {"partitions": len(maintenance.request.days) if files else 0, "files": files, "rows": rows}
 
 
-def spans(timeframe: Timeframe, days: Iterable[date]) -> list[tuple[date, date]]:
-    """Join partitions that follow each other into spans, the end not included: no other partition is in between."""
+def merge_partitions(timeframe: Timeframe, days: Iterable[date]) -> list[tuple[date, date]]:
+    """Return half-open date ranges that cover exactly these partitions; adjacent partitions share a range."""
     found: list[tuple[date, date]] = []
     for day in sorted(days):
         end = timeframe.next_partition(day)
@@ -161,40 +163,42 @@ def spans(timeframe: Timeframe, days: Iterable[date]) -> list[tuple[date, date]]
     return found
 
 
-def compact(upkeep: TableMaintenance) -> dict[str, Any]:
-    """Join the files of closed partitions that have several, sorted as readers ask; then the manifests."""
-    timeframe = upkeep.request.timeframe
-    order = java_class("org.apache.iceberg.SortOrder").builderFor(upkeep.table.schema())
+def compact(maintenance: TableMaintenance) -> dict[str, Any]:
+    """Merge the files of closed partitions, sorted for typical queries, then the manifests."""
+    timeframe = maintenance.request.timeframe
+    order = java_class("org.apache.iceberg.SortOrder").builderFor(maintenance.table.schema())
     for name in ("symbol", "exchange", "window_start"):
         order = order.asc(name)
-    closed = upkeep.expressions.lessThan("window_date", timeframe.partition_of(upkeep.request.as_of).isoformat())
-    rewrite = upkeep.actions.rewriteDataFiles(upkeep.table).sort(order.build()).filter(closed)
+    closed = maintenance.expressions.lessThan(
+        "window_date", timeframe.partition_of(maintenance.request.as_of).isoformat()
+    )
+    rewrite = maintenance.actions.rewriteDataFiles(maintenance.table).sort(order.build()).filter(closed)
     for name, value in {
-        "min-input-files": str(FILES_TOO_MANY),
-        # What is done stays done when the job is ended in the middle.
+        "min-input-files": str(MIN_INPUT_FILES),
+        # Finished file groups remain committed if the job is killed.
         "partial-progress.enabled": "true",
         "partial-progress.max-commits": "10",
         "max-concurrent-file-group-rewrites": "1",
     }.items():
         rewrite = rewrite.option(name, value)
-    for name, value in upkeep.summary().items():
+    for name, value in maintenance.summary().items():
         rewrite = rewrite.snapshotProperty(name, value)
     result = rewrite.execute()
     if int(result.failedDataFilesCount()):
         raise OhlcvError(
-            f"{upkeep.contract.name}: {result.failedDataFilesCount()} files could not be compacted: "
-            "another writer was there; run again"
+            f"{maintenance.contract.name}: {result.failedDataFilesCount()} files could not be compacted: "
+            "another writer replaced them meanwhile; run again"
         )
-    upkeep.table.refresh()
-    snapshot = upkeep.table.currentSnapshot()
-    before = len(snapshot.allManifests(upkeep.table.io())) if snapshot is not None else 0
-    if before > MANIFESTS_TOO_MANY:
-        joined = upkeep.actions.rewriteManifests(upkeep.table)
-        for name, value in upkeep.summary().items():
-            joined = joined.snapshotProperty(name, value)
-        joined.execute()
-        upkeep.table.refresh()
-        after = len(upkeep.table.currentSnapshot().allManifests(upkeep.table.io()))
+    maintenance.table.refresh()
+    snapshot = maintenance.table.currentSnapshot()
+    before = len(snapshot.allManifests(maintenance.table.io())) if snapshot is not None else 0
+    if before > MAX_MANIFESTS:
+        rewrite_manifests = maintenance.actions.rewriteManifests(maintenance.table)
+        for name, value in maintenance.summary().items():
+            rewrite_manifests = rewrite_manifests.snapshotProperty(name, value)
+        rewrite_manifests.execute()
+        maintenance.table.refresh()
+        after = len(maintenance.table.currentSnapshot().allManifests(maintenance.table.io()))
     else:
         after = before
     return {
@@ -205,48 +209,49 @@ def compact(upkeep: TableMaintenance) -> dict[str, Any]:
     }
 
 
-def expire(upkeep: TableMaintenance) -> dict[str, Any]:
-    """Let go of old snapshots and of files nobody names; keep the progress, whatever carries it."""
-    bounds = upkeep.contract.properties
-    missing = {name: bounds[name] for name in bounds if name.startswith("write.metadata.")}
-    _set_properties(upkeep.table, {k: v for k, v in missing.items() if upkeep.table.properties().get(k) is None})
-    if upkeep.table.properties().get("gc.enabled") == "false":
-        return {"note": "the catalog keeps what is old itself (gc.enabled=false): nothing is expired here"}
-    # Reckoned from the asked-for day, but never from a time that is not over yet.
+def expire(maintenance: TableMaintenance) -> dict[str, Any]:
+    """Expire old snapshots and delete orphan files, without losing the source checkpoint."""
+    table = maintenance.table
+    # Tables created by older versions lack the properties that limit the number of metadata files.
+    defaults = {k: v for k, v in maintenance.contract.properties.items() if k.startswith("write.metadata.")}
+    _set_properties(table, {k: v for k, v in defaults.items() if table.properties().get(k) is None})
+    if table.properties().get("gc.enabled") == "false":
+        return {"note": "the catalog expires old snapshots and files itself (gc.enabled=false): nothing is done"}
+    # Ages count from the end of the given day, or from now if that day is not over.
     now = datetime.now(UTC)
-    as_of = min(day_range(upkeep.request.as_of).end, now)
-    older = as_of - SNAPSHOT_AGE
-    snapshots = len(list(upkeep.table.snapshots()))
-    _anchor_progress(upkeep.table, older)
+    as_of = min(day_range(maintenance.request.as_of).end, now)
+    expire_before = as_of - SNAPSHOT_AGE
+    snapshots = len(list(table.snapshots()))
+    _preserve_checkpoint(table, expire_before)
     expired = (
-        upkeep.actions.expireSnapshots(upkeep.table)
-        .expireOlderThan(_milliseconds(older))
-        .retainLast(SNAPSHOTS_KEPT)
+        maintenance.actions.expireSnapshots(table)
+        .expireOlderThan(_milliseconds(expire_before))
+        .retainLast(MIN_SNAPSHOTS_TO_KEEP)
         .execute()
     )
-    orphans = upkeep.actions.deleteOrphanFiles(upkeep.table).olderThan(_milliseconds(min(as_of, now) - ORPHAN_AGE))
-    if str(upkeep.table.location()).startswith("s3:"):
-        # Hadoop's way of listing files knows no s3; Iceberg's own asks the store by prefix.
+    orphans = maintenance.actions.deleteOrphanFiles(table).olderThan(_milliseconds(min(as_of, now) - ORPHAN_AGE))
+    if str(table.location()).startswith("s3:"):
+        # Hadoop cannot list s3: paths. Iceberg lists the objects by prefix.
         orphans = orphans.usePrefixListing(True)
     removed = orphans.execute()
-    upkeep.table.refresh()
+    table.refresh()
     return {
         "snapshots_before": snapshots,
-        "snapshots_after": len(list(upkeep.table.snapshots())),
+        "snapshots_after": len(list(table.snapshots())),
         "data_files_deleted": int(expired.deletedDataFilesCount()),
         "manifests_deleted": int(expired.deletedManifestsCount()),
         "orphans_deleted": len(list(removed.orphanFileLocations())),
     }
 
 
-def _anchor_progress(table: JavaObject, older: datetime) -> None:
-    """Write the progress into the table where the snapshot that carries it is about to go.
+def _preserve_checkpoint(table: JavaObject, expire_before: datetime) -> None:
+    """Copy the source checkpoint into a table property if the snapshot that carries it is about to expire.
 
-    Other hands' commits may hide it behind more than are kept. The property counts once no snapshot speaks any more.
+    This happens when other writers have made many commits since. The property is used when no snapshot has one.
     """
     for position, snapshot in enumerate(ancestors(table)):
         if snapshot.summary().get(summary_keys.CHECKPOINT) is not None:
-            if position < SNAPSHOTS_KEPT or snapshot.timestampMillis() >= _milliseconds(older):
+            if position < MIN_SNAPSHOTS_TO_KEEP or snapshot.timestampMillis() >= _milliseconds(expire_before):
                 return
             break
     else:
@@ -273,11 +278,11 @@ def _milliseconds(time: datetime) -> int:
 
 
 def arg_parser() -> argparse.ArgumentParser:
-    """Give the command line of the job."""
+    """Return the parser of the job arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--timeframe", required=True)
     parser.add_argument("--steps", required=True, help=f"comma-separated, of {', '.join(STEPS)}")
-    parser.add_argument("--as-of", required=True, help="UTC day from which ages are reckoned, as in 2026-01-31")
+    parser.add_argument("--as-of", required=True, help="UTC day from which ages are computed, as in 2026-01-31")
     parser.add_argument("--days", default="", help="first days of the partitions to delete, comma-separated")
     parser.add_argument("--dag-id", default="", help="recorded in the commits")
     parser.add_argument("--run-id", default="", help="recorded in the commits")
@@ -285,23 +290,23 @@ def arg_parser() -> argparse.ArgumentParser:
 
 
 def read_request(settings: Settings, arguments: list[str]) -> Request:
-    """Check the arguments before anything starts."""
+    """Return the request, checked before Spark starts."""
     values = arg_parser().parse_args(arguments)
     timeframe = settings.timeframe(values.timeframe)
     steps = tuple(values.steps.split(","))
     if unknown := set(steps) - set(STEPS):
-        raise InputError(f"unknown step '{sorted(unknown)[0]}': choose of {', '.join(STEPS)}")
+        raise InputError(f"unknown step '{sorted(unknown)[0]}': choose from {', '.join(STEPS)}")
     as_of = parse_day(values.as_of)
     days = tuple(parse_day(text) for text in values.days.split(",") if text)
     cutoff = timeframe.cutoff(as_of)
     for day in days:
         if day != timeframe.partition_of(day) or day >= cutoff:
-            raise InputError(f"{day} is no partition of {timeframe} older than {cutoff}: nothing is deleted")
+            raise InputError(f"{day} is not a partition of {timeframe} before the cutoff {cutoff}: nothing is deleted")
     return Request(timeframe, steps, as_of, days, values.dag_id, values.run_id)
 
 
 def main() -> int:
-    """Run the job."""
+    """Run the job and return its exit code."""
 
     def job(settings: Settings) -> tuple[str, Job]:
         request = read_request(settings, sys.argv[1:])

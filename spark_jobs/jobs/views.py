@@ -1,4 +1,4 @@
-"""Create the views over all timeframes where they are missing."""
+"""Creation of the views over all timeframes."""
 
 import sys
 
@@ -9,7 +9,7 @@ from spark_jobs.runtime.session import open_session
 
 
 def main() -> int:
-    """Create each view; existing ones are left alone."""
+    """Create each view that does not exist, and return the exit code."""
     spark = open_session(load_settings(), "ohlcv views")
     for name, select in view_statements(CATALOG_NAME).items():
         spark.sql(f"CREATE VIEW IF NOT EXISTS {CATALOG_NAME}.{NAMESPACE}.{name} AS {select}")

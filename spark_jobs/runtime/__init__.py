@@ -1,1 +1,1 @@
-"""Session, JVM bridge, watchdog and error handling of a job."""
+"""Spark session, JVM bridge, parent watchdog and error handling of a job."""

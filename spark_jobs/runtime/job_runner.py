@@ -1,4 +1,4 @@
-"""Life of a job script: settings, session, retry after a lost commit race, report and exit code."""
+"""Life cycle of a job script: settings, session, retry after a commit conflict, report and exit code."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from pyspark.sql import SparkSession
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.write_lock import uses_write_lock
 from ohlcv.model.errors import OhlcvError
+from ohlcv.spark.job_protocol import ERROR_PREFIX
 from spark_jobs.runtime.parent_watchdog import watch_parents
 from spark_jobs.runtime.session import open_session
 from spark_jobs.runtime.spark_errors import first_line, is_lost_race
 
-# Where no lease keeps writers apart, one that was overtaken starts over: this often, and after so many seconds more.
-TRIES = 5
+# Attempts of a job on a catalog without a write lock, and the seconds by which the pause grows with each attempt.
+MAX_ATTEMPTS = 5
 PAUSE_SECONDS = 2.0
 
 
 class PhaseTimer:
-    """Seconds by phase."""
+    """Seconds by phase of a job."""
 
     def __init__(self) -> None:
         self._begin = time.monotonic()
@@ -43,32 +44,39 @@ class PhaseTimer:
             self.seconds[name] = round(time.monotonic() - begin, 3)
 
     def finish(self) -> dict[str, float]:
-        """Give the phases and their total."""
+        """Return the seconds of each phase and in total."""
         return {**self.seconds, "total": round(time.monotonic() - self._begin, 3)}
 
 
 def retry_after_conflicts(settings: Settings, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do the whole work again where no lease holds other writers off, and one came first: what was read is old."""
+    """Return the result of the work.
+
+    On a catalog without a write lock, repeat the whole work when another writer commits first: what the failed attempt
+    read is out of date.
+    """
     if uses_write_lock(settings):
         return work()
-    for attempt in range(TRIES):
+    for attempt in range(MAX_ATTEMPTS):
         try:
             return work()
         except (PySparkException, Py4JJavaError) as error:
             if not is_lost_race(error):
                 raise
-            print(f"another writer came first, once more: {first_line(error)}", file=sys.stderr, flush=True)
-            # Two that keep overtaking each other must fall out of step.
+            print(f"another writer committed first, trying again: {first_line(error)}", file=sys.stderr, flush=True)
+            # The random part prevents two writers from colliding at every attempt.
             time.sleep(PAUSE_SECONDS * (attempt + random.SystemRandom().random()))
-    raise OhlcvError(f"{TRIES} times another writer came first: nothing was written; run again when it rests")
+    raise OhlcvError(
+        f"another writer committed first in {MAX_ATTEMPTS} attempts, nothing was written: "
+        "run again when the other writer has finished"
+    )
 
 
-# What a script does once it has a session; its result is the report.
+# The work of a job script, given a session. Its result is the report.
 Job = Callable[[SparkSession], dict[str, Any]]
 
 
 def run_job(prepare: Callable[[Settings], tuple[str, Job]]) -> int:
-    """Run a job script: the report is the last line on stdout, an error the last on stderr."""
+    """Run a job script: the last line of stdout is the report, on failure the last line of stderr is the error."""
     try:
         settings = load_settings()
         name, job = prepare(settings)
@@ -76,11 +84,11 @@ def run_job(prepare: Callable[[Settings], tuple[str, Job]]) -> int:
         spark = open_session(settings, name)
         result = job(spark)
     except OhlcvError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"{ERROR_PREFIX}{error}", file=sys.stderr, flush=True)
         return error.exit_code
     except (PySparkException, Py4JJavaError) as error:
         traceback.print_exc()
-        print(f"error: Spark failed: {first_line(error)}", file=sys.stderr, flush=True)
+        print(f"{ERROR_PREFIX}Spark failed: {first_line(error)}", file=sys.stderr, flush=True)
         return 1
     print(json.dumps(result), flush=True)
     spark.stop()

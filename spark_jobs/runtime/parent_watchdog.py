@@ -1,7 +1,7 @@
-"""End a driver whose parents are gone.
+"""Watchdog that ends a driver when one of its parent processes has ended.
 
-A task that is killed outright leaves its spark-submit running, and one that is killed politely takes the JVM with
-it but leaves the Python driver: both would go on writing while the retry starts. So the driver watches both.
+A task killed with SIGKILL leaves its spark-submit process running. A task killed with SIGTERM ends the JVM but not the
+Python driver. In both cases the old job would keep writing while the retry starts, so the driver watches both parents.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _POLL_SECONDS = 0.5
 
 
 def watch_parents() -> None:
-    """Watch the JVM that started this driver, and whoever started the JVM; end with either."""
+    """Start a thread that ends this driver when its JVM ends or the process that started the JVM ends."""
     jvm = os.getppid()
-    threading.Thread(target=_watch, args=(jvm, _parent_of(jvm)), name="lifeline", daemon=True).start()
+    threading.Thread(target=_watch, args=(jvm, _parent_of(jvm)), name="parent-watchdog", daemon=True).start()
 
 
 def _watch(jvm: int, starter: int | None) -> None:
     while os.getppid() == jvm:
         if starter is not None and _parent_of(jvm) != starter:
-            # Executors end by themselves when their driver's JVM does.
+            # Executors end by themselves when the JVM of their driver ends.
             os.kill(jvm, signal.SIGKILL)
             break
         time.sleep(_POLL_SECONDS)
@@ -36,5 +36,5 @@ def _parent_of(process: int) -> int | None:
         stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:
         return None
-    # The name before it, in brackets, may hold spaces and brackets of its own.
+    # The process name in brackets comes first and may itself contain spaces and brackets.
     return int(stat.rpartition(")")[2].split()[1])

@@ -1,4 +1,4 @@
-"""Java's classes, as a job asks for them."""
+"""Access to Java classes through py4j."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from typing import Any
 from py4j.java_gateway import JavaClass, JavaMember, JavaPackage, JVMView
 from pyspark import SparkContext
 
-# What py4j hands out: no types, any name.
+# py4j objects have no static types.
 JavaObject = Any
 
 
 def java_class(name: str) -> JavaObject:
-    """Give a class of the job's JVM by its whole name, in one question.
+    """Return a class of the job's JVM by its full name, with one call.
 
-    Part by part (`jvm.org.apache…`) Java is asked for each: is there a class `org`, a class `org.apache`? It looks into
-    every jar before it says no.
+    For `jvm.org.apache…` py4j asks for each part whether it is a class (`org`, `org.apache`, …), and Java searches
+    every jar before it answers no.
     """
     return getattr(SparkContext._jvm, name)
 
 
 def cache_class_lookups() -> None:
-    """Ask the JVM but once what a name means: a package, a class, a method of a class.
+    """Cache what a name refers to in the JVM: a package, a class, a method of a class.
 
-    pyspark asks anew at every use of every function, `F.col` too: fifteen hundred questions in a run, of which some
-    have Java look into every jar. That is a second of a short job.
+    pyspark looks names up again at every use of every function, even `F.col`: 1,500 calls to the JVM in one run, some
+    of which search every jar. The cache saves one second of a short job.
     """
     for holder in (JVMView, JavaPackage, JavaClass):
-        ask = holder.__getattr__
-        # Twice in one process, as in tests, is as good as once.
-        if not hasattr(ask, "__wrapped__"):
-            holder.__getattr__ = _remembering(ask)
+        look_up = holder.__getattr__
+        # Tests open several sessions in one process; the method is wrapped only once.
+        if not hasattr(look_up, "__wrapped__"):
+            holder.__getattr__ = _cached(look_up)
 
 
-def _remembering(ask: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    @wraps(ask)
-    def answer(holder: Any, name: str) -> Any:
-        found = ask(holder, name)
-        # Python looks here first the next time. Values of static fields may change; what names mean does not.
+def _cached(look_up: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    @wraps(look_up)
+    def look_up_and_cache(holder: Any, name: str) -> Any:
+        found = look_up(holder, name)
+        # Python finds it in __dict__ the next time. Values of static fields may change and are not cached.
         if isinstance(found, JavaPackage | JavaClass | JavaMember):
             holder.__dict__[name] = found
         return found
 
-    return answer
+    return look_up_and_cache

@@ -1,4 +1,4 @@
-"""What Spark and Iceberg raise, in one line and by kind."""
+"""Classification and one-line text of errors raised by Spark and Iceberg."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pyspark.errors.exceptions.captured import CapturedException
 
 from spark_jobs.runtime.py4j_bridge import JavaObject
 
-# What Iceberg raises where another's commit is in the way of this one; nothing of it is written then.
+# Raised by Iceberg when another commit conflicts with this one. Nothing of this one is written then.
 CONFLICTS = ("CommitFailedException", "ValidationException")
-# What Iceberg says of a snapshot that a table does not have any more.
-_GONE = "Cannot find snapshot"
+# Iceberg's message when a table no longer has a snapshot.
+_MISSING_SNAPSHOT = "Cannot find snapshot"
 
 
 def java_causes(error: BaseException) -> Iterator[JavaObject]:
-    """Walk what Java raised down to its cause; pyspark passes on some errors as they are, others in its own."""
+    """Yield a Java exception and its causes; pyspark wraps some exceptions in its own classes."""
     if isinstance(error, Py4JJavaError):
         cause = error.java_exception
     else:
@@ -27,22 +27,22 @@ def java_causes(error: BaseException) -> Iterator[JavaObject]:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Tell whether Iceberg refused a commit because of another's."""
+    """Return whether Iceberg rejected a commit because of another commit."""
     return any(cause.getClass().getSimpleName() in CONFLICTS for cause in java_causes(error))
 
 
 def is_lost_race(error: BaseException) -> bool:
-    """Tell whether another's commit came in between: refused, or nothing left of the snapshot that was being read.
+    """Return whether another writer committed first: the commit was rejected, or the snapshot read is gone.
 
-    Nessie shows only a table's newest snapshot.
+    The second case occurs with Nessie, which shows only the newest snapshot of a table.
     """
-    return is_conflict(error) or any(_GONE in str(cause.toString()) for cause in java_causes(error))
+    return is_conflict(error) or any(_MISSING_SNAPSHOT in str(cause.toString()) for cause in java_causes(error))
 
 
 def first_line(error: BaseException) -> str:
-    """Give the cause of a Spark error in one line, without its Java stack."""
+    """Return the cause of a Spark error in one line, without the Java stack trace."""
     causes = list(java_causes(error))
-    # What has no cause behind it speaks for itself; pyspark leaves Java's name of it out.
-    speaks = isinstance(error, CapturedException) and len(causes) < 2
-    told = str(causes[-1].toString()) if causes and not speaks else str(error)
-    return told.strip().splitlines()[0]
+    # Without a further cause pyspark's own text is better: it omits the Java class name.
+    use_own_text = isinstance(error, CapturedException) and len(causes) < 2
+    text = str(causes[-1].toString()) if causes and not use_own_text else str(error)
+    return text.strip().splitlines()[0]
