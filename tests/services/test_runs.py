@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.request
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from ohlcv.monitoring.health import runs as health_of_runs
 from ohlcv.monitoring.health import workers
 from support.harness import trade
 from support.processes import wait_for
-from support.sites import POLL_SECONDS, Run, Site
+from support.sites import POLL_SECONDS, Run, Site, wait_until
 
 NOW = datetime.now(UTC)
 TODAY = floor_time(NOW, DAY)
@@ -33,12 +34,40 @@ def loaded_site(site: Site) -> Site:
     return site
 
 
+@dataclass(frozen=True)
+class FirstAttempt:
+    """A scheduled run, and what it had left behind before other tests cleared it."""
+
+    run: Run
+    job_range: tuple[str, str]
+    arguments: dict[str, str]
+    task_states: dict[str, str]
+    summaries: list[dict[str, str]]
+    events: list[dict[str, Any]]
+
+
 @pytest.fixture(scope="module")
-def scheduled(loaded_site: Site) -> Run:
-    """Return the newest scheduled run of 1d, which has succeeded. The next one is not due during these tests."""
-    loaded_site.airflow.unpause("ohlcv_1d")
-    loaded_site.wait_until_no_run_is_due("ohlcv_1d", timedelta(minutes=15))
-    return loaded_site.wait_until_successful(loaded_site.runs("ohlcv_1d", "scheduled")[-1])
+def first_attempt(loaded_site: Site) -> FirstAttempt:
+    """Complete the due run of 1d. The next one is not due during these tests."""
+    due = floor_time(datetime.now(UTC), DAY) + timedelta(minutes=5)
+    due = due if due > datetime.now(UTC) else due + DAY
+    if due - datetime.now(UTC) < timedelta(minutes=15):
+        wait_until(due)
+    run = loaded_site.complete_first_scheduled_run("ohlcv_1d")
+    tasks = loaded_site.airflow.tasks("ohlcv_1d", run.run_id)
+    return FirstAttempt(
+        run,
+        loaded_site.job_range(run),
+        loaded_site.job_arguments(run),
+        {name: task["state"] for name, task in tasks.items()},
+        loaded_site.summaries("1d"),
+        loaded_site.airflow.call("GET", "/assets/events", source_run_id=run.run_id)["asset_events"],
+    )
+
+
+@pytest.fixture
+def scheduled(first_attempt: FirstAttempt) -> Run:
+    return first_attempt.run
 
 
 def interval_range(run: Run, name: str) -> Range:
@@ -46,16 +75,15 @@ def interval_range(run: Run, name: str) -> Range:
     return scheduled_range(TIMEFRAMES[name], datetime.fromisoformat(run.interval_end or run.run_after))
 
 
-def test_a_scheduled_run_builds_its_lookback_and_validates_it(loaded_site: Site, scheduled: Run) -> None:
-    expected = interval_range(scheduled, "1d")
-    assert loaded_site.job_range(scheduled) == (iso(expected.start), iso(expected.end))
-    assert loaded_site.job_arguments(scheduled)["--rebuild-pending"] == "yes"
+def test_a_scheduled_run_builds_its_lookback_and_validates_it(loaded_site: Site, first_attempt: FirstAttempt) -> None:
+    expected = interval_range(first_attempt.run, "1d")
+    assert first_attempt.job_range == (iso(expected.start), iso(expected.end))
+    assert first_attempt.arguments["--rebuild-pending"] == "yes"
     assert loaded_site.assert_exact("1d", expected.start, expected.end) == 16
-    (summary,) = loaded_site.summaries("1d")
-    assert (summary["dag-id"], summary["run-id"]) == ("ohlcv_1d", scheduled.run_id)
-    tasks = loaded_site.airflow.tasks("ohlcv_1d", scheduled.run_id)
-    assert {name: task["state"] for name, task in tasks.items()} == {"aggregate": "success", "validate": "success"}
-    (event,) = loaded_site.airflow.call("GET", "/assets/events", source_run_id=scheduled.run_id)["asset_events"]
+    (summary,) = first_attempt.summaries
+    assert (summary["dag-id"], summary["run-id"]) == ("ohlcv_1d", first_attempt.run.run_id)
+    assert first_attempt.task_states == {"aggregate": "success", "validate": "success"}
+    (event,) = first_attempt.events
     assert event["extra"]["ranges"] == [{"start": iso(expected.start), "end": iso(expected.end)}]
     assert (event["extra"]["inserted"], event["extra"]["candles_checked"]) == (16, 16)
 
@@ -187,7 +215,8 @@ def test_runs_with_invalid_ranges_fail_without_retries_and_without_spark(loaded_
 
 def test_days_are_reprocessed_in_all_timeframes_after_a_dry_run_that_changes_nothing(loaded_site: Site) -> None:
     # Unpausing starts the scheduled run. Let it end first.
-    loaded_site.complete_first_scheduled_run("ohlcv_reprocess")
+    loaded_site.airflow.unpause("ohlcv_reprocess")
+    loaded_site.wait_until_no_run_is_due("ohlcv_reprocess", timedelta(minutes=10))
     # DAGs of the other timeframes may run at the same time.
     names = ["1m", "1h"]
     two_days = {"start": iso(BEGIN), "end": iso(BEGIN + 2 * DAY), "timeframes": names}

@@ -250,7 +250,8 @@ def running_site(
 
 def wait_until(time: datetime) -> None:
     """Wait for a point in time."""
-    wait_for(lambda: datetime.now(UTC) >= time, f"it is {time}", POLL_SECONDS, patience=900)
+    patience = (time - datetime.now(UTC)).total_seconds() + 60
+    wait_for(lambda: datetime.now(UTC) >= time, f"it is {time}", POLL_SECONDS, patience)
 
 
 def _to_run(answer: dict[str, Any]) -> Run:
