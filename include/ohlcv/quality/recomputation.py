@@ -1,7 +1,7 @@
-"""Recomputation of candles from trades by DuckDB, as tables in memory over which the rules run.
+"""Recomputation of candles from trades by DuckDB, in temporary tables that the rules query.
 
-Shares no code with the Spark job, only the names of the data contract. Memory and time grow with the range, not with
-the table.
+It shares no code with the Spark job, only the column names of the data contract. Memory and time grow with the
+validated range, not with the table.
 """
 
 from __future__ import annotations
@@ -105,12 +105,13 @@ FROM candle_rows WHERE {in_ranges}
 # Preserved candles are left out: one of their source hours is empty (its trades have expired), and the recomputation
 # would give fewer trades.
 _PAIRS = """
-WITH once AS (SELECT DISTINCT ON (symbol, exchange, window_start) * FROM stored),
+WITH unique_stored AS (SELECT DISTINCT ON (symbol, exchange, window_start) * FROM stored),
 both_sides AS (
-    SELECT coalesce(once.symbol, expected.symbol) AS symbol, coalesce(once.exchange, expected.exchange) AS exchange,
-        coalesce(once.window_start, expected.window_start) AS window_start,
-        once.window_start IS NOT NULL AS is_stored, expected.window_start IS NOT NULL AS is_expected, {fields}
-    FROM once FULL JOIN expected USING (symbol, exchange, window_start)
+    SELECT coalesce(unique_stored.symbol, expected.symbol) AS symbol,
+        coalesce(unique_stored.exchange, expected.exchange) AS exchange,
+        coalesce(unique_stored.window_start, expected.window_start) AS window_start,
+        unique_stored.window_start IS NOT NULL AS is_stored, expected.window_start IS NOT NULL AS is_expected, {fields}
+    FROM unique_stored FULL JOIN expected USING (symbol, exchange, window_start)
 )
 SELECT * FROM both_sides
 WHERE NOT (is_stored AND coalesce(expected_trade_count, 0) < stored_trade_count AND EXISTS (
@@ -132,7 +133,9 @@ def validate_against_trades(
         connection.execute(f"CREATE TEMP TABLE trades AS {_TRADES}")
         connection.execute(f"CREATE TEMP TABLE expected AS {_EXPECTED.format(in_ranges=_in_ranges(ranges))}")
         _create_empty_hours(connection, hours)
-        fields = ", ".join(f"once.{name} AS stored_{name}, expected.{name} AS expected_{name}" for name in VALUES)
+        fields = ", ".join(
+            f"unique_stored.{name} AS stored_{name}, expected.{name} AS expected_{name}" for name in VALUES
+        )
         group = max(timeframe.length, HOUR) // MICROSECOND
         connection.execute(f"CREATE TEMP TABLE pairs AS {_PAIRS.format(fields=fields, group=group)}")
         findings = [

@@ -12,7 +12,7 @@ from ohlcv.model import summary_keys
 from ohlcv.model.intervals import Range, iso, merge_ranges
 from ohlcv.quality.rules import RULES, Severity
 
-# A log lists at most this many findings; it always gives their number.
+# Maximum number of findings in a log or JSON report; their total number is always included.
 MAX_LISTED_FINDINGS = 20
 
 
@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """Findings of a validation, and the ranges it covered."""
+    """Findings of a validation and the validated ranges."""
 
     timeframe: str
     ranges: list[Range]
@@ -46,7 +46,7 @@ class ValidationResult:
     trades: int
     findings: list[Finding]
     notes: list[str]
-    # Summary of the run's commit; empty where the run changed nothing.
+    # Summary of the run's commit; empty if the run changed nothing.
     commit: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -77,7 +77,7 @@ def merge_results(results: Sequence[ValidationResult]) -> ValidationResult:
 def format_result(result: ValidationResult) -> str:
     """Return a result as text for a log."""
     lines = [
-        f"{result.timeframe}: {result.candles} candles checked against {result.trades} trades, "
+        f"{result.timeframe}: {result.candles} candles validated against {result.trades} trades, "
         f"{len(result.failures)} failures, {len(result.warnings)} warnings"
     ]
     lines += [f"  range {span}" for span in result.ranges]
@@ -85,18 +85,18 @@ def format_result(result: ValidationResult) -> str:
     for severity, found in (("FAIL", result.failures), ("WARN", result.warnings)):
         lines += [f"  {severity} {finding}" for finding in found[:MAX_LISTED_FINDINGS]]
         if len(found) > MAX_LISTED_FINDINGS:
-            lines.append(f"  and {len(found) - MAX_LISTED_FINDINGS:,} more of {severity}")
+            lines.append(f"  and {len(found) - MAX_LISTED_FINDINGS:,} more {severity} findings")
     return "\n".join(lines)
 
 
 def failure_message(results: Sequence[ValidationResult]) -> str | None:
-    """Return one line on the failed rules, or None where no rule failed."""
+    """Return one line about the failed rules, or None if no rule failed."""
     failures = [failure for result in results for failure in result.failures]
     return f"{len(failures):,} validation failures, the first: {failures[0]}" if failures else None
 
 
 def result_to_json(result: ValidationResult) -> dict[str, Any]:
-    """Return a result as plain values."""
+    """Return a result as JSON types."""
     counts = result.counts()
     return {
         "timeframe": result.timeframe,

@@ -1,6 +1,6 @@
-"""Validation rules for candle tables. Each rule is a small function that returns the SQL of its violations.
+"""Validation rules for candle tables. Each rule is a function that returns the SQL of its violations.
 
-The SQL runs in DuckDB over these tables, with amounts as whole numbers of 10^-8 and times in microseconds:
+The SQL runs in DuckDB over these tables, with amounts as combined numbers of 10^-8 and times in microseconds:
 
 * `stored`: the stored candles of the validated ranges, one row per stored row;
 * `expected`: the same candles recomputed from the trades;
@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["FAIL", "WARN"]
-# What a rule compares the stored candles with: themselves, the trades, a finer timeframe, or the schedule.
+# What a rule compares the stored candles with.
 Basis = Literal["candles", "trades", "finer timeframe", "schedule"]
 
-# A higher share of rejected trades means a broken feed.
+# A higher share of rejected trades indicates a faulty source.
 REJECTED_SHARE = 0.01
 VALUES = ("open_price", "high_price", "low_price", "close_price", "volume", "trade_count", "vwap")
 
-# SQL: the length of a window; whether the expected volume fits its column.
+# SQL of the length of a window, and of whether the expected volume fits its column.
 LENGTH = "getvariable('length')"
 FITS = "(expected_volume < getvariable('volume_limit'))"
 
@@ -39,13 +39,13 @@ Violations = Callable[[], str]
 class Rule:
     """A condition that every candle must meet, and the SQL of those that do not."""
 
-    # Stored in reports: it never changes.
+    # Stored in reports, so it must never change.
     name: str
     severity: Severity
     invariant: str
     violations: Violations
     basis: Basis = "candles"
-    # The rule reports candles that are not stored.
+    # Whether the rule reports candles that are not stored.
     reports_missing: bool = False
 
 
@@ -88,7 +88,7 @@ def low_is_lowest() -> str:
     )
 
 
-@_rule("vwap_in_range", "FAIL", "vwap lies between low_price and high_price")
+@_rule("vwap_in_range", "FAIL", "vwap is between low_price and high_price")
 def vwap_in_range() -> str:
     return _stored_where_not(
         "vwap BETWEEN low_price AND high_price",
@@ -97,14 +97,14 @@ def vwap_in_range() -> str:
     )
 
 
-@_rule("volume_is_positive", "FAIL", "volume is above zero")
+@_rule("volume_is_positive", "FAIL", "volume is greater than zero")
 def volume_is_positive() -> str:
-    return _stored_where_not("volume > 0", "coalesce(amount(volume), 'NULL')", "'above 0'")
+    return _stored_where_not("volume > 0", "coalesce(amount(volume), 'NULL')", "'greater than 0'")
 
 
-@_rule("trades_are_counted", "FAIL", "trade_count is above zero")
+@_rule("trades_are_counted", "FAIL", "trade_count is greater than zero")
 def trade_count_is_positive() -> str:
-    return _stored_where_not("trade_count > 0", "coalesce(CAST(trade_count AS VARCHAR), 'NULL')", "'above 0'")
+    return _stored_where_not("trade_count > 0", "coalesce(CAST(trade_count AS VARCHAR), 'NULL')", "'greater than 0'")
 
 
 @_rule("window_is_one_timeframe", "FAIL", "window_end is one timeframe after window_start")
@@ -135,7 +135,7 @@ def key_is_unique() -> str:
     )
 
 
-@_rule("fields_equal_the_trades", "FAIL", "every field equals a recomputation from the trades", "trades")
+@_rule("fields_equal_the_trades", "FAIL", "every field equals the recomputation from the trades", "trades")
 def fields_match_recomputation() -> str:
     def differs(name: str) -> str:
         show = "CAST({} AS VARCHAR)" if name == "trade_count" else "amount({})"
@@ -160,7 +160,7 @@ def no_missing_candles() -> str:
 @_rule(
     "none_is_withheld",
     "FAIL",
-    "no volume is too large for its column, so that its candle is withheld",
+    "no candle is withheld because its volume does not fit its column",
     "trades",
     reports_missing=True,
 )
@@ -180,28 +180,31 @@ def no_orphan_candles() -> str:
 
 
 @_rule(
-    "agrees_with_the_smaller", "FAIL", "a candle agrees with those of the smaller timeframe it spans", "finer timeframe"
+    "agrees_with_the_smaller",
+    "FAIL",
+    "every candle matches the candles of the finer timeframe that it contains",
+    "finer timeframe",
 )
 def matches_finer_timeframe() -> str:
-    # The vwap cannot be computed exactly from finer candles; its bounds are rules of their own.
+    # The exact vwap cannot be computed from finer candles. The rule vwap_in_range checks it.
     fields = ("open_price", "high_price", "low_price", "close_price", "volume", "trade_count")
 
     def differs(name: str) -> str:
         show = "CAST({} AS VARCHAR)" if name == "trade_count" else "amount({})"
-        stored, expected = show.format(f"stored.{name}"), show.format(f"whole.{name}")
+        stored, expected = show.format(f"stored.{name}"), show.format(f"combined.{name}")
         return (
             f"SELECT symbol, exchange, window_start, '{name} ' || coalesce({stored}, 'NULL') AS stored, "
-            f"{expected} || ' by ' || getvariable('finer_name') AS expected FROM stored JOIN whole "
-            f"USING (symbol, exchange, window_start) WHERE stored.{name} IS DISTINCT FROM whole.{name}"
+            f"{expected} || ' in ' || getvariable('finer_name') AS expected FROM stored JOIN combined "
+            f"USING (symbol, exchange, window_start) WHERE stored.{name} IS DISTINCT FROM combined.{name}"
         )
 
-    whole = (
+    combined = (
         f"SELECT symbol, exchange, window_start // {LENGTH} * {LENGTH} AS window_start, "
         "arg_min(open_price, window_start) AS open_price, max(high_price) AS high_price, "
         "min(low_price) AS low_price, arg_max(close_price, window_start) AS close_price, "
         "sum(volume) AS volume, sum(trade_count) AS trade_count FROM finer GROUP BY ALL"
     )
-    return f"WITH whole AS ({whole}) " + " UNION ALL ".join(differs(name) for name in fields)
+    return f"WITH combined AS ({combined}) " + " UNION ALL ".join(differs(name) for name in fields)
 
 
 @_rule("few_trades_are_rejected", "WARN", f"at most {REJECTED_SHARE:.0%} of the trades of an hour are rejected")
@@ -230,7 +233,7 @@ def sequences_have_no_gaps() -> str:
 @_rule(
     "candles_are_fresh",
     "WARN",
-    "the newest candle is as new as the schedule asks for, unless nobody traded since",
+    "the newest candle is as recent as the schedule requires, unless there were no later trades",
     "schedule",
 )
 def candles_are_fresh() -> str:

@@ -1,4 +1,4 @@
-"""Validation of stored candles: rules of their own, a recomputation from the trades, and the finer timeframe."""
+"""Validation of stored candles by rules, by recomputation from the trades, and against the finer timeframe."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from ohlcv.quality.recomputation import (
 )
 from ohlcv.quality.report import Finding, ValidationResult
 from ohlcv.quality.rules import RULES
-from ohlcv.readers.freshness import look
+from ohlcv.readers.freshness import measure_freshness
 from ohlcv.readers.latest import built_until
 
 _FINER_RULE = "agrees_with_the_smaller"
 _FRESHNESS_RULE = "candles_are_fresh"
 
 
-def validate(settings: Settings, timeframe: Timeframe, own: Range, run_id: str = "") -> ValidationResult:
+def validate(settings: Settings, timeframe: Timeframe, time_range: Range, run_id: str = "") -> ValidationResult:
     """Validate the candles of a range; with `run_id`, also those of the pending hours that the run rebuilt."""
     catalog = open_catalog(settings)
     candles, trades = load_table(catalog, candles_contract(timeframe)), load_table(catalog, TRADES)
-    commit = run_commit(candles, run_id, own) if run_id else {}
+    commit = run_commit(candles, run_id, time_range) if run_id else {}
     rebuilt_hours = parse_hours(commit.get(summary_keys.REBUILT_PENDING_HOURS, ""))
     rebuilt = (windows_of_hour(timeframe, hour) for hour in rebuilt_hours)
-    ranges = merge_ranges([own, *(Range(span.start, min(span.end, own.end)) for span in rebuilt)])
+    ranges = merge_ranges([time_range, *(Range(span.start, min(span.end, time_range.end)) for span in rebuilt)])
     result = _validate_ranges(timeframe, ranges, trades, candles, commit)
     if not run_id:
         result = _downgrade_pending(result, timeframe, read_checkpoint(candles))
@@ -53,37 +53,37 @@ def validate(settings: Settings, timeframe: Timeframe, own: Range, run_id: str =
     return result
 
 
-def validate_days(settings: Settings, timeframe: Timeframe, own: Range) -> Iterator[ValidationResult]:
+def validate_days(settings: Settings, timeframe: Timeframe, time_range: Range) -> Iterator[ValidationResult]:
     """Validate a range day by day, so that memory holds one day of trades at a time."""
-    start = own.start
-    while start < own.end:
-        end = min(ceil_time(start + MICROSECOND, DAY), own.end)
+    start = time_range.start
+    while start < time_range.end:
+        end = min(ceil_time(start + MICROSECOND, DAY), time_range.end)
         yield validate(settings, timeframe, Range(start, end))
         start = end
 
 
 def validate_freshness(settings: Settings, timeframe: Timeframe, now: datetime) -> list[Finding]:
     """Return a warning where candles are older than their schedule allows although there are later trades."""
-    state = look(settings, timeframe, now)
+    state = measure_freshness(settings, timeframe, now)
     with rule_database() as connection:
         for name, time in (("due", state.due), ("newest", state.newest), ("traded", state.traded)):
             connection.execute(f"SET VARIABLE {name} = ?", [None if time is None else to_microseconds(time)])
         return list(find_violations(connection, RULES[_FRESHNESS_RULE]))
 
 
-def built_range(settings: Settings, timeframe: Timeframe, wanted: Range) -> Range | None:
-    """Cut a range to the windows that have been built; later windows are not missing, they are not due."""
+def built_range(settings: Settings, timeframe: Timeframe, requested: Range) -> Range | None:
+    """Return the part of a range that has been built, or None. Later windows are not missing but not due yet."""
     until = built_until(load_table(open_catalog(settings), candles_contract(timeframe)), timeframe)
-    start = floor_time(wanted.start, timeframe.length)
-    if until is None or start >= min(until, wanted.end):
+    start = floor_time(requested.start, timeframe.length)
+    if until is None or start >= min(until, requested.end):
         return None
-    return Range(start, min(until, ceil_time(wanted.end, timeframe.length)))
+    return Range(start, min(until, ceil_time(requested.end, timeframe.length)))
 
 
 def _validate_ranges(
     timeframe: Timeframe, ranges: list[Range], trades: Table, candles: Table, commit: dict[str, str]
 ) -> ValidationResult:
-    """Validate against the trades snapshot that the candles were built from; later trades are no errors.
+    """Validate against the trades snapshot that the candles were built from, so that later trades are no errors.
 
     Usually that is the snapshot of the run's own commit. A run that changed nothing has no commit, so there can be
     several candidates. A candle that is correct by one of them is correct.
@@ -128,11 +128,12 @@ def _finer_mismatches(
     }
     if not comparable:
         return []
-    # Late trades reach one timeframe before the other. Where each is correct by the trades it was built from, they
-    # will match later. Candles missing in the finer table are reported by its own validation.
-    wanted = merge_ranges(comparable.values())
-    wrong = _validate_ranges(timeframe, wanted, trades, candles, {}).failures
-    finer_failures = _validate_ranges(finer, wanted, trades, finer_candles, {}).failures
+    # Late trades reach one timeframe before the other. If both candles are correct for the trades they were built
+    # from, they will match after the next run. Candles that are missing in the finer table are reported by the
+    # validation of that table.
+    compared = merge_ranges(comparable.values())
+    wrong = _validate_ranges(timeframe, compared, trades, candles, {}).failures
+    finer_failures = _validate_ranges(finer, compared, trades, finer_candles, {}).failures
     wrong += [finding for finding in finer_failures if not RULES[finding.rule].reports_missing]
     keys = {(each.symbol, each.exchange, iso(_window_start(timeframe, each.window_start))) for each in wrong}
     return [finding for finding in found if finding.window_start in comparable and finding.window in keys]
@@ -148,17 +149,19 @@ def _window_start(timeframe: Timeframe, time: str) -> datetime:
 
 
 def _next_finer(timeframe: Timeframe) -> Timeframe | None:
-    fitting = [
+    dividing = [
         each for each in TIMEFRAMES.values() if each.length < timeframe.length and not timeframe.length % each.length
     ]
-    return max(fitting, key=lambda each: each.length, default=None)
+    return max(dividing, key=lambda each: each.length, default=None)
 
 
-def _downgrade_pending(result: ValidationResult, timeframe: Timeframe, progress: SourceCheckpoint) -> ValidationResult:
+def _downgrade_pending(
+    result: ValidationResult, timeframe: Timeframe, checkpoint: SourceCheckpoint
+) -> ValidationResult:
     """Downgrade findings in pending hours to warnings: the next runs rebuild these hours."""
     findings = [
         replace(finding, severity="WARN")
-        if _by_trades(finding) and hours_overlapping([_window(timeframe, finding)]) & progress.pending_hours
+        if _by_trades(finding) and hours_overlapping([_window(timeframe, finding)]) & checkpoint.pending_hours
         else finding
         for finding in result.findings
     ]
@@ -191,7 +194,7 @@ def _has_candles(candles: Table, first: date, end: date) -> bool:
 def _snapshot_candidates(
     trades: Table, candles: Table, commit: dict[str, str]
 ) -> tuple[list[tuple[Table, int | None]], list[str]]:
-    """Return the trades tables and snapshots that the candles may have been built from, the likeliest first."""
+    """Return the trades tables and snapshots that the candles may have been built from, the most likely first."""
     recorded: dict[int, str] = {}
     for summary in (commit, newest_commit(candles)):
         if snapshot := summary.get(summary_keys.TRADES_SNAPSHOT):
@@ -212,7 +215,7 @@ def _table_with(trades: Table, snapshot: int, metadata: str) -> Table | None:
         return trades
     if not metadata:
         return None
-    # A catalog that shows only the newest snapshot keeps the metadata files of older ones.
+    # A catalog that returns only the newest snapshot still has the metadata files of older ones.
     try:
         return StaticTable.from_metadata(metadata, trades.io.properties)
     except OSError:

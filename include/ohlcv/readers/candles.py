@@ -1,4 +1,4 @@
-"""Candles for readers: pyiceberg finds and reads the files, DuckDB fills and sorts. No JVM, and nothing is stored."""
+"""Candle reader: pyiceberg reads the files, DuckDB fills gaps and sorts. It needs no JVM and stores nothing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any, Literal, get_args
 
 import duckdb
 import pyarrow as pa
-from pyiceberg.expressions import (
-    And,
-)
+from pyiceberg.expressions import And
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
@@ -23,10 +21,10 @@ from ohlcv.model.intervals import (
 )
 from ohlcv.model.table_contracts import AMOUNT_SCALE, candles_contract
 from ohlcv.model.timeframes import DAY, Timeframe
-from ohlcv.readers.latest import newest_candles, newest_window
+from ohlcv.readers.latest import newest_candles, newest_window_start
 from ohlcv.readers.scans import read_rows, series_condition, single_series, time_condition
 
-# What an answer can do about windows without trades.
+# Methods for windows without trades.
 Fill = Literal["previous"]
 
 
@@ -43,18 +41,18 @@ def read_candles(
 ) -> pa.Table:
     """Read the candles with start <= window_start < end, sorted by symbol, exchange and window_start.
 
-    `newest` keeps that many windows of each series. Without `start` it reads the newest partitions only, and
-    leaves out series without a candle in the newest 31.
+    `newest` limits the result to the newest windows of each series. Without `start`, only the newest partitions are
+    read, and series without a candle in the newest 31 partitions are omitted.
 
-    `fill="previous"` adds the windows without trades at the previous close, and a column `filled` that tells them
-    apart. It goes from the series' first candle to its last one. With `start` it begins there, at the close of the
-    candle before, if the 31 partitions before hold one; with `end` it goes on up to there, though never past the
-    newest candle of the table: what is not built yet is not known to be without trades.
+    `fill="previous"` adds windows without trades, with the previous close, and a column `filled` that marks them.
+    Filling covers the windows from the first to the last candle of a series. With `start` it begins at `start`, with
+    the close of the previous candle if one of the previous 31 partitions contains it. With `end` it continues up to
+    `end`, but not beyond the newest candle of the table, because later windows may not have been built yet.
     """
     _check_request(start, end, newest, fill)
     table = load_table(open_catalog(settings), candles_contract(timeframe))
-    of_series = series_condition(symbol, exchange)
-    condition = And(of_series, time_condition(start, end))
+    series_filter = series_condition(symbol, exchange)
+    condition = And(series_filter, time_condition(start, end))
     if newest is not None and start is None:
         candles = newest_candles(table, timeframe, condition, single_series(symbol, exchange), newest)
     else:
@@ -63,28 +61,28 @@ def read_candles(
         return _sorted(candles, newest)
 
     if start is not None:
-        before = And(of_series, time_condition(None, start))
+        before = And(series_filter, time_condition(None, start))
         previous = newest_candles(table, timeframe, before, single_series(symbol, exchange), 1)
         candles = pa.concat_tables([previous, candles])
     first = None if start is None else to_microseconds(ceil_time(start, timeframe.length))
     last = None
-    if end is not None and (newest_start := newest_window(table, timeframe)) is not None:
+    if end is not None and (newest_start := newest_window_start(table, timeframe)) is not None:
         last = min(to_microseconds(floor_time(end - MICROSECOND, timeframe.length)), newest_start)
     return _filled(candles, timeframe, first, last, newest)
 
 
 def _check_request(start: datetime | None, end: datetime | None, newest: int | None, fill: str | None) -> None:
     if any(time is not None and time.tzinfo is None for time in (start, end)):
-        raise ValueError("start and end must name their zone")
+        raise ValueError("start and end must have a time zone")
     if start is not None and end is not None and start >= end:
         raise InputError(f"start {iso(start)} must be before end {iso(end)}")
     if newest is not None and newest < 1:
         raise InputError(f"the number of newest windows must be 1 or more, not {newest}")
     if fill is not None and fill not in get_args(Fill):
-        raise InputError(f"unknown fill '{fill}': choose {', '.join(get_args(Fill))}")
+        raise InputError(f"unknown fill '{fill}': choose one of {', '.join(get_args(Fill))}")
 
 
-# What DuckDB makes of it. It sees times and dates as integers: its timestamptz depends on a session's zone.
+# SQL for DuckDB. It gets times and dates as integers, because its timestamptz depends on the time zone of the session.
 
 _SORT = """
     SELECT {columns}
@@ -94,9 +92,9 @@ _SORT = """
     ORDER BY symbol, exchange, window_start
 """
 
-# `candles` may hold a candle before `$first` for each series: its close is what the first windows are filled with.
+# `candles` may contain one candle before `$first` per series: its close fills the first windows.
 _FILL = """
-    WITH spans AS (
+    WITH ranges AS (
         SELECT symbol, exchange,
             greatest(min(window_start), coalesce($first, min(window_start))) AS first_start,
             coalesce($last, max(window_start)) AS last_start
@@ -106,7 +104,7 @@ _FILL = """
     trimmed AS (
         SELECT symbol, exchange, last_start,
             greatest(first_start, coalesce(last_start - ($newest - 1) * $length, first_start)) AS first_start
-        FROM spans
+        FROM ranges
     ),
     windows AS (
         SELECT symbol, exchange, unnest(range(first_start, last_start + 1, $length)) AS moment FROM trimmed
@@ -125,9 +123,9 @@ _FILL = """
 
 
 def _fill_expressions(schema: pa.Schema) -> dict[str, str]:
-    # The zero is typed: a plain one could make DuckDB choose another type for the column than the table's.
+    # The zero has an explicit type; otherwise DuckDB could choose another type than that of the column.
     zero = f"CAST(0 AS DECIMAL({schema.field('volume').type.precision}, {AMOUNT_SCALE}))"
-    instead = {
+    filled_values = {
         "window_end": "moment + $length",
         "window_date": "CAST(moment // $day AS INTEGER)",
         "open_price": "close_price",
@@ -140,9 +138,9 @@ def _fill_expressions(schema: pa.Schema) -> dict[str, str]:
         "updated_at": "NULL",
     }
     return {
-        # A candle that is there has its own start at `moment`, so that one needs no choice.
+        # `moment` equals window_start in stored candles, so no CASE is needed.
         "window_start": "moment AS window_start",
-        **{name: f"CASE WHEN filled THEN {value} ELSE {name} END AS {name}" for name, value in instead.items()},
+        **{name: f"CASE WHEN filled THEN {value} ELSE {name} END AS {name}" for name, value in filled_values.items()},
     }
 
 
@@ -173,9 +171,9 @@ def _query(query: str, candles: pa.Table, values: dict[str, Any]) -> pa.Table:
 
 
 def _integer_times(schema: pa.Schema) -> pa.Schema:
-    def plain(kind: pa.DataType) -> pa.DataType:
+    def integer_type(kind: pa.DataType) -> pa.DataType:
         if pa.types.is_timestamp(kind):
             return pa.int64()
         return pa.int32() if pa.types.is_date32(kind) else kind
 
-    return pa.schema([(field.name, plain(field.type)) for field in schema])
+    return pa.schema([(field.name, integer_type(field.type)) for field in schema])

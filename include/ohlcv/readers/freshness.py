@@ -1,4 +1,4 @@
-"""How new candles are, by their schedule and by the trades there are."""
+"""Freshness of candles, measured against their schedule and the newest trades."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from ohlcv.model.intervals import Range, floor_time
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.readers.latest import newest_candle_end, newest_trade
 
-# A run that is due has this long to end before its candles are late. With a tick every five minutes a 1m candle is
-# then late when the newest one ended ten minutes ago.
+# Candles are late if a scheduled run has not written them this long after its schedule time. 1m runs are scheduled
+# every five minutes, so 1m candles are late when the newest one ended ten minutes ago.
 GRACE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """What there should be, what there is, and whether that is the market's doing."""
+    """End of the newest candle, expected and found, and the newest trade that is missing between the two."""
 
-    # The newest candle there should be ends here.
+    # End of the newest candle that should exist.
     due: datetime
-    # How old the newest candle is right before the next tick, when all is well.
+    # Age of the newest candle just before the next scheduled run, if no run is late.
     usual: timedelta
-    # The newest candle there is ends here; none where there is no candle.
+    # End of the newest candle that exists; None if there is none.
     newest: datetime | None
-    # The newest sound trade between the two: none where nobody traded, or nothing is late.
+    # Time of the newest valid trade between the two; None if there is none or the candles are not late.
     traded: datetime | None
 
 
-def look(settings: Settings, timeframe: Timeframe, now: datetime) -> Freshness:
-    """See how new the candles of a timeframe are."""
+def measure_freshness(settings: Settings, timeframe: Timeframe, now: datetime) -> Freshness:
+    """Return the freshness of the candles of a timeframe."""
     newest = newest_candle_end(settings, timeframe)
     tick, tick_before = timeframe.last_schedule_times(now - GRACE)
     due = floor_time(tick, timeframe.length)

@@ -1,4 +1,4 @@
-"""The newest candles, series and trades."""
+"""Reads of the newest candles, series and trades."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ from ohlcv.readers.scans import (
     table_schema,
 )
 
-# How far a reader looks for a series that is quiet: a month of daily partitions, two and a half years of
-# monthly ones. Without a bound, a series with one candle too few would cost a read of the whole table.
+# Number of partitions that are searched for a series without recent trades: one month of daily partitions, two and a
+# half years of monthly ones. Without a limit, a series with too few candles would cause a scan of the whole table.
 LOOKBACK_PARTITIONS = 31
 
 
 def recent_series(settings: Settings, timeframe: Timeframe) -> list[Series]:
-    """Name each (symbol, exchange) with a candle in the newest 31 partitions."""
+    """Return each (symbol, exchange) that has a candle in the newest 31 partitions, sorted."""
     table = load_table(open_catalog(settings), candles_contract(timeframe))
-    return sorted(series_in(table, timeframe, AlwaysTrue(), list_partitions(table, AlwaysTrue())))
+    return sorted(find_series(table, timeframe, AlwaysTrue(), list_partitions(table, AlwaysTrue())))
 
 
 def newest_candle_end(settings: Settings, timeframe: Timeframe) -> datetime | None:
-    """Give the end of the newest candle of all series, None while there is none."""
-    start = newest_window(load_table(open_catalog(settings), candles_contract(timeframe)), timeframe)
+    """Return the end of the newest candle of all series, or None if there is no candle."""
+    start = newest_window_start(load_table(open_catalog(settings), candles_contract(timeframe)), timeframe)
     return None if start is None else EPOCH + start * MICROSECOND + timeframe.length
 
 
-def newest_trade(settings: Settings, span: Range | None = None) -> datetime | None:
-    """Give the time of the newest trade that may reach a candle, of all or in a span; None while there is none."""
+def newest_trade(settings: Settings, time_range: Range | None = None) -> datetime | None:
+    """Return the time of the newest valid trade, in a range if given; None if there is no such trade."""
     table = load_table(open_catalog(settings), TRADES)
     partitions = (task.file.partition for task in table.scan().plan_files())
     hours = {partition[0] * HOURS_PER_DAY + partition[1] for partition in partitions}
-    if span is not None:
-        hours &= hours_overlapping([span])
-    # The newest hour usually holds the answer.
+    if time_range is not None:
+        hours &= hours_overlapping([time_range])
+    # Usually only the newest hour is read: every hour with files has trades, and few of them are rejected.
     for hour in sorted(hours, reverse=True):
         limits = hour_range(hour)
-        if span is not None:
-            limits = Range(max(limits.start, span.start), min(limits.end, span.end))
+        if time_range is not None:
+            limits = Range(max(limits.start, time_range.start), min(limits.end, time_range.end))
         condition = (
             f"({hours_filter({hour})}) AND {validity_condition()}"
             f" AND timestamp >= {to_microseconds(limits.start)} AND timestamp < {to_microseconds(limits.end)}"
@@ -73,39 +73,40 @@ def newest_trade(settings: Settings, span: Range | None = None) -> datetime | No
 def newest_candles(
     table: Table, timeframe: Timeframe, condition: BooleanExpression, only: Series | None, count: int
 ) -> pa.Table:
-    """Read partitions from the newest back until every series has its number of candles; some get more."""
+    """Read partitions backwards until each series has `count` candles or the search limit is reached."""
     partitions = list_partitions(table, condition)
-    missing = {only} if only else series_in(table, timeframe, condition, partitions)
+    missing = {only} if only else find_series(table, timeframe, condition, partitions)
     found: Counter[Series] = Counter()
     parts = [table_schema(table).empty_table()]
-    # Reading ever more partitions at once keeps the number of scans small: each one plans anew.
-    step, quiet = 1, 0
-    while partitions and missing and quiet < LOOKBACK_PARTITIONS:
-        some, partitions = partitions[:step], partitions[step:]
-        rows = read_rows(table, And(condition, partition_condition(timeframe, some), any_series(missing)))
+    # The number of partitions per scan doubles, because each scan plans its files again.
+    step, without_rows = 1, 0
+    while partitions and missing and without_rows < LOOKBACK_PARTITIONS:
+        batch, partitions = partitions[:step], partitions[step:]
+        rows = read_rows(table, And(condition, partition_condition(timeframe, batch), any_series(missing)))
         parts.append(rows)
         found.update(count_by_series(rows))
         missing = {series for series in missing if found[series] < count}
-        quiet = 0 if len(rows) else quiet + len(some)
-        step = min(2 * step, LOOKBACK_PARTITIONS - quiet)
+        without_rows = 0 if len(rows) else without_rows + len(batch)
+        step = min(2 * step, LOOKBACK_PARTITIONS - without_rows)
     return pa.concat_tables(parts)
 
 
-def series_in(
+def find_series(
     table: Table, timeframe: Timeframe, condition: BooleanExpression, partitions: Sequence[int]
 ) -> set[Series]:
-    # The newest partition alone would lose every series that has not traded since midnight.
+    """Return the series with a candle in the newest of the partitions."""
+    # The newest partition alone would miss every series without trades since midnight.
     recent = partitions[:LOOKBACK_PARTITIONS]
     if not recent:
         return set()
-    # Two columns of few different values: next to nothing of the files' bytes.
+    # These two columns have few distinct values and are a very small part of the files.
     rows = read_rows(table, And(condition, partition_condition(timeframe, recent)), ("symbol", "exchange"))
     return set(count_by_series(rows))
 
 
-def newest_window(table: Table, timeframe: Timeframe) -> int | None:
-    """Give the start of the newest candle of all series, in microseconds."""
-    # The files' column bounds would do, but for rows that were deleted.
+def newest_window_start(table: Table, timeframe: Timeframe) -> int | None:
+    """Return the start of the newest candle of all series in microseconds, or None if there is no candle."""
+    # The column bounds of the files are not sufficient, because rows may have been deleted.
     for partition in list_partitions(table, AlwaysTrue()):
         rows = read_rows(table, partition_condition(timeframe, [partition]), ("window_start",))
         if len(rows):
@@ -115,10 +116,10 @@ def newest_window(table: Table, timeframe: Timeframe) -> int | None:
 
 
 def built_until(table: Table, timeframe: Timeframe) -> datetime | None:
-    """Tell up to when the table has been built; None where it never was."""
-    told = (job_summary(each).get(summary_keys.RANGE_END) for each in table.snapshots())
-    ends = [datetime.fromisoformat(text) for text in told if text]
-    # A catalog may show the newest snapshot alone, and that may be a backfill's or maintenance's.
-    if len(table.snapshots()) == 1 and (newest := newest_window(table, timeframe)) is not None:
+    """Return the time up to which the table has been built, or None if it has not been built."""
+    range_ends = (job_summary(each).get(summary_keys.RANGE_END) for each in table.snapshots())
+    ends = [datetime.fromisoformat(text) for text in range_ends if text]
+    # Some catalogs return only the newest snapshot, which may be that of a backfill or of maintenance.
+    if len(table.snapshots()) == 1 and (newest := newest_window_start(table, timeframe)) is not None:
         ends.append(from_microseconds(newest) + timeframe.length)
     return max(ends, default=None)

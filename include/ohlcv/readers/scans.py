@@ -22,12 +22,12 @@ from pyiceberg.table import Table
 from ohlcv.model.intervals import MICROSECOND
 from ohlcv.model.timeframes import Timeframe
 
-# A symbol on an exchange.
+# (symbol, exchange)
 Series = tuple[str, str]
 
 
 def compare(predicate: type[LiteralPredicate], column: str, value: object) -> BooleanExpression:
-    # By way of the base class: to mypy, the predicates themselves take what pydantic would make of their fields.
+    # Called through the base class, because mypy does not accept plain values for the pydantic fields of subclasses.
     return predicate(column, value)
 
 
@@ -41,7 +41,7 @@ def series_condition(symbol: str | None, exchange: str | None) -> BooleanExpress
 
 
 def time_condition(start: datetime | None, end: datetime | None) -> BooleanExpression:
-    # `window_date` is what the tables are partitioned by; `window_start` alone would prune nothing.
+    # The tables are partitioned by `window_date`; a condition on `window_start` alone would not prune partitions.
     condition: BooleanExpression = AlwaysTrue()
     if start is not None:
         start = start.astimezone(UTC)
@@ -73,7 +73,7 @@ def partition_condition(timeframe: Timeframe, partitions: Sequence[int]) -> Bool
 
 
 def table_schema(table: Table) -> pa.Schema:
-    # Without the field numbers of pyiceberg's own schema, which would keep an answer from equalling a reader's table.
+    # Without the field ids of pyiceberg's schema: with them, a schema would not equal that of a DuckDB result.
     return pa.schema([(field.name, field.type) for field in table.schema().as_arrow()])
 
 
@@ -85,7 +85,7 @@ def read_rows(table: Table, condition: BooleanExpression, columns: Sequence[str]
 
 
 def list_partitions(table: Table, condition: BooleanExpression) -> list[int]:
-    """Number the partitions with files that may hold such rows, the newest first; opens no data file."""
+    """Return the partitions whose files may contain matching rows, newest first; reads only metadata."""
     files = table.scan(row_filter=condition).plan_files()
     return sorted({task.file.partition[0] for task in files}, reverse=True)
 
