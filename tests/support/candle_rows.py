@@ -1,0 +1,102 @@
+"""Candle rows of the reader tests, written to real Iceberg tables in an embedded catalog."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ohlcv.config.settings import Settings
+from ohlcv.iceberg import tables as iceberg_tables
+from ohlcv.model.table_contracts import candles_contract
+from ohlcv.model.timeframes import Timeframe, get_timeframe
+
+MINUTE = get_timeframe("1m")
+HOUR = get_timeframe("1h")
+DAY = get_timeframe("1d")
+CREATED_AT = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+COLUMNS = candles_contract(MINUTE).column_names
+
+Row = dict[str, Any]
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def candle(
+    timeframe: Timeframe, start: str | datetime, close: str = "1", symbol: str = "BTC", exchange: str = "X"
+) -> Row:
+    """Return a candle whose numbers all differ, so that a test detects swapped columns."""
+    start = at(start) if isinstance(start, str) else start
+    price = Decimal(close)
+    return {
+        "symbol": symbol,
+        "exchange": exchange,
+        "window_start": start,
+        "window_end": start + timeframe.length,
+        "window_date": start.date(),
+        "open_price": price + 1,
+        "high_price": price + 2,
+        "low_price": price - Decimal("0.5"),
+        "close_price": price,
+        "volume": Decimal("7.5"),
+        "trade_count": 3,
+        "vwap": price + Decimal("0.25"),
+        "created_at": CREATED_AT,
+        "updated_at": CREATED_AT + timedelta(minutes=1),
+    }
+
+
+def filled_candle(timeframe: Timeframe, start: str, close: str, symbol: str = "BTC", exchange: str = "X") -> Row:
+    """Return the row that the reader adds for a window without trades."""
+    price = Decimal(close)
+    return {
+        **candle(timeframe, start, close, symbol, exchange),
+        **dict.fromkeys(("open_price", "high_price", "low_price"), price),
+        **{"volume": Decimal(0), "trade_count": 0, "vwap": None, "created_at": None, "updated_at": None},
+        "filled": True,
+    }
+
+
+def unfilled(row: Row) -> Row:
+    """Return a stored candle as the reader returns it together with filled candles."""
+    return {**row, "filled": False}
+
+
+def write_candles(settings: Settings, timeframe: Timeframe, *rows: Row) -> None:
+    """Add rows to a candle table, one file per partition.
+
+    Uses `add_files`, because `append` needs pyiceberg-core to partition by day and month. Only Spark jobs write candles
+    otherwise.
+    """
+    table = iceberg_tables.load_table(iceberg_tables.open_catalog(settings), candles_contract(timeframe))
+    schema = pa.schema([(field.name, field.type) for field in table.schema().as_arrow()])
+    partitions: dict[str, list[Row]] = {}
+    for row in rows:
+        name = row["window_date"].isoformat()
+        partitions.setdefault(name if timeframe.partition == "day" else name[:7], []).append(row)
+    files = []
+    for name, partition_rows in partitions.items():
+        file = settings.home / f"{timeframe.table}-{name}-{uuid4()}.parquet"
+        pq.write_table(pa.Table.from_pylist(partition_rows, schema=schema), file)
+        files.append(file.as_uri())
+    table.add_files(files, check_duplicate_files=False)
+
+
+def window_starts(table: pa.Table) -> list[str]:
+    return [time.strftime("%Y-%m-%dT%H:%M") for time in table["window_start"].to_pylist()]
+
+
+# The columns of a scan, and the partitions of the files that it reads, as Iceberg numbers them.
+Scan = tuple[tuple[str, ...], list[int]]
+
+
+def dates_read(scans: list[Scan], column: str = "close_price") -> list[str]:
+    """Return the dates of all files from which a column was read."""
+    days = sorted(day for columns, partitions in scans if column in columns for day in partitions)
+    return [str(date(1970, 1, 1) + timedelta(days=day)) for day in days]
