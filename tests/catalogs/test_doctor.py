@@ -46,13 +46,13 @@ def test_a_correct_store_has_no_fault_and_no_probe_file_remains(
     [
         (
             {"OHLCV_S3_SECRET_KEY": "wrong"},
-            "refuses our keys (The request signature we calculated does not match the signature you provided. "
+            "rejects the access keys (The request signature we calculated does not match the signature you provided. "
             "Check your key and signing method.): correct OHLCV_S3_ACCESS_KEY and OHLCV_S3_SECRET_KEY",
         ),
         ({"OHLCV_S3_ACCESS_KEY": "nobody"}, "): correct OHLCV_S3_ACCESS_KEY and OHLCV_S3_SECRET_KEY"),
         (
             {"OHLCV_WAREHOUSE": "s3://no-such-bucket/candles"},
-            "has no bucket no-such-bucket (The specified bucket does not exist.): "
+            "does not contain the bucket no-such-bucket (The specified bucket does not exist.): "
             "create it, or correct OHLCV_WAREHOUSE",
         ),
         ({"OHLCV_S3_REGION": "eu-west-1"}, "): correct OHLCV_S3_REGION"),

@@ -173,7 +173,7 @@ def test_the_lock_of_a_killed_process_passes_to_the_next(catalog: CatalogUnderTe
             assert read_line(second) == "held"
             assert first.wait() == -signal.SIGKILL
             with (
-                pytest.raises(OhlcvError, match=rf"{TABLE} has been written by .*{second.pid}.* for 0 s"),
+                pytest.raises(OhlcvError, match=rf"{TABLE} is locked by .*{second.pid}.*, waited 0 s"),
                 write_lock(catalog.settings, TABLE, wait_seconds=0),
             ):
                 pass

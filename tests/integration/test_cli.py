@@ -226,7 +226,7 @@ IMPOSSIBLE: list[tuple[dict[str, str], str]] = [
     ({"OHLCV_WAREHOSE": "/x"}, "unknown setting OHLCV_WAREHOSE: did you mean OHLCV_WAREHOUSE?"),
     (
         {"OHLCV_CATALOG_URI": "postgresql://u:hunter2@127.0.0.1/d"},
-        "OHLCV_CATALOG_URI carries a password: give it by OHLCV_CATALOG_PASSWORD or …_FILE instead",
+        "OHLCV_CATALOG_URI contains a password: set OHLCV_CATALOG_PASSWORD or …_FILE instead",
     ),
     ({"OHLCV_EXECUTOR_CORES": "0"}, "executor_cores must be 1 or more, not 0"),
 ]
@@ -273,7 +273,7 @@ def test_a_folder_below_a_file_is_not_writable_and_named(user: User, setting: st
     in_the_way.write_text("in the way")
     complaint = user.fails(2, *words, **{setting: str(in_the_way / "below")})
     assert f"{in_the_way}/below" in complaint
-    assert complaint.endswith(" is not writable (Not a directory): choose another or grant access")
+    assert complaint.endswith(" is not writable (Not a directory): choose another folder or grant access")
     assert user.files() == {"file"}
 
 
@@ -415,12 +415,12 @@ def test_a_day_from_nothing_to_exact_candles(user: User, spark: SparkSession) ->
 def what_is_old_goes_as_planned(user: User) -> None:
     # The sample's day is 1 March 2026: with a day's retention all of it would go, and that is refused.
     words = ("retention", "--timeframe", "1h", "--as-of", "2026-03-31", "--format", "json")
-    assert "are older than what is kept" in user.fails(2, *words, OHLCV_RETENTION_DAYS="1")
+    assert "have expired" in user.fails(2, *words, OHLCV_RETENTION_DAYS="1")
     insert = "INSERT INTO market_data.gold_ohlcv_1h SELECT symbol, exchange, window_start + INTERVAL 30 DAY, "
     rest = "* EXCEPT (symbol, exchange, window_start, window_end, window_date)"
     user.gets("sql", f"{insert} window_end + INTERVAL 30 DAY, window_date + 30, {rest} FROM market_data.gold_ohlcv_1h")
     settings = {"OHLCV_RETENTION_DAYS": "1"}
-    assert "(50.0%) would go, more than 40%: nothing" in user.fails(2, *words, "--max-share", "0.4", **settings)
+    assert "(50.0%) would be deleted, more than 40%: nothing" in user.fails(2, *words, "--max-share", "0.4", **settings)
     (plan,) = map(json.loads, user.gets(*words, "--dry-run", **settings).splitlines())
     assert (plan["partitions"], plan["oldest"], plan["newest"], plan["deleted"]) == (
         1,

@@ -88,7 +88,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(site: Site) -> None:
     run = site.wait_until_successful(site.trigger(DAG, {"as_of": AS_OF, "dry_run": True, "timeframes": ["1m"]}))
     log = site.log(run, "1m.plan")
     print(log)
-    assert f"1m: kept 90 days before {TODAY}: from {TODAY - timedelta(days=90)} on" in log
+    assert f"1m: retention 90 days as of {TODAY}: kept from {TODAY - timedelta(days=90)} on" in log
     assert f"partitions  20, of {TODAY - timedelta(days=120)} to {TODAY - timedelta(days=101)}" in log
     assert "candles     480, " in log
     assert task_states(site, run, "1m") == {"plan": "success"} | dict.fromkeys((*STEPS, "report"), "skipped")
@@ -100,7 +100,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(site: Site) -> None:
     ("conf", "message"),
     [
         ({"as_of": "2999-01-01"}, "as-of 2999-01-01 is in the future"),
-        ({"max_share": 0.001}, "would go, more than 0%: nothing is deleted"),
+        ({"max_share": 0.001}, "would be deleted, more than 0%: nothing is deleted"),
     ],
 )
 def test_a_run_with_invalid_parameters_fails_without_a_retry(site: Site, conf: dict[str, Any], message: str) -> None:

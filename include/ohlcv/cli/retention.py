@@ -73,7 +73,7 @@ def print_plans(plans: list[RetentionPlan]) -> None:
         days = (str(plan.expired[0].day), str(plan.expired[-1].day)) if plan.expired else ("-", "-")
         table.add_row(
             plan.timeframe,
-            plan.reason.removeprefix("kept "),
+            plan.reason.removeprefix("retention "),
             f"{len(plan.expired):,}",
             f"{plan.rows:,}",
             f"{plan.total_rows:,}",

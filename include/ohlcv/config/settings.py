@@ -150,7 +150,7 @@ class Settings:
         tuning = self.tuning[name]
         if tuning.lookback_minutes is not None:
             if tuning.lookback_minutes * timedelta(minutes=1) < found.length:
-                raise InputError(f"the lookback of {name} must hold at least one window")
+                raise InputError(f"the lookback of {name} must contain at least one window")
             found = dataclasses.replace(found, lookback=tuning.lookback_minutes * timedelta(minutes=1))
         if tuning.time_target_seconds is not None:
             found = dataclasses.replace(found, time_target=tuning.time_target_seconds * timedelta(seconds=1))
@@ -236,7 +236,9 @@ def _airflow_address(values: Mapping[str, str]) -> AirflowAddress | None:
         return None
     user, password = values.get("OHLCV_AIRFLOW_USER"), secret(values, "OHLCV_AIRFLOW_PASSWORD")
     if not user or not password:
-        raise InputError("OHLCV_AIRFLOW_URL needs OHLCV_AIRFLOW_USER and OHLCV_AIRFLOW_PASSWORD (or …_FILE) beside it")
+        raise InputError(
+            "OHLCV_AIRFLOW_URL needs OHLCV_AIRFLOW_USER and OHLCV_AIRFLOW_PASSWORD (or …_FILE): set them too"
+        )
     return AirflowAddress(url, user, password)
 
 

@@ -68,14 +68,14 @@ def catalog_address(text: str | None, home: Path) -> CatalogAddress:
         raise InputError("OHLCV_CATALOG_URI is not an address such as postgresql://user@host:5432/database") from None
     if parts.scheme == "sqlite":
         if len(parts.path) < 2:
-            raise InputError("OHLCV_CATALOG_URI names no file: write sqlite:////folder/catalog.db")
+            raise InputError("OHLCV_CATALOG_URI contains no file path: use sqlite:////folder/catalog.db")
         return CatalogAddress("sqlite", str(Path(unquote(parts.path[1:])).absolute()))
     if parts.scheme not in ("postgresql", "http", "https"):
         raise InputError(f"OHLCV_CATALOG_URI starts with '{parts.scheme}': use sqlite, postgresql, http or https")
     if parts.scheme != "postgresql":
         return _rest_address(text, parts)
     if parts.password is not None:
-        raise InputError("OHLCV_CATALOG_URI carries a password: give it by OHLCV_CATALOG_PASSWORD or …_FILE instead")
+        raise InputError("OHLCV_CATALOG_URI contains a password: set OHLCV_CATALOG_PASSWORD or …_FILE instead")
     if not parts.hostname or not parts.username or len(parts.path) < 2:
         raise InputError("OHLCV_CATALOG_URI must name user, host and database: postgresql://user@host:5432/database")
     return CatalogAddress(
@@ -90,7 +90,7 @@ def catalog_address(text: str | None, home: Path) -> CatalogAddress:
 
 def _rest_address(text: str, parts: SplitResult) -> CatalogAddress:
     if parts.username is not None or parts.password is not None:
-        raise InputError("OHLCV_CATALOG_URI carries a user: a REST catalog takes OHLCV_CATALOG_TOKEN or …_FILE instead")
+        raise InputError("OHLCV_CATALOG_URI contains a user: set OHLCV_CATALOG_TOKEN or …_FILE for a REST catalog")
     if not parts.hostname:
         raise InputError("OHLCV_CATALOG_URI must name a host: http://host:19120/iceberg")
     return CatalogAddress("rest", text.rstrip("/"))
@@ -102,7 +102,7 @@ def catalog_secret(values: Mapping[str, str], name: str, catalog: CatalogAddress
     kind = {"OHLCV_CATALOG_PASSWORD": "postgresql", "OHLCV_CATALOG_TOKEN": "rest"}[name]
     if found is not None and catalog.engine != kind:
         expected = {"postgresql": "a PostgreSQL catalog", "rest": "a REST catalog"}[kind]
-        raise InputError(f"{name} is for {expected}, but OHLCV_CATALOG_URI leads to {catalog}: remove it")
+        raise InputError(f"{name} is for {expected}, but OHLCV_CATALOG_URI is {catalog}: remove it")
     return found
 
 
@@ -136,7 +136,9 @@ def s3_store(values: Mapping[str, str], catalog: CatalogAddress, warehouse: str)
     access_key, secret_key = values.get("OHLCV_S3_ACCESS_KEY") or None, secret(values, "OHLCV_S3_SECRET_KEY")
     if (access_key is None) != (secret_key is None):
         missing = "OHLCV_S3_ACCESS_KEY" if access_key is None else "OHLCV_S3_SECRET_KEY (or …_FILE)"
-        raise InputError(f"{missing} is missing: an S3 store takes both keys, or none to have the SDK look for them")
+        raise InputError(
+            f"{missing} is missing: set both keys of the S3 store, or neither to use the default AWS credentials"
+        )
     return S3Store(
         web_address(values, "OHLCV_S3_ENDPOINT"), values.get("OHLCV_S3_REGION") or "us-east-1", access_key, secret_key
     )

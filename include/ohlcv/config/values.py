@@ -14,7 +14,7 @@ def recipients(text: str | None) -> tuple[str, ...]:
     found = tuple(filter(None, (part.strip() for part in (text or "").split(","))))
     for address in found:
         if not re.fullmatch(r"[^@\s]+@[^@\s]+", address):
-            raise InputError(f"OHLCV_ALERT_EMAIL has '{address}', which is no address such as you@example.com")
+            raise InputError(f"OHLCV_ALERT_EMAIL contains '{address}': give email addresses such as you@example.com")
     return found
 
 

@@ -25,12 +25,12 @@ _ERRORS = (
     (r"NETWORK_CONNECTION", "does not answer", "start it, or correct OHLCV_S3_ENDPOINT"),
     (
         r"SIGNATURE_DOES_NOT_MATCH|INVALID_ACCESS_KEY_ID|INVALID_CLIENT_TOKEN_ID|UNRECOGNIZED_CLIENT|UserNotFound",
-        "refuses our keys",
+        "rejects the access keys",
         "correct OHLCV_S3_ACCESS_KEY and OHLCV_S3_SECRET_KEY",
     ),
-    (r"NO_SUCH_BUCKET", "has no bucket {bucket}", "create it, or correct OHLCV_WAREHOUSE"),
+    (r"NO_SUCH_BUCKET", "does not contain the bucket {bucket}", "create it, or correct OHLCV_WAREHOUSE"),
     (r"AuthorizationHeaderMalformed|PERMANENT_REDIRECT", "is in another region", "correct OHLCV_S3_REGION"),
-    (r"ACCESS_DENIED", "does not let us write to {bucket}", "grant it, or give other keys"),
+    (r"ACCESS_DENIED", "denies write access to {bucket}", "grant it or set other keys"),
 )
 
 
@@ -44,7 +44,7 @@ def find_store_problem(settings: Settings) -> str | None:
     try:
         files = file_system(store)
         with files.open_output_stream(key) as stream:
-            stream.write(b"can this be written?")
+            stream.write(b"write check")
         files.delete_file(key)
     except OSError as error:
         return describe_store_error(settings, error)
@@ -57,7 +57,7 @@ def create_warehouse_bucket(settings: Settings) -> str | None:
     Only the setup calls this. No other code creates a bucket.
     """
     if settings.store is None:
-        raise InputError("OHLCV_WAREHOUSE is no s3:// location: there is no bucket to make")
+        raise InputError("OHLCV_WAREHOUSE is not an s3:// location: there is no bucket to create")
     bucket = urlsplit(settings.warehouse).netloc
     try:
         files = file_system(settings.store, allow_bucket_creation=True)
@@ -88,6 +88,6 @@ def describe_store_error(settings: Settings, error: OSError) -> str:
     # "When initiating … in bucket 'b': AWS Error NO_SUCH_BUCKET during CreateMultipartUpload operation: message (…)"
     cause = re.sub(_PYARROW_TEXT, "", message)
     found = ((problem, remedy) for pattern, problem, remedy in _ERRORS if re.search(pattern, message))
-    problem, remedy = next(found, ("fails", "look at the store"))
+    problem, remedy = next(found, ("reports an error", "check the store"))
     bucket = urlsplit(settings.warehouse).netloc
     return f"the store {settings.store} {problem.format(bucket=bucket)} ({cause}): {remedy}"

@@ -59,7 +59,7 @@ class RetentionPlan:
 
     @property
     def reason(self) -> str:
-        return f"kept {self.retention} before {self.as_of}: from {self.cutoff} on"
+        return f"retention {self.retention} as of {self.as_of}: kept from {self.cutoff} on"
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values. The maintenance job deletes the partitions in `days`."""
@@ -85,7 +85,7 @@ def plan_retention(
     """Return the partitions that have expired as of a day. Raise InputError for a plan that is probably a mistake."""
     check_as_of(as_of, today)
     if not 0 < max_share <= 1:
-        raise InputError(f"max-share {max_share:g} is not a share above 0 and up to 1")
+        raise InputError(f"max-share is {max_share:g}: give a share above 0 and up to 1")
     table = load_table(open_catalog(settings), candles_contract(timeframe))
     partitions = sorted(_partitions(table, timeframe), key=lambda partition: partition.day)
     cutoff = timeframe.cutoff(as_of)
@@ -113,13 +113,13 @@ def _check_plan(plan: RetentionPlan, max_share: float) -> None:
     name = f"{NAMESPACE}.{get_timeframe(plan.timeframe).table}"
     if plan.newest is not None and plan.newest < plan.cutoff:
         raise InputError(
-            f"{name}: the newest candles, of {plan.newest}, are older than what is kept ({plan.reason}), so that "
-            "nothing would be left: nothing is deleted; look at the feed, or give the right as-of"
+            f"{name}: the newest candles ({plan.newest}) have expired ({plan.reason}), so no candle would be left: "
+            "nothing is deleted; check the feed, or correct as-of"
         )
     if plan.share > max_share:
         raise InputError(
-            f"{name}: {plan.rows:,} of {plan.total_rows:,} candles ({plan.share:.1%}) would go, more than "
-            f"{max_share:.0%}: nothing is deleted; where that is meant, confirm it with a max-share of "
+            f"{name}: {plan.rows:,} of {plan.total_rows:,} candles ({plan.share:.1%}) would be deleted, "
+            f"more than {max_share:.0%}: nothing is deleted; to delete them, set max-share to "
             f"{min(1.0, plan.share + 0.01):.2f}"
         )
 

@@ -92,9 +92,9 @@ def describe_catalog_error(settings: Settings, error: Exception) -> str:
     """Return one line that says which catalog failed and why, without its password."""
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     if isinstance(error, (UnauthorizedError, ForbiddenError, OAuthError)):
-        return f"the catalog {settings.catalog} refuses us ({cause}): check OHLCV_CATALOG_TOKEN"
+        return f"the catalog {settings.catalog} denies access ({cause}): check OHLCV_CATALOG_TOKEN"
     if "password" in cause:
-        return f"the catalog {settings.catalog} refuses us ({cause}): check OHLCV_CATALOG_PASSWORD"
+        return f"the catalog {settings.catalog} denies access ({cause}): check OHLCV_CATALOG_PASSWORD"
     if isinstance(error, RESTError):
         where = "OHLCV_CATALOG_URI and OHLCV_WAREHOUSE"
         return f"the catalog {settings.catalog} answers with an error ({cause}): check {where}"
@@ -109,7 +109,7 @@ def load_table(catalog: Catalog, contract: TableContract) -> Table:
         raise OhlcvError(f"there is no table {NAMESPACE}.{contract.name}: run 'ohlcv tables create'") from None
     except FileNotFoundError as error:
         raise OhlcvError(
-            f"the catalog knows {NAMESPACE}.{contract.name}, but its metadata is gone ({error}): check OHLCV_WAREHOUSE"
+            f"the metadata file of {NAMESPACE}.{contract.name} is missing ({error}): check OHLCV_WAREHOUSE"
         ) from None
     except CATALOG_ERRORS:
         raise
@@ -118,7 +118,7 @@ def load_table(catalog: Catalog, contract: TableContract) -> Table:
         cause = str(error).strip().splitlines()[0]
         raise OhlcvError(f"{NAMESPACE}.{contract.name} cannot be read ({cause}): see 'ohlcv doctor'") from None
     if differences := contract_differences(shape_of(table), contract):
-        raise OhlcvError(f"{NAMESPACE}.{contract.name} is not as agreed: {'; '.join(differences)}")
+        raise OhlcvError(f"{NAMESPACE}.{contract.name} does not match its contract: {'; '.join(differences)}")
     return table
 
 
@@ -232,7 +232,7 @@ def _find_folder_problem(folder: Path, role: str) -> str | None:
 
 
 def _describe_folder_error(folder: Path, role: str, error: OSError) -> str:
-    return f"{role} {folder} is not writable ({error.strerror}): choose another or grant access"
+    return f"{role} {folder} is not writable ({error.strerror}): choose another folder or grant access"
 
 
 def _iceberg_schema(contract: TableContract) -> Schema:

@@ -113,7 +113,9 @@ def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Itera
         try:
             return connection.execute(query, (key,) if "%s" in query else None).fetchone()
         except psycopg.OperationalError as error:
-            raise OhlcvError(f"the writer's lease on {table} was lost ({error}): nothing was written") from None
+            raise OhlcvError(
+                f"the write lock on {table} was lost ({error}): nothing was written, run the job again"
+            ) from None
 
     def try_lock() -> bool:
         row = fetch_one("SELECT pg_try_advisory_lock(%s)")
@@ -136,7 +138,7 @@ def _wait_for_lock(try_lock: Callable[[], bool], table: str, wait_seconds: float
     while not try_lock():
         if time.monotonic() > deadline:
             raise OhlcvError(
-                f"{table} has been written by {holder()} for {wait_seconds:.0f} s: "
-                "wait for that run to end, or end it, and start again"
+                f"{table} is locked by {holder()}, waited {wait_seconds:.0f} s: "
+                "wait until that run ends, or end it, and start again"
             )
         time.sleep(_POLL_SECONDS)

@@ -120,7 +120,7 @@ def plan_build(
     own_ranges = [own_range] if build_whole_range else _changed_windows(timeframe, own_range, changed, checkpoint)
     pending, expired = _split_by_retention(timeframe, own_range, changed | checkpoint.pending_hours)
     if expired:
-        notes.append(f"{len(expired)} changed hours are older than what is kept and are not built")
+        notes.append(f"{len(expired)} changed hours are older than the retention and are not built")
     rebuilt, deferred = _choose_within_budget(timeframe, own_range, history, pending, trade_budget)
     if deferred:
         notes.append(f"{len(deferred)} changed hours are left to the next runs")
@@ -154,7 +154,7 @@ def _find_changed_hours(
 ) -> tuple[set[int], bool, list[str]]:
     """Return the hours that changed since the checkpoint, whether the set is complete, and notes for the report."""
     if checkpoint.trades_snapshot is None:
-        note = "nothing is recorded yet: only the run's own range is built, older candles are a backfill's work"
+        note = "no source checkpoint is recorded yet: only the run's own range is built, backfill older candles"
         return set(), False, [note]
     if checkpoint.trades_snapshot == history.snapshot:
         return set(), True, []
@@ -165,7 +165,7 @@ def _find_changed_hours(
     since = (checkpoint.committed_at or 0) * 1000 - slack // MICROSECOND
     note = (
         f"the recorded trades snapshot {checkpoint.trades_snapshot} has expired: changed hours are found by "
-        "ingestion time, so trades deleted meanwhile are not"
+        "ingestion time, so trades deleted since then are not detected"
     )
     return history.ingested_hours(since), False, [note]
 

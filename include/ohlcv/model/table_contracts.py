@@ -161,7 +161,7 @@ def contract_differences(shape: TableShape, contract: TableContract) -> list[str
     if extra := [name for name in found if name not in contract.column_names]:
         differences.append(f"unexpected column {', '.join(extra)}")
     elif not differences and list(found) != contract.column_names:
-        differences.append(f"the columns stand in the order {', '.join(found)}")
+        differences.append(f"the columns are in the order {', '.join(found)}")
     expected = tuple(f"{partition.transform}({partition.column})" for partition in contract.partitions)
     if shape.partitions != expected:
         differences.append(f"partitioned by {', '.join(shape.partitions) or 'nothing'}, not {', '.join(expected)}")

@@ -100,7 +100,7 @@ def test_an_invalid_memory_size_is_refused(field: str, value: str) -> None:
 
 
 def test_a_lookback_shorter_than_one_window_is_refused() -> None:
-    with pytest.raises(InputError, match="the lookback of 1h must hold at least one window"):
+    with pytest.raises(InputError, match="the lookback of 1h must contain at least one window"):
         load_settings({"OHLCV_1H_LOOKBACK_MINUTES": "59"}).timeframe("1h")
 
 
@@ -131,10 +131,10 @@ def test_a_catalog_address_is_parsed(uri: str, address: CatalogAddress) -> None:
         ("catalog.db", "use sqlite, postgresql, http or https"),
         ("http://", "must name a host"),
         ("https:///iceberg", "must name a host"),
-        ("http://me:hunter2@rest:19120/iceberg", "carries a user: a REST catalog takes OHLCV_CATALOG_TOKEN"),
+        ("http://me:hunter2@rest:19120/iceberg", "contains a user: set OHLCV_CATALOG_TOKEN"),
         ("http://rest:port/iceberg", "is not an address"),
-        ("sqlite://", "names no file"),
-        ("sqlite:///", "names no file"),
+        ("sqlite://", "contains no file path"),
+        ("sqlite:///", "contains no file path"),
         ("postgresql://h/d", "must name user, host and database"),
         ("postgresql://u@h", "must name user, host and database"),
         ("postgresql://u@/d", "must name user, host and database"),
@@ -150,7 +150,7 @@ def test_an_invalid_catalog_address_is_refused(uri: str, message: str) -> None:
 
 @pytest.mark.parametrize("password", ["hunter2", ""])
 def test_a_password_in_the_catalog_address_is_refused_and_not_repeated(password: str) -> None:
-    with pytest.raises(InputError, match="carries a password: give it by OHLCV_CATALOG_PASSWORD") as caught:
+    with pytest.raises(InputError, match="contains a password: set OHLCV_CATALOG_PASSWORD") as caught:
         load_settings({"OHLCV_CATALOG_URI": f"postgresql://u:{password}@h/d"})
     assert "hunter2" not in str(caught.value)
 
@@ -247,20 +247,20 @@ def test_the_token_of_a_rest_catalog_is_never_shown(tmp_path: Path) -> None:
         ({"OHLCV_WAREHOUSE": "s3://Bucket/x"}, "give s3://bucket/prefix"),
         ({"OHLCV_WAREHOUSE": "s3://bucket/a b%20c"}, r"give s3://bucket/prefix, without \?, # or %"),
         ({"OHLCV_WAREHOUSE": "s3://key:secret@bucket"}, "give s3://bucket/prefix"),
-        ({**STORE, "OHLCV_S3_SECRET_KEY": ""}, r"^OHLCV_S3_SECRET_KEY \(or …_FILE\) is missing: .* takes both keys"),
-        ({**STORE, "OHLCV_S3_ACCESS_KEY": ""}, "^OHLCV_S3_ACCESS_KEY is missing: an S3 store takes both keys"),
+        ({**STORE, "OHLCV_S3_SECRET_KEY": ""}, r"^OHLCV_S3_SECRET_KEY \(or …_FILE\) is missing: set both keys"),
+        ({**STORE, "OHLCV_S3_ACCESS_KEY": ""}, "^OHLCV_S3_ACCESS_KEY is missing: set both keys"),
         ({**STORE, "OHLCV_S3_ENDPOINT": "store:7070"}, "OHLCV_S3_ENDPOINT is 'store:7070': give an address such as"),
         ({**STORE, "OHLCV_S3_ENDPOINT": "http://store:x"}, "OHLCV_S3_ENDPOINT is 'http://store:x': give an address"),
         ({**STORE, "OHLCV_WAREHOUSE": ""}, "OHLCV_S3_ENDPOINT is set, but OHLCV_WAREHOUSE is file:///.*: give s3://"),
         ({"OHLCV_S3_REGION": "x"}, "OHLCV_S3_REGION is set, but OHLCV_WAREHOUSE is file:///"),
         (
             {**REST, "OHLCV_CATALOG_PASSWORD": "x"},
-            "^OHLCV_CATALOG_PASSWORD is for a PostgreSQL catalog, but OHLCV_CATALOG_URI leads to http://rest:19120/",
+            "^OHLCV_CATALOG_PASSWORD is for a PostgreSQL catalog, but OHLCV_CATALOG_URI is http://rest:19120/",
         ),
         ({"OHLCV_CATALOG_PASSWORD": "x"}, "OHLCV_CATALOG_PASSWORD is for a PostgreSQL catalog, but .* sqlite:///"),
         (
             {"OHLCV_CATALOG_URI": POSTGRES, "OHLCV_CATALOG_TOKEN": "x"},
-            "OHLCV_CATALOG_TOKEN is for a REST catalog, but OHLCV_CATALOG_URI leads to postgresql://",
+            "OHLCV_CATALOG_TOKEN is for a REST catalog, but OHLCV_CATALOG_URI is postgresql://",
         ),
     ],
 )

@@ -10,5 +10,5 @@ from ohlcv.model.errors import InputError
 
 
 def test_a_warehouse_folder_has_no_bucket() -> None:
-    with pytest.raises(InputError, match="there is no bucket to make"):
+    with pytest.raises(InputError, match="there is no bucket to create"):
         create_warehouse_bucket(load_settings({}))

@@ -136,7 +136,9 @@ def test_a_table_that_differs_from_the_contract_is_refused_and_not_changed(site:
     with tables(site)["gold_ohlcv_5m"].update_schema() as update:
         update.rename_column("vwap", "average")
     before = tables(site)["gold_ohlcv_5m"].metadata_location
-    message = "^market_data.gold_ohlcv_5m is not as agreed: column vwap is missing; unexpected column average$"
+    message = (
+        "^market_data.gold_ohlcv_5m does not match its contract: column vwap is missing; unexpected column average$"
+    )
     with pytest.raises(OhlcvError, match=message):
         create_tables(site)
     with pytest.raises(OhlcvError, match=message):
@@ -165,7 +167,9 @@ def test_a_missing_table_is_reported_with_the_command_that_creates_it(site: Sett
 def test_a_missing_warehouse_is_distinguished_from_a_missing_table(site: Settings) -> None:
     create_tables(site)
     Path(site.home / "warehouse").rename(site.home / "elsewhere")
-    with pytest.raises(OhlcvError, match=r"its metadata is gone .*: check OHLCV_WAREHOUSE$"):
+    with pytest.raises(
+        OhlcvError, match=r"^the metadata file of market_data.gold_crypto_trades is missing .*: check OHLCV_WAREHOUSE$"
+    ):
         load_table(open_catalog(site), TRADES)
 
 

@@ -115,7 +115,7 @@ def test_notes_report_a_missing_checkpoint_deferred_hours_and_an_expired_snapsho
     table = SimulatedCandleTable(TIMEFRAMES["1m"])
     table.trades.commit([Slot(FIRST_HOUR, 0)], 1, timedelta(0))
     assert table.run(DAY_START + HOUR, 1).notes == [
-        "nothing is recorded yet: only the run's own range is built, older candles are a backfill's work"
+        "no source checkpoint is recorded yet: only the run's own range is built, backfill older candles"
     ]
     table.trades.commit([Slot(FIRST_HOUR + hour, 0) for hour in range(4)], 1, timedelta(0))
     assert table.run(DAY_START + 9 * HOUR, 1).notes == ["3 changed hours are left to the next runs"]

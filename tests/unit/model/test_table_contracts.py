@@ -86,7 +86,7 @@ Change = Callable[[TableShape], TableShape]
         ),
         (
             lambda shape: replace(shape, columns=(shape.columns[1], shape.columns[0], *shape.columns[2:])),
-            ["the columns stand in the order exchange, symbol, " + ", ".join(MINUTE.column_names[2:])],
+            ["the columns are in the order exchange, symbol, " + ", ".join(MINUTE.column_names[2:])],
         ),
         (lambda shape: replace(shape, partitions=()), ["partitioned by nothing, not day(window_date)"]),
         (
