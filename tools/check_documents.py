@@ -107,7 +107,7 @@ def anchors(file: Path) -> frozenset[str]:
 @cache
 def defined_names(file: Path) -> frozenset[str]:
     """Return the names of functions, classes and assigned variables in a Python file."""
-    definition = re.compile(r"^\s*(?:async )?(?:def|class) (\w+)|^\s*(\w+)(?:: [^=]+)? = ", re.M)
+    definition = re.compile(r"^\s*(?:async )?(?:def|class) (\w+)|^\s*(\w+)(?:: [^=\n]+)? = ", re.M)
     return frozenset(first or second for first, second in definition.findall(file.read_text()))
 
 
