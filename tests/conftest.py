@@ -1,4 +1,4 @@
-"""One Spark session for the whole run; each test gets a catalog and a warehouse of its own."""
+"""Shared fixtures: one Spark session for all tests, a catalog and warehouse for each test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.harness import Harness, spark_session
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _remove_settings_from_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("OHLCV_")]:
         monkeypatch.delenv(name)
 

@@ -23,7 +23,7 @@ from ohlcv.spark.spark_submit import build_job, run
 from spark_jobs.iceberg.candle_writer import CommitGuard
 from spark_jobs.jobs.reprocess_day import DayRequest, reprocess
 from spark_jobs.jobs.table_maintenance import ORPHAN_AGE, Request, maintain
-from support.harness import Harness, at, total, trade
+from support.harness import Harness, at, total_changes, trade
 from support.processes import running_job
 from support.reference_model import Trade
 from support.stores import ObjectStore
@@ -67,7 +67,7 @@ def test_a_build_is_exact_and_its_rerun_changes_nothing(catalog: CatalogUnderTes
         assert harness.snapshots(timeframe) == [first["snapshot"]]
         before = harness.table(timeframe).metadata_location
         again = harness.build(timeframe, NOON - 2 * HOUR, NOON)
-        assert (again["snapshot"], total(again["candles"])) == (None, 0)
+        assert (again["snapshot"], total_changes(again["candles"])) == (None, 0)
         assert harness.table(timeframe).metadata_location == before
     catalog.observations.append("no second commit")
 
@@ -182,7 +182,7 @@ def test_reprocessing_a_day_twice_changes_nothing_the_second_time(catalog: Catal
         NOON.date(), {harness.settings.timeframe(name): day_range(NOON.date()) for name in ("1m", "30m", "1d")}
     )
     counts = [
-        [total(each["candles"]) for each in reprocess(harness.spark, harness.settings, request)["timeframes"]]
+        [total_changes(each["candles"]) for each in reprocess(harness.spark, harness.settings, request)["timeframes"]]
         for _ in range(2)
     ]
     assert counts == [[60, 2, 1], [0, 0, 0]]

@@ -1,4 +1,4 @@
-"""Runs of the real job on real tables: what a range's rebuild may and may not change."""
+"""Builds of a range by the real job on real tables: what a rebuild may and may not change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from ohlcv.iceberg.tables import widen_volume
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import candles_contract
-from support.harness import Harness, at, total, trade
+from support.harness import Harness, at, total_changes, trade
 from support.reference_model import Trade
 
 NOON = at("2026-03-01 12:00")
@@ -22,7 +22,7 @@ TWO = at("2026-03-01 14:00")
 def some_trades(
     start: str = "2026-03-01 12:00", minutes: int = 60, step: int = 7, symbol: str = "BTC-USD"
 ) -> list[Trade]:
-    """Make a trade every few seconds; prices and quantities differ, so that no error hides."""
+    """Return a trade every few seconds, with different prices and quantities so that errors become visible."""
     begin = at(start)
     return [
         trade(
@@ -36,7 +36,7 @@ def some_trades(
 
 
 @pytest.mark.parametrize("timeframe", ["1m", "5m", "30m", "1h"])
-def test_a_build_equals_the_oracle_and_says_what_it_did(harness: Harness, timeframe: str) -> None:
+def test_a_build_equals_the_reference_model_and_reports_its_counts(harness: Harness, timeframe: str) -> None:
     bad = replace(trade(NOON, trade_id="bad"), price=None)
     harness.load(some_trades(), [*some_trades(symbol="ETH-USD", step=31), bad])
     report = harness.build(timeframe, NOON, ONE)
@@ -45,10 +45,10 @@ def test_a_build_equals_the_oracle_and_says_what_it_did(harness: Harness, timefr
     assert report["candles"]["inserted"] == len(expected.candles)
     assert (report["trades_read"], report["rejected"]) == (expected.trades_read, {"bad_price": 1})
     assert report["snapshot"] == harness.snapshots(timeframe)[-1]
-    assert set(report["seconds"]) == {"lease", "plan", "survey", "compute", "write", "total"}
+    assert set(report["seconds"]) == {"lease", "plan", "survey", "compute", "write", "total_changes"}
 
 
-def test_the_commit_says_where_it_came_from(harness: Harness) -> None:
+def test_the_commit_summary_records_the_provenance(harness: Harness) -> None:
     harness.load(some_trades())
     harness.build("1m", NOON, ONE, dag_id="ohlcv_1m", run_id="scheduled__x")
     summary = harness.summary("1m")
@@ -77,11 +77,11 @@ def test_a_rerun_commits_nothing(harness: Harness, timeframe: str) -> None:
     metadata = harness.table(timeframe).metadata_location
     report = harness.build(timeframe, NOON, ONE)
     assert report["snapshot"] is None
-    assert total(report["candles"]) == 0
+    assert total_changes(report["candles"]) == 0
     assert harness.table(timeframe).metadata_location == metadata
 
 
-def test_no_trades_is_a_success_that_says_so(harness: Harness) -> None:
+def test_a_range_without_trades_succeeds_with_a_note(harness: Harness) -> None:
     report = harness.build("1m", NOON, ONE)
     assert report["notes"] == ["there are no trades in the range"]
     assert harness.snapshots("1m") == []
@@ -91,7 +91,7 @@ def test_no_trades_is_a_success_that_says_so(harness: Harness) -> None:
     assert report["snapshot"] is None
 
 
-def test_overlapping_ranges_add_nothing_twice(harness: Harness) -> None:
+def test_overlapping_ranges_count_no_trade_twice(harness: Harness) -> None:
     harness.load(some_trades(minutes=120))
     for minutes in range(10, 125, 25):
         end = NOON + timedelta(minutes=min(minutes, 120))
@@ -100,7 +100,7 @@ def test_overlapping_ranges_add_nothing_twice(harness: Harness) -> None:
     assert harness.candles("1m") == harness.expected("1m", (NOON, NOON + timedelta(minutes=110))).candles
 
 
-def test_duplicates_count_once_and_corrections_supersede(harness: Harness) -> None:
+def test_duplicates_count_once_and_corrections_replace_trades(harness: Harness) -> None:
     trades = some_trades()
     again = [replace(each, message_id=f"again-{each.trade_id}") for each in trades[::3]]
     harness.load(trades, again)
@@ -124,8 +124,7 @@ def test_duplicates_count_once_and_corrections_supersede(harness: Harness) -> No
     assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
 
 
-def test_a_partition_keeps_its_other_candles(harness: Harness) -> None:
-    """Rebuilding one hour of a day must not lose the rest of that day."""
+def test_a_rebuild_preserves_the_other_candles_of_the_partition(harness: Harness) -> None:
     harness.load(some_trades("2026-03-01 00:00", minutes=600, step=60))
     harness.build("30m", at("2026-03-01 00:00"), at("2026-03-01 10:00"))
     before = harness.stored("30m")
@@ -139,7 +138,7 @@ def test_a_partition_keeps_its_other_candles(harness: Harness) -> None:
     assert len(after) == 20
 
 
-def test_created_at_stays_and_updated_at_moves_only_with_a_value(harness: Harness) -> None:
+def test_created_at_never_changes_and_updated_at_only_with_a_value(harness: Harness) -> None:
     harness.load(some_trades(minutes=3))
     harness.build("1m", NOON, ONE)
     first = harness.stored("1m")
@@ -153,7 +152,7 @@ def test_created_at_stays_and_updated_at_moves_only_with_a_value(harness: Harnes
         assert (stored.updated_at > first[key].updated_at) == (key == changed)
 
 
-def test_candles_on_both_sides_of_midnight_and_of_a_month(harness: Harness) -> None:
+def test_a_build_across_midnight_and_the_end_of_a_month(harness: Harness) -> None:
     start, end = at("2026-01-31 00:00"), at("2026-02-02 00:00")
     midnight = at("2026-02-01 00:00")
     microsecond = timedelta(microseconds=1)
@@ -167,7 +166,7 @@ def test_candles_on_both_sides_of_midnight_and_of_a_month(harness: Harness) -> N
     partitions = harness.table("1d").inspect.partitions().to_pylist()
     assert len(partitions) == 2
 
-    # Rebuilding one month leaves the other's file alone.
+    # Rebuilding one month does not rewrite the file of the other.
     files = {task.file.file_path for task in harness.table("1d").scan().plan_files()}
     harness.load([trade(midnight + timedelta(hours=3), "3")])
     harness.build("1d", midnight, end)
@@ -175,7 +174,7 @@ def test_candles_on_both_sides_of_midnight_and_of_a_month(harness: Harness) -> N
     assert harness.candles("1d") == harness.expected("1d", (start, end)).candles
 
 
-def test_a_candle_whose_trades_are_gone_is_removed(harness: Harness) -> None:
+def test_a_candle_without_trades_is_deleted(harness: Harness) -> None:
     harness.load(some_trades(minutes=30))
     harness.build("1m", NOON, ONE)
     gone = NOON + timedelta(minutes=10)
@@ -187,7 +186,7 @@ def test_a_candle_whose_trades_are_gone_is_removed(harness: Harness) -> None:
     assert len(harness.candles("1m")) == 29
 
 
-def test_expired_source_hours_keep_their_candles_unless_told_to_prune(harness: Harness) -> None:
+def test_candles_of_expired_source_hours_are_preserved_unless_pruned(harness: Harness) -> None:
     harness.load(some_trades(minutes=120))
     harness.build("1m", NOON, TWO)
     before = harness.stored("1m")
@@ -201,7 +200,7 @@ def test_expired_source_hours_keep_their_candles_unless_told_to_prune(harness: H
     assert len(harness.candles("1m")) == 60
 
 
-def test_a_day_candle_survives_the_expiry_of_its_first_hours(harness: Harness) -> None:
+def test_a_day_candle_is_preserved_when_its_first_hours_expire(harness: Harness) -> None:
     day, end = at("2026-03-01 00:00"), at("2026-03-02 00:00")
     harness.load(some_trades("2026-03-01 10:00", minutes=240, step=30))
     harness.build("1d", day, end)
@@ -212,7 +211,7 @@ def test_a_day_candle_survives_the_expiry_of_its_first_hours(harness: Harness) -
     assert harness.stored("1d") == before
 
 
-def test_a_volume_beyond_the_column_is_withheld_reported_and_built_once_widened(harness: Harness) -> None:
+def test_a_volume_that_does_not_fit_is_withheld_and_built_after_widening(harness: Harness) -> None:
     day, end = at("2026-03-01 00:00"), at("2026-03-02 00:00")
     harness.load(
         [trade(NOON + timedelta(minutes=n), "0.00000123", "6000000000.5", symbol="PEPE-USD") for n in range(3)],
@@ -236,7 +235,7 @@ def test_a_volume_beyond_the_column_is_withheld_reported_and_built_once_widened(
     assert harness.candles("1d") == harness.expected("1d", (day, end), wide=True).candles
 
 
-def test_a_stored_candle_that_outgrows_its_column_does_not_stay_wrong(harness: Harness) -> None:
+def test_a_stored_candle_is_deleted_when_its_volume_no_longer_fits(harness: Harness) -> None:
     harness.load([trade(NOON, "1", "9000000000"), *some_trades(symbol="ETH-USD")])
     harness.build("1h", NOON, ONE)
     harness.load([trade(NOON + timedelta(minutes=1), "1", "9000000000")])
@@ -245,7 +244,7 @@ def test_a_stored_candle_that_outgrows_its_column_does_not_stay_wrong(harness: H
     assert [key[0] for key in harness.candles("1h")] == ["ETH-USD"]
 
 
-def test_a_key_stored_twice_is_mended(harness: Harness) -> None:
+def test_a_duplicate_key_is_merged(harness: Harness) -> None:
     harness.load(some_trades(minutes=5))
     harness.build("1m", NOON, ONE)
     table = "iceberg.market_data.gold_ohlcv_1m"
@@ -255,17 +254,18 @@ def test_a_key_stored_twice_is_mended(harness: Harness) -> None:
     assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
 
 
-def test_an_invariant_is_checked_before_the_commit(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sabotage the maths: the run must stop, and nothing may be visible."""
+def test_a_violated_invariant_prevents_the_commit(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     from pyspark.sql import functions as F
 
     import spark_jobs.jobs.build_candles as job
 
-    sound = job.candles  # type: ignore[attr-defined]  # the name the job imported is the one to replace
+    original = job.candles_from_totals  # type: ignore[attr-defined]  # replace the name that the job imported
     monkeypatch.setattr(
         job,
-        "candles",
-        lambda *given: sound(*given).withColumn("high_price", F.lit(Decimal("0.00000001")).cast("decimal(18,8)")),
+        "candles_from_totals",
+        lambda *arguments: original(*arguments).withColumn(
+            "high_price", F.lit(Decimal("0.00000001")).cast("decimal(18,8)")
+        ),
     )
     harness.load(some_trades(minutes=2))
     with pytest.raises(OhlcvError, match="high_price must be the highest"):
@@ -273,7 +273,7 @@ def test_an_invariant_is_checked_before_the_commit(harness: Harness, monkeypatch
     assert harness.snapshots("1m") == []
 
 
-def test_a_missing_table_is_named(harness: Harness) -> None:
+def test_a_missing_table_is_reported(harness: Harness) -> None:
     from ohlcv.iceberg.tables import open_catalog
 
     open_catalog(harness.settings).drop_table(("market_data", "gold_crypto_trades"))
@@ -283,10 +283,11 @@ def test_a_missing_table_is_named(harness: Harness) -> None:
         harness.build("1m", NOON, ONE)
 
 
-def test_a_table_that_drifted_is_named(harness: Harness) -> None:
+def test_a_table_that_does_not_match_its_contract_is_reported(harness: Harness) -> None:
     with harness.table("1m").update_schema() as update:
         update.rename_column("vwap", "average")
     with pytest.raises(
-        OhlcvError, match=r"gold_ohlcv_1m is not as agreed: column vwap is missing; unexpected column average"
+        OhlcvError,
+        match=r"gold_ohlcv_1m does not match its contract: column vwap is missing; unexpected column average",
     ):
         harness.build("1m", NOON, ONE)

@@ -1,4 +1,4 @@
-"""The candle maths of the job against the reference_candles: every field equal, whatever the trades."""
+"""Candles computed by the job compared with the reference model, for any list of trades."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from spark_jobs.compute.trade_aggregation import (
     aggregate_trades,
     duplicate_candidates,
     first_pass,
-    placed,
     second_pass,
-    survey,
+    summarize_pass,
+    with_block_key,
 )
 from spark_jobs.compute.trade_columns import with_rejection_reason
 from spark_jobs.iceberg.trades_reader import COLUMNS
@@ -57,40 +57,40 @@ TYPES = pa.schema(
         ("exchange_hour", pa.int32()),
     ]
 )
-# One Spark query an example: few examples, each of them of several markets and nasty. The catch is in the strategies.
 NOON = at("2026-03-01 12:00")
+# Each example is one Spark query, so there are few of them; each contains several lists of edge cases.
 EXAMPLES = settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
-def read_by_the_job(spark: SparkSession, trades: Sequence[Trade]) -> DataFrame:
+def trades_frame(spark: SparkSession, trades: Sequence[Trade]) -> DataFrame:
     rows = pa.Table.from_pylist([asdict(trade) for trade in trades], schema=TYPES)
     return spark.createDataFrame(rows).select(*COLUMNS, F.coalesce("trade_id", "message_id").alias("identity"))
 
 
-def by_the_job(
+def job_result(
     spark: SparkSession, trades: Sequence[Trade], name: str, spans: Sequence[tuple[int, int]], wide: bool = False
 ) -> ReferenceResult:
-    """Let the job's own functions answer what the reference_candles answers."""
+    """Return what the functions of the job compute, in the form of the reference result."""
     ranges = merge_ranges([Range(from_microseconds(start), from_microseconds(end)) for start, end in spans])
     hours = hours_overlapping(ranges)
-    of = get_timeframe(name)
-    judged = with_rejection_reason(read_by_the_job(spark, trades).where(in_hours(hours)))
-    plan = BuildPlan(of, ranges[0], ranges, hours)
-    sums = aggregate_trades(judged, common_step([of]), ranges)
-    found = sums.found
-    computed = compute(Source(sums, None), plan, "decimal(38,8)" if wide else "decimal(18,8)")
-    answer = ReferenceResult({}, {}, Counter(), sum(sum(verdicts.values()) for verdicts in found.counts.values()))
-    for verdicts in found.counts.values():
-        answer.rejected.update({reason: number for reason, number in verdicts.items() if reason})
+    timeframe = get_timeframe(name)
+    validated = with_rejection_reason(trades_frame(spark, trades).where(in_hours(hours)))
+    plan = BuildPlan(timeframe, ranges[0], ranges, hours)
+    totals = aggregate_trades(validated, common_step([timeframe]), ranges)
+    counts = totals.summary.counts.values()
+    computed = compute(Source(totals, None), plan, "decimal(38,8)" if wide else "decimal(18,8)")
+    result = ReferenceResult({}, {}, Counter(), sum(sum(reasons.values()) for reasons in counts))
+    for reasons in counts:
+        result.rejected.update({reason: number for reason, number in reasons.items() if reason})
     micros = [F.unix_micros(column).alias(f"{column}_us") for column in ("window_start", "window_end")]
     for row in computed.select("*", *micros).collect():
         key = (row.symbol, row.exchange, row.window_start_us)
-        assert key not in answer.candles, "a window came out twice"
-        assert row.broken is None
+        assert key not in result.candles, "a window has two candles"
+        assert row.violation is None
         if row.withheld:
-            answer.withheld[key] = row.exact_volume
+            result.withheld[key] = row.exact_volume
             continue
-        answer.candles[key] = Candle(
+        result.candles[key] = Candle(
             *key,
             row.window_end_us,
             row.open_price,
@@ -101,142 +101,150 @@ def by_the_job(
             row.trade_count,
             row.vwap,
         )
-    sums.release()
-    return answer
+    totals.release()
+    return result
 
 
-# Few trades are evaluated, many have their code compiled: both must give the same.
+# Expressions are evaluated for few trades and compiled for many; both must give the same result.
 @pytest.mark.parametrize("trades_read", [0, CODE_GENERATION_MIN_TRADES], ids=["evaluated", "compiled"])
 @pytest.mark.parametrize("name", WIDTHS)
 @EXAMPLES
 @given(data=st.data())
-def test_every_field_equals_the_oracle(spark: SparkSession, name: str, trades_read: int, data: st.DataObject) -> None:
+def test_every_field_equals_the_reference_model(
+    spark: SparkSession, name: str, trades_read: int, data: st.DataObject
+) -> None:
     trades = [trade for market in data.draw(markets()) for trade in market]
     spans = data.draw(range_lists(WIDTHS[name] * 1_000_000))
     with code_generation_for(spark, trades_read):
-        assert by_the_job(spark, trades, name, spans) == reference_candles(trades, WIDTHS[name] * 1_000_000, spans)
+        assert job_result(spark, trades, name, spans) == reference_candles(trades, WIDTHS[name] * 1_000_000, spans)
 
 
-# How sequences go with ids: 5,000,000,000 has bits above those that fit beside the time.
+# How source sequences relate to ids. 5,000,000,000 has bits above those that fit beside the time.
 SEQUENCES: dict[str, Callable[[int], int | None]] = {
     "none": lambda number: None,
-    "counting with the ids": lambda number: number + 7,
-    "against the ids": lambda number: -number,
-    "none for one": lambda number: None if number == 5_000_000_000 else number,
+    "rising with the ids": lambda number: number + 7,
+    "falling with the ids": lambda number: -number,
+    "missing for one id": lambda number: None if number == 5_000_000_000 else number,
 }
 
 
 @EXAMPLES
 @given(lists=markets(len(SEQUENCES), bad_rows=False), seed=st.integers(0, 1000))
-def test_ids_that_follow_each_other_are_ordered_as_any_others(
+def test_consecutive_numeric_ids_are_ordered_like_all_others(
     spark: SparkSession, lists: list[list[Trade]], seed: int
 ) -> None:
     numbers = random.Random(seed)
-    followed = []
+    renumbered = []
     for market, sequence in zip(lists, SEQUENCES.values(), strict=True):
         for each in market:
             number = 5_000_000_000 + numbers.randrange(len(market))
-            followed.append(replace(each, trade_id=str(number), source_sequence=sequence(number)))
+            renumbered.append(replace(each, trade_id=str(number), source_sequence=sequence(number)))
     span = [(to_microseconds(at("2026-01-31 00:00")), to_microseconds(at("2026-02-02 00:00")))]
     for name, trades_read in (("1m", 0), ("1d", CODE_GENERATION_MIN_TRADES)):
         with code_generation_for(spark, trades_read):
-            assert by_the_job(spark, followed, name, span) == reference_candles(
-                followed, WIDTHS[name] * 1_000_000, span
+            assert job_result(spark, renumbered, name, span) == reference_candles(
+                renumbered, WIDTHS[name] * 1_000_000, span
             )
 
 
-def surveyed(spark: SparkSession, *trades: Trade) -> PassSummary:
+def first_pass_summary(spark: SparkSession, *trades: Trade) -> PassSummary:
     span = Range(at("2026-03-01 12:00"), at("2026-03-01 13:00"))
-    sums = aggregate_trades(with_rejection_reason(read_by_the_job(spark, trades)), 60_000_000, [span])
-    sums.release()
-    return sums.found
+    totals = aggregate_trades(with_rejection_reason(trades_frame(spark, trades)), 60_000_000, [span])
+    totals.release()
+    return totals.summary
 
 
 @pytest.mark.parametrize(
     ("first", "second", "ordered"),
     [
         pytest.param({"trade_id": "9"}, {"trade_id": "10"}, True, id="numbers"),
-        pytest.param({"trade_id": "9"}, {"trade_id": "010"}, False, id="a zero in front"),
-        pytest.param({"trade_id": "9"}, {"trade_id": " 10"}, False, id="a space in front"),
-        pytest.param({"trade_id": "9"}, {"trade_id": "-10"}, False, id="below zero"),
+        pytest.param({"trade_id": "9"}, {"trade_id": "010"}, False, id="a leading zero"),
+        pytest.param({"trade_id": "9"}, {"trade_id": " 10"}, False, id="a leading space"),
+        pytest.param({"trade_id": "9"}, {"trade_id": "-10"}, False, id="a negative number"),
         pytest.param({"trade_id": "9"}, {"trade_id": "a1"}, False, id="a text"),
-        pytest.param({"trade_id": "9"}, {"trade_id": None, "message_id": "10"}, False, id="known by its message"),
-        pytest.param({"trade_id": "9"}, {"trade_id": "9" * 25}, False, id="longer than a number may be"),
-        pytest.param({"trade_id": str(2**31 - 1)}, {"trade_id": str(2**31)}, False, id="across the lower bits"),
-        pytest.param({"trade_id": str(2**31)}, {"trade_id": str(2**31 + 1)}, True, id="above the lower bits"),
-        pytest.param({"trade_id": "9", "sequence": 1}, {"trade_id": "10", "sequence": 2}, True, id="in step"),
-        pytest.param({"trade_id": "9", "sequence": 1}, {"trade_id": "10", "sequence": 3}, False, id="out of step"),
-        pytest.param({"trade_id": "9", "sequence": 1}, {"trade_id": "10"}, False, id="one without a sequence"),
-        pytest.param({"trade_id": "1", "sequence": -(2**63)}, {"trade_id": "1"}, False, id="too far behind"),
+        pytest.param({"trade_id": "9"}, {"trade_id": None, "message_id": "10"}, False, id="message id only"),
+        pytest.param({"trade_id": "9"}, {"trade_id": "9" * 25}, False, id="too long for a bigint"),
+        pytest.param({"trade_id": str(2**31 - 1)}, {"trade_id": str(2**31)}, False, id="different upper bits"),
+        pytest.param({"trade_id": str(2**31)}, {"trade_id": str(2**31 + 1)}, True, id="equal upper bits"),
+        pytest.param(
+            {"trade_id": "9", "sequence": 1}, {"trade_id": "10", "sequence": 2}, True, id="constant sequence offset"
+        ),
+        pytest.param(
+            {"trade_id": "9", "sequence": 1}, {"trade_id": "10", "sequence": 3}, False, id="changing sequence offset"
+        ),
+        pytest.param({"trade_id": "9", "sequence": 1}, {"trade_id": "10"}, False, id="one sequence missing"),
+        pytest.param({"trade_id": "1", "sequence": -(2**63)}, {"trade_id": "1"}, False, id="offset overflow"),
         pytest.param(
             {"trade_id": "1", "sequence": 1}, {"trade_id": "9", "symbol": "ETH-USD"}, True, id="another series"
         ),
     ],
 )
-def test_the_survey_tells_where_ids_order_trades(
+def test_the_first_pass_detects_whether_ids_order_trades(
     spark: SparkSession, first: dict[str, Any], second: dict[str, Any], ordered: bool
 ) -> None:
-    found = surveyed(spark, trade(NOON, "1", **first), trade(NOON, "2", **second))
-    assert found.unordered == (not ordered)
+    summary = first_pass_summary(spark, trade(NOON, "1", **first), trade(NOON, "2", **second))
+    assert summary.unordered_series == (not ordered)
 
 
 @pytest.mark.parametrize("copies", [1, 2, 3, 4])
 @pytest.mark.parametrize("limit", [0, 200_000])
-def test_only_what_is_delivered_again_is_looked_at_closely(
+def test_only_blocks_with_duplicates_are_processed_again(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch, copies: int, limit: int
 ) -> None:
-    monkeypatch.setattr("spark_jobs.compute.trade_aggregation.MOST_BLOCKS", limit)
+    monkeypatch.setattr("spark_jobs.compute.trade_aggregation.MAX_BROADCAST_BLOCKS", limit)
     single = [trade(NOON + timedelta(seconds=number), "1", trade_id=str(number)) for number in range(150)]
     again = [
         trade(NOON + timedelta(minutes=5 + copy), str(2 + copy), trade_id="70", ingested=NOON + timedelta(hours=copy))
         for copy in range(1, copies)
     ]
     listed, span = hour_of(*single, *again)
-    found = surveyed(spark, *listed)
-    # A block is looked at by the windows in which it has trades: that of the first minutes and each copy's own.
-    assert found.repeated == (copies + 1 if again else 0)
-    assert by_the_job(spark, listed, "1m", span) == reference_candles(listed, 60_000_000, span)
+    summary = first_pass_summary(spark, *listed)
+    # A block counts once for each window with its trades: two of the first minutes, and one for each copy.
+    assert summary.duplicate_blocks == (copies + 1 if again else 0)
+    assert job_result(spark, listed, "1m", span) == reference_candles(listed, 60_000_000, span)
 
 
 @pytest.mark.parametrize(
     ("ids", "compared"),
     [
-        pytest.param([70], ["70"], id="one twice"),
-        pytest.param([70, 71, 149], ["149", "70", "71"], id="three twice, in two blocks"),
-        pytest.param([5, 70, 70], ["5", *map(str, sorted(range(64, 128), key=str))], id="one thrice: all of its block"),
+        pytest.param([70], ["70"], id="one duplicate"),
+        pytest.param([70, 71, 149], ["149", "70", "71"], id="three duplicates in two blocks"),
+        pytest.param(
+            [5, 70, 70], ["5", *map(str, sorted(range(64, 128), key=str))], id="three copies: all ids of the block"
+        ),
     ],
 )
-def test_versions_are_compared_of_no_trade_that_stands_once(
-    spark: SparkSession, ids: list[int], compared: list[str]
-) -> None:
+def test_only_duplicate_candidates_are_compared(spark: SparkSession, ids: list[int], compared: list[str]) -> None:
     single = [trade(NOON + timedelta(seconds=number), "1", trade_id=str(number)) for number in range(150)]
     again = [
         trade(NOON + timedelta(minutes=5), "2", trade_id=str(number), ingested=NOON + timedelta(hours=1 + copy))
         for copy, number in enumerate(ids)
     ]
     span = Range(at("2026-03-01 12:00"), at("2026-03-01 13:00"))
-    judged = with_rejection_reason(read_by_the_job(spark, [*single, *again]))
-    first = first_pass(judged, 60_000_000, [span])
-    looked_at = second_pass(placed(judged), duplicate_candidates(first, survey(first)), 60_000_000, [span]).collect()
-    assert sorted((row.trade_id for row in looked_at if row.identity), key=str) == sorted(compared, key=str)
+    validated = with_rejection_reason(trades_frame(spark, [*single, *again]))
+    first = first_pass(validated, 60_000_000, [span])
+    rows = second_pass(
+        with_block_key(validated), duplicate_candidates(first, summarize_pass(first)), 60_000_000, [span]
+    ).collect()
+    assert sorted((row.trade_id for row in rows if row.identity), key=str) == sorted(compared, key=str)
     blocks = {number // 64 for number in ids}
-    assert sum(row.trade_count for row in looked_at) == sum(number // 64 in blocks for number in range(150))
+    assert sum(row.trade_count for row in rows) == sum(number // 64 in blocks for number in range(150))
 
 
 @pytest.mark.parametrize("copies", [2, 3])
-def test_deliveries_that_are_alike_in_every_field_count_once(spark: SparkSession, copies: int) -> None:
+def test_deliveries_equal_in_every_field_count_once(spark: SparkSession, copies: int) -> None:
     single = [trade(NOON + timedelta(seconds=number), str(1 + number % 7), trade_id=str(number)) for number in range(9)]
     listed, span = hour_of(*single, *(copies - 1) * [single[4]])
-    assert by_the_job(spark, listed, "1m", span) == reference_candles(listed, 60_000_000, span)
+    assert job_result(spark, listed, "1m", span) == reference_candles(listed, 60_000_000, span)
 
 
-@pytest.mark.parametrize("places", [1, 3])
-def test_blocks_that_share_a_place_are_told_apart(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, places: int
+@pytest.mark.parametrize("keys", [1, 3])
+def test_blocks_with_equal_keys_give_exact_candles(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, keys: int
 ) -> None:
     monkeypatch.setattr(
         "spark_jobs.compute.trade_aggregation.block_key",
-        lambda: F.pmod(F.hash("symbol", "block", "text"), F.lit(places)),
+        lambda: F.pmod(F.hash("symbol", "block", "text_id"), F.lit(keys)),
     )
     single = [
         trade(NOON + timedelta(seconds=number), str(1 + number % 7), trade_id=str(number), symbol=symbol)
@@ -251,7 +259,7 @@ def test_blocks_that_share_a_place_are_told_apart(
         ),
     ]
     listed, span = hour_of(*single, *again)
-    assert by_the_job(spark, listed, "1m", span) == reference_candles(listed, 60_000_000, span)
+    assert job_result(spark, listed, "1m", span) == reference_candles(listed, 60_000_000, span)
 
 
 @EXAMPLES
@@ -260,7 +268,7 @@ def test_the_order_of_files_does_not_matter(spark: SparkSession, lists: list[lis
     trades = [trade for market in lists for trade in market]
     span = [(to_microseconds(at("2026-01-31 00:00")), to_microseconds(at("2026-02-02 00:00")))]
     shuffled = random.Random(seed).sample(trades, len(trades))
-    assert by_the_job(spark, trades, "1h", span) == by_the_job(spark, shuffled, "1h", span)
+    assert job_result(spark, trades, "1h", span) == job_result(spark, shuffled, "1h", span)
 
 
 def hour_of(*trades: Trade) -> tuple[list[Trade], list[tuple[int, int]]]:
@@ -270,31 +278,31 @@ def hour_of(*trades: Trade) -> tuple[list[Trade], list[tuple[int, int]]]:
 
 def one_candle(spark: SparkSession, name: str, *trades: Trade) -> Candle:
     listed, span = hour_of(*trades)
-    answer = by_the_job(spark, listed, name, span)
-    assert len(answer.candles) == 1
-    return next(iter(answer.candles.values()))
+    result = job_result(spark, listed, name, span)
+    assert len(result.candles) == 1
+    return next(iter(result.candles.values()))
 
 
-def test_ids_that_are_numbers_compare_as_numbers(spark: SparkSession) -> None:
+def test_numeric_ids_compare_as_numbers(spark: SparkSession) -> None:
     candle = one_candle(spark, "1m", trade(NOON, "2", trade_id="10"), trade(NOON, "1", trade_id="9"))
     assert [candle.open, candle.close] == [1, 2]
 
 
-def test_the_source_sequence_orders_ties_before_ids(spark: SparkSession) -> None:
+def test_equal_timestamps_are_ordered_by_source_sequence_before_id(spark: SparkSession) -> None:
     later = trade(NOON, "1", trade_id="1", sequence=8)
     earlier = trade(NOON, "2", trade_id="2", sequence=7)
     candle = one_candle(spark, "1m", later, earlier)
     assert [candle.open, candle.close] == [2, 1]
 
 
-def test_a_microsecond_decides_the_window(spark: SparkSession) -> None:
+def test_windows_are_half_open_to_the_microsecond(spark: SparkSession) -> None:
     end = NOON + timedelta(minutes=1)
     listed, span = hour_of(trade(end - timedelta(microseconds=1), "1", trade_id="1"), trade(end, "2", trade_id="2"))
-    answer = by_the_job(spark, listed, "1m", span)
-    assert [candle.open for _, candle in sorted(answer.candles.items())] == [1, 2]
+    result = job_result(spark, listed, "1m", span)
+    assert [candle.open for _, candle in sorted(result.candles.items())] == [1, 2]
 
 
-def test_microseconds_order_trades_of_one_millisecond(spark: SparkSession) -> None:
+def test_trades_of_one_millisecond_are_ordered_by_microsecond(spark: SparkSession) -> None:
     first = trade(NOON + timedelta(microseconds=1), "1", trade_id="2")
     second = trade(NOON + timedelta(microseconds=2), "2", trade_id="1")
     candle = one_candle(spark, "1m", second, first)
@@ -313,12 +321,12 @@ def test_the_same_id_in_another_hour_is_another_trade(spark: SparkSession) -> No
     later = NOON + timedelta(hours=1)
     trades = [trade(NOON, "1", trade_id="1"), trade(later, "2", trade_id="1")]
     span = [(to_microseconds(at("2026-03-01 00:00")), to_microseconds(at("2026-03-02 00:00")))]
-    answer = by_the_job(spark, trades, "1d", span)
-    assert [candle.trade_count for candle in answer.candles.values()] == [2]
+    result = job_result(spark, trades, "1d", span)
+    assert [candle.trade_count for candle in result.candles.values()] == [2]
 
 
 def test_vwap_is_rounded_half_up_once(spark: SparkSession) -> None:
-    # (0.00000001 + 0.00000002) / 2 lies half way between two steps of the column.
+    # (0.00000001 + 0.00000002) / 2 lies exactly between two steps of the column.
     half = one_candle(spark, "1m", trade(NOON, "0.00000001", trade_id="1"), trade(NOON, "0.00000002", trade_id="2"))
     assert half.vwap == Decimal("0.00000002")
     # 1.499999995 x 10^-8 would be 2 x 10^-8 if it were rounded to a coarser scale first.
@@ -331,26 +339,26 @@ def test_vwap_is_rounded_half_up_once(spark: SparkSession) -> None:
     assert under.vwap == Decimal("0.00000001")
 
 
-def test_a_volume_that_does_not_fit_is_withheld_and_fits_when_widened(spark: SparkSession) -> None:
+def test_a_volume_that_does_not_fit_is_withheld_until_the_column_is_widened(spark: SparkSession) -> None:
     listed, span = hour_of(
         *(trade(NOON, "1", "9999999999.99999999", trade_id=str(number)) for number in range(3)),
         trade(NOON, "1", "1", trade_id="1", symbol="ETH-USD"),
     )
-    answer = by_the_job(spark, listed, "1h", span)
-    assert list(answer.withheld.values()) == [Decimal("29999999999.99999997")]
-    assert [key[0] for key in answer.candles] == ["ETH-USD"]
-    assert by_the_job(spark, listed, "1h", span, wide=True) == reference_candles(
+    result = job_result(spark, listed, "1h", span)
+    assert list(result.withheld.values()) == [Decimal("29999999999.99999997")]
+    assert [key[0] for key in result.candles] == ["ETH-USD"]
+    assert job_result(spark, listed, "1h", span, wide=True) == reference_candles(
         listed, 3_600_000_000, span, amount_limit=None
     )
 
 
-def test_a_turnover_beyond_every_decimal_withholds_its_candle_alone(spark: SparkSession) -> None:
+def test_a_notional_beyond_38_digits_withholds_only_its_candle(spark: SparkSession) -> None:
     # 300 x 10^20 is more than the 22 digits that decimal(38,16) has before the point.
     huge = "9999999999.99999999"
     listed, span = hour_of(
         *(trade(NOON, huge, huge, trade_id=str(number)) for number in range(300)),
         trade(NOON, "1", "1", trade_id="1", symbol="ETH-USD"),
     )
-    answer = by_the_job(spark, listed, "1h", span, wide=True)
-    assert [key[0] for key in answer.withheld] == ["BTC-USD"]
-    assert [key[0] for key in answer.candles] == ["ETH-USD"]
+    result = job_result(spark, listed, "1h", span, wide=True)
+    assert [key[0] for key in result.withheld] == ["BTC-USD"]
+    assert [key[0] for key in result.candles] == ["ETH-USD"]

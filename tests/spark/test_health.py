@@ -1,4 +1,4 @@
-"""Health: what is late, what is only quiet, and the limits of everything else."""
+"""Pipeline health checks on real tables: late and quiet candles, and the limits of all other checks."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import pytest
 
 from ohlcv.config.settings import load_settings
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.monitoring.health import Measure, duration, freshness, health, runs, storage, success_rate, workers
+from ohlcv.monitoring.health import Measurement, duration, freshness, health, runs, storage, success_rate, workers
 from support.harness import Harness, at, trade
 
 NOON = at("2026-03-01 12:00")
 
 
-def fresh(harness: Harness, name: str, now: datetime) -> Measure:
+def fresh(harness: Harness, name: str, now: datetime) -> Measurement:
     return freshness(harness.settings, harness.settings.timeframe(name), now)
 
 
-def test_candles_are_late_only_when_trades_came_after_them(harness: Harness) -> None:
+def test_candles_are_late_only_if_there_are_later_trades(harness: Harness) -> None:
     minutes = timedelta(minutes=1)
     harness.load([trade(NOON + n * minutes) for n in range(5)])
     harness.build("1m", NOON, NOON + 5 * minutes)
-    # Due at 12:10 is what ended by then; a run has five minutes for it.
+    # Windows that ended by 12:10 are due then; a run has five minutes to build them.
     assert fresh(harness, "1m", NOON + 9 * minutes).state == "ok"
     assert fresh(harness, "1m", NOON + 14 * minutes + timedelta(seconds=59)).state == "ok"
     quiet = fresh(harness, "1m", NOON + 15 * minutes)
@@ -36,14 +36,14 @@ def test_candles_are_late_only_when_trades_came_after_them(harness: Harness) -> 
         "newest ends 2026-03-01T12:05:00Z, 10 min ago; no trades since 2026-03-01T12:04:00Z",
     )
     assert quiet.target == "ends up to 5 min ago, 10 min at most"
-    # A trade of a window that is not due yet changes nothing, nor does one that is rejected.
+    # Neither a trade of a window that is not due nor a rejected trade changes the state.
     harness.load([trade(NOON + 10 * minutes), trade(NOON + 7 * minutes, "0")])
     assert fresh(harness, "1m", NOON + 15 * minutes).state == "quiet"
     harness.load([trade(NOON + 6 * minutes)])
     late = fresh(harness, "1m", NOON + 15 * minutes)
     assert (late.state, late.found) == ("alert", "newest ends 2026-03-01T12:05:00Z, 10 min ago; there are later trades")
     harness.build("1m", NOON + 5 * minutes, NOON + 10 * minutes)
-    # The newest candle ends before what is due, but nobody traded in between.
+    # The newest candle ends before the due window, but there are no trades between.
     assert fresh(harness, "1m", NOON + 15 * minutes).state == "quiet"
 
 
@@ -56,7 +56,7 @@ def test_candles_are_late_only_when_trades_came_after_them(harness: Harness) -> 
         ("1d", "2026-03-03 00:09:59", "2026-03-03 00:10"),
     ],
 )
-def test_every_timeframe_is_late_by_its_own_schedule(harness: Harness, name: str, on_time: str, late: str) -> None:
+def test_lateness_follows_the_schedule_of_each_timeframe(harness: Harness, name: str, on_time: str, late: str) -> None:
     harness.load([trade(at("2026-03-01 12:10")), trade(at("2026-03-02 12:10")), trade(at("2026-03-01 12:31"))])
     harness.load([trade(at("2026-03-01 13:10"))])
     ends = {"5m": "12:20", "30m": "12:30", "1h": "13:00"}
@@ -69,7 +69,7 @@ def test_every_timeframe_is_late_by_its_own_schedule(harness: Harness, name: str
     assert fresh(harness, name, at(late)).state == "alert"
 
 
-def test_tables_without_anything_are_quiet_until_trades_come(harness: Harness) -> None:
+def test_empty_tables_are_quiet_until_there_are_trades(harness: Harness) -> None:
     nothing = fresh(harness, "1h", NOON)
     assert (nothing.state, nothing.found) == ("quiet", "no candle yet; there are no trades")
     harness.load([trade(NOON - timedelta(hours=1, minutes=30))])
@@ -79,18 +79,18 @@ def test_tables_without_anything_are_quiet_until_trades_come(harness: Harness) -
 @pytest.mark.parametrize(
     ("good", "failed", "state"), [(0, 0, "unknown"), (19, 1, "ok"), (95, 5, "ok"), (94, 6, "alert"), (0, 1, "alert")]
 )
-def test_success_has_a_limit(good: int, failed: int, state: str) -> None:
+def test_a_low_success_rate_is_an_alert(good: int, failed: int, state: str) -> None:
     assert success_rate("1m", ["success"] * good + ["failed"] * failed).state == state
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(None, "unknown"), (30.0, "ok"), (30.1, "alert")])
-def test_a_job_may_take_half_as_long_again_as_its_target(seconds: float | None, state: str) -> None:
+def test_a_job_that_takes_50_percent_longer_than_its_target_is_an_alert(seconds: float | None, state: str) -> None:
     assert duration(TIMEFRAMES["1m"], seconds).state == state
 
 
 @pytest.fixture
 def master() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Stand in for a master's page, to say what a real one cannot be made to say."""
+    """Serve the status page of a fake Spark master, with workers that the test chooses."""
     found: list[dict[str, Any]] = []
 
     class Page(BaseHTTPRequestHandler):
@@ -115,12 +115,14 @@ def test_a_missing_worker_is_an_alert(master: tuple[str, list[dict[str, Any]]]) 
     address, found = master
     settings = load_settings({"OHLCV_SPARK_WEB": address, "OHLCV_SPARK_WORKERS": "2"})
     found += [{"state": "ALIVE", "cores": 2, "memory": 1024}, {"state": "DEAD", "cores": 8, "memory": 9000}]
-    assert workers(settings) == Measure("Spark", "workers", "1 alive, 2 cores, 1,024 MiB", "2 alive", "alert", value=1)
+    assert workers(settings) == Measurement(
+        "Spark", "workers", "1 alive, 2 cores, 1,024 MiB", "2 alive", "alert", value=1
+    )
     found.append({"state": "ALIVE", "cores": 1, "memory": 512})
     assert workers(settings).state == "ok"
 
 
-def test_what_cannot_be_asked_is_told(harness: Harness) -> None:
+def test_unreachable_services_are_reported(harness: Harness) -> None:
     measures = health(harness.settings, NOON)
     assert {(each.subject, each.state) for each in measures if each.state == "unknown"} == {
         ("runs", "unknown"),
@@ -142,7 +144,7 @@ def test_what_cannot_be_asked_is_told(harness: Harness) -> None:
     assert "hunter2" not in run.found
 
 
-def test_storage_is_told_per_table(harness: Harness) -> None:
+def test_storage_is_reported_per_table(harness: Harness) -> None:
     harness.load([trade(NOON)], [trade(NOON + timedelta(hours=1))])
     by_table = {each.subject: each.found for each in storage(harness.settings)}
     assert list(by_table) == ["gold_crypto_trades", *(f"gold_ohlcv_{name}" for name in TIMEFRAMES)]

@@ -1,4 +1,4 @@
-"""Reprocessing a day: all timeframes from one read, one commit per table that changed, and what a dry run shows."""
+"""Reprocessing of a day: all timeframes from one read, one commit per changed table, and dry runs."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_only_tables_that_changed_get_a_commit(harness: Harness) -> None:
     assert all(each["snapshot"] is None for each in run(harness, *two)["timeframes"])
 
 
-def test_versions_of_a_trade_are_counted_once_in_every_timeframe(harness: Harness) -> None:
+def test_versions_of_a_trade_count_once_in_every_timeframe(harness: Harness) -> None:
     first = trade(at("2026-03-01 09:31"), price="101", symbol="ETH-USD")
     harness.load(
         [
@@ -89,11 +89,11 @@ def test_versions_of_a_trade_are_counted_once_in_every_timeframe(harness: Harnes
         assert harness.candles(name) == harness.expected(name, WHOLE_DAY).candles
 
 
-def test_a_dry_run_writes_nothing_and_names_the_largest_differences_first(
+def test_a_dry_run_writes_nothing_and_lists_the_largest_differences_first(
     harness: Harness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(harness)
-    # One candle would grow a little, one a lot, one appear; and one vanish.
+    # One candle would change a little and one much, two would be inserted and one deleted.
     harness.load(
         [
             trade(at("2026-03-01 00:00:30"), price="100", quantity="0.5"),
@@ -108,8 +108,8 @@ def test_a_dry_run_writes_nothing_and_names_the_largest_differences_first(
     report = run(harness, "--dry-run", "yes", "--timeframes", "1h,1m")
     assert {name: harness.snapshots(name) for name in WIDTHS} == before
     assert counts(report) == {name: {"inserted": 2, "updated": 2, "deleted": 1} for name in ("1m", "1h")}
-    named = [(each["action"], each["symbol"], each["window_start"]) for each in report["timeframes"][0]["differences"]]
-    assert named == [
+    listed = [(each["action"], each["symbol"], each["window_start"]) for each in report["timeframes"][0]["differences"]]
+    assert listed == [
         ("updated", "ETH-USD", "2026-03-01T09:31:00Z"),
         ("inserted", "BTC-USD", "2026-03-01T12:00:00Z"),
         ("inserted", "XRP-USD", "2026-03-01T23:10:00Z"),
@@ -120,19 +120,19 @@ def test_a_dry_run_writes_nothing_and_names_the_largest_differences_first(
         "volume": {"stored": "1.00000000", "rebuilt": "51.00000000"},
         "trade_count": {"stored": "1", "rebuilt": "2"},
     }
-    shown = capsys.readouterr().err
-    assert "1m: would be 2 inserted, 2 updated, 1 deleted" in shown
-    assert "updated  ETH-USD kraken 2026-03-01T09:31:00Z: volume 1.00000000 -> 51.00000000" in shown
+    log = capsys.readouterr().err
+    assert "1m: would be 2 inserted, 2 updated, 1 deleted" in log
+    assert "updated  ETH-USD kraken 2026-03-01T09:31:00Z: volume 1.00000000 -> 51.00000000" in log
 
 
-def test_prune_removes_what_an_empty_hour_left_behind(harness: Harness) -> None:
+def test_prune_deletes_candles_of_an_empty_hour(harness: Harness) -> None:
     run(harness, *ONLY_1H)
     harness.sql("DELETE FROM {trades} WHERE exchange_date = '2026-03-01' AND exchange_hour = 9")
     assert counts(run(harness, *ONLY_1H))["1h"] == {"unchanged": 2, "kept": 1}
     assert counts(run(harness, *ONLY_1H, "--prune", "yes"))["1h"] == {"unchanged": 2, "deleted": 1}
 
 
-def test_only_windows_complete_when_the_run_was_due_are_rebuilt(harness: Harness) -> None:
+def test_only_windows_complete_at_the_due_time_are_rebuilt(harness: Harness) -> None:
     report = run(harness, until="2026-03-01T09:32:10Z")
     ranges = {each["timeframe"]: each["range"]["end"] for each in report["timeframes"]}
     assert ranges == {
@@ -144,13 +144,13 @@ def test_only_windows_complete_when_the_run_was_due_are_rebuilt(harness: Harness
     assert report["notes"][0].startswith("1d is left out: no 1d window is complete")
 
 
-def test_reprocessing_leaves_the_recorded_progress_alone(harness: Harness) -> None:
-    harness.build("1h", at("2026-03-01 22:00"), at("2026-03-02 00:00"), repair=True)
-    recorded = harness.progress("1h")
+def test_reprocessing_does_not_change_the_checkpoint(harness: Harness) -> None:
+    harness.build("1h", at("2026-03-01 22:00"), at("2026-03-02 00:00"), rebuild_pending=True)
+    recorded = harness.checkpoint("1h")
     harness.load([trade(at("2026-03-01 05:00"))])
     run(harness, "--timeframes", "1h")
     assert harness.candles("1h") == harness.expected("1h", WHOLE_DAY).candles
-    assert harness.progress("1h") == recorded
+    assert harness.checkpoint("1h") == recorded
 
 
 @pytest.mark.parametrize(
@@ -162,12 +162,12 @@ def test_reprocessing_leaves_the_recorded_progress_alone(harness: Harness) -> No
         (["--day", DAY, "--until", "2026-03-01T00:00:30Z"], "nothing to rebuild: no window of 2026-03-01"),
     ],
 )
-def test_a_request_that_cannot_be_meant_is_refused(arguments: list[str], message: str) -> None:
+def test_an_invalid_request_is_rejected(arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_request(load_settings({}), arguments)
 
 
-def test_a_request_keeps_the_order_of_the_registry() -> None:
+def test_timeframes_are_built_in_the_order_of_the_registry() -> None:
     request = read_request(load_settings({}), ["--day", DAY, "--until", "2026-03-02", "--timeframes", "1d,1m"])
     assert ([each.name for each in request.ranges], request.day) == (["1m", "1d"], date(2026, 3, 1))
     assert request.ranges[next(iter(request.ranges))].start == datetime(2026, 3, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The check by another engine: silent on what the job wrote, and loud on every corruption."""
+"""Validation by DuckDB: no findings for candles that the job wrote, and a finding for every corruption."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def built(harness: Harness) -> Harness:
     return harness
 
 
-def test_what_the_job_wrote_is_found_right(built: Harness) -> None:
-    verdict = check(built, run_id="first")
-    assert (verdict.candles, verdict.findings, verdict.notes) == (5, [], [])
-    details = asset_event_extra(verdict)
+def test_a_build_has_no_findings(built: Harness) -> None:
+    result = check(built, run_id="first")
+    assert (result.candles, result.findings, result.notes) == (5, [], [])
+    details = asset_event_extra(result)
     assert (details["inserted"], details["trades_read"], details["candles_checked"]) == (5, 15, 5)
 
 
@@ -49,11 +49,12 @@ Row = dict[str, Any]
 TINY = Decimal("0.00000001")
 
 
-def off(name: str, by: Decimal | int | timedelta = TINY) -> Callable[[Row], list[Row]]:
+def shifted(name: str, by: Decimal | int | timedelta = TINY) -> Callable[[Row], list[Row]]:
     return lambda row: [row | {name: row[name] + by}]
 
 
-# What is done to one candle, and the rules that notice beside those that hold it against trades and other candles.
+# Corruptions of one candle, and the rules that detect them in addition to those that compare it with trades and
+# other candles.
 CORRUPTIONS: dict[str, tuple[Callable[[Row], list[Row]], set[str]]] = {
     "high below close": (
         lambda row: [row | {"high_price": row["close_price"] - TINY}],
@@ -65,32 +66,32 @@ CORRUPTIONS: dict[str, tuple[Callable[[Row], list[Row]], set[str]]] = {
     "negative volume": (lambda row: [row | {"volume": -row["volume"]}], {"volume_is_positive"}),
     "no trades": (lambda row: [row | {"trade_count": 0}], {"trades_are_counted"}),
     "no value": (lambda row: [row | {"close_price": None}], {"high_is_highest", "low_is_lowest"}),
-    "late end": (off("window_end", timedelta(seconds=1)), {"window_is_one_timeframe"}),
-    "wrong date": (off("window_date", timedelta(days=1)), {"window_date_is_its_day"}),
+    "late end": (shifted("window_end", timedelta(seconds=1)), {"window_is_one_timeframe"}),
+    "wrong date": (shifted("window_date", timedelta(days=1)), {"window_date_is_its_day"}),
     "stored twice": (lambda row: [row, row], {"key_is_unique"}),
-    "off the grid": (
-        off("window_start", timedelta(seconds=1)),
+    "not aligned": (
+        shifted("window_start", timedelta(seconds=1)),
         {"window_is_aligned", "window_is_one_timeframe", "none_is_missing", "none_is_extra"},
     ),
-    "lost": (lambda row: [], {"none_is_missing"}),
-    "made up": (lambda row: [row, row | {"symbol": "made up by hand"}], {"none_is_extra"}),
-    **{f"{name} a little off": (off(name), set()) for name in ("open_price", "close_price", "volume", "vwap")},
-    "high_price a little off": (off("high_price"), set()),
-    "low_price a little off": (off("low_price", -TINY), set()),
-    "one trade more": (off("trade_count", 1), set()),
+    "missing": (lambda row: [], {"none_is_missing"}),
+    "invented": (lambda row: [row, row | {"symbol": "invented by hand"}], {"none_is_extra"}),
+    **{f"{name} slightly wrong": (shifted(name), set()) for name in ("open_price", "close_price", "volume", "vwap")},
+    "high_price slightly wrong": (shifted("high_price"), set()),
+    "low_price slightly wrong": (shifted("low_price", -TINY), set()),
+    "one extra trade": (shifted("trade_count", 1), set()),
 }
 FILLER = "filler"
-# The key, end and date of a candle are not recomputed; one at another key has nothing beside it.
-NOT_RECOMPUTED = {"late end", "wrong date", "stored twice", "off the grid", "lost", "made up"}
-# Parts do not tell the vwap of the whole.
-UNSEEN_BY_THE_SMALLER = {*NOT_RECOMPUTED, "vwap above high", "vwap a little off"}
+# The end and date of a candle are not recomputed, and a candle with another key has no counterpart.
+NOT_RECOMPUTED = {"late end", "wrong date", "stored twice", "not aligned", "missing", "invented"}
+# The vwap cannot be derived from finer candles.
+NOT_IN_FINER_TIMEFRAME = {*NOT_RECOMPUTED, "vwap above high", "vwap slightly wrong"}
 
 
 @pytest.fixture(scope="module")
 def five(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Harness:
-    """All five timeframes of an hour, a symbol for every corruption, as the job wrote them."""
+    """Return a harness with all five timeframes built, and one symbol for every corruption."""
     harness = Harness(spark, tmp_path_factory.mktemp("five"))
-    # Every window of every timeframe opens at 103, closes at 104, between 101 and 110, at a vwap between the two.
+    # Every window of every timeframe has open 103, close 104, low 101, high 110 and a vwap between open and close.
     pattern = [("103", "1"), ("110", "1"), ("101", "2"), ("104", "1")]
     harness.load(
         [
@@ -99,7 +100,7 @@ def five(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Harne
             for symbol in CORRUPTIONS
         ]
     )
-    # Something trades in every hour: a day with an hour without any may keep candles of expired trades.
+    # Every hour has trades: a day with an empty hour may contain preserved candles of expired trades.
     harness.load([trade(at("2026-03-01 00:30") + timedelta(hours=hour), symbol=FILLER) for hour in range(24)])
     for name in WIDTHS:
         harness.build(name, *DAY)
@@ -107,15 +108,15 @@ def five(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Harne
 
 
 @pytest.mark.parametrize("name", WIDTHS)
-def test_what_the_job_wrote_passes_every_rule(five: Harness, name: str) -> None:
-    verdict = validate(five.settings, five.settings.timeframe(name), Range(*DAY))
-    assert verdict.findings == []
-    assert verdict.candles == len(five.candles(name))
-    assert set(verdict.counts()) == set(RULES)
+def test_candles_that_the_job_wrote_pass_every_rule(five: Harness, name: str) -> None:
+    result = validate(five.settings, five.settings.timeframe(name), Range(*DAY))
+    assert result.findings == []
+    assert result.candles == len(five.candles(name))
+    assert set(result.counts()) == set(RULES)
 
 
 @pytest.mark.parametrize("name", WIDTHS)
-def test_every_corruption_is_caught_by_its_rules(five: Harness, name: str) -> None:
+def test_every_corruption_is_detected_by_its_rules(five: Harness, name: str) -> None:
     table = five.table(name)
     good = table.current_snapshot()
     rows = table.scan().to_arrow().to_pylist()
@@ -127,17 +128,17 @@ def test_every_corruption_is_caught_by_its_rules(five: Harness, name: str) -> No
         corrupted += CORRUPTIONS[row["symbol"]][0](row) if chosen else [row]
     five.overwrite(name, corrupted)
     try:
-        verdict = validate(five.settings, five.settings.timeframe(name), Range(*DAY))
+        result = validate(five.settings, five.settings.timeframe(name), Range(*DAY))
     finally:
         five.table(name).manage_snapshots().rollback_to_snapshot(good.snapshot_id).commit()
     found: dict[str, set[str]] = {symbol: set() for symbol in CORRUPTIONS}
-    for finding in verdict.failures:
+    for finding in result.failures:
         found[finding.symbol.removesuffix(" by hand")].add(finding.rule)
     expected = {
         symbol: {
             *rules,
             *(set() if symbol in NOT_RECOMPUTED else {"fields_equal_the_trades"}),
-            *({"agrees_with_the_smaller"} if name != "1m" and symbol not in UNSEEN_BY_THE_SMALLER else set()),
+            *({"agrees_with_the_smaller"} if name != "1m" and symbol not in NOT_IN_FINER_TIMEFRAME else set()),
         }
         for symbol, (_, rules) in CORRUPTIONS.items()
     }
@@ -154,18 +155,18 @@ def test_a_withheld_candle_is_a_finding_with_its_value(harness: Harness) -> None
     ]
 
 
-def test_trades_that_came_after_the_build_are_no_errors(built: Harness) -> None:
+def test_trades_loaded_after_the_build_are_not_findings(built: Harness) -> None:
     built.load([trade(NOON + timedelta(seconds=30), "999", trade_id="late")])
     assert check(built, run_id="first").findings == []
 
 
-def test_a_cleared_run_is_judged_by_what_stands_there_now(built: Harness) -> None:
+def test_a_cleared_run_is_validated_against_the_current_candles(built: Harness) -> None:
     built.load([trade(NOON + timedelta(seconds=30), "999", trade_id="late")])
     built.build("1m", NOON, ONE, run_id="second")
     assert check(built, run_id="first").findings == []
 
 
-def test_candles_of_expired_trades_are_left_in_peace(built: Harness) -> None:
+def test_preserved_candles_of_expired_trades_are_not_findings(built: Harness) -> None:
     built.sql("DELETE FROM {trades} WHERE exchange_date = DATE '2026-03-01' AND exchange_hour = 12")
     built.build("1m", NOON, ONE)
     built.load([trade(ONE, "1")])
@@ -173,10 +174,10 @@ def test_candles_of_expired_trades_are_left_in_peace(built: Harness) -> None:
     assert check(built).findings == []
 
 
-def test_a_verdict_reads_as_text(built: Harness) -> None:
+def test_a_result_is_formatted_as_text(built: Harness) -> None:
     built.sql(f"UPDATE {TABLE} SET vwap = vwap + 1")
     lines = format_result(check(built)).splitlines()
-    assert lines[0] == "1m: 5 candles checked against 15 trades, 8 failures, 0 warnings"
+    assert lines[0] == "1m: 5 candles validated against 15 trades, 8 failures, 0 warnings"
     assert lines[-1] == (
         "  FAIL fields_equal_the_trades: BTC-USD kraken 2026-03-01T12:04:00Z: "
         "stored vwap 103.83333333, expected 102.83333333"
@@ -185,11 +186,11 @@ def test_a_verdict_reads_as_text(built: Harness) -> None:
 
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_both_engines_agree_whatever_the_trades(
+def test_both_engines_agree_for_any_trades(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     harness = Harness(spark, tmp_path_factory.mktemp("agree"))
-    # A price of more than a decimal(38,16) turnover is withheld by one engine only: tested on its own.
+    # A notional beyond decimal(38,16) is withheld by one engine only; another test covers it.
     trades = [
         replace(each, quantity=min(each.quantity, Decimal(1000))) if each.quantity else each
         for each in data.draw(trade_lists())
@@ -198,19 +199,19 @@ def test_both_engines_agree_whatever_the_trades(
     start, end = at("2026-01-31 00:00"), at("2026-02-02 00:00")
     for timeframe in ("1m", "1d"):
         harness.build(timeframe, start, end)
-        verdict = validate(harness.settings, harness.settings.timeframe(timeframe), Range(start, end))
-        assert verdict.failures == []
-        assert verdict.candles == len(harness.expected(timeframe, (start, end)).candles)
+        result = validate(harness.settings, harness.settings.timeframe(timeframe), Range(start, end))
+        assert result.failures == []
+        assert result.candles == len(harness.expected(timeframe, (start, end)).candles)
 
 
-def test_a_larger_timeframe_is_not_blamed_for_history_the_smaller_one_lacks(built: Harness) -> None:
+def test_history_missing_in_the_finer_timeframe_is_not_a_finding(built: Harness) -> None:
     built.load([trade(NOON - timedelta(minutes=10), "99")])
     built.build("5m", at("2026-03-01 11:00"), ONE)
     five = built.settings.timeframe("5m")
     assert validate(built.settings, five, Range(at("2026-03-01 11:00"), ONE)).findings == []
 
 
-def test_timeframes_that_have_seen_other_trades_need_not_agree_but_wrong_ones_are_told(built: Harness) -> None:
+def test_timeframes_built_from_different_snapshots_may_differ_but_errors_are_found(built: Harness) -> None:
     built.load([trade(NOON + timedelta(seconds=30), "999", trade_id="late")])
     built.build("5m", NOON, ONE)
     five = built.settings.timeframe("5m")
@@ -221,36 +222,36 @@ def test_timeframes_that_have_seen_other_trades_need_not_agree_but_wrong_ones_ar
     }
 
 
-def test_what_a_table_knows_to_owe_is_a_warning_until_it_is_built(harness: Harness) -> None:
-    # One old hour a run, the newest first.
+def test_pending_hours_are_warnings_until_they_are_built(harness: Harness) -> None:
+    # The budget allows one old hour per run, newest first.
     harness = Harness(harness.spark, harness.settings.home, {"OHLCV_REPAIR_TRADES": "1"})
     own = (at("2026-03-01 14:50"), at("2026-03-01 15:00"))
     harness.load([trade(own[0])])
-    harness.build("1m", *own, repair=True)
+    harness.build("1m", *own, rebuild_pending=True)
     harness.load([trade(NOON + timedelta(seconds=n), "5") for n in range(5)], [trade(ONE)])
-    harness.build("1m", *own, repair=True)
-    verdict = validate(harness.settings, harness.settings.timeframe("1m"), Range(NOON, own[1]))
-    assert (verdict.failures, [str(finding) for finding in verdict.warnings]) == (
+    harness.build("1m", *own, rebuild_pending=True)
+    result = validate(harness.settings, harness.settings.timeframe("1m"), Range(NOON, own[1]))
+    assert (result.failures, [str(finding) for finding in result.warnings]) == (
         [],
         ["none_is_missing: BTC-USD kraken 2026-03-01T12:00:00Z: stored nothing, expected 5 trades"],
     )
-    harness.build("1m", *own, repair=True)
+    harness.build("1m", *own, rebuild_pending=True)
     assert validate(harness.settings, harness.settings.timeframe("1m"), Range(NOON, own[1])).findings == []
 
 
-def test_a_feed_that_is_mostly_bad_or_full_of_gaps_is_a_warning(harness: Harness) -> None:
+def test_many_rejected_trades_and_sequence_gaps_are_warnings(harness: Harness) -> None:
     harness.load([trade(NOON + timedelta(seconds=n), "1" if n % 2 else "0", sequence=n) for n in range(40)])
     harness.build("1m", NOON, ONE)
-    verdict = check(harness)
-    assert verdict.failures == []
-    assert [str(finding) for finding in verdict.warnings] == [
+    result = check(harness)
+    assert result.failures == []
+    assert [str(finding) for finding in result.warnings] == [
         "few_trades_are_rejected: BTC-USD kraken 2026-03-01T12:00:00Z: stored 20 of 40 trades rejected, "
         "expected at most 1%",
         "sequences_have_no_gaps: BTC-USD kraken 2026-03-01T12:00:00Z: stored 20 numbers, expected 39 from 1 to 39",
     ]
 
 
-def test_what_retention_has_deleted_is_not_missing(harness: Harness) -> None:
+def test_candles_deleted_by_retention_are_not_missing(harness: Harness) -> None:
     today = floor_time(datetime.now(UTC), timedelta(days=1))
     # 1m candles are kept for 90 days.
     days = [today - timedelta(days=days) for days in (93, 92, 89)]
@@ -258,11 +259,11 @@ def test_what_retention_has_deleted_is_not_missing(harness: Harness) -> None:
     harness.build("1m", days[0], today)
     harness.sql(f"DELETE FROM {TABLE} WHERE window_date IN (DATE '{days[0]:%F}', DATE '{days[2]:%F}')")
     harness.sql(f"DELETE FROM {TABLE} WHERE window_start = TIMESTAMP '{days[1]:%F} 05:00:00'")
-    verdict = validate(harness.settings, harness.settings.timeframe("1m"), Range(days[0], today))
-    missing = [finding.window_start for finding in verdict.failures if finding.rule == "none_is_missing"]
-    # A day that is still there has to be whole, and one that is kept has to be there.
+    result = validate(harness.settings, harness.settings.timeframe("1m"), Range(days[0], today))
+    missing = [finding.window_start for finding in result.failures if finding.rule == "none_is_missing"]
+    # A day that was not deleted must be complete, and a day within retention must exist.
     assert missing == [f"{days[1]:%F}T05:00:00Z", *(f"{days[2]:%F}T{hour:02}:00:00Z" for hour in range(24))]
-    assert verdict.notes == [f"deleted by retention: {days[0]:%F}"]
+    assert result.notes == [f"deleted by retention: {days[0]:%F}"]
 
 
 @pytest.mark.parametrize(
@@ -275,9 +276,7 @@ def test_what_retention_has_deleted_is_not_missing(harness: Harness) -> None:
         ("1d", "00:10", "00:00"),
     ],
 )
-def test_candles_behind_trades_are_a_warning_of_the_present(
-    harness: Harness, name: str, late_at: str, due: str
-) -> None:
+def test_candles_behind_trades_are_a_freshness_warning(harness: Harness, name: str, late_at: str, due: str) -> None:
     timeframe = harness.settings.timeframe(name)
     harness.load([trade(at("2026-03-01 23:59:30"))], [trade(at("2026-03-02 23:59:30"))])
     harness.build(name, at("2026-03-01 00:00"), at("2026-03-02 00:00"))

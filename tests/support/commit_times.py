@@ -1,4 +1,4 @@
-"""Commits of another day: pyiceberg told what time it is, so that a table has a history at once."""
+"""Commit timestamps set by tests, so that a table gets a history at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 @contextmanager
 def commits_at(clock: Callable[[], datetime]) -> Iterator[None]:
-    """Have pyiceberg stamp what it commits by a clock of ours."""
+    """Make pyiceberg take commit timestamps from this clock inside the block."""
 
     def milliseconds(_: datetime | None = None) -> int:
         return int(clock().timestamp() * 1000)

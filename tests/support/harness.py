@@ -1,4 +1,4 @@
-"""A warehouse to experiment in: load trades, run the real job, look at what is stored."""
+"""Test harness: a warehouse in which tests load trades, run the real job and read what it stored."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ WIDTHS = {"1m": 60, "5m": 300, "30m": 1800, "1h": 3600, "1d": 86400}
 
 @contextmanager
 def spark_session(folder: Path) -> Iterator[SparkSession]:
-    """Start a Spark that fits a small machine: one partition a shuffle, no web page."""
+    """Yield a Spark session for a small machine: one shuffle partition, no web UI."""
     os.environ.update(spark_environment())
     session = (
         SparkSession.builder.master("local[2]")
         .config("spark.driver.extraClassPath", ":".join(str(path) for path in jar_paths()))
-        # One session for a thousand tests; one of them has four hundred files open at once.
+        # One session serves all tests; one of them opens 400 files at once.
         .config("spark.driver.memory", "3g")
-        # What was run is remembered with its plans, for a page that nobody opens.
+        # Spark keeps executed queries with their plans for its web UI, which is off.
         .config("spark.sql.ui.retainedExecutions", "1")
         .config("spark.ui.retainedJobs", "10")
         .config("spark.ui.retainedStages", "10")
-        # Short queries never repay the optimising compiler.
+        # The optimizing compiler costs more time than it saves in short queries.
         .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.ui.enabled", "false")
@@ -63,7 +63,7 @@ def spark_session(folder: Path) -> Iterator[SparkSession]:
 
 @dataclass(frozen=True)
 class Stored:
-    """A candle as it stands in its table."""
+    """A stored candle with its write times."""
 
     candle: Candle
     created_at: datetime
@@ -74,80 +74,95 @@ Key = tuple[str, str, int]
 
 
 class Harness:
-    """A catalog, its tables, and a Spark session that sees only them."""
+    """A catalog with its tables, and a Spark session connected to this catalog only."""
 
     def __init__(self, spark: SparkSession, home: Path, environment: Mapping[str, str] | None = None) -> None:
         self.settings: Settings = load_settings({"OHLCV_HOME": str(home), **(environment or {})})
         create_tables(self.settings)
         self.spark = spark.newSession()
         for name, value in spark_properties(self.settings).items():
-            if name != "spark.sql.extensions":  # fixed when Spark started
+            if name != "spark.sql.extensions":  # cannot change after Spark has started
                 self.spark.conf.set(name, value)
-        # Iceberg's Java side looks a catalog up in the active session, which is the newest harness's.
+        # Iceberg's Java code finds the catalog through the active session: that of the newest harness.
         jvm: Any = spark.sparkContext._jvm
         jvm.org.apache.spark.sql.classic.SparkSession.setActiveSession(self.spark._jsparkSession)
         self.trades: list[Trade] = []
 
     def table(self, timeframe: str | None = None) -> Table:
-        """Load the table of a timeframe, or the trades."""
+        """Return the candle table of a timeframe, by default the trades table."""
         contract = candles_contract(self.settings.timeframe(timeframe)) if timeframe else TRADES
         return load_table(open_catalog(self.settings), contract)
 
     def load(self, *batches: Iterable[Trade]) -> None:
-        """Append each batch of trades as a commit of its own."""
+        """Append each batch of trades in a commit of its own."""
         for batch in batches:
             trades = list(batch)
             append(self.table(), trades)
             self.trades += trades
 
     def sql(self, statement: str) -> None:
-        """Run Spark SQL on the harness's catalog; {trades} stands for the trades table."""
+        """Run a Spark SQL statement; {trades} is replaced by the name of the trades table."""
         self.spark.sql(statement.format(trades=f"iceberg.{NAMESPACE}.{TRADES.name}")).collect()
 
     def overwrite(self, timeframe: str, rows: list[dict[str, Any]]) -> None:
-        """Put other rows into a candle table, past the job."""
+        """Replace the rows of a candle table without running the job."""
         name = f"iceberg.{NAMESPACE}.{candles_contract(self.settings.timeframe(timeframe)).name}"
         schema = self.spark.table(name).schema
         values = [[row[field.name] for field in schema] for row in rows]
-        # Spark takes a time of no zone for one of this machine's; these have theirs.
+        # Spark interprets times without a zone as local times; these have a zone.
         self.spark.createDataFrame(values, schema).coalesce(1).writeTo(name).overwrite(functions.lit(True))
 
     def build(
-        self, timeframe: str, start: datetime, end: datetime, *, repair: bool = False, prune: bool = False, **more: str
+        self,
+        timeframe: str,
+        start: datetime,
+        end: datetime,
+        *,
+        rebuild_pending: bool = False,
+        prune: bool = False,
+        dag_id: str = "",
+        run_id: str = "",
     ) -> dict[str, Any]:
-        """Run the job over a range."""
-        request = Request(self.settings.timeframe(timeframe), Range(start, end), repair=repair, prune=prune, **more)
+        """Run the build job for a range and return its report."""
+        request = Request(
+            self.settings.timeframe(timeframe),
+            Range(start, end),
+            rebuild_pending=rebuild_pending,
+            prune=prune,
+            dag_id=dag_id,
+            run_id=run_id,
+        )
         return build(self.spark, self.settings, request)
 
     def stored(self, timeframe: str) -> dict[Key, Stored]:
-        """Read all candles of a timeframe; a key stored twice is an error."""
+        """Return all candles of a timeframe; a key stored twice is an error."""
         return read_stored_candles(self.table(timeframe))
 
     def candles(self, timeframe: str) -> dict[Key, Candle]:
-        """Read all candles of a timeframe without their write times."""
+        """Return all candles of a timeframe without their write times."""
         return {key: stored.candle for key, stored in self.stored(timeframe).items()}
 
     def expected(self, timeframe: str, *ranges: tuple[datetime, datetime], wide: bool = False) -> ReferenceResult:
-        """Ask the reference_candles for the candles of the ranges, from every trade loaded so far."""
+        """Return the reference candles of the ranges, computed from every trade loaded so far."""
         spans = [(to_microseconds(start), to_microseconds(end)) for start, end in ranges]
         return reference_candles(
             self.trades, WIDTHS[timeframe] * 1_000_000, spans, amount_limit=None if wide else 10**10
         )
 
     def snapshots(self, timeframe: str | None = None) -> list[int]:
-        """Give the ids of a table's snapshots, oldest first."""
+        """Return the ids of a table's snapshots, oldest first."""
         return [snapshot.snapshot_id for snapshot in self.table(timeframe).snapshots()]
 
     def summary(self, timeframe: str) -> dict[str, str]:
-        """Give our part of the newest commit's summary."""
+        """Return the ohlcv.* entries of the newest snapshot summary."""
         snapshot = self.table(timeframe).current_snapshot()
         assert snapshot is not None
         assert snapshot.summary is not None
         properties = snapshot.summary.additional_properties
         return {name: value for name, value in properties.items() if name.startswith("ohlcv.")}
 
-    def progress(self, timeframe: str) -> SourceCheckpoint:
-        """Read what a candle table records about the trades' changes."""
+    def checkpoint(self, timeframe: str) -> SourceCheckpoint:
+        """Return the source checkpoint of a candle table."""
         return read_checkpoint(load_java_table(self.spark, candles_contract(self.settings.timeframe(timeframe))))
 
 
@@ -159,7 +174,7 @@ def append(table: Table, trades: Iterable[Trade]) -> None:
 
 
 def read_stored_candles(table: Table) -> dict[Key, Stored]:
-    """Read all candles of a table; a key stored twice is an error."""
+    """Return all candles of a table; a key stored twice is an error."""
     found: dict[Key, Stored] = {}
     for row in table.scan().to_arrow().to_pylist():
         stored = _stored(row)
@@ -183,9 +198,9 @@ def trade(
     sequence: int | None = None,
     partition: datetime | None = None,
 ) -> Trade:
-    """Make a trade; ids left empty are made from its time."""
+    """Return a trade; empty ids are generated from its time, and `partition` is the hour under which it is stored."""
     microseconds = to_microseconds(time)
-    filed = partition or time
+    partition = partition or time
     trade_id = f"{microseconds}" if trade_id == "" else trade_id
     return Trade(
         message_id=f"m-{symbol}-{exchange}-{trade_id}-{price}-{quantity}-{microseconds}"
@@ -200,18 +215,18 @@ def trade(
         source_sequence=sequence,
         ingestion_timestamp=to_microseconds(ingested or time + timedelta(seconds=1)),
         platform_sequence=None,
-        exchange_date=filed.date(),
-        exchange_hour=filed.hour,
+        exchange_date=partition.date(),
+        exchange_hour=partition.hour,
     )
 
 
 def at(text: str) -> datetime:
-    """Read a UTC time such as 2026-03-01 12:00."""
+    """Return the UTC time of a text such as 2026-03-01 12:00."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def total(counts: Mapping[str, int]) -> int:
-    """Count the candles a run changed."""
+def total_changes(counts: Mapping[str, int]) -> int:
+    """Return the number of candles that a run changed."""
     return sum(Counter(counts)[action] for action in ("inserted", "updated", "deleted"))
 
 

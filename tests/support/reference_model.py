@@ -1,6 +1,6 @@
-"""The reference_candles: the rules of a candle in plain Python, slow and easy to check by eye.
+"""Reference model of candles: the rules in plain Python, slow but easy to verify by reading.
 
-Tests hold the Spark job and the DuckDB recomputation against it, so it shares no line and no import with them.
+Tests compare the Spark job and the DuckDB recomputation with it, so it shares no code with them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 HOUR_MICROSECONDS = 3_600_000_000
 EPOCH_DATE = date(1970, 1, 1)
-# The smallest step of decimal(18, 8) and decimal(38, 8), and the first whole number that fits neither.
+# Steps per one of decimal(18, 8) and decimal(38, 8), and the smallest integer that each of them cannot hold.
 UNITS_PER_ONE = 10**8
 NARROW_LIMIT = 10**10
 WIDE_LIMIT = 10**30
@@ -27,7 +27,7 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Trade:
-    """A row of the trades table, reduced to the columns a candle depends on."""
+    """A row of the trades table, reduced to the columns that candles depend on."""
 
     message_id: str | None
     trade_id: str | None
@@ -45,7 +45,7 @@ class Trade:
 
 @dataclass(frozen=True)
 class Candle:
-    """What a candle must say."""
+    """Expected values of a candle."""
 
     symbol: str
     exchange: str
@@ -62,7 +62,7 @@ class Candle:
 
 @dataclass(frozen=True)
 class ReferenceResult:
-    """Everything a build of some ranges must come to."""
+    """Expected result of a build of some ranges."""
 
     candles: dict[Key, Candle]
     # Candles whose volume does not fit the column, with that volume.
@@ -71,8 +71,8 @@ class ReferenceResult:
     trades_read: int
 
 
-class _Sound(NamedTuple):
-    """A trade that was not rejected, with the keys it is compared by."""
+class _ValidTrade(NamedTuple):
+    """A trade that is not rejected, with its comparison keys."""
 
     symbol: str
     exchange: str
@@ -90,28 +90,28 @@ def reference_candles(
     ranges: list[tuple[int, int]],
     amount_limit: int | None = NARROW_LIMIT,
 ) -> ReferenceResult:
-    """Give the candles of all windows in the ranges; no limit means a volume column widened to decimal(38, 8)."""
+    """Return the candles of all windows in the ranges; no limit means a volume column widened to decimal(38, 8)."""
     if any(start >= end or start % window_us or end % window_us for start, end in ranges):
-        raise ValueError("a range holds one or more whole windows")
+        raise ValueError("a range must consist of one or more whole windows")
     hours = {
         hour for start, end in ranges for hour in range(start // HOUR_MICROSECONDS, (end - 1) // HOUR_MICROSECONDS + 1)
     }
     read = [trade for trade in trades if partition_hour(trade) in hours]
 
     rejected: Counter[str] = Counter()
-    latest: dict[tuple[Any, ...], _Sound] = {}
+    latest: dict[tuple[Any, ...], _ValidTrade] = {}
     for trade in read:
-        sound = _judge(trade)
-        if isinstance(sound, str):
-            rejected[sound] += 1
-        elif sound.identity not in latest or latest[sound.identity].version < sound.version:
-            latest[sound.identity] = sound
+        result = _validate(trade)
+        if isinstance(result, str):
+            rejected[result] += 1
+        elif result.identity not in latest or latest[result.identity].version < result.version:
+            latest[result.identity] = result
 
-    windows: defaultdict[Key, list[_Sound]] = defaultdict(list)
-    for sound in latest.values():
-        window_start = sound.timestamp // window_us * window_us
+    windows: defaultdict[Key, list[_ValidTrade]] = defaultdict(list)
+    for valid in latest.values():
+        window_start = valid.timestamp // window_us * window_us
         if any(start <= window_start and window_start + window_us <= end for start, end in ranges):
-            windows[sound.symbol, sound.exchange, window_start].append(sound)
+            windows[valid.symbol, valid.exchange, window_start].append(valid)
 
     limit = WIDE_LIMIT if amount_limit is None else amount_limit
     computed = {key: _candle(key, window_us, members) for key, members in windows.items()}
@@ -124,12 +124,12 @@ def reference_candles(
 
 
 def partition_hour(trade: Trade) -> int:
-    """Number the hour a row is filed under, counted from the epoch."""
+    """Return the number of a row's partition hour, counted from the epoch."""
     return (trade.exchange_date - EPOCH_DATE).days * 24 + trade.exchange_hour
 
 
-def _judge(trade: Trade) -> _Sound | str:
-    """Give a sound trade with its keys, or the first reason to reject it."""
+def _validate(trade: Trade) -> _ValidTrade | str:
+    """Return the valid trade with its keys, or the first reason to reject it."""
     order_id = trade.message_id if trade.trade_id is None else trade.trade_id
     if trade.symbol is None or trade.exchange is None or trade.timestamp is None or order_id is None:
         return "null_key"
@@ -139,8 +139,8 @@ def _judge(trade: Trade) -> _Sound | str:
         return "bad_quantity"
     if trade.timestamp // HOUR_MICROSECONDS != partition_hour(trade):
         return "wrong_partition"
-    # The flag in the identity keeps a trade_id apart from a message_id of the same text.
-    return _Sound(
+    # The flag in the identity distinguishes a trade_id from a message_id with the same text.
+    return _ValidTrade(
         symbol=trade.symbol,
         exchange=trade.exchange,
         timestamp=trade.timestamp,
@@ -163,12 +163,12 @@ def _judge(trade: Trade) -> _Sound | str:
     )
 
 
-def _candle(key: Key, window_us: int, members: list[_Sound]) -> Candle:
+def _candle(key: Key, window_us: int, members: list[_ValidTrade]) -> Candle:
     symbol, exchange, window_start = key
     ordered = sorted(members, key=lambda member: member.order)
     prices = [member.price for member in ordered]
     volume = sum((member.quantity for member in ordered), Fraction(0))
-    turnover = sum((member.price * member.quantity for member in ordered), Fraction(0))
+    notional = sum((member.price * member.quantity for member in ordered), Fraction(0))
     return Candle(
         symbol=symbol,
         exchange=exchange,
@@ -180,7 +180,7 @@ def _candle(key: Key, window_us: int, members: list[_Sound]) -> Candle:
         close=_exact(prices[-1]),
         volume=_exact(volume),
         trade_count=len(ordered),
-        vwap=_rounded_half_up(turnover / volume),
+        vwap=_rounded_half_up(notional / volume),
     )
 
 
@@ -189,7 +189,7 @@ def _null_first(value: Any) -> tuple[bool, Any]:
 
 
 def _id_order(order_id: str) -> tuple[int, int, str]:
-    """Put numbers before all other ids; Python compares text by code point, as the rule asks."""
+    """Return a key that sorts numbers before other ids; Python compares text by code point, as the rule requires."""
     if order_id.isascii() and order_id.isdigit():
         return 0, int(order_id), order_id
     return 1, 0, order_id
@@ -202,10 +202,10 @@ def _rounded_half_up(value: Fraction) -> Decimal:
 def _exact(value: Fraction) -> Decimal:
     units = value * UNITS_PER_ONE
     if units.denominator != 1:
-        raise ValueError(f"{value} has more than 8 places: no such trade fits the table")
+        raise ValueError(f"{value} has more than 8 decimal places: the table cannot hold such a trade")
     return _from_units(units.numerator)
 
 
 def _from_units(units: int) -> Decimal:
-    # Built from text because arithmetic on Decimal would round to the 28 digits of the default context.
+    # From text, because Decimal arithmetic rounds to the 28 digits of the default context.
     return Decimal(f"{units}E-8")

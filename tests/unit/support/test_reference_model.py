@@ -1,4 +1,4 @@
-"""The reference_candles itself, by hand: each rule of a candle once, with numbers one can check on paper."""
+"""Reference model: each rule once, with numbers that can be checked by hand."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.reference_model import Candle, ReferenceResult, Trade, partition_hour, reference_candles
-from support.strategies import HOURS, MOST_TRADES, range_lists, trade_lists
+from support.strategies import HOURS, MAX_TRADES, range_lists, trade_lists
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 # 2026-01-31 23:00:00 UTC.
-ELEVEN = 1_769_900_400 * SECOND
-THIS_HOUR = [(ELEVEN, ELEVEN + HOUR)]
-KEY = ("BTC-USD", "KRAKEN", ELEVEN)
+START = 1_769_900_400 * SECOND
+RANGE = [(START, START + HOUR)]
+KEY = ("BTC-USD", "KRAKEN", START)
 
 
 def trade(
@@ -36,13 +36,13 @@ def trade(
     platform: int | None = None,
     hour: int = 23,
 ) -> Trade:
-    """Make a trade of 31 January, `at` microseconds after 23:00."""
+    """Return a trade of 31 January, `at` microseconds after 23:00."""
     return Trade(
         message_id=message_id,
         trade_id=trade_id,
         symbol="BTC-USD",
         exchange="KRAKEN",
-        timestamp=ELEVEN + at,
+        timestamp=START + at,
         price=None if price is None else Decimal(price),
         quantity=None if quantity is None else Decimal(quantity),
         source_sequence=sequence,
@@ -54,7 +54,7 @@ def trade(
 
 
 def build(*trades: Trade, window: int = MINUTE, ranges: list[tuple[int, int]] | None = None) -> ReferenceResult:
-    return reference_candles(trades, window, THIS_HOUR if ranges is None else ranges)
+    return reference_candles(trades, window, RANGE if ranges is None else ranges)
 
 
 def only_candle(*trades: Trade) -> Candle:
@@ -67,25 +67,25 @@ def open_and_close(*trades: Trade) -> tuple[Decimal, Decimal]:
     return candle.open, candle.close
 
 
-def test_eleven_is_eleven() -> None:
-    assert datetime(2026, 1, 31, 23, tzinfo=UTC).timestamp() * SECOND == ELEVEN
-    assert partition_hour(trade()) * HOUR == ELEVEN
+def test_start_is_23_00_utc() -> None:
+    assert datetime(2026, 1, 31, 23, tzinfo=UTC).timestamp() * SECOND == START
+    assert partition_hour(trade()) * HOUR == START
 
 
-def test_a_whole_candle() -> None:
-    answer = build(
+def test_every_field_of_a_candle() -> None:
+    result = build(
         trade("1", 10 * SECOND, "100", "1"),
         trade("2", 20 * SECOND, "90.5", "2"),
         trade("3", 30 * SECOND, "120", "0.5"),
         trade("4", 40 * SECOND, "110", "1.5"),
     )
     # 100 + 181 + 60 + 165 = 506 for 5.
-    assert answer.candles == {
+    assert result.candles == {
         KEY: Candle(
             symbol="BTC-USD",
             exchange="KRAKEN",
-            window_start_us=ELEVEN,
-            window_end_us=ELEVEN + MINUTE,
+            window_start_us=START,
+            window_end_us=START + MINUTE,
             open=Decimal("100"),
             high=Decimal("120"),
             low=Decimal("90.5"),
@@ -95,43 +95,43 @@ def test_a_whole_candle() -> None:
             vwap=Decimal("101.2"),
         )
     }
-    assert (answer.withheld, answer.rejected, answer.trades_read) == ({}, Counter(), 4)
+    assert (result.withheld, result.rejected, result.trades_read) == ({}, Counter(), 4)
 
 
-def test_no_trades_no_candle() -> None:
+def test_a_window_without_trades_has_no_candle() -> None:
     assert build() == ReferenceResult({}, {}, Counter(), 0)
 
 
 def test_each_symbol_and_exchange_has_its_own_candle() -> None:
     one = trade()
-    answer = build(one, replace(one, symbol="ETH-USD"), replace(one, exchange="COINBASE"))
-    assert set(answer.candles) == {KEY, ("ETH-USD", "KRAKEN", ELEVEN), ("BTC-USD", "COINBASE", ELEVEN)}
+    result = build(one, replace(one, symbol="ETH-USD"), replace(one, exchange="COINBASE"))
+    assert set(result.candles) == {KEY, ("ETH-USD", "KRAKEN", START), ("BTC-USD", "COINBASE", START)}
 
 
 def test_windows_are_half_open() -> None:
-    answer = build(trade("1", 0), trade("2", MINUTE - 1), trade("3", MINUTE))
-    assert {key[2] - ELEVEN: candle.trade_count for key, candle in answer.candles.items()} == {0: 2, MINUTE: 1}
+    result = build(trade("1", 0), trade("2", MINUTE - 1), trade("3", MINUTE))
+    assert {key[2] - START: candle.trade_count for key, candle in result.candles.items()} == {0: 2, MINUTE: 1}
 
 
 def test_day_windows_start_at_midnight() -> None:
-    midnight = ELEVEN + HOUR
-    answer = build(trade("1", HOUR - 1), window=DAY, ranges=[(midnight - DAY, midnight)])
-    assert list(answer.candles) == [("BTC-USD", "KRAKEN", midnight - DAY)]
+    midnight = START + HOUR
+    result = build(trade("1", HOUR - 1), window=DAY, ranges=[(midnight - DAY, midnight)])
+    assert list(result.candles) == [("BTC-USD", "KRAKEN", midnight - DAY)]
 
 
-def test_only_windows_in_a_range_count_but_whole_hours_are_read() -> None:
+def test_whole_hours_are_read_but_only_windows_in_the_ranges_are_built() -> None:
     trades = [trade(str(minute), minute * MINUTE) for minute in range(4)]
     bad = trade("bad", 50 * MINUTE, price=None)
     hour_before = replace(trade("5", -1), exchange_hour=22)
-    answer = build(
-        *trades, bad, hour_before, ranges=[(ELEVEN + MINUTE, ELEVEN + 2 * MINUTE), (ELEVEN + 3 * MINUTE, ELEVEN + HOUR)]
+    result = build(
+        *trades, bad, hour_before, ranges=[(START + MINUTE, START + 2 * MINUTE), (START + 3 * MINUTE, START + HOUR)]
     )
-    assert [(key[2] - ELEVEN) // MINUTE for key in answer.candles] == [1, 3]
-    assert (answer.trades_read, answer.rejected) == (5, Counter(bad_price=1))
+    assert [(key[2] - START) // MINUTE for key in result.candles] == [1, 3]
+    assert (result.trades_read, result.rejected) == (5, Counter(bad_price=1))
 
 
-@pytest.mark.parametrize("span", [(ELEVEN + 1, ELEVEN + MINUTE), (ELEVEN, ELEVEN), (ELEVEN, ELEVEN + MINUTE - 1)])
-def test_refuses_a_range_of_broken_windows(span: tuple[int, int]) -> None:
+@pytest.mark.parametrize("span", [(START + 1, START + MINUTE), (START, START), (START, START + MINUTE - 1)])
+def test_a_range_of_partial_windows_is_rejected(span: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="whole windows"):
         build(ranges=[span])
 
@@ -152,73 +152,73 @@ def test_refuses_a_range_of_broken_windows(span: tuple[int, int]) -> None:
         (trade(at=-1), "wrong_partition"),
         (trade(at=HOUR), "wrong_partition"),
         (trade(at=-DAY), "wrong_partition"),
-        # Two things wrong: the first reason counts.
+        # With two defects the first reason counts.
         (replace(trade(price=None), symbol=None), "null_key"),
         (trade(price="0", quantity="0"), "bad_price"),
         (trade(at=-1, quantity="0"), "bad_quantity"),
     ],
 )
-def test_rejects(row: Trade, reason: str) -> None:
+def test_an_invalid_trade_is_rejected_with_its_reason(row: Trade, reason: str) -> None:
     assert build(row) == ReferenceResult({}, {}, Counter({reason: 1}), 1)
 
 
-def test_one_id_is_enough() -> None:
-    answer = build(trade("1", message_id=None), trade(None, message_id="m"))
-    assert (answer.candles[KEY].trade_count, answer.rejected) == (2, Counter())
+def test_a_trade_needs_only_one_of_both_ids() -> None:
+    result = build(trade("1", message_id=None), trade(None, message_id="m"))
+    assert (result.candles[KEY].trade_count, result.rejected) == (2, Counter())
 
 
-def test_a_row_in_a_wrong_partition_is_read_only_with_that_partition() -> None:
-    misfiled = trade(hour=22)
-    assert build(misfiled) == ReferenceResult({}, {}, Counter(), 0)
-    hour_before = [(ELEVEN - HOUR, ELEVEN)]
-    assert build(misfiled, ranges=hour_before) == ReferenceResult({}, {}, Counter(wrong_partition=1), 1)
+def test_a_row_in_a_wrong_partition_is_rejected_when_that_partition_is_read() -> None:
+    misplaced = trade(hour=22)
+    assert build(misplaced) == ReferenceResult({}, {}, Counter(), 0)
+    hour_before = [(START - HOUR, START)]
+    assert build(misplaced, ranges=hour_before) == ReferenceResult({}, {}, Counter(wrong_partition=1), 1)
 
 
-def test_a_trade_counts_once() -> None:
-    again = build(trade(), trade(), trade())
-    assert (again.candles[KEY].trade_count, again.trades_read, again.rejected) == (1, 3, Counter())
+def test_repeated_deliveries_of_a_trade_count_once() -> None:
+    result = build(trade(), trade(), trade())
+    assert (result.candles[KEY].trade_count, result.trades_read, result.rejected) == (1, 3, Counter())
 
 
-def test_without_trade_id_the_message_id_identifies() -> None:
+def test_without_a_trade_id_the_message_id_identifies_a_trade() -> None:
     a, b = trade(None, message_id="a"), trade(None, message_id="b")
     assert only_candle(a, a, b).trade_count == 2
 
 
-def test_with_trade_id_the_message_id_does_not_matter() -> None:
+def test_with_a_trade_id_the_message_id_is_ignored() -> None:
     assert only_candle(trade("1", message_id="a"), trade("1", message_id="b")).trade_count == 1
 
 
-def test_a_trade_id_is_no_message_id() -> None:
+def test_a_trade_id_and_an_equal_message_id_are_two_trades() -> None:
     assert only_candle(trade("7"), trade(None, message_id="7")).trade_count == 2
 
 
-def test_ids_are_the_same_only_as_text() -> None:
+def test_ids_are_compared_as_text_for_identity() -> None:
     assert only_candle(trade("10"), trade("010")).trade_count == 2
 
 
-def test_identity_ends_with_the_hour() -> None:
-    midnight = ELEVEN + HOUR
+def test_the_same_id_in_another_hour_is_another_trade() -> None:
+    midnight = START + HOUR
     trades = [trade("1", 0), replace(trade("1", -1), exchange_hour=22)]
-    answer = build(*trades, window=DAY, ranges=[(midnight - DAY, midnight)])
-    assert [candle.trade_count for candle in answer.candles.values()] == [2]
+    result = build(*trades, window=DAY, ranges=[(midnight - DAY, midnight)])
+    assert [candle.trade_count for candle in result.candles.values()] == [2]
 
 
-def test_a_correction_may_move_to_another_minute() -> None:
-    answer = build(trade("1", 0, "5", ingested=1), trade("1", MINUTE, "6", ingested=2))
-    assert {key[2] - ELEVEN: candle.open for key, candle in answer.candles.items()} == {MINUTE: Decimal("6")}
+def test_a_correction_can_move_a_trade_to_another_minute() -> None:
+    result = build(trade("1", 0, "5", ingested=1), trade("1", MINUTE, "6", ingested=2))
+    assert {key[2] - START: candle.open for key, candle in result.candles.items()} == {MINUTE: Decimal("6")}
 
 
-def test_a_correction_that_moved_out_of_the_range_leaves_no_candle() -> None:
+def test_a_correction_that_moves_a_trade_out_of_the_range_leaves_no_candle() -> None:
     trades = [trade("1", 0, ingested=1), trade("1", MINUTE, ingested=2)]
-    assert build(*trades, ranges=[(ELEVEN, ELEVEN + MINUTE)]).candles == {}
+    assert build(*trades, ranges=[(START, START + MINUTE)]).candles == {}
 
 
-def test_a_broken_correction_does_not_delete_a_good_trade() -> None:
-    answer = build(trade("1", 0, "5", ingested=1), trade("1", 0, None, ingested=2))
-    assert (answer.candles[KEY].open, answer.rejected) == (Decimal("5"), Counter(bad_price=1))
+def test_an_invalid_correction_does_not_replace_a_valid_trade() -> None:
+    result = build(trade("1", 0, "5", ingested=1), trade("1", 0, None, ingested=2))
+    assert (result.candles[KEY].open, result.rejected) == (Decimal("5"), Counter(bad_price=1))
 
 
-# Each pair ties on every field before the one named; the second wins. Price 9 loses but to price.
+# Each pair is equal in every field before the one named; the second wins. Price 9 loses except where price decides.
 @pytest.mark.parametrize(
     ("loser", "winner"),
     [
@@ -248,13 +248,13 @@ def test_a_broken_correction_does_not_delete_a_good_trade() -> None:
         "quantity",
     ],
 )
-def test_the_greatest_version_wins(loser: Trade, winner: Trade) -> None:
+def test_the_latest_version_of_a_trade_wins(loser: Trade, winner: Trade) -> None:
     for trades in ([loser, winner], [winner, loser]):
         candle = only_candle(*trades)
         assert (candle.open, candle.volume, candle.trade_count) == (winner.price, winner.quantity, 1)
 
 
-# Each pair is in order by the rule named, and would be the other way round without it.
+# Each pair is ordered by the rule named and would have the opposite order without it.
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -267,7 +267,7 @@ def test_the_greatest_version_wins(loser: Trade, winner: Trade) -> None:
         (trade("999", 0, "9"), trade("", 0, "8")),
         (trade("9" * 39, 0, "9"), trade("1" + "0" * 39, 0, "8")),
         (trade("99", 0, "9"), trade("-1", 0, "8")),
-        # The Arabic three is a digit, but not an ASCII one: text.
+        # The Arabic three is a digit but not ASCII, so it is text.
         (trade("4", 0, "9"), trade("\N{ARABIC-INDIC DIGIT THREE}", 0, "8")),
         (trade("a10", 0, "9"), trade("a9", 0, "8")),
         (trade("B", 0, "9"), trade("a", 0, "8")),
@@ -289,11 +289,11 @@ def test_the_greatest_version_wins(loser: Trade, winner: Trade) -> None:
         "id as text",
         "by code point",
         "beyond 16 bits",
-        "message id stands in",
+        "message id without trade id",
         "price",
     ],
 )
-def test_order_in_a_window(first: Trade, second: Trade) -> None:
+def test_trades_of_a_window_are_ordered_by_every_rule(first: Trade, second: Trade) -> None:
     assert open_and_close(first, second) == (first.price, second.price)
     assert open_and_close(second, first) == (first.price, second.price)
 
@@ -304,54 +304,56 @@ def test_vwap_is_rounded_half_up_once() -> None:
     assert only_candle(trade("1", 0, one), trade("2", 0, two)).vwap == Decimal(two)
     assert only_candle(trade("1", 0, one), trade("2", 0, one), trade("3", 0, two)).vwap == Decimal(one)
     assert only_candle(trade("1", 0, one), trade("2", 0, two), trade("3", 0, two)).vwap == Decimal(two)
-    # 2.5 steps is 3: rounding half to even would say 2.
+    # 2.5 steps is 3; rounding half to even would give 2.
     assert only_candle(trade("1", 0, two), trade("2", 0, "0.00000003")).vwap == Decimal("0.00000003")
 
 
-def test_every_digit_counts() -> None:
+def test_vwap_and_volume_are_exact_to_the_last_digit() -> None:
     most, least = "9999999999.99999999", "0.00000001"
     candle = only_candle(trade("1", 0, most, "4999999999.99999999"), trade("2", 0, least, "4999999999.99999999"))
-    # Half of (10^10 - 10^-8 + 10^-8); the volume is 18 digits, the turnover 36.
+    # Half of (10^10 - 10^-8 + 10^-8); the volume is 18 digits, the notional 36.
     assert candle.vwap == Decimal("5000000000")
     assert candle.volume == Decimal("9999999999.99999998")
 
 
-def test_a_volume_that_does_not_fit_is_withheld_and_no_other() -> None:
+def test_only_a_volume_that_does_not_fit_is_withheld() -> None:
     trades = [
         trade("1", 0, quantity="9999999999.99999999"),
         trade("2", MINUTE, quantity="9999999999.99999999"),
         trade("3", MINUTE, quantity="0.00000001"),
     ]
-    answer = build(*trades)
-    assert {key[2] - ELEVEN for key in answer.candles} == {0}
-    assert answer.withheld == {("BTC-USD", "KRAKEN", ELEVEN + MINUTE): Decimal("10000000000")}
+    result = build(*trades)
+    assert {key[2] - START for key in result.candles} == {0}
+    assert result.withheld == {("BTC-USD", "KRAKEN", START + MINUTE): Decimal("10000000000")}
 
-    wide = reference_candles(trades, MINUTE, THIS_HOUR, amount_limit=None)
+    wide = reference_candles(trades, MINUTE, RANGE, amount_limit=None)
     assert wide.withheld == {}
-    assert wide.candles["BTC-USD", "KRAKEN", ELEVEN + MINUTE].volume == Decimal("10000000000")
+    assert wide.candles["BTC-USD", "KRAKEN", START + MINUTE].volume == Decimal("10000000000")
 
 
-def test_a_volume_of_more_digits_than_decimal_keeps_by_itself_is_exact() -> None:
+def test_a_volume_beyond_the_default_decimal_precision_is_exact() -> None:
     many = [trade(str(number), 0, quantity="9999999999.99999999") for number in range(11)]
     assert build(*many).withheld == {KEY: Decimal("109999999999.99999989")}
 
 
-def test_before_the_epoch_windows_are_aligned_too() -> None:
+def test_windows_before_the_epoch_are_aligned() -> None:
     early = replace(trade(), timestamp=-1, exchange_date=date(1969, 12, 31))
-    answer = build(early, ranges=[(-MINUTE, 0)])
-    assert list(answer.candles) == [("BTC-USD", "KRAKEN", -MINUTE)]
+    result = build(early, ranges=[(-MINUTE, 0)])
+    assert list(result.candles) == [("BTC-USD", "KRAKEN", -MINUTE)]
 
 
 @settings(max_examples=60, deadline=None, database=None)
 @given(data=st.data(), trades=trade_lists(), window=st.sampled_from([MINUTE, 5 * MINUTE, HOUR, DAY]))
-def test_properties_of_every_answer(data: st.DataObject, trades: list[Trade], window: int) -> None:
-    assert len(trades) <= MOST_TRADES
+def test_every_result_is_independent_of_order_and_repeated_deliveries(
+    data: st.DataObject, trades: list[Trade], window: int
+) -> None:
+    assert len(trades) <= MAX_TRADES
     ranges = data.draw(range_lists(window))
-    answer = reference_candles(trades, window, ranges)
-    assert reference_candles(data.draw(st.permutations(trades)), window, ranges) == answer
-    assert reference_candles([*trades, *trades], window, ranges).candles == answer.candles
-    assert not answer.candles.keys() & answer.withheld.keys()
-    for candle in answer.candles.values():
+    result = reference_candles(trades, window, ranges)
+    assert reference_candles(data.draw(st.permutations(trades)), window, ranges) == result
+    assert reference_candles([*trades, *trades], window, ranges).candles == result.candles
+    assert not result.candles.keys() & result.withheld.keys()
+    for candle in result.candles.values():
         assert candle.low <= min(candle.open, candle.close, candle.vwap)
         assert candle.high >= max(candle.open, candle.close, candle.vwap)
         assert 0 < candle.volume < 10**10
@@ -359,7 +361,7 @@ def test_properties_of_every_answer(data: st.DataObject, trades: list[Trade], wi
 
 @settings(max_examples=60, deadline=None, database=None)
 @given(trades=trade_lists(min_size=1))
-def test_a_day_is_the_sum_of_its_minutes(trades: list[Trade]) -> None:
+def test_a_day_candle_equals_its_merged_minute_candles(trades: list[Trade]) -> None:
     start, end = min(HOURS) * HOUR // DAY * DAY, (max(HOURS) * HOUR // DAY + 1) * DAY
     minutes = reference_candles(trades, MINUTE, [(start, end)], amount_limit=None)
     days = reference_candles(trades, DAY, [(start, end)], amount_limit=None)

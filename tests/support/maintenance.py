@@ -1,0 +1,46 @@
+"""Helpers for tests of table maintenance: candles of many days, maintenance runs, data files."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pyiceberg.table import Table
+
+from ohlcv.model.table_contracts import NAMESPACE
+from spark_jobs.jobs.table_maintenance import Request, maintain
+from support.harness import Harness
+
+TODAY = date(2026, 11, 21)
+
+
+def fill(harness: Harness, name: str, first: date, last: date, step: str) -> None:
+    """Insert one candle per `step` from the first to the last day, without running the job."""
+    end = {"1m": "1 MINUTE", "1d": "1 DAY", "1h": "1 HOUR"}[name]
+    harness.sql(
+        f"""INSERT INTO iceberg.{NAMESPACE}.gold_ohlcv_{name}
+        SELECT 'BTC-USD', 'kraken', t, t + INTERVAL {end}, CAST(t AS DATE), p, p + 1, p, p + 1, 2, 2, p,
+            TIMESTAMP '2026-11-21 00:00:00', TIMESTAMP '2026-11-21 00:00:00'
+        FROM (SELECT t, CAST(100 + day(t) AS DECIMAL(18, 8)) AS p FROM (SELECT explode(sequence(
+            TIMESTAMP '{first} 00:00:00', TIMESTAMP '{last} 23:59:00', INTERVAL {step})) AS t))"""
+    )
+
+
+def run_maintenance(
+    harness: Harness, name: str, *steps: str, as_of: date = TODAY, days: tuple[date, ...] = ()
+) -> dict[str, object]:
+    """Run maintenance steps and return their reports."""
+    report = maintain(harness.spark, Request(harness.settings.timeframe(name), steps, as_of, days, "dag", "run"))
+    return {step: report[step] for step in steps}
+
+
+def data_files(table: Table) -> dict[str, int]:
+    """Return the number of rows by data file."""
+    return {task.file.file_path: task.file.record_count for task in table.scan().plan_files()}
+
+
+def latest_summary(harness: Harness, name: str) -> dict[str, str]:
+    """Return the summary of the newest snapshot."""
+    snapshot = harness.table(name).current_snapshot()
+    assert snapshot is not None
+    assert snapshot.summary is not None
+    return snapshot.summary.additional_properties
