@@ -68,11 +68,11 @@ class Case:
     timeframe: str
     prepare: Callable[[Harness], None]
     end: datetime
-    repair: bool = False
+    rebuild_pending: bool = False
 
     def run(self, harness: Harness) -> dict[str, Any]:
         start = self.end - timedelta(days=1)
-        return harness.build(self.timeframe, start, self.end, repair=self.repair)
+        return harness.build(self.timeframe, start, self.end, rebuild_pending=self.rebuild_pending)
 
 
 def some_trades(start: datetime = DAY, hours: int = 6, step: int = 47, price: int = 100) -> list[Trade]:
@@ -127,10 +127,10 @@ def test_after_a_lost_reply_the_candles_are_correct(proxied: ProxiedHarness, cas
     report = case.run(harness)
     assert proxy.dropped == 1
     assert_all_rows_correct(harness, case)
-    if case.repair:
+    if case.rebuild_pending:
         assert report["snapshot"] is None
         assert attempts(harness, case.timeframe) == before
-        assert harness.progress(case.timeframe).trades_snapshot == harness.snapshots()[-1]
+        assert harness.checkpoint(case.timeframe).trades_snapshot == harness.snapshots()[-1]
     else:
         assert report["snapshot"] == harness.snapshots(case.timeframe)[-1]
         assert len(attempts(harness, case.timeframe)) == len(before) + 1
@@ -145,14 +145,14 @@ def test_an_unknown_commit_outcome_is_an_error_and_a_rerun_is_correct(proxied: P
     before = attempts(harness, case.timeframe)
     proxy.arm(COMMIT, refuse_connections=True)
     # The checkpoint alone is recorded without Spark's writer. Its error is not translated, and nothing depends on it.
-    error, message = (Py4JJavaError, None) if case.repair else (OhlcvError, "may have landed or not: run again")
+    error, message = (Py4JJavaError, None) if case.rebuild_pending else (OhlcvError, "may have landed or not: run again")
     with pytest.raises(error, match=message):
         case.run(harness)
     assert proxy.dropped == 1
     proxy.accept()
     # The commit has succeeded, before any rerun.
     assert_all_rows_correct(harness, case)
-    assert len(attempts(harness, case.timeframe)) == len(before) + (0 if case.repair else 1)
+    assert len(attempts(harness, case.timeframe)) == len(before) + (0 if case.rebuild_pending else 1)
     assert_rerun_commits_nothing(harness, case)
 
 

@@ -45,7 +45,7 @@ def test_a_build_equals_the_reference_model_and_reports_its_counts(harness: Harn
     assert report["candles"]["inserted"] == len(expected.candles)
     assert (report["trades_read"], report["rejected"]) == (expected.trades_read, {"bad_price": 1})
     assert report["snapshot"] == harness.snapshots(timeframe)[-1]
-    assert set(report["seconds"]) == {"lease", "plan", "survey", "compute", "write", "total_changes"}
+    assert set(report["seconds"]) == {"lease", "plan", "survey", "compute", "write", "total"}
 
 
 def test_the_commit_summary_records_the_provenance(harness: Harness) -> None:
