@@ -1,4 +1,4 @@
-"""Measure: `make bench`, or `python -m benchmarks --only SECTION --quick --json PATH`."""
+"""Command line of the benchmarks: `python -m benchmarks --only SECTION --quick --json PATH`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from benchmarks import chained, growth, live, memory, merge, reprocessing, small_runs
-from benchmarks.harness import AnswersDifferError, Bench, header, run_section, say, show
+from benchmarks.harness import Bench, ResultsDifferError, header, log_progress, run_section, show
 from ohlcv.model.errors import OhlcvError
 
 SECTIONS = {
@@ -24,32 +24,32 @@ SECTIONS = {
     "memory": memory.measure,
     "live": live.measure,
 }
-# What a quarter of an hour has room for; the others are asked for by name.
-FIRST = ("small", "reprocessing", "growth")
+# Sections that run by default. Together they take a quarter of an hour.
+DEFAULT_SECTIONS = ("small", "reprocessing", "growth")
 
 
 @click.command()
 @click.option("--only", type=click.Choice(list(SECTIONS)), multiple=True, help="Sections to measure; may be repeated.")
-@click.option("--quick", is_flag=True, help="Small data, one repeat: to see that everything runs.")
-@click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True, help="Runs behind a median.")
+@click.option("--quick", is_flag=True, help="Small data, one repeat: only to check that everything runs.")
+@click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True, help="Runs for a median.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Also write everything to this file.")
 def main(only: tuple[str, ...], quick: bool, repeats: int, path: Path | None) -> None:
-    """Measure what fits a quarter of an hour (small, reprocessing, growth), or what is named."""
-    # Leave by the way out, so that clusters and sessions end too.
+    """Measure the default sections (small, reprocessing, growth; a quarter of an hour) or the given ones."""
+    # KeyboardInterrupt closes the ExitStack, which stops clusters and sessions.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    names = only or FIRST
+    names = only or DEFAULT_SECTIONS
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         bench = Bench(Path(folder), stack, 1 if quick else repeats, quick)
         head = header(bench)
         try:
             sections = [run_section(name, SECTIONS[name], bench) for name in names]
-        except (AnswersDifferError, OhlcvError) as error:
+        except (ResultsDifferError, OhlcvError) as error:
             raise SystemExit(f"error: {error}") from None
     show(head, sections)
     if path:
         found = {"header": head, "sections": {section.name: section.to_json() for section in sections}}
         path.write_text(json.dumps(found, indent=1) + "\n")
-        say(f"written to {path}")
+        log_progress(f"written to {path}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Repeat, take turns, take medians, hold against a bar, show: what all sections share."""
+"""Shared parts of all sections: repeated and interleaved measurement, medians, limits and output."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ PACKAGES = ("pyspark", "pyiceberg", "pyarrow", "apache-airflow", "duckdb", "pola
 Cell = str | int | float | None
 
 
-class AnswersDifferError(Exception):
-    """Two ways to the same answer did not agree: their times mean nothing."""
+class ResultsDifferError(Exception):
+    """Raised if two measured ways return different results, so that their times cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one measured run took, in seconds."""
+    """Wall time and CPU time of one measured run, in seconds."""
 
     wall: float
     processor: float
@@ -46,35 +46,35 @@ class Cost:
 
 @dataclass(frozen=True)
 class Bench:
-    """How this run of the benchmarks measures."""
+    """Options and shared resources of one execution of the benchmarks."""
 
     folder: Path
-    # What lasts as long as the whole run: clusters, sessions.
+    # Closes clusters and sessions at the end.
     stack: ExitStack
     repeats: int = 3
-    # Small data and one repeat: to see that everything runs, not to read figures off.
+    # Small data and one repeat: checks that everything runs. The figures mean nothing.
     quick: bool = False
 
-    def room(self, name: str) -> Path:
-        """Give a section a folder of its own."""
+    def folder_for(self, name: str) -> Path:
+        """Create the folder of a section and return it."""
         path = self.folder / name
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     @cached_property
     def cluster(self) -> LocalCluster:
-        """A master and a worker of one core, as sections share them."""
-        return self.stack.enter_context(local_cluster(self.room("spark")))
+        """A cluster with one worker of one core, shared by all sections."""
+        return self.stack.enter_context(local_cluster(self.folder_for("spark")))
 
     @cached_property
     def stock_cluster(self) -> LocalCluster:
-        """The same from pyspark's own home, as executors of a plain spark-submit start from it."""
-        return self.stack.enter_context(local_cluster(self.room("stock"), home=packaged_spark_home()))
+        """The same cluster with pyspark's own home, from which executors of a plain spark-submit start."""
+        return self.stack.enter_context(local_cluster(self.folder_for("stock"), home=packaged_spark_home()))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A figure and the bar it must keep under, or reach."""
+    """A measured figure and its limit (`bar`), which is a maximum or, with `at_least`, a minimum."""
 
     what: str
     figure: float
@@ -87,8 +87,8 @@ class Verdict:
         return self.figure >= self.bar if self.at_least else self.figure <= self.bar
 
     def __str__(self) -> str:
-        word = "at least" if self.at_least else "at most"
-        figures = f"{self.figure:,.2f}{self.unit} ({word} {self.bar:,.2f}{self.unit})"
+        kind = "at least" if self.at_least else "at most"
+        figures = f"{self.figure:,.2f}{self.unit} ({kind} {self.bar:,.2f}{self.unit})"
         return f"{'reached' if self.reached else 'NOT REACHED'}: {self.what}: {figures}"
 
 
@@ -103,56 +103,58 @@ class Grid:
 
 @dataclass
 class Section:
-    """What one section found."""
+    """Results of one section."""
 
     name: str
     grids: list[Grid] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    # Every single measurement, for whoever wants to reckon anew.
+    # All single measurements, for further evaluation of the JSON file.
     measured: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def keep(self, prefix: str, costs: Mapping[str, Sequence[Cost]]) -> None:
-        """Keep single measurements."""
+    def add_measurements(self, prefix: str, costs: Mapping[str, Sequence[Cost]]) -> None:
+        """Add single measurements to the JSON output."""
         for name, found in costs.items():
             self.measured[f"{prefix} {name}"] = [asdict(cost) for cost in found]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the section as JSON."""
+        """Return the section as JSON."""
         verdicts = [{**asdict(verdict), "reached": verdict.reached} for verdict in self.verdicts]
         return {**asdict(self), "verdicts": verdicts}
 
 
 def median(costs: Sequence[Cost]) -> Cost:
-    """Give the median of each figure."""
+    """Return the median of each figure."""
     return Cost(statistics.median(cost.wall for cost in costs), statistics.median(cost.processor for cost in costs))
 
 
-def take_turns(kinds: Mapping[str, Callable[[], Cost]], rounds: int, prefix: str = "") -> dict[str, list[Cost]]:
-    """Run every kind once a round; every other round goes backwards, so that no kind always comes first."""
+def measure_interleaved(
+    kinds: Mapping[str, Callable[[], Cost]], rounds: int, prefix: str = ""
+) -> dict[str, list[Cost]]:
+    """Run every kind once per round. Every second round is reversed, so that no kind is always first."""
     found: dict[str, list[Cost]] = {name: [] for name in kinds}
     for number in range(rounds):
         for name in list(kinds)[:: -1 if number % 2 else 1]:
             cost = kinds[name]()
             found[name].append(cost)
-            say(f"{prefix} {name}: {cost}".strip())
+            log_progress(f"{prefix} {name}: {cost}".strip())
     return found
 
 
-def same(what: str, wanted: object, found: object) -> None:
-    """Refuse a time whose answer is another one."""
-    if wanted != found:
-        raise AnswersDifferError(f"{what}: the answers differ: the times mean nothing")
+def require_equal(what: str, expected: object, found: object) -> None:
+    """Raise ResultsDifferError if two results differ."""
+    if expected != found:
+        raise ResultsDifferError(f"{what}: the results differ, so the times cannot be compared")
 
 
-def say(text: str) -> None:
-    """Tell of progress."""
+def log_progress(text: str) -> None:
+    """Print progress to stderr."""
     click.echo(f"  {text}", err=True)
 
 
 def run_section(name: str, measure: Callable[[Bench], Section], bench: Bench) -> Section:
-    """Run one section and time it."""
+    """Run one section and record its duration."""
     click.echo(f"{name} …", err=True)
     begin = time.monotonic()
     section = measure(bench)
@@ -162,7 +164,7 @@ def run_section(name: str, measure: Callable[[Bench], Section], bench: Bench) ->
 
 
 def header(bench: Bench) -> dict[str, Cell]:
-    """Describe machine and versions."""
+    """Return a description of the machine and the versions."""
     with Path("/proc/cpuinfo").open() as lines:
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -175,7 +177,7 @@ def header(bench: Bench) -> dict[str, Cell]:
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {model}, {os.cpu_count()} cores, {memory:.0f} GiB",
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", platform.system()),
-        # Above nothing at the start means that others were at work here.
+        # A load above zero means that other programs were running.
         "load at the start": f"{os.getloadavg()[0]:.2f}",
         "java": java,
         "python": platform.python_version(),
@@ -194,7 +196,7 @@ def _version(package: str) -> str:
 
 
 def show(head: Mapping[str, Cell], sections: Sequence[Section]) -> None:
-    """Print everything for people."""
+    """Print all results as tables."""
     print_table(_as_table(Grid("Benchmarks", ("", "value"), [[name, str(value)] for name, value in head.items()])))
     for section in sections:
         for grid in section.grids:
@@ -204,7 +206,7 @@ def show(head: Mapping[str, Cell], sections: Sequence[Section]) -> None:
     verdicts = [verdict for section in sections for verdict in section.verdicts]
     if not verdicts:
         return
-    table = Table(title="What it must reach", title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
+    table = Table(title="Limits", title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
     table.add_column()
     for verdict in verdicts:
         table.add_row(Text(str(verdict), style="green" if verdict.reached else "bold red"))

@@ -1,7 +1,7 @@
-"""From cron tick to validated candle, with all five candle DAGs live: the demo's services and its feed of new trades.
+"""Time from cron tick to validated candles with all five candle DAGs live, on the services and the feed of the demo.
 
-`make bench-live`, over MINUTES=60. A run's seconds are those from the end of
-its data interval, when it was due, to the end of its `validate` task; the rest of the table says where they went.
+`make bench-live`, over MINUTES=60. The time of a run starts at the end of its data interval, when it is due, and ends
+with its `validate` task. The table also shows the phases of that time.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Bench, Grid, Section, Verdict, say
+from benchmarks.bench_catalog import BenchCatalog
+from benchmarks.harness import Bench, Grid, Section, Verdict, log_progress
 from benchmarks.processes import home_environment
-from benchmarks.worlds import World
-from ohlcv.cli.terminal import working
+from ohlcv.cli.terminal import show_progress
 from ohlcv.demo.demo import Demo, demo_services
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.timeframes import TIMEFRAMES
 
 TRADES = 636_263
 MINUTES, QUICK_MINUTES = 60.0, 6.0
-# The first runs find an Airflow that has just started.
-SETTLING_MINUTES = 6.0
+# Airflow has just started during the first runs, so they are not measured.
+WARM_UP_MINUTES = 6.0
 POLL_SECONDS = 5.0
-MEDIAN_SECONDS, SLOWEST_SECONDS = 20.0, 30.0
+MEDIAN_SECONDS, MAX_P95_SECONDS = 20.0, 30.0
 PHASES = ("due to start", "aggregate", "between", "validate", "due to validated")
 
 
 def measure(bench: Bench) -> Section:
-    """Watch the schedule."""
+    """Measure the scheduled runs."""
     minutes = float(os.environ.get("MINUTES") or (QUICK_MINUTES if bench.quick else MINUTES))
-    world = World(bench.room("live") / "home")
-    # The demo's own jobs find the catalog as the command's do.
-    os.environ.update(home_environment(world.settings))
-    with demo_services(world.settings, TRADES, working, say) as demo:
+    catalog = BenchCatalog(bench.folder_for("live") / "home")
+    # The jobs of the demo find the catalog by this environment.
+    os.environ.update(home_environment(catalog.settings))
+    with demo_services(catalog.settings, TRADES, show_progress, log_progress) as demo:
         demo.airflow.unpause(*(timeframe.dag_id for timeframe in TIMEFRAMES.values()))
-        begin = time.time() + 60 * (0 if bench.quick else SETTLING_MINUTES)
+        begin = time.time() + 60 * (0 if bench.quick else WARM_UP_MINUTES)
         end = begin + 60 * minutes
-        # A run that is due in the last minute counts as well, however long it takes: leaving the slowest out would
-        # make the rest look good.
+        # Runs that are due in the last minute are included, however long they take. Without them the result would be
+        # too good, because slow runs would be left out.
         while time.time() < end or not _all_ended(demo, begin, end):
             demo.airflow.check_alive()
             time.sleep(POLL_SECONDS)
@@ -52,30 +52,30 @@ def measure(bench: Bench) -> Section:
             if (found := _due(demo, timeframe.dag_id, begin, end))
         }
     if not runs:
-        raise OhlcvError(f"nothing was due within {minutes:.0f} minutes")
+        raise OhlcvError(f"no run was due within {minutes:.0f} minutes: set a larger MINUTES")
     section = Section("live")
     section.grids.append(_grid(runs, minutes))
     section.measured = runs
     seconds = [run[PHASES[-1]] for found in runs.values() for run in found]
     section.verdicts += [
         Verdict("tick to validated candle, median", float(np.median(seconds)), MEDIAN_SECONDS, " s"),
-        Verdict("tick to validated candle, 95th percentile", float(np.percentile(seconds, 95)), SLOWEST_SECONDS, " s"),
+        Verdict("tick to validated candle, 95th percentile", float(np.percentile(seconds, 95)), MAX_P95_SECONDS, " s"),
     ]
     return section
 
 
 def _due(demo: Demo, dag_id: str, begin: float, end: float) -> list[dict[str, Any]]:
-    """Give the scheduled runs due in a span of time."""
+    """Return the scheduled runs that are due between two times."""
     runs = (run for run in demo.airflow.runs(dag_id) if run["run_type"] == "scheduled")
     return [run for run in runs if begin <= _seconds(run["run_after"]) < end]
 
 
 def _all_ended(demo: Demo, begin: float, end: float) -> bool:
-    """Tell whether the runs due in a span have ended; one that failed stops everything."""
+    """Return whether the runs that are due between two times have ended. Raise OhlcvError if one failed."""
     runs = [run for timeframe in TIMEFRAMES.values() for run in _due(demo, timeframe.dag_id, begin, end)]
     for run in runs:
         if run["state"] == "failed":
-            raise OhlcvError(f"{run['dag_id']} {run['dag_run_id']} failed: the times mean nothing")
+            raise OhlcvError(f"{run['dag_id']} {run['dag_run_id']} failed, so the times cannot be evaluated")
     return all(run["state"] == "success" for run in runs)
 
 
@@ -83,8 +83,8 @@ def _phases(run: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> d
     due = _seconds(run["run_after"])
     aggregate, validate = tasks["aggregate"], tasks["validate"]
     started, built = _seconds(aggregate["start_date"]), _seconds(aggregate["end_date"])
-    checking, validated = _seconds(validate["start_date"]), _seconds(validate["end_date"])
-    figures = (started - due, built - started, checking - built, validated - checking, validated - due)
+    validating, validated = _seconds(validate["start_date"]), _seconds(validate["end_date"])
+    figures = (started - due, built - started, validating - built, validated - validating, validated - due)
     return dict(zip(PHASES, figures, strict=True))
 
 

@@ -1,32 +1,34 @@
-"""A design that was rejected: SQL MERGE in place of the upsert by overwrite; the same 1m run, the same candles."""
+"""SQL MERGE, a rejected design, compared with the upsert by overwrite in the same 1m run."""
 
 from __future__ import annotations
 
 import dataclasses
 from functools import partial
 
-from benchmarks.asking import ROOT
-from benchmarks.harness import Bench, Grid, Section, median, take_turns
-from benchmarks.small_runs import last_run, small_world
+from benchmarks.harness import Bench, Grid, Section, measure_interleaved, median
+from benchmarks.measured_process import ROOT
+from benchmarks.small_runs import build_small_catalog, newest_scheduled_run
 from ohlcv.model.timeframes import TIMEFRAMES
 
 
 def measure(bench: Bench) -> Section:
-    """Let both write in turns."""
+    """Measure both kinds of writes alternately."""
     section = Section("merge")
-    contest = last_run(small_world(bench), TIMEFRAMES["1m"])
-    ours = contest.job()
+    measured_run = newest_scheduled_run(build_small_catalog(bench), TIMEFRAMES["1m"])
+    ours = measured_run.job()
     merge = dataclasses.replace(ours, application=str(ROOT / "benchmarks" / "merge_job.py"))
-    found = take_turns(
+    found = measure_interleaved(
         {
-            "MERGE": partial(contest.measure, merge, bench.cluster),
-            "overwrite": partial(contest.measure, ours, bench.cluster),
+            "MERGE": partial(measured_run.measure, merge, bench.cluster),
+            "overwrite": partial(measured_run.measure, ours, bench.cluster),
         },
         1,
         "1m by",
     )
-    section.keep("1m by", found)
-    grid = Grid("A 1m run on a cluster by SQL MERGE and by ours, same settings", ("way", "runs", "wall s", "cpu s"))
+    section.add_measurements("1m by", found)
+    grid = Grid(
+        "A 1m run on a cluster by SQL MERGE and by overwrite, same settings", ("way", "runs", "wall s", "cpu s")
+    )
     for name, costs in found.items():
         cost = median(costs)
         grid.rows.append((name, len(costs), cost.wall, cost.processor))

@@ -1,10 +1,10 @@
-"""The same exact candles by other engines, from the same files: what a warm Spark is held against.
+"""Exact candles computed by other engines from the same files, for the comparison with a warm Spark session.
 
-Each goes hour by hour, for identity ends at the hour and so does every window but a day's; whole-day tables of
-hashes took DuckDB half as long again. In an hour: read and judge; group by a hash of the identity; where some
-hash comes twice, keep the latest version; sum up by window; and only for the trades at each window's first and last
-instant, follow the total order. That was the fastest of the exact plans tried
-for DuckDB; the others follow it and were not tuned further.
+Each engine processes one hour at a time, because a trade id is unique within an hour and every window except that of
+a day lies within an hour. With hash tables of a whole day DuckDB took 1.5 times as long. The plan for an hour: read and
+filter the trades; group by a hash of the identity; where a hash occurs twice, keep the latest version; aggregate by
+window; apply the total order only to the trades at the first and last timestamp of each window. This was the fastest of
+the exact plans that were tried with DuckDB. The other engines use the same plan and were not tuned further.
 
     python -m benchmarks.peers duckdb SOCKET
 """
@@ -19,9 +19,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchmarks.asking import serve
+from benchmarks.measured_process import serve
 
-# Files by hour, as Iceberg's plan of a scan names them.
+# Data files of an Iceberg scan, by hour since the epoch.
 Hours = Mapping[int, Sequence[str]]
 
 HOUR_MICROSECONDS = 3_600_000_000
@@ -36,8 +36,8 @@ COLUMNS = (
 ORDER = "ts, source_sequence IS NOT NULL, source_sequence, NOT is_number, digits, number, id, price"
 
 
-def good(hour: int) -> str:
-    """Give the condition of a good trade in the files of an hour."""
+def valid_trade_condition(hour: int) -> str:
+    """Return the SQL condition of a valid trade in the files of an hour."""
     begin = hour * HOUR_MICROSECONDS
     return (
         "symbol IS NOT NULL AND exchange IS NOT NULL AND (trade_id IS NOT NULL OR message_id IS NOT NULL)"
@@ -45,23 +45,23 @@ def good(hour: int) -> str:
     )
 
 
-def answer(parts: Sequence[pa.Table]) -> pa.Table:
-    """Put the hours together; divide by whole numbers and round half up, once for all engines alike."""
+def combine_hours(parts: Sequence[pa.Table]) -> pa.Table:
+    """Combine the hours and compute the vwap by integer division, rounded half up, for all engines."""
     rows = [row for part in parts for row in part.to_pylist()]
-    found: dict[str, list[Any]] = {name: [] for name in ANSWER.names}
+    found: dict[str, list[Any]] = {name: [] for name in RESULT_SCHEMA.names}
     for row in rows:
         volume, notional = int(row["volume"]), int(row["notional"])
         whole, rest = divmod(notional, volume)
         found["vwap"].append(whole + (2 * rest >= volume))
         found["volume"].append(volume)
-        for name in ANSWER.names[:8]:
+        for name in RESULT_SCHEMA.names[:8]:
             found[name].append(row[name] if name in ("symbol", "exchange") else int(row[name]))
     keys = [(name, "ascending") for name in ("symbol", "exchange", "window_start")]
-    return pa.table(found, schema=ANSWER).sort_by(keys)
+    return pa.table(found, schema=RESULT_SCHEMA).sort_by(keys)
 
 
-# Amounts in whole hundred-millionths.
-ANSWER = pa.schema(
+# Amounts are integers in units of 10^-8.
+RESULT_SCHEMA = pa.schema(
     [
         ("symbol", pa.string()),
         ("exchange", pa.string()),
@@ -73,19 +73,19 @@ ANSWER = pa.schema(
 
 
 class Engine(ABC):
-    """One peer."""
+    """An engine that computes candles from Parquet files."""
 
     def candles(self, hours: Hours, length: int) -> pa.Table:
-        """Compute the candles of windows of a length that divides an hour."""
-        return answer([self.hour(hour, hours[hour], length) for hour in sorted(hours)])
+        """Return the candles of windows whose length divides an hour."""
+        return combine_hours([self.aggregate_hour(hour, hours[hour], length) for hour in sorted(hours)])
 
     @abstractmethod
-    def hour(self, hour: int, files: Sequence[str], length: int) -> pa.Table:
-        """Compute the sums of an hour's windows, amounts in hundred-millionths."""
+    def aggregate_hour(self, hour: int, files: Sequence[str], length: int) -> pa.Table:
+        """Return the aggregates of the windows of an hour, with amounts in units of 10^-8."""
 
 
 class DuckDB(Engine):
-    """In-process SQL, the engine of our own validation."""
+    """DuckDB, which is also the engine of the validation."""
 
     def __init__(self) -> None:
         import duckdb
@@ -93,12 +93,12 @@ class DuckDB(Engine):
         self._connection = duckdb.connect()
         self._connection.execute("SET threads = 1")
 
-    def hour(self, hour: int, files: Sequence[str], length: int) -> pa.Table:
-        """Follow the common plan; decimals are widened, for DuckDB refuses products of 18 digits."""
+    def aggregate_hour(self, hour: int, files: Sequence[str], length: int) -> pa.Table:
+        """Run the common plan. Decimals are widened, because DuckDB rejects products of two 18-digit decimals."""
         run = self._connection.execute
         run(
             f'CREATE OR REPLACE TEMP TABLE trades AS SELECT {COLUMNS}, "timestamp" AS ts, hash({IDENTITY}) AS hash '
-            f"FROM read_parquet({list(files)}) WHERE {good(hour)}"
+            f"FROM read_parquet({list(files)}) WHERE {valid_trade_condition(hour)}"
         )
         run("CREATE OR REPLACE TEMP TABLE repeated AS SELECT hash FROM trades GROUP BY hash HAVING count(*) > 1")
         if run("SELECT count(*) FROM repeated").fetchone() != (0,):
@@ -134,7 +134,7 @@ class DuckDB(Engine):
 
 
 class Polars(Engine):
-    """Dataframes; decimals as the whole numbers they are, for its products of decimals are rounded."""
+    """Polars. Decimals are computed as integers, because Polars rounds products of decimals."""
 
     def __init__(self) -> None:
         os.environ["POLARS_MAX_THREADS"] = "1"
@@ -142,15 +142,15 @@ class Polars(Engine):
 
         self._pl = polars
 
-    def hour(self, hour: int, files: Sequence[str], length: int) -> pa.Table:
-        """Follow the common plan."""
+    def aggregate_hour(self, hour: int, files: Sequence[str], length: int) -> pa.Table:
+        """Run the common plan."""
         pl = self._pl
         identity = ["exchange", "symbol", "trade_id", "message_identity"]
         key, series = ["symbol", "exchange", "window_start"], ["symbol", "exchange"]
         message = pl.when(pl.col("trade_id").is_null()).then("message_id").alias("message_identity")
         trades = (
             pl.scan_parquet(list(files), hive_partitioning=False)
-            .filter(pl.sql_expr(good(hour)))
+            .filter(pl.sql_expr(valid_trade_condition(hour)))
             .select(*COLUMNS.split(", "), pl.col("timestamp").alias("ts"), message)
             .with_columns(
                 pl.col("price", "quantity").to_physical().cast(pl.Int128),
@@ -198,7 +198,7 @@ class Polars(Engine):
 
 
 class ClickHouse(Engine):
-    """ClickHouse in process; the whole numbers behind decimals, and its own argMin over a tuple."""
+    """ClickHouse in process. Decimals are computed as integers."""
 
     def __init__(self) -> None:
         from chdb import session
@@ -208,15 +208,15 @@ class ClickHouse(Engine):
     def _run(self, statement: str, form: str = "CSV") -> Any:
         return self._session.query(f"{statement} SETTINGS max_threads = 1, join_use_nulls = 1", form)
 
-    def hour(self, hour: int, files: Sequence[str], length: int) -> pa.Table:
-        """Follow the common plan, with argMin over the whole order in place of a second look at the edges."""
+    def aggregate_hour(self, hour: int, files: Sequence[str], length: int) -> pa.Table:
+        """Run the common plan, but with argMin over the total order instead of a second pass over the edges."""
         hash_of = (
             "cityHash64(exchange, symbol, ifNull(trade_id, ''), trade_id IS NULL, "
             "if(trade_id IS NULL, ifNull(message_id, ''), ''))"
         )
         select = " UNION ALL ".join(
             f"SELECT {COLUMNS}, timestamp AS ts, {hash_of} AS hash FROM file('{file}', Parquet) "
-            f"WHERE {good(hour).replace(chr(34), '')}"
+            f"WHERE {valid_trade_condition(hour).replace(chr(34), '')}"
             for file in files
         )
         self._run("DROP TABLE IF EXISTS trades")
@@ -254,7 +254,7 @@ class ClickHouse(Engine):
 
 
 class DataFusion(Engine):
-    """The Rust side of Arrow."""
+    """DataFusion, the SQL engine of Arrow in Rust."""
 
     def __init__(self) -> None:
         from datafusion import SessionConfig, SessionContext
@@ -262,7 +262,7 @@ class DataFusion(Engine):
         self._context = SessionContext(SessionConfig().with_target_partitions(1))
 
     def _keep(self, name: str, query: str) -> int:
-        """Compute a table and hold it, where it has rows; give their number."""
+        """Run a query, store its rows under a name if there are any, and return their number."""
         found = self._context.sql(query).collect()
         rows = sum(len(batch) for batch in found)
         if rows:
@@ -271,8 +271,8 @@ class DataFusion(Engine):
             self._context.register_record_batches(name, [found])
         return rows
 
-    def hour(self, hour: int, files: Sequence[str], length: int) -> pa.Table:
-        """Follow the common plan, but find versions by the identity itself."""
+    def aggregate_hour(self, hour: int, files: Sequence[str], length: int) -> pa.Table:
+        """Run the common plan, but find duplicates by the identity itself instead of a hash."""
         context = self._context
         for number in range(2):
             if context.table_exist(f"file{number}"):
@@ -280,9 +280,10 @@ class DataFusion(Engine):
         for number, file in enumerate(files):
             context.register_parquet(f"file{number}", file)
         union = " UNION ALL ".join(
-            f'SELECT {COLUMNS}, "timestamp" AS ts FROM file{number} WHERE {good(hour)}' for number in range(len(files))
+            f'SELECT {COLUMNS}, "timestamp" AS ts FROM file{number} WHERE {valid_trade_condition(hour)}'
+            for number in range(len(files))
         )
-        # Nulls as empty texts, so that plain equality finds them; at worst that looks at a trade for nothing.
+        # Nulls become empty strings, so that an equality join finds them. At worst a trade is checked needlessly.
         texts = "coalesce(trade_id, '') AS own, CASE WHEN trade_id IS NULL THEN message_id ELSE '' END AS message"
         self._keep("trades", f"SELECT *, {texts} FROM ({union})")
         identity, source = "exchange, symbol, own, message", "trades"
@@ -335,6 +336,6 @@ ENGINES: dict[str, type[Engine]] = {"duckdb": DuckDB, "polars": Polars, "chdb": 
 
 
 if __name__ == "__main__":
-    # Threads of every engine inherit it: one core is one core.
+    # All threads of the engine inherit the affinity, so that it uses one core.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     serve(ENGINES[sys.argv[1]](), sys.argv[2])

@@ -1,4 +1,4 @@
-"""Jobs as processes: ours and stock ones, and what their whole process trees take."""
+"""Measured job processes, with the settings of this project or of a plain spark-submit, and their CPU time."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ WORKER = "worker-1"
 
 
 class StockJob(SparkJob):
-    """The same script and arguments as a plain spark-submit would run them: Spark's own defaults, jars by --jars.
+    """The same script and arguments run by a plain spark-submit: pyspark's own home, Spark's defaults, jars by --jars.
 
-    It starts from pyspark's own home. What the job's own code sets on its session stays; so does the number of shuffle
-    partitions, for Spark's 200 would only make it slower.
+    Settings that the code of the job makes on its session still apply. The number of shuffle partitions is also that of
+    this project, because Spark's default of 200 would only make the job slower.
     """
 
     def command(self, master: str) -> list[str]:
-        """Give the command line."""
+        """Return the command line."""
         options = ["--master", master, "--jars", ",".join(str(path) for path in jar_paths())]
         if not master.startswith("local"):
             options += [
@@ -42,45 +42,45 @@ class StockJob(SparkJob):
         return [str(packaged_spark_home() / "bin" / "spark-submit"), *options, self.application, *self.arguments]
 
 
-def stock(job: SparkJob) -> StockJob:
-    """Give the same job as a plain spark-submit would run it."""
+def as_stock_job(job: SparkJob) -> StockJob:
+    """Return the same job run by a plain spark-submit."""
     return StockJob(**{field.name: getattr(job, field.name) for field in dataclasses.fields(job)})
 
 
 def home_environment(settings: Settings) -> dict[str, str]:
-    """Give the environment that leads a process to a catalog."""
+    """Return the environment with which a process finds the catalog."""
     return {"OHLCV_HOME": str(settings.home)}
 
 
 def measure_job(job: SparkJob, master: str, environment: Mapping[str, str], cluster: LocalCluster | None) -> Cost:
-    """Run a job; processor seconds are those of spark-submit, the driver and, on a cluster, the executor."""
+    """Run a job. CPU time includes spark-submit, the driver and, on a cluster, the executor."""
     worker = cluster.processes[WORKER].pid if cluster else None
-    children, executors = children_seconds(), _reaped(worker)
+    children, executors = children_seconds(), _ended_children_seconds(worker)
     begin = time.monotonic()
-    own = {"SPARK_HOME": str(packaged_spark_home())} if isinstance(job, StockJob) else {}
-    outcome = run(job, master, {**environment, **own})
+    home = {"SPARK_HOME": str(packaged_spark_home())} if isinstance(job, StockJob) else {}
+    result = run(job, master, {**environment, **home})
     wall = time.monotonic() - begin
-    if outcome.exit_code:
-        raise OhlcvError(f"a measured job failed: {outcome.error}")
-    # The executor ends a moment after its driver.
+    if result.exit_code:
+        raise OhlcvError(f"a measured job failed: {result.error}")
+    # The executor ends shortly after its driver.
     while worker and descendants(worker):
         time.sleep(0.05)
-    return Cost(wall, children_seconds() - children + _reaped(worker) - executors)
+    return Cost(wall, children_seconds() - children + _ended_children_seconds(worker) - executors)
 
 
 def children_seconds() -> float:
-    """Give the processor seconds of all children that have ended and been waited for."""
+    """Return the CPU seconds of all ended children of this process."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
-def _reaped(pid: int | None) -> float:
-    """Give the processor seconds of a process's children that have ended and been waited for."""
+def _ended_children_seconds(pid: int | None) -> float:
+    """Return the CPU seconds of all ended children of a process."""
     return sum(_times(pid)[2:]) if pid else 0.0
 
 
 def tree_seconds(root: int) -> float:
-    """Give the processor seconds of a process, of all below it, and of those of them that have ended."""
+    """Return the CPU seconds of a process and all its descendants, including ended ones."""
     total = 0.0
     for pid in [root, *descendants(root)]:
         with suppress(OSError):
@@ -89,13 +89,13 @@ def tree_seconds(root: int) -> float:
 
 
 def _times(pid: int) -> list[float]:
-    """Give user and system seconds of a process, then those of its ended children."""
+    """Return user and system seconds of a process, then those of its ended children."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return [int(field) / TICKS for field in fields[11:15]]
 
 
 def pin(pid: int, core: int) -> None:
-    """Keep a process, its threads, and whatever they start, on one core."""
+    """Restrict a process, its threads and its future children to one core."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(ProcessLookupError):
             os.sched_setaffinity(int(task.name), {core})

@@ -1,11 +1,11 @@
-"""A month of five-minute commits, then three more weeks, with the weekly retention run as it would come.
+"""A simulated month of five-minute commits, then three weeks, each followed by the weekly retention run.
 
-Every commit appends one small file to the 1m table through Iceberg's own Java library, and is then given the time it
-would have had. Shown are files, snapshots, manifests, the size of the table's metadata and how long a scan of the
-whole table takes to plan: before and after each weekly run. 30 days are kept, so that the table should stay level.
+Every commit appends one small file to the 1m table with Iceberg's Java library. Its timestamp is then replaced by the
+simulated time. Measured before and after each weekly run: files, snapshots, manifests, size of the table metadata, and
+the time to plan a scan of the whole table. The retention is 30 days, so the size of the table should stay constant.
 
-    make bench-maintenance            the month, 8,640 commits, and three weeks of 2,016
-    COMMITS=100 make bench-maintenance   the same with fewer commits, to see that it runs
+    make bench-maintenance               a month of 8,640 commits, and three weeks of 2,016
+    COMMITS=100 make bench-maintenance   the same with fewer commits, only to check that it runs
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ PLANS = 5
 
 
 @dataclass(frozen=True)
-class Point:
-    """The table at one moment."""
+class Measurement:
+    """Size of the table at one moment."""
 
     moment: str
     rows: int
@@ -64,25 +64,25 @@ class Point:
 
 
 class Simulation:
-    """The table, and the time it is there."""
+    """A 1m candle table and the simulated time."""
 
     def __init__(self, spark: SparkSession, settings: Settings, begin: datetime) -> None:
         self.spark = spark
         self.settings = settings
         self.timeframe = settings.timeframe("1m")
         self.now = begin
-        self.stamps: dict[int, datetime] = {}
+        self.commit_times: dict[int, datetime] = {}
         table = load_by_python(open_catalog(settings), candles_contract(self.timeframe))
-        # With the ids of the columns, as Iceberg's own writers leave them.
+        # The schema includes the field ids, as files of Iceberg's writers do.
         self.schema = table.schema().as_arrow()
         self.folder = Path(urlsplit(table.location()).path) / "data"
-        self.points: list[Point] = []
+        self.measurements: list[Measurement] = []
 
     def commit(self, ticks: int) -> None:
-        """Append a file for every tick, then give each commit its time."""
+        """Append a file for every tick, then set the times of the commits."""
         table = load_table(self.spark, candles_contract(self.timeframe))
         data_files = java_class("org.apache.iceberg.DataFiles")
-        began = time.monotonic()
+        start = time.monotonic()
         for done in range(1, ticks + 1):
             self.now += TICK
             path, rows = self._write()
@@ -96,10 +96,10 @@ class Simulation:
                 .build()
             )
             table.newAppend().appendFile(file).commit()
-            self.stamps[int(table.currentSnapshot().snapshotId())] = self.now
+            self.commit_times[int(table.currentSnapshot().snapshotId())] = self.now
             if done % 500 == 0 or done == ticks:
-                click.echo(f"  {done:,} of {ticks:,} commits, {time.monotonic() - began:.0f} s", err=True)
-        self._stamp()
+                click.echo(f"  {done:,} of {ticks:,} commits, {time.monotonic() - start:.0f} s", err=True)
+        self._set_commit_times()
 
     def _window(self) -> datetime:
         return self.now - TICK
@@ -127,8 +127,8 @@ class Simulation:
         pq.write_table(pa.Table.from_pylist(rows, schema=self.schema), path, compression="zstd")
         return path, len(rows)
 
-    def _stamp(self) -> None:
-        """Write the simulated times into the table's metadata, for Iceberg stamps by the machine's clock."""
+    def _set_commit_times(self) -> None:
+        """Write the simulated times into the table metadata, because Iceberg records the time of the machine."""
         with sqlite3.connect(self.settings.catalog.database) as catalog:
             key = (self.timeframe.table,)
             (location,) = catalog.execute(
@@ -137,27 +137,27 @@ class Simulation:
             path = Path(urlsplit(location).path)
             metadata: dict[str, Any] = json.loads(path.read_text())
             for entry in (*metadata["snapshots"], *metadata["snapshot-log"]):
-                # What is not known yet are the commits of the maintenance that has just run.
-                stamp = self.stamps.setdefault(entry["snapshot-id"], self.now)
-                entry["timestamp-ms"] = int(stamp.timestamp() * 1000)
+                # Unknown snapshots are commits of the maintenance that has just run.
+                commit_time = self.commit_times.setdefault(entry["snapshot-id"], self.now)
+                entry["timestamp-ms"] = int(commit_time.timestamp() * 1000)
             metadata["metadata-log"] = []
             metadata["last-updated-ms"] = int(self.now.timestamp() * 1000)
-            stamped = path.with_name(f"stamped-{time.monotonic_ns()}.metadata.json")
-            stamped.write_text(json.dumps(metadata, separators=(",", ":")))
+            changed = path.with_name(f"simulated-{time.monotonic_ns()}.metadata.json")
+            changed.write_text(json.dumps(metadata, separators=(",", ":")))
             catalog.execute(
-                "UPDATE iceberg_tables SET metadata_location = ? WHERE table_name = ?", (f"file://{stamped}", *key)
+                "UPDATE iceberg_tables SET metadata_location = ? WHERE table_name = ?", (f"file://{changed}", *key)
             )
 
-    def week_ends(self) -> None:
-        """Run retention and maintenance as on a Sunday."""
+    def run_weekly_maintenance(self) -> None:
+        """Run retention and maintenance like the weekly DAG."""
         day = self.now.date()
         plan = plan_retention(self.settings, self.timeframe, day, datetime.now(UTC).date())
         days = tuple(partition.day for partition in plan.expired)
         report = maintain(self.spark, Request(self.timeframe, ("delete", "compact", "expire"), day, days))
         click.echo(f"  seconds: {report['seconds']}", err=True)
-        self._stamp()
+        self._set_commit_times()
 
-    def look(self, moment: str) -> None:
+    def measure(self, moment: str) -> None:
         """Measure the table."""
         found = measure_table(self.settings, self.timeframe)
         table = load_table(self.spark, candles_contract(self.timeframe))
@@ -169,8 +169,8 @@ class Simulation:
                 pass
             tasks.close()
             times.append((time.perf_counter() - begin) * 1000)
-        self.points.append(
-            Point(
+        self.measurements.append(
+            Measurement(
                 moment,
                 found.rows,
                 found.files,
@@ -180,14 +180,14 @@ class Simulation:
                 round(statistics.median(times), 1),
             )
         )
-        click.echo(str(self.points[-1]), err=True)
+        click.echo(str(self.measurements[-1]), err=True)
 
 
 def main() -> None:
-    """Play the weeks, and show them."""
+    """Run the simulation and print the measurements."""
     month = int(os.environ.get("COMMITS") or MONTH // TICK)
     week = min(month, WEEK // TICK)
-    # Everything ends before the present, so that nothing is younger than now.
+    # The simulation ends before the present, so that no commit is in the future.
     now = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     with tempfile.TemporaryDirectory() as folder:
         settings = load_settings({"OHLCV_HOME": folder, "OHLCV_1M_RETENTION_DAYS": "30"})
@@ -196,29 +196,31 @@ def main() -> None:
         builder = SparkSession.builder.master("local[2]").config(
             "spark.driver.extraClassPath", ":".join(str(path) for path in jar_paths())
         )
-        settings_of_spark = {**spark_properties(settings), "spark.driver.memory": "2g", "spark.ui.enabled": "false"}
-        settings_of_spark["spark.ui.showConsoleProgress"] = "false"
-        for name, value in settings_of_spark.items():
+        spark_settings = {**spark_properties(settings), "spark.driver.memory": "2g", "spark.ui.enabled": "false"}
+        spark_settings["spark.ui.showConsoleProgress"] = "false"
+        for name, value in spark_settings.items():
             builder = builder.config(name, value)
         spark = builder.config("spark.log.level", "ERROR").config("spark.sql.session.timeZone", "UTC").getOrCreate()
         simulation = Simulation(spark, settings, now - month * TICK - WEEKS * week * TICK)
         simulation.commit(month)
-        simulation.look("a month, before")
-        simulation.week_ends()
-        simulation.look("a month, after")
+        simulation.measure("a month, before")
+        simulation.run_weekly_maintenance()
+        simulation.measure("a month, after")
         for number in range(1, WEEKS + 1):
             simulation.commit(week)
-            simulation.look(f"week {number}, before")
-            simulation.week_ends()
-            simulation.look(f"week {number}, after")
+            simulation.measure(f"week {number}, before")
+            simulation.run_weekly_maintenance()
+            simulation.measure(f"week {number}, after")
         spark.stop()
     table = Table(title=f"{month:,} commits, then {WEEKS} x {week:,}", title_justify="left", box=box.SIMPLE_HEAD)
-    for name in asdict(simulation.points[0]):
+    for name in asdict(simulation.measurements[0]):
         table.add_column(name.replace("_", " "), justify="left" if name == "moment" else "right")
-    for point in simulation.points:
-        table.add_row(*(f"{value:,}" if isinstance(value, int | float) else value for value in asdict(point).values()))
+    for measurement in simulation.measurements:
+        table.add_row(
+            *(f"{value:,}" if isinstance(value, int | float) else value for value in asdict(measurement).values())
+        )
     print_table(table)
-    click.echo(json.dumps([asdict(point) for point in simulation.points]))
+    click.echo(json.dumps([asdict(measurement) for measurement in simulation.measurements]))
 
 
 if __name__ == "__main__":

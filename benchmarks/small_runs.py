@@ -1,6 +1,6 @@
-"""A small run per timeframe, ours and by a stock spark-submit, on a cluster and here; its check; and a day of them.
+"""A scheduled run of each timeframe with this project's settings and with a plain spark-submit, and its validation.
 
-The tables hold two days of trades and of candles, of which the last half of a lookback is missing.
+The tables contain two days of trades, and candles of all but the last half of the lookback.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Literal
 
 from croniter import croniter_range
 
-from benchmarks.checking import check
-from benchmarks.contest import Contest
-from benchmarks.harness import Bench, Cost, Grid, Section, Verdict, median, take_turns
-from benchmarks.processes import stock
+from benchmarks.bench_catalog import BenchCatalog, generated_candles
+from benchmarks.harness import Bench, Cost, Grid, Section, Verdict, measure_interleaved, median
+from benchmarks.measured_run import MeasuredRun
+from benchmarks.processes import as_stock_job
+from benchmarks.validation_cost import measure_validation
 from benchmarks.warm import warm_session
-from benchmarks.worlds import World, made_up_candles
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import HOUR, Range, iso
 from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
@@ -25,61 +25,61 @@ from ohlcv.setup.class_data_sharing import is_current
 TRADES = 636_263
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 END = BEGIN + 2 * DAY
-# The bars of the 1m run on a cluster, against stock; and how much of its time target any run may take.
-PROCESSOR_SHARE, WALL_SHARE, TARGET_SHARE = 0.40, 0.50, 0.50
+# Maximum ratios to a plain spark-submit for the 1m run on a cluster, and the maximum share of a run's time target.
+MAX_CPU_RATIO, MAX_WALL_RATIO, MAX_TARGET_SHARE = 0.40, 0.50, 0.50
 
 
-def small_world(bench: Bench) -> World:
-    """Make two days of trades, and the candles of all but their end; made-up ones where neither run nor check looks.
+def build_small_catalog(bench: Bench) -> BenchCatalog:
+    """Build two days of trades and all candles but the last. Candles that no run and no validation reads are random.
 
-    A check holds candles against those of the next smaller timeframe, so that 1d needs real ones of two days in 1h.
+    The validation compares candles with the next finer timeframe, so 1d needs two days of real 1h candles.
     """
-    room = bench.room("small")
-    found = (room / "home").exists()
-    world = World(room / "home")
-    if found:
-        return world
+    folder = bench.folder_for("small")
+    exists = (folder / "home").exists()
+    catalog = BenchCatalog(folder / "home")
+    if exists:
+        return catalog
     trades = Feed(BEGIN).batch(END, TRADES // (20 if bench.quick else 1))
-    world.append(trades)
-    with warm_session(world, bench.cluster, room) as session:
+    catalog.append(trades)
+    with warm_session(catalog, bench.cluster, folder) as session:
         for name, timeframe in TIMEFRAMES.items():
             until = END - timeframe.lookback / 2
             begin = END - TIMEFRAMES["1h"].lookback if timeframe.length < HOUR else BEGIN
             if begin > BEGIN:
-                world.append(made_up_candles(world.table(name), Range(BEGIN, begin), timeframe, trades), name)
-            session.ask("build", timeframe=name, start=iso(begin), end=iso(until))
-    return world
+                catalog.append(generated_candles(catalog.table(name), Range(BEGIN, begin), timeframe, trades), name)
+            session.call("build", timeframe=name, start=iso(begin), end=iso(until))
+    return catalog
 
 
-def last_run(world: World, timeframe: Timeframe) -> Contest:
-    """Give the scheduled run that is due when the trades end."""
-    return Contest(world, timeframe, Range(END - timeframe.lookback, END))
+def newest_scheduled_run(catalog: BenchCatalog, timeframe: Timeframe) -> MeasuredRun:
+    """Return the scheduled run that is due at the end of the trades."""
+    return MeasuredRun(catalog, timeframe, Range(END - timeframe.lookback, END))
 
 
 def measure(bench: Bench) -> Section:
-    """Measure every timeframe on a cluster, as scheduled runs are."""
+    """Measure the scheduled run of every timeframe on a cluster."""
     section = Section("small runs")
     if not is_current():
         section.notes.append(
-            "There are no archives of classes for this machine ('make setup' makes them): slower runs."
+            "There are no CDS archives for this machine, so runs are slower: 'make setup' creates them."
         )
-    checked: dict[str, list[Cost]] = {name: [] for name in TIMEFRAMES}
-    slow, fast = _beside_stock(bench, section, "cluster", checked)
-    checks = Grid("The check of the same run by DuckDB over pyiceberg", ("timeframe", "runs", "wall s", "cpu s"))
-    for name, costs in checked.items():
+    validations: dict[str, list[Cost]] = {name: [] for name in TIMEFRAMES}
+    slow, fast = _compare_with_stock(bench, section, "cluster", validations)
+    checks = Grid("Validation of the same run by DuckDB and pyiceberg", ("timeframe", "runs", "wall s", "cpu s"))
+    for name, costs in validations.items():
         cost = median(costs)
         checks.rows.append((name, len(costs), cost.wall, cost.processor))
-    section.keep("check of", checked)
+    section.add_measurements("validation of", validations)
     section.grids += [checks, schedule(slow, fast)]
     ours, theirs = fast["1m"], slow["1m"]
     section.verdicts += [
-        Verdict("1m on a cluster, processor time against stock", ours.processor / theirs.processor, PROCESSOR_SHARE),
-        Verdict("1m on a cluster, wall time against stock", ours.wall / theirs.wall, WALL_SHARE),
+        Verdict("1m on a cluster, CPU time relative to stock", ours.processor / theirs.processor, MAX_CPU_RATIO),
+        Verdict("1m on a cluster, wall time relative to stock", ours.wall / theirs.wall, MAX_WALL_RATIO),
         *(
             Verdict(
-                f"{name} on a cluster, wall time against half its target",
+                f"{name} on a cluster, wall time relative to half its target",
                 cost.wall,
-                TARGET_SHARE * TIMEFRAMES[name].time_target.total_seconds(),
+                MAX_TARGET_SHARE * TIMEFRAMES[name].time_target.total_seconds(),
                 " s",
             )
             for name, cost in fast.items()
@@ -89,34 +89,34 @@ def measure(bench: Bench) -> Section:
 
 
 def measure_local(bench: Bench) -> Section:
-    """Measure every timeframe without a cluster, the driver doing the executor's work too."""
+    """Measure every timeframe in local mode, where the driver also does the work of the executor."""
     section = Section("small runs without a cluster")
-    _beside_stock(bench, section, "local", {})
+    _compare_with_stock(bench, section, "local", {})
     return section
 
 
-def _beside_stock(
-    bench: Bench, section: Section, where: Literal["cluster", "local"], checked: dict[str, list[Cost]]
+def _compare_with_stock(
+    bench: Bench, section: Section, where: Literal["cluster", "local"], validations: dict[str, list[Cost]]
 ) -> tuple[dict[str, Cost], dict[str, Cost]]:
-    """Run every timeframe's job in turns with the stock one; give the costs of both."""
-    world = small_world(bench)
+    """Measure the job of every timeframe alternately with the stock job. Return the median costs of both."""
+    catalog = build_small_catalog(bench)
     columns = ("timeframe", "runs", "stock wall s", "stock cpu s", "wall s", "cpu s", "wall ratio", "cpu ratio")
     grid = Grid(f"A small run, {where}: {TRADES:,} trades stored, the timeframe's lookback", columns)
     section.grids.append(grid)
     theirs, ours = (bench.stock_cluster, bench.cluster) if where == "cluster" else (None, None)
     slow, fast = {}, {}
     for timeframe in TIMEFRAMES.values():
-        contest = last_run(world, timeframe)
-        job, name = contest.job(), timeframe.name
-        afterwards = partial(_checked, contest, checked[name]) if name in checked else lambda: None
+        measured_run = newest_scheduled_run(catalog, timeframe)
+        job, name = measured_run.job(), timeframe.name
+        afterwards = partial(_validate, measured_run, validations[name]) if name in validations else lambda: None
         turns = {
-            "stock": partial(contest.measure, stock(job), theirs),
-            "ours": partial(contest.measure, job, ours, afterwards),
+            "stock": partial(measured_run.measure, as_stock_job(job), theirs),
+            "ours": partial(measured_run.measure, job, ours, afterwards),
         }
-        # The bars are about the shortest run on a cluster, which comes most often; of the others there is one.
+        # The limits apply to the 1m run on a cluster, which is the most frequent. Each other run is measured once.
         rounds = bench.repeats if (name, where) == ("1m", "cluster") else 1
-        found = take_turns(turns, rounds, f"{name} {where}")
-        section.keep(f"{name} {where}", found)
+        found = measure_interleaved(turns, rounds, f"{name} {where}")
+        section.add_measurements(f"{name} {where}", found)
         slow[name], fast[name] = median(found["stock"]), median(found["ours"])
         ratios = fast[name].wall / slow[name].wall, fast[name].processor / slow[name].processor
         figures = slow[name].wall, slow[name].processor, fast[name].wall, fast[name].processor
@@ -124,19 +124,19 @@ def _beside_stock(
     return slow, fast
 
 
-def _checked(contest: Contest, found: list[Cost]) -> None:
-    found.append(check(contest))
+def _validate(measured_run: MeasuredRun, found: list[Cost]) -> None:
+    found.append(measure_validation(measured_run))
 
 
 def runs_a_day(timeframe: Timeframe) -> int:
-    """Count the times a timeframe is due in a day."""
+    """Return the number of scheduled runs of a timeframe in a day."""
     return len(list(croniter_range(BEGIN, BEGIN + DAY - timedelta(seconds=1), timeframe.cron)))
 
 
 def schedule(slow: dict[str, Cost], fast: dict[str, Cost]) -> Grid:
-    """Reckon what a day's schedule takes, from a run of each timeframe."""
+    """Compute the cost of a day's schedule from one run of each timeframe."""
     columns = ("timeframe", "runs a day", "stock cpu s", "cpu s", "stock busy s", "busy s")
-    grid = Grid("A day's schedule, reckoned from the runs on a cluster", columns)
+    grid = Grid("A day's schedule, computed from the runs on a cluster", columns)
     total = [0.0] * 4
     for name, timeframe in TIMEFRAMES.items():
         runs = runs_a_day(timeframe)

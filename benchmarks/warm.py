@@ -1,4 +1,4 @@
-"""Start a job's session that stays (benchmarks/warm_session.py), with the very settings of a job."""
+"""Launcher of a warm Spark session (benchmarks/warm_session.py) with the settings of a real job."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.asking import ROOT, Asked, asked
+from benchmarks.bench_catalog import BenchCatalog
+from benchmarks.measured_process import ROOT, MeasuredProcess, measured_process
 from benchmarks.processes import WORKER, home_environment
-from benchmarks.worlds import World
 from ohlcv.spark.local_cluster import LocalCluster
 from ohlcv.spark.spark_submit import job_environment, reprocess_job
 
 
 @contextmanager
-def warm_session(world: World, cluster: LocalCluster, folder: Path) -> Iterator[Asked]:
-    """Open a session of the reprocessing job on a catalog: its driver, its executor, its options."""
+def warm_session(catalog: BenchCatalog, cluster: LocalCluster, folder: Path) -> Iterator[MeasuredProcess]:
+    """Run a session with the options of the reprocessing job on a catalog."""
     job = reprocess_job(
-        world.settings, day="2000-01-01", until="2000-01-02", timeframes="1m", prune="no", dry_run="yes"
+        catalog.settings, day="2000-01-01", until="2000-01-02", timeframes="1m", prune="no", dry_run="yes"
     )
     script = dataclasses.replace(job, application=str(ROOT / "benchmarks" / "warm_session.py"), arguments=())
-    environment = {**job_environment(cluster.master), **home_environment(world.settings)}
-    with asked(
-        "session", script.command(cluster.master), environment, folder, trees=[cluster.processes[WORKER].pid]
+    environment = {**job_environment(cluster.master), **home_environment(catalog.settings)}
+    with measured_process(
+        "session", script.command(cluster.master), environment, folder, roots=[cluster.processes[WORKER].pid]
     ) as session:
         yield session

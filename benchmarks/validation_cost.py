@@ -1,4 +1,4 @@
-"""The check after a run: the command, in a process of its own as the task is."""
+"""Cost of the validation after a run, measured on `ohlcv validate` in its own process."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.contest import Contest
 from benchmarks.harness import Cost
+from benchmarks.measured_run import MeasuredRun
 from benchmarks.processes import children_seconds, home_environment
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import iso
 
 
-def check(contest: Contest) -> Cost:
-    """Check the candles of a run's range, which must be right."""
-    command = [str(Path(sys.executable).with_name("ohlcv")), "validate", "--timeframe", contest.timeframe.name]
-    command += ["--start", iso(contest.span.start), "--end", iso(contest.span.end)]
+def measure_validation(measured_run: MeasuredRun) -> Cost:
+    """Validate the candles of a run's range and return the cost. Raise OhlcvError if the validation fails."""
+    command = [str(Path(sys.executable).with_name("ohlcv")), "validate", "--timeframe", measured_run.timeframe.name]
+    command += ["--start", iso(measured_run.own_range.start), "--end", iso(measured_run.own_range.end)]
     children, begin = children_seconds(), time.monotonic()
     result = subprocess.run(
         command,
-        env={**os.environ, **home_environment(contest.world.settings)},
+        env={**os.environ, **home_environment(measured_run.catalog.settings)},
         capture_output=True,
         text=True,
         check=False,

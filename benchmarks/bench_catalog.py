@@ -1,4 +1,4 @@
-"""Catalogs to measure in: made-up trades and candles, real Iceberg tables, and a way back to where they stood."""
+"""Catalogs of the benchmarks: real Iceberg tables with generated rows, whose state can be saved and restored."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from ohlcv.model.intervals import Range, to_microseconds
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, TRADES, TableContract, candles_contract
 from ohlcv.model.timeframes import Timeframe
 
-# What two ways to the same candles must agree in; when a row was written is not part of the answer.
-ANSWER = tuple(column.name for column in CANDLE_COLUMNS if column.name not in ("created_at", "updated_at"))
-# A part of a table that is written at once.
-PARTITIONS_AT_ONCE = 24
+# Columns that must be equal in a comparison: all except the times at which a row was written.
+RESULT_COLUMNS = tuple(column.name for column in CANDLE_COLUMNS if column.name not in ("created_at", "updated_at"))
+# Number of partitions that are written together.
+PARTITION_BATCH = 24
 KEY_ORDER = [("window_start", "ascending"), ("symbol", "ascending"), ("exchange", "ascending")]
 
 
-class World:
-    """A catalog of its own."""
+class BenchCatalog:
+    """A new catalog in a folder."""
 
     def __init__(self, home: Path) -> None:
         self.settings: Settings = load_settings({"OHLCV_HOME": str(home)})
@@ -44,7 +44,7 @@ class World:
         return self.settings.timeframe(name)
 
     def table(self, timeframe: str | None = None) -> Table:
-        """Load the table of a timeframe, or the trades."""
+        """Return the table of a timeframe, or the trades table."""
         return load_table(open_catalog(self.settings), self._contract(timeframe))
 
     def _contract(self, timeframe: str | None) -> TableContract:
@@ -57,20 +57,20 @@ class World:
         summary: dict[str, str] | None = None,
         days_before: int = 0,
     ) -> int:
-        """Append rows in one commit; give its snapshot.
+        """Append rows in one commit and return its snapshot id.
 
-        With `days_before`, the files of the first day stand for as many days before it too: metadata of a past that
-        nobody reads.
+        `days_before` adds that many earlier days by metadata alone: entries of files that do not exist and that no
+        query reads.
         """
         table, contract = self.table(timeframe), self._contract(timeframe)
-        # What pyiceberg's own append does, for some partitions at a time: it looks for each among all the rows.
+        # The same as pyiceberg's append, but in batches of partitions: it filters all rows once for each partition.
         with table.transaction() as transaction, transaction.update_snapshot(summary or {}).fast_append() as files:
             written = [
                 file
                 for part in _some_partitions(rows, [each.column for each in contract.partitions])
                 for file in _dataframe_to_data_files(transaction.table_metadata, part, table.io)
             ]
-            # In the order of their partitions, so that the first one is of the first day.
+            # The files are ordered by partition, so the first file belongs to the first day.
             first_day = [file for file in written if file.partition[0] == written[0].partition[0]]
             earlier = [_earlier(file, days) for days in range(1, days_before + 1) for file in first_day]
             for file in (*written, *earlier):
@@ -79,85 +79,86 @@ class World:
         assert snapshot is not None
         return snapshot.snapshot_id
 
-    def candles(self, timeframe: str, span: Range) -> pa.Table:
-        """Read the stored candles of a range, in an order of their own."""
-        condition = f"window_start >= '{span.start.isoformat()}' AND window_start < '{span.end.isoformat()}'"
-        return self.table(timeframe).scan(condition, selected_fields=ANSWER).to_arrow().sort_by(KEY_ORDER)
+    def candles(self, timeframe: str, candle_range: Range) -> pa.Table:
+        """Return the stored candles of a range, ordered by key."""
+        start, end = candle_range.start.isoformat(), candle_range.end.isoformat()
+        condition = f"window_start >= '{start}' AND window_start < '{end}'"
+        return self.table(timeframe).scan(condition, selected_fields=RESULT_COLUMNS).to_arrow().sort_by(KEY_ORDER)
 
-    def bookmark(self) -> dict[str, str]:
-        """Remember where every table stands."""
+    def save_state(self) -> dict[str, str]:
+        """Return the metadata location of every table."""
         with sqlite3.connect(self.settings.catalog.database) as catalog:
             return dict(catalog.execute("SELECT table_name, metadata_location FROM iceberg_tables").fetchall())
 
-    def put_back(self, bookmark: dict[str, str]) -> None:
-        """Set every table back to where it stood, so that the next run finds what the last one found."""
+    def restore_state(self, state: dict[str, str]) -> None:
+        """Restore the metadata location of every table, so that the next run finds the same state."""
         with sqlite3.connect(self.settings.catalog.database) as catalog:
             catalog.executemany(
                 "UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = NULL "
                 "WHERE table_name = ?",
-                [(location, name) for name, location in bookmark.items()],
+                [(location, name) for name, location in state.items()],
             )
 
     def lengthen_history(self, timeframe: str | None, snapshots: int) -> None:
-        """Give a table so many snapshots: the metadata that as many small commits would have left.
+        """Add snapshots to the metadata of a table, as many small commits would leave them.
 
-        Every one is its parent's child, as in a table that is committed to every five minutes, and names the
-        manifests of the oldest real one.
+        Each added snapshot has the previous one as parent, as in a table with a commit every five minutes. It
+        references the manifests of the oldest real snapshot.
         """
         name = self._contract(timeframe).name
-        path = Path(urlsplit(self.bookmark()[name]).path)
+        path = Path(urlsplit(self.save_state()[name]).path)
         metadata: dict[str, Any] = json.loads(path.read_text())
-        own = sorted(metadata["snapshots"], key=lambda each: int(each["timestamp-ms"]))
-        first = own[0]
-        made: list[dict[str, Any]] = []
-        wanted = snapshots - len(own)
-        for number in range(wanted):
-            # Ids are random 63-bit numbers in real tables; these only have to be distinct.
+        real = sorted(metadata["snapshots"], key=lambda each: int(each["timestamp-ms"]))
+        first = real[0]
+        added: list[dict[str, Any]] = []
+        missing = snapshots - len(real)
+        for number in range(missing):
+            # Real ids are random 63-bit numbers. These only have to be distinct.
             entry = {
                 **first,
                 "snapshot-id": first["snapshot-id"] // 2 - number,
-                "timestamp-ms": first["timestamp-ms"] - (wanted - number),
+                "timestamp-ms": first["timestamp-ms"] - (missing - number),
             }
-            if made:
-                entry["parent-snapshot-id"] = made[-1]["snapshot-id"]
-            made.append(entry)
-        if not made:
+            if added:
+                entry["parent-snapshot-id"] = added[-1]["snapshot-id"]
+            added.append(entry)
+        if not added:
             return
-        first["parent-snapshot-id"] = made[-1]["snapshot-id"]
-        metadata["snapshots"] = [*made, *own]
-        log = [{"snapshot-id": each["snapshot-id"], "timestamp-ms": each["timestamp-ms"]} for each in made]
+        first["parent-snapshot-id"] = added[-1]["snapshot-id"]
+        metadata["snapshots"] = [*added, *real]
+        log = [{"snapshot-id": each["snapshot-id"], "timestamp-ms": each["timestamp-ms"]} for each in added]
         metadata["snapshot-log"] = [*log, *metadata["snapshot-log"]]
         longer = path.with_name(f"00000-longer-{time.monotonic_ns()}.metadata.json")
         longer.write_text(json.dumps(metadata, separators=(",", ":")))
-        self.put_back({name: f"file://{longer}"})
+        self.restore_state({name: f"file://{longer}"})
 
 
 def _earlier(file: DataFile, days: int) -> DataFile:
-    """Give the metadata that a file like this of an earlier day would have."""
+    """Return the metadata entry of a similar file of an earlier day."""
     day = file.partition[0] - (timedelta(days) if isinstance(file.partition[0], date) else days)
     values = list(file._data)
-    # Of a data file: its path, its partition.
+    # Fields 1 and 3 of a data file are its path and its partition.
     values[1], values[3] = f"{file.file_path}-{days}", Record(day, *file.partition._data[1:])
     return DataFile(*values)
 
 
 def _some_partitions(rows: pa.Table, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Cut a table, put in the order of its partitions, into parts that hold a few of them whole."""
+    """Sort a table by partition and split it into batches of complete partitions."""
     keys = [pc.cast(rows[column], pa.int32()).to_numpy() for column in columns]
     order = np.lexsort(keys[::-1])
     first = np.flatnonzero(np.any([np.diff(key[order], prepend=-1) != 0 for key in keys], axis=0))
-    begins = [*first[::PARTITIONS_AT_ONCE], len(order)]
+    begins = [*first[::PARTITION_BATCH], len(order)]
     for begin, end in itertools.pairwise(begins):
         yield rows.take(order[begin:end])
 
 
 def with_series(trades: pa.Table, series: int) -> pa.Table:
-    """Give the trades of eight series under other symbols too, until there are that many series."""
+    """Copy the trades of eight series under other symbols until there are the given number of series."""
     if series <= 8:
         return trades
     copies = []
     for number in range(series // 8):
-        # Copies carry ids of their own; trade ids are a series' own affair.
+        # Message ids must be unique. Trade ids only have to be unique within a series.
         renamed = {
             "symbol": pc.binary_join_element_wise(trades["symbol"], f"{number:03}", "."),
             "message_id": pc.binary_join_element_wise(trades["message_id"], f"{number:03}", "."),
@@ -169,11 +170,11 @@ def with_series(trades: pa.Table, series: int) -> pa.Table:
     return pa.concat_tables(copies).sort_by("timestamp")
 
 
-def made_up_candles(table: Table, span: Range, timeframe: Timeframe, trades: pa.Table) -> pa.Table:
-    """Make a candle for every window of a span and every series of some trades, for tables that have a past."""
+def generated_candles(table: Table, candle_range: Range, timeframe: Timeframe, trades: pa.Table) -> pa.Table:
+    """Return random candles for every window of a range and every series of the trades."""
     series = trades.group_by(["symbol", "exchange"]).aggregate([]).sort_by("symbol")
-    windows = (span.end - span.start) // timeframe.length
-    starts = to_microseconds(span.start) + np.arange(windows) * timeframe.microseconds
+    windows = (candle_range.end - candle_range.start) // timeframe.length
+    starts = to_microseconds(candle_range.start) + np.arange(windows) * timeframe.microseconds
     each = np.repeat(np.arange(len(series)), windows)
     start = np.tile(starts, len(series))
     random = np.random.default_rng(len(each))
@@ -202,11 +203,10 @@ def made_up_candles(table: Table, span: Range, timeframe: Timeframe, trades: pa.
         **{name: pa.array(values).cast(schema.field(name).type) for name, values in times.items()},
         **{name: _amounts(values) for name, values in prices.items()},
     }
-    made = pa.table({name: columns[name] for name in schema.names})
-    return made.cast(schema)
+    return pa.table({name: columns[name] for name in schema.names}).cast(schema)
 
 
 def _amounts(units: Any) -> pa.Array:
-    """Make decimals of integers by writing their 16 bytes."""
+    """Return decimals whose unscaled values are the given integers."""
     halves = np.stack([units, units >> 63], axis=1)
     return pa.Array.from_buffers(pa.decimal128(18, 8), len(units), [None, pa.py_buffer(halves)])
