@@ -23,6 +23,7 @@ from ohlcv.spark.spark_submit import build_job, run
 from spark_jobs.iceberg.candle_writer import CommitGuard
 from spark_jobs.jobs.reprocess_day import DayRequest, reprocess
 from spark_jobs.jobs.table_maintenance import ORPHAN_AGE, Request, maintain
+from support.command_line import ColdCommandLine
 from support.harness import Harness, at, total_changes, trade
 from support.processes import running_job
 from support.reference_model import Trade
@@ -250,14 +251,12 @@ def aws_environment(catalog: CatalogUnderTest) -> dict[str, str]:
 
 
 def test_cli_commands_work_and_spark_shows_no_secrets(catalog: CatalogUnderTest, tmp_path: Path) -> None:
-    from integration.test_cli import User
-
-    user = User(tmp_path)
-    user.environment |= catalog.environment
-    made = user.gets("tables", "create")
-    assert f"created  {NAMESPACE}.ohlcv_latest (view)" in made
-    assert "created" not in user.gets("tables", "create")
-    user.gets("trades", "sample", "--trades", "2000", "--hours", "2", "--end", "2026-03-31T12:00:00Z")
+    command_line = ColdCommandLine(tmp_path)
+    command_line.environment |= catalog.environment
+    created = command_line.succeed("tables", "create")
+    assert f"created  {NAMESPACE}.ohlcv_latest (view)" in created
+    assert "created" not in command_line.succeed("tables", "create")
+    command_line.succeed("trades", "sample", "--trades", "2000", "--hours", "2", "--end", "2026-03-31T12:00:00Z")
     # The event log contains the settings of the job, like the environment page of Spark's web UI.
     events = tmp_path / "events"
     events.mkdir()
@@ -276,6 +275,6 @@ def test_cli_commands_work_and_spark_shows_no_secrets(catalog: CatalogUnderTest,
     if catalog.kind == "postgresql and s3":
         assert '"spark.sql.catalog.iceberg.s3.access-key-id":"*********(redacted)"' in text
     span = ("--timeframe", "1m", "--start", "2026-03-31T10:00Z", "--end", "2026-03-31T12:00Z")
-    assert len(user.gets("candles", *span, "--format", "csv").splitlines()) == candles + 1
-    user.gets("validate", *span)
+    assert len(command_line.succeed("candles", *span, "--format", "csv").splitlines()) == candles + 1
+    command_line.succeed("validate", *span)
     catalog.observations.append(f"{candles} candles")

@@ -21,11 +21,11 @@ def health(output_format: str) -> int:
 
     The exit code is 1 if a check is in state `alert`. Candles are `quiet`, not late, if there were no trades.
     """
-    from ohlcv.monitoring.health import health as look
+    from ohlcv.monitoring.health import health as measure_health
 
     settings = load_settings()
     with show_progress("measuring", quiet=output_format == "json"):
-        measures = look(settings, datetime.now(UTC))
+        measures = measure_health(settings, datetime.now(UTC))
     if output_format == "json":
         click.echo(json.dumps([asdict(measure) for measure in measures]))
     else:
