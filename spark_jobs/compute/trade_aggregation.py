@@ -84,16 +84,16 @@ def aggregate_trades(trades: DataFrame, step: int, ranges: Sequence[Range]) -> T
     regular = valid_trades(first).where(F.col("window").isNotNull() & F.col("block_key").isNull())
     if not summary.duplicate_blocks and not summary.unordered_series:
         return TradeTotals(regular.select(*TOTAL_COLUMNS), step, summary, (first,))
-    again = with_block_key(trades.where(in_hours(summary.exceptional_hours)))
+    exceptional = with_block_key(trades.where(in_hours(summary.exceptional_hours)))
     candidates = duplicate_candidates(first, summary)
     parts, cached = [regular], [first]
     if summary.duplicate_blocks:
-        deduplicated = second_pass(again, candidates, step, ranges)
+        deduplicated = second_pass(exceptional, candidates, step, ranges)
         parts.append(deduplicated.where(F.col("window").isNotNull()))
     if summary.unordered_series:
         series = [*PARTITION, *SERIES]
         unordered = F.broadcast(valid_trades(_summarize_series(first)).where(~F.col("ordered")).select(*series))
-        unordered_trades = again.join(unordered, on=series, how="left_semi")
+        unordered_trades = exceptional.join(unordered, on=series, how="left_semi")
         if summary.duplicate_blocks:
             cached.append(deduplicated.persist(StorageLevel.MEMORY_AND_DISK))
             latest = deduplicated.where(F.col("identity").isNotNull()).join(unordered, on=series, how="left_semi")

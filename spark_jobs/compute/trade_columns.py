@@ -70,10 +70,10 @@ def with_blocks(trades: DataFrame) -> DataFrame:
 
 
 def block_key() -> Column:
-    """Return a 32-bit hash of series and block: with the hour's number Spark joins on it as on one long.
+    """Return a 32-bit hash of series and block.
 
-    Blocks with equal hashes are treated as one block. The result stays exact, some trades are only compared without
-    need.
+    Spark joins on this hash and the 32-bit number of the hour as on one 64-bit number. Blocks with equal hashes are
+    treated as one block: the result stays exact, but some trades are compared needlessly.
     """
     return F.hash(*SERIES, *BLOCK)
 
