@@ -27,11 +27,13 @@ Series = tuple[str, str]
 
 
 def compare(predicate: type[LiteralPredicate], column: str, value: object) -> BooleanExpression:
+    """Return a predicate of pyiceberg on a column."""
     # Called through the base class, because mypy does not accept plain values for the pydantic fields of subclasses.
     return predicate(column, value)
 
 
 def series_condition(symbol: str | None, exchange: str | None) -> BooleanExpression:
+    """Return the filter for a symbol and an exchange; None means any."""
     condition: BooleanExpression = AlwaysTrue()
     if symbol is not None:
         condition = And(condition, compare(EqualTo, "symbol", symbol))
@@ -41,6 +43,7 @@ def series_condition(symbol: str | None, exchange: str | None) -> BooleanExpress
 
 
 def time_condition(start: datetime | None, end: datetime | None) -> BooleanExpression:
+    """Return the filter for start <= window_start < end; None means unbounded."""
     # The tables are partitioned by `window_date`; a condition on `window_start` alone would not prune partitions.
     condition: BooleanExpression = AlwaysTrue()
     if start is not None:
@@ -61,11 +64,13 @@ def time_condition(start: datetime | None, end: datetime | None) -> BooleanExpre
 
 
 def any_series(series: set[Series]) -> BooleanExpression:
+    """Return the filter for a set of series."""
     conditions = [series_condition(symbol, exchange) for symbol, exchange in sorted(series)]
     return conditions[0] if len(conditions) == 1 else Or(*conditions)
 
 
 def partition_condition(timeframe: Timeframe, partitions: Sequence[int]) -> BooleanExpression:
+    """Return the filter for the range from the first to the last of the partitions."""
     return And(
         compare(GreaterThanOrEqual, "window_date", timeframe.partition_start(min(partitions))),
         compare(LessThan, "window_date", timeframe.partition_start(max(partitions) + 1)),
@@ -73,11 +78,13 @@ def partition_condition(timeframe: Timeframe, partitions: Sequence[int]) -> Bool
 
 
 def table_schema(table: Table) -> pa.Schema:
-    # Without the field ids of pyiceberg's schema: with them, a schema would not equal that of a DuckDB result.
+    """Return the columns of a table as an Arrow schema."""
+    # Field ids of pyiceberg's schema are omitted: with them, the schema would not equal that of a DuckDB result.
     return pa.schema([(field.name, field.type) for field in table.schema().as_arrow()])
 
 
 def read_rows(table: Table, condition: BooleanExpression, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read the matching rows, all columns by default, with the schema of `table_schema`."""
     schema = table_schema(table)
     names = columns or schema.names
     rows = table.scan(row_filter=condition, selected_fields=tuple(names)).to_arrow()
@@ -91,9 +98,11 @@ def list_partitions(table: Table, condition: BooleanExpression) -> list[int]:
 
 
 def single_series(symbol: str | None, exchange: str | None) -> Series | None:
+    """Return the series if both its symbol and its exchange are given."""
     return None if symbol is None or exchange is None else (symbol, exchange)
 
 
 def count_by_series(rows: pa.Table) -> dict[Series, int]:
+    """Return the number of rows of each series."""
     counts = rows.group_by(["symbol", "exchange"]).aggregate([([], "count_all")])
     return {(row["symbol"], row["exchange"]): row["count_all"] for row in counts.to_pylist()}
