@@ -5,7 +5,7 @@ VENV := .venv/bin
 
 .PHONY: help
 help: ## Print this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Virtual environment, locked packages, jars, and a JRE where there is none
@@ -24,20 +24,24 @@ test: setup ## Run the tests
 	@$(VENV)/python -m pytest
 
 .PHONY: test-services
-test-services: setup ## The long tests on real services: backfills, outages, kills, order (an hour)
+test-services: setup ## Run the long tests on real services: backfills, outages, kills, order of jobs (an hour)
 	@$(VENV)/python -m pytest -m services -rP tests/services tests/crash_recovery
 
 .PHONY: test-catalogs
-test-catalogs: setup ## The promises on every kind of catalog and store: SQLite, PostgreSQL, REST; files, S3 (ten minutes)
+test-catalogs: require-catalogs setup ## Run the tests on SQLite, PostgreSQL and REST catalogs, files and S3 (ten minutes)
 	@$(VENV)/python -m pytest -m catalogs -rP tests/catalogs
 
 .PHONY: test-containers
-test-containers: setup ## Build the image and run what runs in it, by podman and buildah, as root (ten minutes)
+test-containers: require-containers setup ## Build the image and run validations in it by podman, as root (ten minutes)
 	@$(VENV)/python -m pytest -m containers -rP tests/deployment/containers
 
 .PHONY: test-compose
-test-compose: setup ## Build the image and run docker-compose.yaml in earnest, by podman-compose, as root (half an hour)
+test-compose: require-compose setup ## Build the image and run docker-compose.yaml by podman-compose, as root (half an hour)
 	@$(VENV)/python -m pytest -m compose -rP tests/deployment/compose
+
+.PHONY: require-catalogs require-containers require-compose
+require-catalogs require-containers require-compose: require-%:
+	@tools/require_commands.sh $*
 
 .PHONY: env
 env: ## Write .env for docker-compose.yaml with secrets of its own; one that is there stays
