@@ -19,7 +19,7 @@ from ohlcv.monitoring.health import runs as health_of_runs
 from ohlcv.monitoring.health import workers
 from support.harness import trade
 from support.processes import wait_for
-from support.sites import POLL_SECONDS, Run, Site, wait_until
+from support.sites import POLL_SECONDS, Run, Site
 
 NOW = datetime.now(UTC)
 TODAY = floor_time(NOW, DAY)
@@ -49,11 +49,7 @@ class FirstAttempt:
 @pytest.fixture(scope="module")
 def first_attempt(loaded_site: Site) -> FirstAttempt:
     """Complete the due run of 1d. The next one is not due during these tests."""
-    due = floor_time(datetime.now(UTC), DAY) + timedelta(minutes=5)
-    due = due if due > datetime.now(UTC) else due + DAY
-    if due - datetime.now(UTC) < timedelta(minutes=15):
-        wait_until(due)
-    run = loaded_site.complete_first_scheduled_run("ohlcv_1d")
+    run = loaded_site.complete_first_scheduled_run("ohlcv_1d", quiet=timedelta(minutes=15))
     tasks = loaded_site.airflow.tasks("ohlcv_1d", run.run_id)
     return FirstAttempt(
         run,

@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from croniter import croniter
+
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.demo.local_airflow import LocalAirflow, local_airflow
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
@@ -21,6 +23,7 @@ from ohlcv.ingest.loader import append_trades
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import Range, iso
 from ohlcv.model.table_contracts import TRADES, candles_contract
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.quality.validator import validate
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
 from support.harness import append, read_stored_candles
@@ -125,8 +128,13 @@ class Site:
 
         wait_for(is_idle, f"no task of {dag_id} runs", POLL_SECONDS)
 
-    def complete_first_scheduled_run(self, dag_id: str) -> Run:
-        """Unpause a DAG, and wait until its newest scheduled run has succeeded."""
+    def complete_first_scheduled_run(self, dag_id: str, quiet: timedelta = timedelta(0)) -> Run:
+        """Unpause a DAG, and wait until its newest scheduled run has succeeded.
+
+        No further run of a candle DAG becomes due for the time `quiet`: if one would, wait for it before unpausing.
+        """
+        if quiet:
+            wait_until_no_tick(next(each for each in TIMEFRAMES.values() if each.dag_id == dag_id), quiet)
         self.airflow.unpause(dag_id)
         runs = wait_for(lambda: self.runs(dag_id, "scheduled"), f"{dag_id} is scheduled", POLL_SECONDS)
         return self.wait_until_successful(runs[-1])
@@ -252,6 +260,13 @@ def wait_until(time: datetime) -> None:
     """Wait for a point in time."""
     patience = (time - datetime.now(UTC)).total_seconds() + 60
     wait_for(lambda: datetime.now(UTC) >= time, f"it is {time}", POLL_SECONDS, patience)
+
+
+def wait_until_no_tick(timeframe: Timeframe, duration: timedelta) -> None:
+    """Wait for the next tick of a timeframe's cron expression if it is nearer than `duration`."""
+    tick: datetime = croniter(timeframe.cron, datetime.now(UTC)).get_next(datetime)
+    if tick - datetime.now(UTC) < duration:
+        wait_until(tick)
 
 
 def _to_run(answer: dict[str, Any]) -> Run:

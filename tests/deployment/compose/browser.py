@@ -1,4 +1,4 @@
-"""A real browser, by the W3C's WebDriver protocol: Debian's chromium and chromium-driver."""
+"""A browser, driven by the W3C WebDriver protocol: Debian's chromium and chromium-driver."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from ohlcv.spark.processes import free_port, start, stop
 from support.processes import wait_for
 
+# The key of an element's id in WebDriver's answers: https://www.w3.org/TR/webdriver2/#elements
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 ARGUMENTS = [
     "--headless=new",
@@ -23,7 +24,7 @@ ARGUMENTS = [
 
 
 class Browser:
-    """A window with a page in it."""
+    """A browser window."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -50,7 +51,7 @@ class Browser:
 
     @property
     def text(self) -> str:
-        """Give what a person can read."""
+        """Return the visible text of the page."""
         return str(self._do("POST", "/execute/sync", {"script": "return document.body.innerText", "args": []}))
 
     def find(self, selector: str) -> str:
@@ -68,12 +69,14 @@ class Browser:
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
-    """Start a browser; leaving the block ends it."""
+    """Start a browser, and stop it when the block ends."""
     port = free_port()
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
     driver = start(["chromedriver", f"--port={port}"], environment, folder / "chromedriver.log")
     try:
-        wait_for(lambda: "started successfully" in (folder / "chromedriver.log").read_text(), "chromedriver is up")
+        wait_for(
+            lambda: "started successfully" in (folder / "chromedriver.log").read_text(), "chromedriver has started"
+        )
         window = Browser(f"http://127.0.0.1:{port}")
         yield window
         window.close()

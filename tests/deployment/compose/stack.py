@@ -1,8 +1,9 @@
-"""A running stack: its containers, its web interface, and what its tables hold."""
+"""The services of docker-compose.yaml: start, containers, web interface and tables."""
 
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -13,57 +14,71 @@ import yaml
 
 from deployment.containers.engine import ROOT
 from ohlcv.monitoring.airflow_client import AirflowApi
-from ohlcv.spark.processes import free_port
 from support.processes import wait_for
 
 COMPOSE_FILE = ROOT / "docker-compose.yaml"
+PODMAN_COMPOSE = str(Path(sys.executable).with_name("podman-compose"))
 OVERRIDE = Path(__file__).with_name("override.yaml")
-PROJECT = "ohlcv-test"
-# Eleven containers that load Airflow or Spark on two busy cores.
+PROJECT_PREFIX = "ohlcv-test"
+# Eleven containers load Airflow or Spark, on two busy cores.
 START_SECONDS = 900
 POLL_SECONDS = 3.0
+# On a damaged database, podman waits for a lock without end.
+REMOVE_SECONDS = 300
 STDIO = {"--create": ["."], "--extract": []}
 
 
-def free_web_port() -> int:
-    return free_port()
-
-
 def read_env(path: Path) -> dict[str, str]:
-    """Read an .env file as written by `make env`."""
+    """Read an .env file that `make env` has written."""
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
 @dataclass
 class Stack:
-    """The stack, by the commands an operator has."""
+    """A compose project of its own name, driven by the commands that an operator has."""
 
     folder: Path
     environment: dict[str, str]
     secrets_file: Path
+    # A project that a killed run has left can then not be taken for this one.
+    project: str = field(default_factory=lambda: f"{PROJECT_PREFIX}-{secrets.token_hex(4)}")
     env: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.env = read_env(self.folder / ".env")
 
-    def compose(self, *words: str, check: bool = True) -> str:
+    def compose(self, *arguments: str, check: bool = True) -> str:
         """Run `docker compose …`."""
-        program = str(Path(sys.executable).with_name("podman-compose"))
-        files = [word for path in (COMPOSE_FILE, OVERRIDE, self.secrets_file) for word in ("--file", str(path))]
-        command = [program, "--project-name", PROJECT, "--env-file", str(self.folder / ".env"), *files, *words]
-        return self._run(command, check)
+        return self._run(self._compose_command(self.project, *arguments), check)
 
-    def compose_error(self, env_file: str, *words: str) -> str:
-        """Have compose refuse, with another .env; give what it says."""
-        program = str(Path(sys.executable).with_name("podman-compose"))
-        command = [program, "--env-file", env_file, "--file", str(COMPOSE_FILE), *words]
+    def _compose_command(self, project: str, *arguments: str) -> list[str]:
+        files = [word for path in (COMPOSE_FILE, OVERRIDE, self.secrets_file) for word in ("--file", str(path))]
+        options = ["--project-name", project, "--env-file", str(self.folder / ".env")]
+        return [PODMAN_COMPOSE, *options, *files, *arguments]
+
+    def compose_error(self, env_file: str, *arguments: str) -> str:
+        """Run a command that must fail, with another .env file, and return its error message."""
+        command = [PODMAN_COMPOSE, "--env-file", env_file, "--file", str(COMPOSE_FILE), *arguments]
         result = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         assert result.returncode != 0
         return result.stderr
 
-    def podman(self, *words: str, check: bool = True) -> str:
-        return self._run(["podman", *words], check)
+    def remove_earlier_projects(self) -> None:
+        """Remove the containers and volumes of runs that were killed: they take memory and processor time."""
+        labels = '{{index .Labels "io.podman.compose.project"}}'
+        names = self.podman("ps", "--all", "--format", labels).split()
+        names += self.podman("volume", "ls", "--format", labels).split()
+        for project in {name for name in names if name.startswith(PROJECT_PREFIX)}:
+            command = self._compose_command(project, "--profile", "demo", "down", "--volumes", "--timeout", "10")
+            print(f"removing the project {project} of an earlier run")
+            try:
+                subprocess.run(command, env=self.environment, check=False, cwd=ROOT, timeout=REMOVE_SECONDS)
+            except subprocess.TimeoutExpired:
+                print(f"podman could not remove the project {project} within {REMOVE_SECONDS} s")
+
+    def podman(self, *arguments: str, check: bool = True) -> str:
+        return self._run(["podman", *arguments], check)
 
     def _run(self, command: list[str], check: bool) -> str:
         result = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, cwd=ROOT)
@@ -71,24 +86,24 @@ class Stack:
         return result.stdout
 
     def containers(self) -> dict[str, str]:
-        """Give the running containers: service and number by name."""
+        """Return the service and number of each running container, by container name."""
         names = self.podman("ps", "--format", "{{.Names}}").split()
-        return {name: name.removeprefix(f"{PROJECT}_") for name in names if name.startswith(f"{PROJECT}_")}
+        return {name: name.removeprefix(f"{self.project}_") for name in names if name.startswith(f"{self.project}_")}
 
     def container(self, service: str, number: int = 1) -> str:
-        return f"{PROJECT}_{service}_{number}"
+        return f"{self.project}_{service}_{number}"
 
-    def execute(self, service: str, *words: str, number: int = 1) -> str:
-        """Run a command in a service's container."""
-        return self.execute_bytes(service, *words, number=number).decode()
+    def execute(self, service: str, *command: str, number: int = 1) -> str:
+        """Run a command in a container of a service."""
+        return self.execute_bytes(service, *command, number=number).decode()
 
-    def execute_bytes(self, service: str, *words: str, number: int = 1, stdin: bytes = b"") -> bytes:
-        return self._pipe(["podman", "exec", "--interactive", self.container(service, number), *words], stdin)
+    def execute_bytes(self, service: str, *command: str, number: int = 1, stdin: bytes = b"") -> bytes:
+        return self._pipe(["podman", "exec", "--interactive", self.container(service, number), *command], stdin)
 
     def store_tar(self, action: str, stdin: bytes = b"") -> bytes:
-        """Pack or unpack the store's volume, attributes of its files included, by the project's image."""
+        """Pack or unpack the volume of the store with tar in the project's image, including extended attributes."""
         image = yaml.safe_load(COMPOSE_FILE.read_text())["services"]["scheduler"]["image"]
-        volume = ["--volume", f"{PROJECT}_store-data:/data"]
+        volume = ["--volume", f"{self.project}_store-data:/data"]
         command = ["podman", "run", "--rm", "--interactive", "--network=none", "--user=0", *volume, image]
         return self._pipe([*command, "tar", action, "--xattrs", "--directory=/data", *STDIO[action]], stdin)
 
@@ -102,8 +117,8 @@ class Stack:
         result = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
         return result.stdout + result.stderr
 
-    def ill(self) -> list[str]:
-        """Name the services that run and are not healthy; podman's own clockwork for this needs systemd."""
+    def unhealthy(self) -> list[str]:
+        """Return the containers that are not healthy. podman runs health checks by itself only with systemd."""
         return [
             name for name, service in self.containers().items() if "-init" not in service and self._health(name) != 0
         ]
@@ -113,28 +128,28 @@ class Stack:
         return subprocess.run(command, env=self.environment, capture_output=True, check=False).returncode
 
     def up(self, *profiles: str) -> None:
-        """Start everything, and wait until all of it is healthy."""
-        chosen = [word for profile in profiles for word in ("--profile", profile)]
-        self.compose(*chosen, "up", "--detach", "--no-build")
-        self.await_healthy()
+        """Start all services, and wait until they are healthy."""
+        options = [word for profile in profiles for word in ("--profile", profile)]
+        self.compose(*options, "up", "--detach", "--no-build")
+        self.wait_until_healthy()
 
-    def await_healthy(self) -> None:
-        def all_well() -> bool:
-            return len(self.containers()) >= 9 and not self.ill()
+    def wait_until_healthy(self) -> None:
+        def all_healthy() -> bool:
+            return len(self.containers()) >= 9 and not self.unhealthy()
 
-        wait_for(all_well, "every service is healthy", POLL_SECONDS, START_SECONDS)
+        wait_for(all_healthy, "every service is healthy", POLL_SECONDS, START_SECONDS)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.environment['OHLCV_WEB_PORT']}"
 
     def api(self, user: str = "admin") -> AirflowApi:
-        """Give the web interface's own interface, as somebody."""
+        """Return a client of Airflow's REST API for a user."""
         return AirflowApi(self.url, user, self.env[f"AIRFLOW_{user.upper()}_PASSWORD"])
 
     def candles(self, timeframe: str) -> list[dict[str, Any]]:
-        """Read a timeframe's newest candles, through the command line in a container."""
-        words = ["ohlcv", "candles", "--timeframe", timeframe, "--format", "json", "--start", "2020-01-01"]
-        text = self.execute("scheduler", *words, "--limit", "1000000")
+        """Read the candles of a timeframe with `ohlcv candles` in a container."""
+        command = ["ohlcv", "candles", "--timeframe", timeframe, "--format", "json", "--start", "2020-01-01"]
+        text = self.execute("scheduler", *command, "--limit", "1000000")
         found: list[dict[str, Any]] = json.loads(text)
         return found

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A stand-in for the Dockerfile's base image where no image registry is in reach: Debian's own Python, made from
-# Debian's packages. It trusts whom this machine trusts.
-# Usage: stand_in_base.sh NAME
+# Build a substitute for the Dockerfile's base image, where no image registry is reachable: Debian's Python, made of
+# Debian packages. It trusts the certificates that this machine trusts.
+# Usage: build_base_image.sh NAME
 set -euo pipefail
 
 name=$1

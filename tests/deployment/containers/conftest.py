@@ -1,4 +1,4 @@
-"""The image, built by buildah, and podman's service that speaks Docker's interface."""
+"""The image, built by buildah, and podman's service that implements Docker's API."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ IMAGE = "localhost/ohlcv:test"
 
 @dataclass(frozen=True)
 class Engine:
-    """A container engine with the image in it."""
+    """A container engine that has the image."""
 
     address: str
     image: str
     environment: dict[str, str]
+    # Other test runs on this machine may have left containers.
+    earlier_containers: frozenset[str]
 
-    def containers(self) -> list[str]:
-        """List all containers, stopped ones too."""
-        command = ["podman", "ps", "--all", "--quiet"]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True).stdout.split()
+    def containers(self) -> set[str]:
+        """Return the ids of all containers created since the start of the engine, including stopped ones."""
+        return list_containers(self.environment) - self.earlier_containers
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the image."""
-        command = ["podman", "run", "--rm", self.image, *words]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+
+def list_containers(environment: dict[str, str]) -> set[str]:
+    command = ["podman", "ps", "--all", "--quiet", "--no-trunc"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +42,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     environment = engine_environment(folder, containers='netns = "host"')
     build(environment, IMAGE, str(ROOT))
     address = f"unix://{folder}/podman.sock"
+    earlier_containers = frozenset(list_containers(environment))
     service = start(["podman", "system", "service", "--time=0", address], environment, folder / "podman.log")
     try:
-        wait_for((folder / "podman.sock").exists, "podman answers", 0.2)
-        yield Engine(address, IMAGE, environment)
+        wait_for((folder / "podman.sock").exists, "podman's socket exists", 0.2)
+        yield Engine(address, IMAGE, environment, earlier_containers)
     finally:
         stop(service, grace_seconds=10)

@@ -1,4 +1,4 @@
-"""podman and buildah where there is no registry, and the project's image made by them."""
+"""Set-up of podman and buildah for tests: their configuration, and image builds without a registry."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-BASE = "localhost/debian-python:bookworm"
-# What podman needs where it is not the machine's first process: no limits of its own to raise.
+BASE_IMAGE = "localhost/debian-python:bookworm"
+# Inside a container podman can neither raise limits nor create systemd's cgroups.
 CONTAINERS_CONF = """
 [containers]
 default_ulimits = ["nofile=1000:1000", "nproc=900:900"]
@@ -22,16 +22,17 @@ cgroup_manager = "cgroupfs"
 
 
 def engine_environment(folder: Path, containers: str = "", rest: str = "") -> dict[str, str]:
-    """Give the environment of podman's commands, with settings of their own on top."""
+    """Return the environment of podman's commands. The arguments are further lines of containers.conf."""
     path = folder / "containers.conf"
     path.write_text(CONTAINERS_CONF.format(containers=containers, rest=rest))
     return os.environ | {"CONTAINERS_CONF": str(path)}
 
 
 def build(environment: dict[str, str], tag: str, *arguments: str) -> None:
-    """Build an image on the stand-in base; Docker's format, since the other knows no health checks."""
-    subprocess.run([str(Path(__file__).with_name("stand_in_base.sh")), BASE], env=environment, check=True)
+    """Build an image on the substitute base image, in Docker's format: OCI's has no health checks."""
+    script = str(Path(__file__).with_name("build_base_image.sh"))
+    subprocess.run([script, BASE_IMAGE], env=environment, check=True)
     command = ["buildah", "bud", "--format", "docker", "--isolation", "chroot", "--network", "host", "--layers"]
     subprocess.run(
-        [*command, "--build-arg", f"BASE_IMAGE={BASE}", "--tag", tag, *arguments], env=environment, check=True
+        [*command, "--build-arg", f"BASE_IMAGE={BASE_IMAGE}", "--tag", tag, *arguments], env=environment, check=True
     )

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Start PostgreSQL as the image postgres:17 does: on an empty folder, make the cluster and run the scripts first.
+# Start PostgreSQL as the image postgres:17 does: on an empty data folder, create the cluster and run the scripts first.
 set -euo pipefail
 
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
