@@ -102,8 +102,8 @@ SELECT symbol, exchange, epoch_us(window_start) AS window_start, epoch_us(window
 FROM candle_rows WHERE {in_ranges}
 """
 
-# Preserved candles are left out: one of their source hours is empty (its trades have expired), and the recomputation
-# would give fewer trades.
+# Preserved candles are excluded: one of their source hours is empty (its trades have expired), and the recomputation
+# would count fewer trades.
 _PAIRS = """
 WITH unique_stored AS (SELECT DISTINCT ON (symbol, exchange, window_start) * FROM stored),
 both_sides AS (
