@@ -1,4 +1,4 @@
-# Every target does the set-up it needs. `make` alone prints this help.
+# Every target runs the setup it needs. `make` without a target prints the help.
 .DEFAULT_GOAL := help
 SHELL := bash
 VENV := .venv/bin
@@ -8,15 +8,15 @@ help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## Virtual environment, locked packages, jars, and a JRE where there is none
+setup: ## Create .venv with the locked packages and the jars, and a JRE if the machine has no Java 17 or 21
 	@tools/setup.sh
 
 .PHONY: demo
-demo: setup ## Run the pipeline here: Spark, Airflow, sample trades as time goes by (ONCE=1: stop after a run of each)
+demo: setup ## Run the pipeline locally: Spark, Airflow and a feed of sample trades (ONCE=1: stop after one run of each DAG)
 	@$(VENV)/ohlcv demo $(if $(ONCE),--once)
 
 .PHONY: doctor
-doctor: setup ## Look for what is wrong here, and say what to do
+doctor: setup ## Check the installation and print the remedy for each fault
 	@$(VENV)/ohlcv doctor
 
 .PHONY: test
@@ -44,28 +44,28 @@ require-catalogs require-containers require-compose: require-%:
 	@tools/require_commands.sh $*
 
 .PHONY: env
-env: ## Write .env for docker-compose.yaml with secrets of its own; one that is there stays
+env: ## Write .env with random secrets for docker-compose.yaml, unless it exists
 	@deploy/env.sh
 
 .PHONY: bench
-bench: setup ## What runs, reprocessing and growth cost, beside other ways (ONLY="sections", QUICK=1, JSON=file; a quarter of an hour)
+bench: setup ## Measure runs, reprocessing and growth (ONLY="sections", QUICK=1, JSON=file; a quarter of an hour)
 	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes --requirement requirements-bench.txt
 	@$(VENV)/python -m benchmarks $(ONLY:%=--only %) $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
 
 .PHONY: bench-live
-bench-live: setup ## Seconds from cron tick to validated candle with all DAGs live (MINUTES=60)
+bench-live: setup ## Measure the time from cron tick to validated candles with all DAGs live (MINUTES=60)
 	@$(VENV)/python -m benchmarks --only live $(if $(JSON),--json $(JSON))
 
 .PHONY: bench-maintenance
-bench-maintenance: setup ## Seven simulated weeks of five-minute commits and weekly maintenance (half an hour)
+bench-maintenance: setup ## Simulate seven weeks of five-minute commits and weekly maintenance (half an hour)
 	@$(VENV)/python benchmarks/simulated_month.py
 
 .PHONY: check
-check: setup ## Judge style, types, locks, shell and YAML; changes nothing
+check: setup ## Check style, types, layers, locks, documents, shell and YAML; changes nothing
 	@tools/check.sh
 
 .PHONY: fix
-fix: setup ## Repair what can be repaired: format, imports
+fix: setup ## Fix formatting, imports and other findings of ruff
 	@$(VENV)/ruff format .
 	@$(VENV)/ruff check --fix .
 
@@ -74,9 +74,9 @@ lock: setup ## Compile the requirements files from pyproject.toml
 	@tools/lock.sh
 
 .PHONY: golden
-golden: setup ## Write the reviewed command lines of every Spark task anew (tests/orchestration/golden)
+golden: setup ## Update the golden command lines of all Spark tasks (tests/orchestration/golden)
 	@GOLDEN=write $(VENV)/python -m pytest -q tests/orchestration/test_command_lines.py
 
 .PHONY: prove-rules
-prove-rules: setup ## Break ten rules of the engine one at a time and show which test catches each
+prove-rules: setup ## Break each rule of the engine in turn and show which test fails
 	@$(VENV)/python tools/prove_rules.py

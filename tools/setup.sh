@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make .venv hold everything the project runs on: the locked packages, this package, the Iceberg and
-# JDBC jars, and a JRE when the machine has no Java 17 or 21. A second call finds it done in an instant.
-# `--runtime`, for an image: without what only developers need, and without what set-up itself needed.
+# Install into .venv the locked packages, this package, the Iceberg and JDBC jars, and a JRE if the machine has no
+# Java 17 or 21. A second call returns at once. With `--runtime`, for an image, the development packages and the tools
+# of the setup are left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,7 @@ esac
 stamp=.venv/.setup-stamp
 wanted=$(cat "${locks[@]}" requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/spark/toolchain.py include/ohlcv/setup/slim_spark_home.py | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/ohlcv ]; then
-    # A Java that was upgraded meanwhile wants archives of its own.
+    # CDS archives are created again after an upgrade of Java.
     exec .venv/bin/python -m ohlcv.setup.class_data_sharing
 fi
 
@@ -41,10 +41,10 @@ find_python() {
 if [ ! -x .venv/bin/python ] || [ ! -x .venv/bin/pip ]; then
     python=$(find_python) || fail "no Python 3.11, 3.12 or 3.13 found: install one (Debian: apt-get install python3 python3-venv)"
     say "virtual environment from $("$python" --version)"
-    # Debian splits ensurepip off into python3-venv; only root can mend that without asking.
+    # In Debian ensurepip is part of python3-venv, which only root can install.
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then
         if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-            fail "this Python has no ensurepip: run 'apt-get install python3-venv' as root, then again"
+            fail "this Python has no ensurepip: run 'apt-get install python3-venv' as root, then 'make setup' again"
         fi
         say "installing Debian's python3-venv"
         apt-get update -qq >&2
@@ -54,8 +54,8 @@ if [ ! -x .venv/bin/python ] || [ ! -x .venv/bin/pip ]; then
     "$python" -m venv .venv
 fi
 
-# uv installs the lock in a fifth of pip's time; setuptools makes the editable install without reaching out for a build
-# environment. Both are pinned like everything else.
+# uv installs the lock file five times as fast as pip. setuptools builds the editable installation without downloading a
+# build environment. Both are pinned.
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 awk '/^[a-z]/ {inside = /^(uv|setuptools)==/} inside' requirements-dev.txt >"$scratch/tools.txt"
@@ -63,7 +63,7 @@ say "installing $(grep -o '^uv==[^ ]*' "$scratch/tools.txt")"
 .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement "$scratch/tools.txt"
 
 say "installing $(cat "${locks[@]}" | grep -o '^[a-z0-9].*==' | sort -u | wc -l) locked packages (about 1.3 GB, half a minute)"
-# Compiled here once, and not at every start where Python is told to write no bytecode, or may not.
+# Bytecode is compiled now, because later processes may not be able to write it and would compile at every start.
 .venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes "${locks[@]}" "$scratch/tools.txt"
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
 
@@ -71,7 +71,7 @@ if ! .venv/bin/python -m ohlcv.spark.toolchain java >/dev/null 2>&1; then
     say "no Java 17 or 21 on this machine: installing a JRE into .venv"
     .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes --requirement requirements-jre.txt
 fi
-say "Iceberg and JDBC jars"
+say "downloading Iceberg and JDBC jars"
 .venv/bin/python -m ohlcv.spark.toolchain jars
 .venv/bin/python -m ohlcv.setup.class_data_sharing
 if [ "${1:-}" = --runtime ]; then
