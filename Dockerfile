@@ -1,10 +1,10 @@
-# One image for every service: Airflow's four, Spark's master and workers, and the command line.
-# Versions stand in requirements.txt and include/ohlcv/spark/toolchain.py; here only the base image's.
+# One image for all services: the four services of Airflow, Spark's master and workers, and the ohlcv command.
+# Versions are in requirements.txt and include/ohlcv/spark/toolchain.py. Only the base image is pinned here.
 ARG BASE_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${BASE_IMAGE} AS base
-# procps: Spark's scripts ask for processes. tini: reaps what a killed job leaves to process 1.
-# Debian keeps one version of a package a release, the newest repair of it: there is none to pin.
+# procps: Spark's scripts call ps. tini: reaps orphaned processes of killed jobs.
+# A Debian release has only the newest version of a package, so versions cannot be pinned.
 # hadolint ignore=DL3008
 RUN mkdir -p /usr/share/man/man1 \
     && apt-get update \
@@ -14,12 +14,12 @@ RUN mkdir -p /usr/share/man/man1 \
 
 FROM base AS build
 WORKDIR /opt/ohlcv
-# What set-up reads; DAGs and plugins come later, a change of theirs keeps the packages' layer.
+# The input of the setup. DAGs and plugins are copied later, so that a change of them does not rebuild this layer.
 COPY pyproject.toml requirements.txt requirements-dev.txt requirements-jre.txt README.md ./
 COPY tools/setup.sh tools/setup.sh
 COPY include include
 COPY spark_jobs spark_jobs
-# An image without its archives of classes would start every job at half the speed, and tell nobody.
+# Without CDS archives every job would start at half the speed without a message, so the build checks for them.
 RUN tools/setup.sh --runtime \
     && .venv/bin/python -c 'from ohlcv.setup.class_data_sharing import is_current; raise SystemExit(not is_current())' \
     && .venv/bin/python -m compileall -q include spark_jobs \
@@ -31,7 +31,7 @@ COPY deploy/healthy.py deploy/healthy.py
 FROM base
 LABEL org.opencontainers.image.title="ohlcv" \
     org.opencontainers.image.description="Exact, complete, audited OHLCV candles from crypto trades"
-# Folders that volumes are mounted over; a new volume takes owner and rights from here.
+# Mount points of volumes. A new volume takes its owner and mode from here.
 RUN useradd --uid 10001 --gid 0 --create-home --shell /usr/sbin/nologin ohlcv \
     && install --directory --owner 10001 --group 0 --mode 0770 \
         /var/lib/ohlcv /var/lib/airflow /var/lib/airflow/logs /var/lib/spark
@@ -45,9 +45,9 @@ ENV PATH=/opt/ohlcv/.venv/bin:$PATH \
     AIRFLOW__CORE__LOAD_EXAMPLES=False
 WORKDIR /var/lib/ohlcv
 USER 10001
-# -s: reaps also where the engine's own init is process 1.
+# -s: tini also reaps orphaned processes if the container engine runs its own init as process 1.
 ENTRYPOINT ["tini", "-s", "--"]
 CMD ["ohlcv", "--help"]
-# Sees by the container's command what to ask, whichever service it is.
+# The script selects the check by the command of the container.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 \
     CMD ["python", "/opt/ohlcv/deploy/healthy.py"]
