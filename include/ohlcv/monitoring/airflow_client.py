@@ -1,4 +1,4 @@
-"""Airflow's REST interface: what tasks and commands may know of runs, which never reach its database."""
+"""Client of Airflow's REST API. Tasks and commands read runs through it, because they cannot read the database."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from urllib.parse import urlencode
 from ohlcv.model.errors import OhlcvError
 
 TIMEOUT_SECONDS = 60
-# The most Airflow gives at once.
-PAGE = 100
+# Airflow returns at most this many items per page.
+PAGE_SIZE = 100
 
 
 class AirflowApi:
-    """One Airflow, and the login to it, used on the first call."""
+    """REST API of one Airflow. The first call logs in."""
 
     def __init__(self, url: str, user: str, password: str) -> None:
         self.url = url.rstrip("/")
@@ -26,7 +26,7 @@ class AirflowApi:
         self._token = ""
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        """Call the interface."""
+        """Send a request to the API and return the decoded response."""
         if not self._token:
             answer = self._send("POST", "/auth/token", {"username": self._user, "password": self._password}, {})
             self._token = answer["access_token"]
@@ -52,20 +52,20 @@ class AirflowApi:
         return json.loads(text) if text else None
 
     def runs(self, dag_id: str, **query: Any) -> list[dict[str, Any]]:
-        """List all runs of a DAG, oldest due first."""
+        """Return all runs of a DAG, by default in the order in which they were due."""
         found: list[dict[str, Any]] = []
         while True:
-            page = {"limit": PAGE, "offset": len(found), "order_by": "run_after", **query}
+            page = {"limit": PAGE_SIZE, "offset": len(found), "order_by": "run_after", **query}
             answer = self.call("GET", f"/dags/{dag_id}/dagRuns", **page)
             found += answer["dag_runs"]
-            if len(answer["dag_runs"]) < PAGE:
+            if len(answer["dag_runs"]) < PAGE_SIZE:
                 return found
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
-        """Give the task instances of a run by task id."""
+        """Return the task instances of a run by task id."""
         answer = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")
         return {instance["task_id"]: instance for instance in answer["task_instances"]}
 
     def dags(self) -> dict[str, dict[str, Any]]:
-        """Give the DAGs by id."""
+        """Return the DAGs by id."""
         return {dag["dag_id"]: dag for dag in self.call("GET", "/dags", limit=100)["dags"]}

@@ -110,7 +110,7 @@ def check_java() -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_read_text()
+        return path.read_text()
     except OSError:
         return ""
 

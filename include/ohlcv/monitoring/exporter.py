@@ -1,4 +1,4 @@
-"""Health as Prometheus reads it: `python -m ohlcv.monitoring.exporter` answers on port 9100 until it is ended."""
+"""Prometheus exporter of the health checks: `python -m ohlcv.monitoring.exporter` listens on port 9100."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
-from ohlcv.monitoring.health import Measure, health
+from ohlcv.monitoring.health import Measurement, health
 
 PORT = 9100
-# Looking costs a second or two; whoever asks more often gets what was seen last.
-FRESH_SECONDS = 45.0
+# The checks take one to two seconds, so more frequent requests are answered from the cache.
+CACHE_SECONDS = 45.0
 
 
-def as_text(measures: list[Measure]) -> str:
-    """Write measures in Prometheus' text format."""
+def format_metrics(measurements: list[Measurement]) -> str:
+    """Return measurements in Prometheus' text format. Dashboards query the names and labels: they must not change."""
     lines = [
-        "# HELP ohlcv_health_alert Whether a limit is crossed, as in 'ohlcv health'.",
+        "# HELP ohlcv_health_alert 1 if the measurement is in alert, as in 'ohlcv health', else 0.",
         "# TYPE ohlcv_health_alert gauge",
-        *(f"ohlcv_health_alert{_labels(each)} {int(each.state == 'alert')}" for each in measures),
-        "# HELP ohlcv_health_value What was found: seconds, a share, workers, bytes, by aspect.",
+        *(f"ohlcv_health_alert{_labels(each)} {int(each.state == 'alert')}" for each in measurements),
+        "# HELP ohlcv_health_value Measured value; its unit depends on the aspect: seconds, share, workers or bytes.",
         "# TYPE ohlcv_health_value gauge",
-        *(f"ohlcv_health_value{_labels(each)} {each.value}" for each in measures if each.value is not None),
+        *(f"ohlcv_health_value{_labels(each)} {each.value}" for each in measurements if each.value is not None),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _labels(measure: Measure) -> str:
-    return f'{{subject="{measure.subject}",aspect="{measure.aspect}"}}'
+def _labels(measurement: Measurement) -> str:
+    return f'{{subject="{measurement.subject}",aspect="{measurement.aspect}"}}'
 
 
-class Gauge:
-    """What was seen last, and when."""
+class MetricsCache:
+    """The metrics of the last measurement, renewed when they are older than `CACHE_SECONDS`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._seen = 0.0
+        self._measured_at = 0.0
         self._text = ""
 
     def read(self) -> str:
-        """Look again where the last look is old."""
+        """Return the metrics, and measure first if the cache is empty or expired."""
         with self._lock:
-            if not self._seen or time.monotonic() - self._seen > FRESH_SECONDS:
-                self._text = as_text(health(self._settings, datetime.now(UTC)))
-                self._seen = time.monotonic()
+            if not self._measured_at or time.monotonic() - self._measured_at > CACHE_SECONDS:
+                self._text = format_metrics(health(self._settings, datetime.now(UTC)))
+                self._measured_at = time.monotonic()
             return self._text
 
 
-def server(settings: Settings, host: str = "", port: int = PORT) -> ThreadingHTTPServer:
-    """Make the server: /metrics, and / for whoever only asks whether it lives."""
-    gauge = Gauge(settings)
+def make_server(settings: Settings, host: str = "", port: int = PORT) -> ThreadingHTTPServer:
+    """Build the HTTP server. /metrics returns the metrics; any other path returns 'alive' without measuring."""
+    cache = MetricsCache(settings)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             try:
-                status, text = 200, gauge.read() if self.path == "/metrics" else "alive\n"
+                status, text = 200, cache.read() if self.path == "/metrics" else "alive\n"
             except OhlcvError as error:
                 status, text = 503, f"{error}\n"
             content = text.encode()
@@ -69,10 +69,10 @@ def server(settings: Settings, host: str = "", port: int = PORT) -> ThreadingHTT
             self.wfile.write(content)
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Say nothing of every call."""
+            """Log no requests."""
 
     return ThreadingHTTPServer((host, port), Handler)
 
 
 if __name__ == "__main__":
-    server(load_settings()).serve_forever()
+    make_server(load_settings()).serve_forever()

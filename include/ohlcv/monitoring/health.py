@@ -1,4 +1,7 @@
-"""Is the house in order: age of candles, runs and their times, workers, storage. Each a small function with a limit."""
+"""Pipeline health checks: age of candles, success and duration of runs, Spark workers, storage.
+
+The names of aspects are persisted as keys of incidents, Prometheus labels and dashboard queries: they must not change.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from ohlcv.model.intervals import iso
 from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.monitoring.airflow_client import AirflowApi
-from ohlcv.readers.freshness import GRACE, look
+from ohlcv.readers.freshness import GRACE, measure_freshness
 from ohlcv.readers.latest import newest_trade
 
 SUCCESS_WINDOW = timedelta(hours=24)
@@ -28,125 +31,128 @@ State = Literal["ok", "alert", "quiet", "unknown"]
 
 
 @dataclass(frozen=True)
-class Measure:
-    """One thing that was looked at: what it is, what was found, what it should be, and whether that is too bad."""
+class Measurement:
+    """Result of one check: the subject and its aspect, what was found, its target and its state."""
 
     subject: str
     aspect: str
     found: str
     target: str
     state: State
-    # What was found as a number, for whoever draws it: seconds, a share, workers or bytes.
+    # The result as a number for dashboards: seconds, a share, workers or bytes.
     value: float | None = None
 
 
-def health(settings: Settings, now: datetime) -> list[Measure]:
-    """Look at everything."""
-    measures = [freshness(settings, settings.timeframe(name), now) for name in TIMEFRAMES]
-    measures += runs(settings, now)
-    measures += [workers(settings)]
-    measures += storage(settings)
-    return measures
+def health(settings: Settings, now: datetime) -> list[Measurement]:
+    """Run all health checks."""
+    measurements = [freshness(settings, settings.timeframe(name), now) for name in TIMEFRAMES]
+    measurements += runs(settings, now)
+    measurements += [workers(settings)]
+    measurements += storage(settings)
+    return measurements
 
 
-def freshness(settings: Settings, timeframe: Timeframe, now: datetime) -> Measure:
-    """Tell how old the newest candle is; late are candles behind trades, not markets in which nobody trades."""
-    state = look(settings, timeframe, now)
-    target = f"ends up to {_span(state.usual)} ago, {_span(state.usual + GRACE)} at most"
+def freshness(settings: Settings, timeframe: Timeframe, now: datetime) -> Measurement:
+    """Measure the age of the newest candle. Without later trades an old candle is quiet, not late."""
+    state = measure_freshness(settings, timeframe, now)
+    target = f"ends up to {_format_duration(state.usual)} ago, {_format_duration(state.usual + GRACE)} at most"
     end = state.newest
-    found = "no candle yet" if end is None else f"newest ends {iso(end)}, {_span(now - end)} ago"
+    found = "no candle yet" if end is None else f"newest ends {iso(end)}, {_format_duration(now - end)} ago"
     age = None if end is None else (now - end).total_seconds()
     if end is not None and end >= state.due:
-        return Measure(timeframe.name, "candles", found, target, "ok", age)
+        return Measurement(timeframe.name, "candles", found, target, "ok", age)
     if state.traded is None:
         trade = newest_trade(settings)
-        told = "there are no trades" if trade is None else f"no trades since {iso(trade)}"
-        return Measure(timeframe.name, "candles", f"{found}; {told}", target, "quiet", age)
-    return Measure(timeframe.name, "candles", f"{found}; there are later trades", target, "alert", age)
+        trades = "there are no trades" if trade is None else f"no trades since {iso(trade)}"
+        return Measurement(timeframe.name, "candles", f"{found}; {trades}", target, "quiet", age)
+    return Measurement(timeframe.name, "candles", f"{found}; there are later trades", target, "alert", age)
 
 
-def runs(settings: Settings, now: datetime) -> list[Measure]:
-    """Ask Airflow how the scheduled runs of a day went, and how long the last jobs took."""
+def runs(settings: Settings, now: datetime) -> list[Measurement]:
+    """Measure the success rate of the last day's scheduled runs and the duration of the last jobs."""
     if settings.airflow is None:
-        return [Measure("runs", "last 24 h", "not asked: OHLCV_AIRFLOW_URL is not set", "", "unknown")]
+        return [Measurement("runs", "last 24 h", "not measured: OHLCV_AIRFLOW_URL is not set", "", "unknown")]
     try:
-        return _runs_by(settings, settings.airflow, now)
+        return _runs_of_timeframes(settings, settings.airflow, now)
     except OhlcvError as error:
-        return [Measure("runs", "last 24 h", str(error), "", "alert")]
+        return [Measurement("runs", "last 24 h", str(error), "", "alert")]
 
 
-def _runs_by(settings: Settings, address: AirflowAddress, now: datetime) -> list[Measure]:
+def _runs_of_timeframes(settings: Settings, address: AirflowAddress, now: datetime) -> list[Measurement]:
     api = AirflowApi(address.url, address.user, address.password)
     known = api.dags()
-    measures = []
+    measurements = []
     for name in TIMEFRAMES:
         timeframe = settings.timeframe(name)
         if timeframe.dag_id not in known:
-            measures.append(Measure(name, "runs", "Airflow does not know the DAG", "", "alert"))
+            measurements.append(Measurement(name, "runs", "Airflow has no such DAG", "", "alert"))
             continue
         since = iso(now - SUCCESS_WINDOW)
         found = api.runs(timeframe.dag_id, run_type="scheduled", end_date_gte=since, order_by="-run_after")
-        measures.append(success_rate(name, [run["state"] for run in found if run["state"] in ("success", "failed")]))
+        states = [run["state"] for run in found if run["state"] in ("success", "failed")]
+        measurements.append(success_rate(name, states))
         if found:
             task = api.tasks(timeframe.dag_id, found[0]["dag_run_id"])["aggregate"]
-            measures.append(duration(timeframe, task["duration"]))
-    return measures
+            measurements.append(duration(timeframe, task["duration"]))
+    return measurements
 
 
-def success_rate(name: str, states: list[str]) -> Measure:
-    """Hold the share of good runs against its limit."""
+def success_rate(name: str, states: list[str]) -> Measurement:
+    """Compare the share of successful runs with its limit."""
     target = f"above {SUCCESS_TARGET:.0%}, {SUCCESS_LIMIT:.0%} at least"
     if not states:
-        return Measure(name, "runs in 24 h", "none has ended", target, "unknown")
-    good = states.count("success")
-    state: State = "alert" if good < SUCCESS_LIMIT * len(states) else "ok"
-    share = good / len(states)
-    return Measure(name, "runs in 24 h", f"{good} of {len(states)} good ({share:.1%})", target, state, share)
+        return Measurement(name, "runs in 24 h", "no run has ended", target, "unknown")
+    successful = states.count("success")
+    state: State = "alert" if successful < SUCCESS_LIMIT * len(states) else "ok"
+    share = successful / len(states)
+    found = f"{successful} of {len(states)} successful ({share:.1%})"
+    return Measurement(name, "runs in 24 h", found, target, state, share)
 
 
-def duration(timeframe: Timeframe, seconds: float | None) -> Measure:
-    """Hold the last job's seconds against its target."""
+def duration(timeframe: Timeframe, seconds: float | None) -> Measurement:
+    """Compare the duration of the last job with its target."""
     limit = timeframe.time_target.total_seconds() * DURATION_LIMIT
     target = f"{timeframe.time_target.total_seconds():.0f} s, {limit:.0f} s at most"
     if seconds is None:
-        return Measure(timeframe.name, "last job", "has not ended", target, "unknown")
+        return Measurement(timeframe.name, "last job", "has not ended", target, "unknown")
     state: State = "alert" if seconds > limit else "ok"
-    return Measure(timeframe.name, "last job", f"{seconds:.1f} s", target, state, seconds)
+    return Measurement(timeframe.name, "last job", f"{seconds:.1f} s", target, state, seconds)
 
 
-def workers(settings: Settings) -> Measure:
-    """Ask the master for its workers."""
+def workers(settings: Settings) -> Measurement:
+    """Count the live workers on the Spark master's web page."""
     target = f"{settings.spark_workers} alive"
     if settings.spark_web is None:
-        return Measure("Spark", "workers", "not asked: OHLCV_SPARK_WEB is not set", target, "unknown")
+        return Measurement("Spark", "workers", "not measured: OHLCV_SPARK_WEB is not set", target, "unknown")
     try:
         with urllib.request.urlopen(f"{settings.spark_web}/json/", timeout=10) as answer:
             found = json.load(answer)["workers"]
     except (OSError, ValueError) as error:
-        return Measure("Spark", "workers", f"the master's page does not answer ({error})", target, "alert")
+        return Measurement("Spark", "workers", f"the master's page does not answer ({error})", target, "alert")
     alive = [worker for worker in found if worker["state"] == "ALIVE"]
     cores, memory = (sum(worker[key] for worker in alive) for key in ("cores", "memory"))
     state: State = "ok" if len(alive) >= settings.spark_workers else "alert"
-    return Measure("Spark", "workers", f"{len(alive)} alive, {cores} cores, {memory:,} MiB", target, state, len(alive))
+    summary = f"{len(alive)} alive, {cores} cores, {memory:,} MiB"
+    return Measurement("Spark", "workers", summary, target, state, len(alive))
 
 
-def storage(settings: Settings) -> list[Measure]:
-    """Tell how much the tables hold, by their newest snapshot."""
+def storage(settings: Settings) -> list[Measurement]:
+    """Measure the size of the tables from the summary of their current snapshot."""
     catalog = open_catalog(settings)
     contracts = [TRADES, *(candles_contract(settings.timeframe(name)) for name in TIMEFRAMES)]
-    return [_size(load_table(catalog, contract)) for contract in contracts]
+    return [_table_size(load_table(catalog, contract)) for contract in contracts]
 
 
-def _size(table: Table) -> Measure:
+def _table_size(table: Table) -> Measurement:
     snapshot = table.current_snapshot()
     summary: dict[str, Any] = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
     rows, files, size = (int(summary.get(f"total-{key}", 0)) for key in ("records", "data-files", "files-size"))
     found = f"{rows:,} rows in {files:,} files, {size / 2**20:,.1f} MiB; {len(table.snapshots()):,} snapshots"
-    return Measure(table.name()[-1], "storage", found, "", "ok", size)
+    return Measurement(table.name()[-1], "storage", found, "", "ok", size)
 
 
-def _span(span: timedelta) -> str:
-    seconds = int(span.total_seconds())
+def _format_duration(duration: timedelta) -> str:
+    seconds = int(duration.total_seconds())
     days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
     parts = [f"{days} d" if days else "", f"{hours} h" if hours else "", f"{minutes} min" if minutes else ""]
     return " ".join(filter(None, parts)) or f"{seconds} s"
