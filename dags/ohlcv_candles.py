@@ -71,9 +71,16 @@ def build_dag(settings: Settings, timeframe: Timeframe) -> DAG:
                 description="Start of the range to build (UTC), together with `end`. Replaces the run's own range.",
             ),
             "end": Param(
-                None, type=["null", "string"], format="date-time", description="End of the range to build (UTC), exclusive."
+                None,
+                type=["null", "string"],
+                format="date-time",
+                description="End of the range to build (UTC), exclusive.",
             ),
-            "prune": Param(False, type="boolean", description="Also delete candles of hours that have no trades at all. By default they are preserved."),
+            "prune": Param(
+                False,
+                type="boolean",
+                description="Also delete candles of hours that have no trades at all. By default they are preserved.",
+            ),
         },
     ) as dag:
         aggregate = spark_task("aggregate", job, priority_of(timeframe), TIMEOUT)

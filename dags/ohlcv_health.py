@@ -1,10 +1,13 @@
-"""## Is the house in order?
+"""## Pipeline health checks
 
-Every ten minutes a run looks at the age of the candles, the runs of the last day and how long they took, Spark's
-workers, and storage; the task's log shows all of it. What crosses a limit is alerted once, and once more when it is
-good again, by email and Slack where the connections `smtp_default` and `slack_default` are there.
+Every ten minutes a run measures the age of the newest candles, the success rate and the duration of the last day's
+runs, the number of Spark workers and the size of the tables. The log of the task `look` lists all measurements.
 
-The same as `ohlcv health`. A market in which nobody trades is quiet, not late.
+If a measurement is in alert, the run sends one notification, and another one when the measurement has recovered.
+Notifications go by email and Slack if the connections `smtp_default` and `slack_default` exist.
+
+If a market has no new trades, its old candles are `quiet` and not in alert. `ohlcv health` prints the same
+measurements.
 """
 
 from __future__ import annotations
@@ -14,15 +17,15 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
-from ohlcv.orchestration.prerequisites import DEFAULT_ARGUMENTS
-from ohlcv.orchestration.tasks import look_task
+from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.tasks import measure_task
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DEADLINE = timedelta(minutes=10)
 
 with DAG(
     dag_id="ohlcv_health",
-    description="Freshness, runs, durations, workers and storage, with alerts",
+    description="Measure freshness, runs, Spark workers and storage, and send notifications",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("*/10 * * * *", timezone="UTC"),
     start_date=START,
@@ -34,4 +37,4 @@ with DAG(
     deadline=deadline(DEADLINE),
     tags=["ohlcv", "health"],
 ) as ohlcv_health:
-    look_task()
+    measure_task()

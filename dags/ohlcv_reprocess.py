@@ -1,16 +1,23 @@
-"""## Reprocess whole days, all timeframes from one read of the trades
+"""## Reprocess whole days in all timeframes
 
-Every night at 01:30 UTC a run rebuilds the day before, whatever happened to it meanwhile. History is reprocessed at a
-run per day instead of one per five minutes:
+One run rebuilds one UTC day in all timeframes from a single read of its trades. Every night at 01:30 UTC a scheduled
+run rebuilds the day before. To reprocess history:
 
-* **Backfill** a range of days (`airflow backfill create`, `airflow dags backfill`, or the form): one run per day.
-* **Trigger** with `start` and `end`: one run for every UTC day they touch, day by day. `timeframes` narrows it.
-* **`dry_run`** writes nothing: the task's log lists how many candles would be inserted, updated and deleted, and the
+* **Backfill** a range of days (`airflow backfill create`, `airflow dags backfill`, or the form in the web UI): one run
+  per day.
+* **Trigger** with `start` and `end`: one run rebuilds every UTC day of the range, one after another.
+
+Parameters of the form:
+
+* **`timeframes`**: rebuild only these timeframes.
+* **`dry_run`**: write nothing. The task log shows how many candles would be inserted, updated and deleted, and the
   largest differences.
-* **`prune`** removes candles even where the source hour holds no trades any more.
+* **`prune`**: also delete candles of hours that have no trades at all. By default they are preserved, because the
+  trades may have expired.
 
-A day is one Spark job, so that a due scheduled run never waits for more than one. Each table gets one commit where
-something changed, and none where nothing did. Today is rebuilt up to its last complete window.
+The task `days` lists the days. For each day, `rebuild` is one Spark job and `validate` recomputes the candles with
+DuckDB. A scheduled candle run waits for at most one of these jobs. Each table gets one commit if a candle changed, and
+none otherwise. The current day is rebuilt up to its last complete window.
 """
 
 from __future__ import annotations
@@ -22,28 +29,28 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task_group
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
-from ohlcv.orchestration.prerequisites import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.run_ranges import MACROS
 from ohlcv.orchestration.tasks import REPROCESS_WEIGHT, days_task, spark_task, validate_day_task
 from ohlcv.spark.spark_submit import reprocess_job
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 TIMEOUT = timedelta(minutes=15)
-# A day takes minutes; that it waits for those that are due first is no news.
+# A day takes minutes. The rest is time that it may wait for due candle runs without a notification.
 DEADLINE = timedelta(hours=1)
 
 
 def build_dag(settings: Settings) -> DAG:
-    """Build the DAG."""
+    """Return the DAG."""
     names = list(TIMEFRAMES)
     with DAG(
         dag_id="ohlcv_reprocess",
-        description="Whole days rebuilt in all timeframes from one read of the trades",
+        description="Rebuild whole days in all timeframes from one read of the trades",
         doc_md=__doc__,
         schedule=CronDataIntervalTimetable("30 1 * * *", timezone="UTC"),
         start_date=START,
         catchup=False,
-        # A long reprocessing must not keep the night's run from its turn.
+        # A long manual run must not delay the scheduled run of the night.
         max_active_runs=2,
         default_args=DEFAULT_ARGUMENTS,
         on_failure_callback=run_failed,
@@ -56,9 +63,11 @@ def build_dag(settings: Settings) -> DAG:
                 None,
                 type=["null", "string"],
                 format="date-time",
-                description="With `end`: every UTC day they touch, instead of the run's own day.",
+                description="Start of the range (UTC), together with `end`. Every UTC day of the range is rebuilt.",
             ),
-            "end": Param(None, type=["null", "string"], format="date-time", description="Not included."),
+            "end": Param(
+                None, type=["null", "string"], format="date-time", description="End of the range (UTC), exclusive."
+            ),
             "timeframes": Param(
                 names,
                 type="array",
@@ -66,10 +75,14 @@ def build_dag(settings: Settings) -> DAG:
                 examples=names,
                 minItems=1,
                 uniqueItems=True,
-                description="Which timeframes to rebuild.",
+                description="Timeframes to rebuild.",
             ),
-            "prune": Param(False, type="boolean", description="Remove candles even where the source hour is empty."),
-            "dry_run": Param(False, type="boolean", description="Write nothing; list what would change."),
+            "prune": Param(
+                False,
+                type="boolean",
+                description="Also delete candles of hours that have no trades at all. By default they are preserved.",
+            ),
+            "dry_run": Param(False, type="boolean", description="Write nothing. The log shows what would change."),
         },
     ) as dag:
 
@@ -86,7 +99,7 @@ def build_dag(settings: Settings) -> DAG:
                 run_id="{{ dag_run.run_id }}",
             )
             rebuild = spark_task("rebuild", job, REPROCESS_WEIGHT, TIMEOUT)
-            rebuild.doc_md = "Rebuild one UTC day; one commit per table that changed, or none."
+            rebuild.doc_md = "Rebuild one UTC day, with one commit for each table that changed."
             rebuild >> validate_day_task(day, settings)
 
         one_day.expand(day=days_task())

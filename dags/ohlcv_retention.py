@@ -1,18 +1,22 @@
-"""## Keep candles as long as promised, and their tables small
+"""## Delete expired candles and maintain the tables
 
-Every Sunday at 03:00 UTC, for each timeframe, one after another:
+Every Sunday at 03:00 UTC, for each timeframe, these tasks run one after another:
 
-* **`plan`** shows in its log which partitions are older than the timeframe's retention: how many, how many candles,
-  the oldest and the newest, and why. Nothing else is deleted than what the plan names.
-* **`delete`** drops them as a change of metadata alone. The present day or month never goes.
-* **`compact`** joins the small files of partitions that are closed.
-* **`expire`** lets go of snapshots older than seven days (the last hundred stay) and of files nobody names.
-* **`report`** shows the table before and after.
+* **`plan`** logs which partitions are older than the timeframe's retention: the number of partitions and candles, the
+  oldest and the newest partition, and the reason. Only these partitions are deleted.
+* **`delete`** deletes the partitions by changing metadata only. The current day or month is never deleted.
+* **`compact`** merges the small files of closed partitions.
+* **`expire`** expires snapshots older than seven days, but keeps the last hundred, and removes orphan files.
+* **`report`** logs the size of the table before and after.
 
-**`dry_run`** stops after the plan. **`as_of`** gives the day from which ages are reckoned. **`timeframes`** narrows it.
-A plan that would delete more than **`max_share`** of a table fails and says how to confirm it.
+Parameters of the form:
 
-The same as `ohlcv retention` and `ohlcv maintain`.
+* **`dry_run`**: stop after the plan.
+* **`as_of`**: compute ages from this day.
+* **`timeframes`**: only these tables.
+* **`max_share`**: a plan that would delete a larger share of a table fails and says how to confirm it.
+
+`ohlcv retention` and `ohlcv maintain` do the same from the command line.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, TIMEFRAMES
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
-from ohlcv.orchestration.prerequisites import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.retention_tasks import plan_task, report_task
 from ohlcv.orchestration.tasks import MAINTENANCE_WEIGHT, CandleJobOperator, DeleteOperator, spark_task
 from ohlcv.spark.spark_submit import maintenance_job
@@ -35,11 +39,11 @@ DEADLINE = timedelta(hours=3)
 
 
 def build_dag(settings: Settings) -> DAG:
-    """Build the DAG."""
+    """Return the DAG."""
     names = list(TIMEFRAMES)
     with DAG(
         dag_id="ohlcv_retention",
-        description="Whole partitions deleted after their time, tables compacted, snapshots expired",
+        description="Delete expired partitions, compact tables and expire snapshots",
         doc_md=__doc__,
         schedule=CronDataIntervalTimetable("0 3 * * 0", timezone="UTC"),
         start_date=START,
@@ -51,12 +55,12 @@ def build_dag(settings: Settings) -> DAG:
         deadline=deadline(DEADLINE),
         tags=["ohlcv", "retention"],
         params={
-            "dry_run": Param(False, type="boolean", description="Show the plans, and change nothing."),
+            "dry_run": Param(False, type="boolean", description="Log the plans and change nothing."),
             "as_of": Param(
                 None,
                 type=["null", "string"],
                 format="date",
-                description="UTC day from which ages are reckoned; by itself the day the run was due.",
+                description="UTC day from which ages are computed. Default: the day on which the run was due.",
             ),
             "timeframes": Param(
                 names,
@@ -65,14 +69,14 @@ def build_dag(settings: Settings) -> DAG:
                 examples=names,
                 minItems=1,
                 uniqueItems=True,
-                description="Which tables.",
+                description="Timeframes whose tables are maintained.",
             ),
             "max_share": Param(
                 DEFAULT_MAX_SHARE,
                 type="number",
                 exclusiveMinimum=0,
                 maximum=1,
-                description="Most of a table that may go in one run.",
+                description="Largest share of a table that one run may delete.",
             ),
         },
     ) as dag:

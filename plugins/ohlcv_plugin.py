@@ -1,4 +1,4 @@
-"""The package's door into Airflow: links on Spark tasks, the order they get the pool's slot in, checks at start."""
+"""Airflow plugin: links of Spark tasks, priorities in the pool, deadlines, and checks when a service starts."""
 
 from airflow.plugins_manager import AirflowPlugin
 
@@ -9,7 +9,7 @@ from ohlcv.orchestration.priority import ScheduleFirst
 
 
 class OhlcvPlugin(AirflowPlugin):
-    """Register what serialized DAGs refer to by name."""
+    """Register the classes that serialized DAGs refer to by name."""
 
     name = "ohlcv"
     operator_extra_links = (SparkLink(),)

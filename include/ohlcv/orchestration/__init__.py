@@ -1,1 +1,1 @@
-"""Everything that knows Airflow: DAG factories, the backfill command, links and priorities."""
+"""Airflow tasks, callbacks, notifications and commands."""

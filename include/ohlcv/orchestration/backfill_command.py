@@ -1,7 +1,7 @@
-"""`airflow dags backfill`: Airflow 3 removed it, and operators' fingers still know it.
+"""The command `airflow dags backfill`, which Airflow 3 removed and operators still use.
 
-It creates the same backfill as `airflow backfill create`, takes a bare end date as the whole of that day, waits,
-and tells how far it is.
+It creates the same backfill as `airflow backfill create`, but reads an end date without a time as that whole day, waits
+for the runs and prints the progress.
 """
 
 from __future__ import annotations
@@ -21,51 +21,52 @@ DATE_ONLY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def get_cli_commands() -> list[CLICommand]:
-    """Put the command into Airflow's own `dags` group.
+    """Add the command to Airflow's own group `dags`, and return no further commands.
 
-    A second group of that name would be a conflict, and there is no official way to extend one: the list is
-    internal to Airflow. Where it looks different one day, the command is not there and nothing else breaks.
+    Airflow rejects a second group of the same name and offers no way to extend one, so this changes the internal list
+    `airflow_commands`. If a later version has no such list, the command is missing and nothing else breaks.
     """
     from airflow.cli import cli_parser
 
     groups = getattr(cli_parser, "airflow_commands", [])
     for index, group in enumerate(groups):
         if isinstance(group, GroupCommand) and group.name == "dags":
-            known = [command for command in group.subcommands if command.name != COMMAND.name]
-            groups[index] = group._replace(subcommands=[*known, COMMAND])
+            others = [command for command in group.subcommands if command.name != COMMAND.name]
+            groups[index] = group._replace(subcommands=[*others, COMMAND])
     return []
 
 
-def bounds(start: str, end: str) -> tuple[datetime, datetime]:
-    """Read the two ends, both inclusive; a bare end date includes that whole day."""
-    first, last = _time(start), _time(end)
+def parse_range(start: str, end: str) -> tuple[datetime, datetime]:
+    """Return the first and the last time of a backfill, both inclusive. An end date without a time is a whole day."""
+    first, last = _parse_time(start), _parse_time(end)
     if DATE_ONLY.fullmatch(end.strip()):
         last += timedelta(days=1) - timedelta(microseconds=1)
     if first > last:
-        raise argparse.ArgumentTypeError(f"start {start} is after end {end}")
+        raise argparse.ArgumentTypeError(f"start {start} is after end {end}: swap them")
     return first, last
 
 
-def _time(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not an ISO date or time such as 2026-01-31") from None
+        message = f"'{text}' is not an ISO date or time: write it like 2026-01-31 or 2026-01-31T10:00"
+        raise argparse.ArgumentTypeError(message) from None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
 def backfill(args: argparse.Namespace) -> None:
-    """Create a backfill, and wait for it."""
+    """Create a backfill and wait for its runs."""
     from airflow.sdk.exceptions import AirflowException
     from airflow.utils.providers_configuration_loader import providers_configuration_loaded
 
     try:
         code = providers_configuration_loaded(_backfill)(args)
     except (AirflowException, argparse.ArgumentTypeError, ValueError) as error:
-        _say(f"error: {' '.join(str(error).split())}")
+        _print(f"error: {' '.join(str(error).split())}")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        _say("no longer waiting: the backfill goes on; pause or cancel it in the web UI")
+        _print("stopped waiting; the backfill continues: pause or cancel it in the web UI")
         raise SystemExit(130) from None
     raise SystemExit(code)
 
@@ -74,10 +75,10 @@ def _backfill(args: argparse.Namespace) -> int:
     from airflow.models.backfill import NoBackfillRunsToCreate, ReprocessBehavior, _create_backfill
     from airflow.utils.platform import getuser
 
-    first, last = bounds(args.start, args.end)
+    first, last = parse_range(args.start, args.end)
     behavior = ReprocessBehavior(args.reprocess_behavior)
     if args.dry_run:
-        return _show_plan(args, first, last, behavior)
+        return _print_plan(args, first, last, behavior)
     try:
         created = _create_backfill(
             dag_id=args.dag_id,
@@ -91,13 +92,13 @@ def _backfill(args: argparse.Namespace) -> int:
             run_on_latest_version=True,
         )
     except NoBackfillRunsToCreate:
-        _say(f"error: {args.dag_id} has no finished interval that starts between {first} and {last}")
+        _print(f"error: {args.dag_id} has no complete interval that starts between {first} and {last}: check the dates")
         return 1
-    _say(f"backfill {created.id} of {args.dag_id} created: {first} to {last}")
+    _print(f"backfill {created.id} of {args.dag_id} created: {first} to {last}")
     return 0 if args.no_wait else _wait(created.id)
 
 
-def _show_plan(args: argparse.Namespace, first: datetime, last: datetime, behavior: Any) -> int:
+def _print_plan(args: argparse.Namespace, first: datetime, last: datetime, behavior: Any) -> int:
     from airflow.models.backfill import _do_dry_run
     from airflow.utils.session import create_session
 
@@ -115,13 +116,13 @@ def _show_plan(args: argparse.Namespace, first: datetime, last: datetime, behavi
     for info in infos:
         if info.data_interval is not None:
             print(f"{info.data_interval.start.isoformat()} .. {info.data_interval.end.isoformat()}")
-    _say(f"{len(infos)} runs would be started; nothing was")
+    _print(f"dry run: {len(infos)} runs would be created")
     return 0
 
 
 def _wait(backfill_id: int) -> int:
-    """Tell of every change until no run is left; 1 where one failed."""
-    shown = ""
+    """Print the progress whenever it changes until all runs have ended. Return 1 if a run failed, else 0."""
+    printed = ""
     while True:
         states, paused = _states(backfill_id)
         total = sum(states.values())
@@ -130,10 +131,10 @@ def _wait(backfill_id: int) -> int:
             f", {count} {state}" for state, count in sorted(states.items()) if state != "success"
         )
         if paused:
-            line += " (the DAG is paused: unpause it and they start)"
-        if line != shown:
-            _say(line)
-            shown = line
+            line += " (the DAG is paused: unpause it to start them)"
+        if line != printed:
+            _print(line)
+            printed = line
         if done == total:
             return 1 if states["failed"] else 0
         time.sleep(POLL_SECONDS)
@@ -157,35 +158,40 @@ def _states(backfill_id: int) -> tuple[Counter[str], bool]:
             .join(Backfill, Backfill.dag_id == DagModel.dag_id)
             .where(Backfill.id == backfill_id)
         )
-    # A run that exists already, or is under way elsewhere, is passed over with a reason.
+    # Airflow skips an interval whose run exists or is running elsewhere, and stores the reason.
     return Counter("skipped" if reason else str(getattr(state, "value", state)) for reason, state in rows), bool(paused)
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 COMMAND = ActionCommand(
     name="backfill",
-    help="Run a DAG for every interval that starts in a range, and wait",
+    help="Run a DAG for every interval that starts in a range, and wait for the runs",
     description=(
-        "Run a DAG for every interval that starts between two dates, both included; a bare end date includes that "
-        "whole day. Backfilled runs share the pool with the schedule, which goes first."
+        "Run a DAG for every interval that starts between two dates, both inclusive. An end date without a time "
+        "includes that whole day. Backfilled runs share the pool with scheduled runs, which have priority."
     ),
     func=backfill,
     args=(
-        Arg(("dag_id",), help="The DAG, as in ohlcv_1m"),
-        Arg(("-s", "--start-date"), dest="start", required=True, help="ISO date or time; without a zone it is UTC"),
-        Arg(("-e", "--end-date"), dest="end", required=True, help="ISO date or time, included; a date means all of it"),
-        Arg(("-n", "--dry-run"), action="store_true", help="Only list the intervals that would run"),
-        Arg(("--no-wait",), action="store_true", help="Return when the backfill is created"),
+        Arg(("dag_id",), help="DAG id, such as ohlcv_1m"),
+        Arg(("-s", "--start-date"), dest="start", required=True, help="ISO date or time; UTC if it has no time zone"),
+        Arg(
+            ("-e", "--end-date"),
+            dest="end",
+            required=True,
+            help="ISO date or time, inclusive; a date is that whole day",
+        ),
+        Arg(("-n", "--dry-run"), action="store_true", help="List the intervals that would run, and create nothing"),
+        Arg(("--no-wait",), action="store_true", help="Return as soon as the backfill is created"),
         Arg(
             ("--reprocess-behavior",),
             choices=("none", "failed", "completed"),
             default="none",
-            help="Which runs that exist already are run again (default none)",
+            help="Which existing runs to run again (default none)",
         ),
         Arg(("--run-backwards",), action="store_true", help="Newest interval first"),
-        Arg(("--max-active-runs",), type=int, default=1, help="Runs at a time (default 1; the pool has one slot)"),
+        Arg(("--max-active-runs",), type=int, default=1, help="Parallel runs (default 1; the pool has one slot)"),
     ),
 )

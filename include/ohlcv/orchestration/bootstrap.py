@@ -1,10 +1,11 @@
-"""Bring Airflow's database to where the services can start: `python -m ohlcv.orchestration.bootstrap`.
+"""Initialization of Airflow's database before the services start: `python -m ohlcv.orchestration.bootstrap`.
 
-Schema, pool, connections, users. A later start changes what a new version needs changed (schema, pool, the connection
-to Spark) and leaves alone what people change by hand (users, passwords, the ways of alerts).
+It creates the schema, the pool, the connections and the users. A later start updates what a new version of the project
+may change (schema, pool, Spark connection) and keeps what administrators may have changed (users, passwords,
+connections for notifications).
 
-All of it by Airflow's own commands, but within one process: each would cost seconds of loading Airflow, and passwords
-would be on their command lines.
+Everything runs as `airflow` commands, but in one process: a process per command would load Airflow for seconds each,
+and would show passwords on its command line.
 """
 
 from __future__ import annotations
@@ -21,62 +22,63 @@ from ohlcv.orchestration.notifications import EMAIL_CONNECTION, SLACK_CONNECTION
 from ohlcv.orchestration.prerequisites import SPARK_CONNECTION, pools, spark_connection
 
 SECRETS = Path("/run/secrets")
-# Who may log in, and as what: Viewer looks, Op runs and clears, Admin does everything. `health` is the health check's.
+# Users and their roles: Viewer reads, Op runs and clears, Admin does everything. The container health check logs in as
+# `health`.
 ROLES = {"admin": "Admin", "operator": "Op", "viewer": "Viewer", "health": "Viewer"}
-# The database may be starting just now.
-TRIES, PAUSE_SECONDS = 60, 2
+# The database may still be starting: retry for two minutes.
+RETRIES, RETRY_DELAY_SECONDS = 60, 2
 
 
-def airflow(*words: str) -> None:
-    """Run an `airflow` command here."""
+def run_airflow(*words: str) -> None:
+    """Run an `airflow` command in this process."""
     from airflow.cli.cli_parser import get_parser
 
     arguments = get_parser().parse_args(words)
     arguments.func(arguments)
 
 
-def bring_up(secrets: Path = SECRETS) -> None:
-    """Do it all."""
-    airflow("db", "check", "--retry", str(TRIES), "--retry-delay", str(PAUSE_SECONDS))
-    airflow("db", "migrate")
+def initialize(secrets: Path = SECRETS) -> None:
+    """Create or update the schema, the pool, the connections and the users."""
+    run_airflow("db", "check", "--retry", str(RETRIES), "--retry-delay", str(RETRY_DELAY_SECONDS))
+    run_airflow("db", "migrate")
     with tempfile.TemporaryDirectory() as folder:
-        airflow("pools", "import", _file(folder, "pools.json", pools()))
+        run_airflow("pools", "import", _write_json(folder, "pools.json", pools()))
         master = load_settings().spark_master
         if master is None:
-            raise InputError("OHLCV_SPARK_MASTER names no master: set it to spark://HOST:7077")
-        own = {SPARK_CONNECTION: spark_connection(master)}
-        airflow("connections", "import", "--overwrite", _file(folder, "own.json", own))
-        theirs = {
-            EMAIL_CONNECTION: _secret(secrets / "smtp_connection"),
-            SLACK_CONNECTION: _secret(secrets / "slack_connection"),
+            raise InputError("OHLCV_SPARK_MASTER is not set: set it to spark://HOST:7077")
+        managed = {SPARK_CONNECTION: spark_connection(master)}
+        run_airflow("connections", "import", "--overwrite", _write_json(folder, "managed.json", managed))
+        notification = {
+            EMAIL_CONNECTION: _read_secret(secrets / "smtp_connection"),
+            SLACK_CONNECTION: _read_secret(secrets / "slack_connection"),
         }
-        if given := {name: address for name, address in theirs.items() if address}:
-            airflow("connections", "import", _file(folder, "given.json", given))
+        if given := {name: address for name, address in notification.items() if address}:
+            run_airflow("connections", "import", _write_json(folder, "given.json", given))
     for name, role in ROLES.items():
-        password = _secret(secrets / f"airflow_{name}_password")
+        password = _read_secret(secrets / f"airflow_{name}_password")
         if not password:
             raise InputError(f"the secret airflow_{name}_password is missing: run 'make env'")
-        airflow(
+        run_airflow(
             *("users", "create", "--username", name, "--role", role, "--password", password),
             *("--firstname", name, "--lastname", "ohlcv", "--email", f"{name}@localhost"),
         )
 
 
-def _file(folder: str, name: str, content: Any) -> str:
+def _write_json(folder: str, name: str, content: Any) -> str:
     path = Path(folder) / name
     path.touch(mode=0o600)
     path.write_text(json.dumps(content))
     return str(path)
 
 
-def _secret(path: Path) -> str:
+def _read_secret(path: Path) -> str:
     return path.read_text().strip() if path.exists() else ""
 
 
 def main() -> int:
-    """Bring it up, or say in one line why not."""
+    """Initialize the database, or write the error in one line."""
     try:
-        bring_up()
+        initialize()
     except OhlcvError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

@@ -1,7 +1,7 @@
-"""What is told of runs: one that failed, one that is late, and that they are good again.
+"""Callbacks for run failure, recovery and missed deadlines.
 
-Those of runs are called in the DAG processor, also when the task's own process was killed; that of a missed deadline
-in the triggerer.
+Airflow calls the callbacks of DAGs in the DAG processor, also when the task process was killed, and the callback of a
+missed deadline in the triggerer. It stores the path of `deadline_missed`, so that must not be moved or renamed.
 """
 
 from __future__ import annotations
@@ -18,59 +18,65 @@ from airflow.sdk.exceptions import AirflowFailException
 from ohlcv.model.errors import InputError
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.orchestration.deadlines import ScheduledRunCreated
-from ohlcv.orchestration.incidents import close_incident, gist, open_incident, standing
+from ohlcv.orchestration.incidents import close_incident, error_fingerprint, open_incident, read_incident
 from ohlcv.orchestration.links import run_links
-from ohlcv.orchestration.notifications import Notice
-from ohlcv.orchestration.run_ranges import as_of_day, own_days, own_range
+from ohlcv.orchestration.notifications import Notification
+from ohlcv.orchestration.run_ranges import as_of_day, dag_run_days, dag_run_range
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-RETENTION = "ohlcv_retention"
-# The first line of a task's error, left for the DAG's callback, which is given none.
+RETENTION_DAG = "ohlcv_retention"
+# XCom key of a task's error. Airflow passes the exception to callbacks of tasks, but not to those of DAGs.
 ERROR_KEY = "ohlcv_error"
-SECTION, LATE_SECTION, RETENTION_SECTION = "a-run-failed", "a-run-is-late", "retention-see-first-then-do"
-NO_ERROR = "no task left an error: its process was killed, or lost"
-# Health's incident that makes runs fail by itself.
-NO_WORKERS = "health:workers"
+# Sections of docs/runbook.md.
+FAILED_SECTION, LATE_SECTION, RETENTION_SECTION = "a-run-failed", "a-run-is-late", "retention-see-first-then-do"
+NO_ERROR = "no error was recorded: the task process was killed or lost"
+# Incident of the health checks that makes runs fail.
+WORKERS_INCIDENT = "health:workers"
 
 
 def task_failed(context: Context) -> None:
-    """Keep the first line of a task's error; runs in the task's process, after the last try."""
-    context["ti"].xcom_push(key=ERROR_KEY, value=f"{context['ti'].task_id}: {first_line(context.get('exception'))}")
+    """Store the error of a task for the callback of its DAG. Runs in the task process, after the last try."""
+    error = summarize_error(context.get("exception"))
+    context["ti"].xcom_push(key=ERROR_KEY, value=f"{context['ti'].task_id}: {error}")
 
 
-def first_line(error: object) -> str:
-    """Find the line that says what went wrong: a job's last words begin with 'error: '."""
+def summarize_error(error: object) -> str:
+    """Return the line of an error that names the cause: the last one that starts with 'error: ', else the first."""
     lines = [line.strip() for line in str(error or "no error was given").splitlines() if line.strip()]
-    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return (told[-1] if told else lines[0])[:500]
+    messages = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (messages[-1] if messages else lines[0])[:500]
 
 
 def run_failed(context: Context) -> None:
-    """Tell of a run that failed."""
+    """Open the incident of a failed run."""
     run = context["dag_run"]
-    errors = _errors(context)
-    key = incident_of(run.dag_id, run.run_type)
-    facts = (("Run", run.run_id), ("Range", _range(context)), *(("Error", error) for error in errors or [NO_ERROR]))
-    notice = Notice(f"{run.dag_id} failed", facts, _links(context))
-    error = gist(errors[0]) if errors else ""
-    open_incident(key, notice, error=error, follows=_follows(key, error))
+    errors = _task_errors(context)
+    key = incident_key(run.dag_id, run.run_type)
+    facts = (
+        ("Run", run.run_id),
+        ("Range", _context_range_text(context)),
+        *(("Error", error) for error in errors or [NO_ERROR]),
+    )
+    notification = Notification(f"{run.dag_id} failed", facts, _links(context))
+    error = error_fingerprint(errors[0]) if errors else ""
+    open_incident(key, notification, error=error, suppressed=_has_notified_cause(key, error))
 
 
 def run_succeeded(context: Context) -> None:
-    """Tell that runs are good again, if they were not."""
+    """Close the incident of a DAG's runs, if one is open."""
     run = context["dag_run"]
 
-    def recovery(since: str) -> Notice:
-        facts = (("Run", run.run_id), ("Range", _range(context)), ("Failing since", since))
-        return Notice(f"{run.dag_id} is good again", facts, _links(context))
+    def recovery(since: str) -> Notification:
+        facts = (("Run", run.run_id), ("Range", _context_range_text(context)), ("Failing since", since))
+        return Notification(f"{run.dag_id} recovered", facts, _links(context))
 
-    close_incident(incident_of(run.dag_id, run.run_type), recovery)
+    close_incident(incident_key(run.dag_id, run.run_type), recovery)
 
 
 def deadline(interval: timedelta) -> DeadlineAlert:
-    """Have a scheduled run that has not ended this long after it was queued told of."""
+    """Build the deadline of a DAG: a scheduled run must end within this interval after it was queued."""
     return DeadlineAlert(
         reference=ScheduledRunCreated(),
         interval=interval,
@@ -79,77 +85,77 @@ def deadline(interval: timedelta) -> DeadlineAlert:
 
 
 async def deadline_missed(minutes: float, context: dict[str, Any]) -> None:
-    """Tell of a scheduled run that is late; those of a backfill wait for each other, and that is no news."""
+    """Open the incident of a late scheduled run. Backfilled runs wait for each other, so they are never late."""
     if context["dag_run"]["run_type"] == "scheduled":
-        # Variables and messages block; the triggerer's loop must not.
-        await asyncio.to_thread(_tell_late, minutes, context["dag_run"])
+        # Reading Variables and sending messages would block the event loop of the triggerer.
+        await asyncio.to_thread(_open_late_incident, minutes, context["dag_run"])
 
 
-def _tell_late(minutes: float, told_run: dict[str, Any]) -> None:
+def _open_late_incident(minutes: float, run_fields: dict[str, Any]) -> None:
     run = SimpleNamespace(
-        dag_id=told_run["dag_id"],
-        run_id=told_run["dag_run_id"],
-        run_after=_time(told_run["run_after"]),
-        data_interval_end=_time(told_run["data_interval_end"]),
+        dag_id=run_fields["dag_id"],
+        run_id=run_fields["dag_run_id"],
+        run_after=_parse_time(run_fields["run_after"]),
+        data_interval_end=_parse_time(run_fields["data_interval_end"]),
     )
     facts = (
         ("Run", run.run_id),
         ("Range", range_text(run, {})),
         ("Error", f"the run has not ended {minutes:g} minutes after it was queued"),
     )
-    key = incident_of(run.dag_id, "scheduled")
-    notice = Notice(f"{run.dag_id} is late", facts, run_links(run.dag_id, run.run_id, LATE_SECTION))
-    open_incident(key, notice, follows=_follows(key, ""))
+    key = incident_key(run.dag_id, "scheduled")
+    notification = Notification(f"{run.dag_id} is late", facts, run_links(run.dag_id, run.run_id, LATE_SECTION))
+    open_incident(key, notification, suppressed=_has_notified_cause(key, ""))
 
 
-def incident_of(dag_id: str, run_type: str) -> str:
-    """Name the incident of a DAG's runs: by kind of run, for a backfill that goes well says nothing of the schedule."""
+def incident_key(dag_id: str, run_type: str) -> str:
+    """Return the key of the incident of a DAG's runs of one type: a good backfill does not prove a good schedule."""
     return f"{dag_id}:{run_type}"
 
 
-def _follows(key: str, error: str) -> bool:
-    """Tell whether an incident that has been told explains this one: no worker is left, or another's error is ours."""
-    told = [NO_WORKERS, *(incident_of(timeframe.dag_id, "scheduled") for timeframe in TIMEFRAMES.values())]
-    for other in told:
-        found = standing(other) if other != key else None
-        if found and found.told and (other == NO_WORKERS or (error and found.error == error)):
+def _has_notified_cause(key: str, error: str) -> bool:
+    """Return whether another notified incident explains this one: no Spark worker, or the same error elsewhere."""
+    causes = [WORKERS_INCIDENT, *(incident_key(timeframe.dag_id, "scheduled") for timeframe in TIMEFRAMES.values())]
+    for cause in causes:
+        incident = read_incident(cause) if cause != key else None
+        if incident and incident.notified and (cause == WORKERS_INCIDENT or (error and incident.error == error)):
             return True
     return False
 
 
-def _errors(context: Context) -> list[str]:
+def _task_errors(context: Context) -> list[str]:
     instance: Any = context.get("ti")
     if instance is None:
         return []
     task_ids = instance.task.dag.task_ids if instance.task is not None else []
-    found = (instance.xcom_pull(task_ids=task_id, key=ERROR_KEY) for task_id in task_ids)
-    return [str(each) for each in found if each]
+    errors = (instance.xcom_pull(task_ids=task_id, key=ERROR_KEY) for task_id in task_ids)
+    return [str(error) for error in errors if error]
 
 
-def _range(context: Context) -> str:
+def _context_range_text(context: Context) -> str:
     return range_text(context["dag_run"], dict(context.get("params") or {}))
 
 
 def range_text(run: Any, params: dict[str, Any]) -> str:
-    """Say which range a run is about."""
+    """Return the range of a run as text."""
     try:
-        if run.dag_id == RETENTION:
+        if run.dag_id == RETENTION_DAG:
             return f"as of {as_of_day(run, params)}"
         for timeframe in TIMEFRAMES.values():
             if timeframe.dag_id == run.dag_id:
-                return str(own_range(timeframe.name, run, params))
-        days = own_days(run, params)
+                return str(dag_run_range(timeframe.name, run, params))
+        days = dag_run_days(run, params)
     except (AirflowFailException, InputError):
-        return "none that can be built"
+        return "no valid range"
     return f"{days[0]} to {days[-1]}"
 
 
 def _links(context: Context) -> tuple[tuple[str, str], ...]:
     instance: Any = context.get("ti")
     run = context["dag_run"]
-    section = RETENTION_SECTION if run.dag_id == RETENTION else SECTION
+    section = RETENTION_SECTION if run.dag_id == RETENTION_DAG else FAILED_SECTION
     return run_links(run.dag_id, run.run_id, section, None if instance is None else str(instance.log_url))
 
 
-def _time(text: str | None) -> datetime | None:
+def _parse_time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)

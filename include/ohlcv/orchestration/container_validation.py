@@ -1,4 +1,4 @@
-"""The same check in a container of the project's image, for an Airflow kept free of the data libraries."""
+"""Operator that validates candles in a container, for an Airflow installation without the data libraries."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import iso
-from ohlcv.orchestration.callbacks import first_line
-from ohlcv.orchestration.validate_operator import Asked, Question, tell_assets
+from ohlcv.orchestration.callbacks import summarize_error
+from ohlcv.orchestration.validate_operator import TargetResolver, ValidationTarget, update_assets
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# Where Airflow and Spark are is not a check's business; secrets go another way.
-FOREIGN = (
+# Settings that are not passed as plain variables: the validation needs no Airflow and no Spark, and secrets are passed
+# separately.
+EXCLUDED_SETTINGS = (
     *("OHLCV_AIRFLOW_", "OHLCV_SPARK_", "OHLCV_JARS"),
     *("OHLCV_CATALOG_PASSWORD", "OHLCV_CATALOG_TOKEN", "OHLCV_S3_SECRET_KEY"),
 )
 
 
 class ContainerValidateOperator(DockerOperator):
-    """Run `ohlcv validate --run` in a container; its log is the task's, and its end the task's end."""
+    """Run `ohlcv validate --run` in a container. Its log and its exit code become those of the task."""
 
     template_fields = (*DockerOperator.template_fields, "day")
 
-    def __init__(self, *, asked: Question, day: str = "", **arguments: Any) -> None:
+    def __init__(self, *, resolve_targets: TargetResolver, day: str = "", **arguments: Any) -> None:
         settings = load_settings()
         super().__init__(
             image=settings.validation.image,
@@ -41,81 +42,84 @@ class ContainerValidateOperator(DockerOperator):
             entrypoint="ohlcv",
             mount_tmp_dir=False,
             auto_remove="force",
-            # The report is one line among those of the log.
+            # The report is one line of the log, so all lines are needed.
             xcom_all=True,
             **arguments,
         )
-        self.asked = asked
+        self.resolve_targets = resolve_targets
         self.day = day
 
     def execute(self, context: Context) -> None:
-        """Check."""
-        asked = self.asked(context, self.day)
+        """Validate the targets of the run."""
+        targets = self.resolve_targets(context, self.day)
         settings = load_settings()
-        self.command = arguments_of(asked, context["dag_run"].run_id)
+        self.command = validate_arguments(targets, context["dag_run"].run_id)
         self.environment = {"OHLCV_HOME": str(settings.home), **plain_settings(os.environ)}
-        # Not shown with the task, as the other variables are.
+        # Unlike `environment`, these variables are not shown in the web UI.
         self._private_environment = secret_settings(settings)
         self.mounts = [
             {"source": folder, "target": folder, "type": "bind", "read_only": read_only}
             for folder, read_only in local_folders(settings).items()
         ]
         if self.mounts:
-            # Files of this machine are read as the worker would read them.
+            # Local files are read with the permissions of the worker.
             self.user = f"{os.getuid()}:{os.getgid()}"
         try:
             lines = super().execute(context)
         except DockerContainerFailedException as error:
             lines = [line.decode() if isinstance(line, bytes) else line for line in error.logs or []]
-            report = _report(lines)
+            report = _find_report(lines)
             if report and report["complaint"]:
                 raise AirflowFailException(report["complaint"]) from None
-            raise AirflowException(first_line("\n".join(lines) or error)) from None
-        report = _report(lines if isinstance(lines, list) else [])
+            raise AirflowException(summarize_error("\n".join(lines) or error)) from None
+        report = _find_report(lines if isinstance(lines, list) else [])
         if report is None:
-            raise AirflowException(f"the image {self.image} ran something else than 'ohlcv validate': it told nothing")
-        tell_assets(context, report["events"])
+            raise AirflowException(
+                f"the image {self.image} did not run 'ohlcv validate' (its log has no report): "
+                "set OHLCV_VALIDATION_IMAGE to an image of this project"
+            )
+        update_assets(context, report["events"])
 
 
-def arguments_of(asked: list[Asked], run_id: str) -> list[str]:
-    """Give the command line of a check."""
-    ranges = (f"--range={timeframe}={iso(own.start)}/{iso(own.end)}" for timeframe, own in asked)
+def validate_arguments(targets: list[ValidationTarget], run_id: str) -> list[str]:
+    """Return the arguments of `ohlcv` that validate the targets."""
+    ranges = (f"--range={timeframe}={iso(target.start)}/{iso(target.end)}" for timeframe, target in targets)
     return ["validate", f"--run={run_id}", *ranges]
 
 
 def plain_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the settings a check needs that are no secrets."""
+    """Return the settings of a validation that are not secret."""
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith("OHLCV_") and not name.startswith(FOREIGN) and name != "OHLCV_HOME"
+        if name.startswith("OHLCV_") and not name.startswith(EXCLUDED_SETTINGS) and name != "OHLCV_HOME"
     }
 
 
 def secret_settings(settings: Settings) -> dict[str, str]:
-    """Give the settings a check needs that are secrets, by value: their files are the worker's."""
-    found = {
+    """Return the secret settings of a validation by value, because files of secrets exist only on the worker."""
+    secrets = {
         "OHLCV_CATALOG_PASSWORD": settings.catalog_password,
         "OHLCV_CATALOG_TOKEN": settings.catalog_token,
         "OHLCV_S3_SECRET_KEY": settings.store.secret_key if settings.store else None,
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in secrets.items() if value}
 
 
 def local_folders(settings: Settings) -> dict[str, bool]:
-    """Give the folders of an embedded catalog and store, in the container where they are outside; true: to be read."""
+    """Return the folders of an embedded catalog and warehouse to mount, and whether each is mounted read-only."""
     folders = {}
     if settings.catalog.engine == "sqlite":
-        # Readers of SQLite's log write beside it that they read.
+        # A reader of SQLite in WAL mode writes files beside the database.
         folders[str(PurePosixPath(settings.catalog.database).parent)] = False
     if settings.warehouse.startswith("file:"):
         folders[urlsplit(settings.warehouse).path] = True
     return folders
 
 
-def _report(lines: list[str]) -> dict[str, Any] | None:
+def _find_report(lines: list[str]) -> dict[str, Any] | None:
     for line in reversed(lines):
         if line.startswith('{"complaint":'):
-            found: dict[str, Any] = json.loads(line)
-            return found
+            report: dict[str, Any] = json.loads(line)
+            return report
     return None

@@ -1,4 +1,4 @@
-"""From when a run's deadline counts."""
+"""Reference time of the deadlines of scheduled runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
 
 class ScheduledRunCreated(BaseDeadlineReference):
-    """The moment a scheduled run is created; no other run has a deadline, backfilled ones wait for each other.
+    """Time at which a scheduled run is created. Other runs have no deadline: backfilled runs wait for each other.
 
-    Not Airflow's DAGRUN_QUEUED_AT: in 3.3.2 a run with such a deadline ahead of it cannot be cleared (its interval is
-    read as a number, and is none).
+    Airflow stores the path of this class in serialized DAGs, so it must not be moved or renamed.
+
+    Airflow's DAGRUN_QUEUED_AT cannot be used. In 3.3.2 a run that has such a deadline in the future cannot be cleared:
+    Airflow reads the interval as a number, and it is not one.
     """
 
     required_kwargs: ClassVar[set[str]] = {"run_id"}

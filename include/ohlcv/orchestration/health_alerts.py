@@ -1,4 +1,4 @@
-"""What is told of health: a kind of trouble is one incident, whichever timeframes it reaches."""
+"""Incidents of the health checks: one per aspect, however many timeframes it affects."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.orchestration.callbacks import NO_WORKERS, incident_of
-from ohlcv.orchestration.incidents import close_incident, open_incident, standing
+from ohlcv.orchestration.callbacks import WORKERS_INCIDENT, incident_key
+from ohlcv.orchestration.incidents import close_incident, open_incident, read_incident
 from ohlcv.orchestration.links import run_links
-from ohlcv.orchestration.notifications import Notice
+from ohlcv.orchestration.notifications import Notification
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context
 
-    from ohlcv.monitoring.health import Measure
+    from ohlcv.monitoring.health import Measurement
 
-# Aspect of a measure -> section of the runbook. Causes come first: what follows from them is not told apart.
+# Aspect of a measurement -> section of docs/runbook.md. Causes precede their consequences, which are suppressed.
 SECTIONS = {
     "workers": "a-spark-worker-is-missing",
     "candles": "stale-candles",
@@ -26,62 +26,67 @@ SECTIONS = {
     "runs in 24 h": "a-run-failed",
 }
 OTHER_SECTION = "daily-health-check"
-# A day's runs stay failed after their cause has ended: where that has been told, they are not told again.
-HISTORY = "runs in 24 h"
+# The failed runs of a day are counted for 24 hours, also after their cause has ended. An incident of this aspect that
+# was suppressed once stays suppressed.
+RUN_HISTORY_ASPECT = "runs in 24 h"
 
 
-def judge(measures: Sequence[Measure], context: Context) -> list[str]:
-    """Open and close the incidents of health; give what is in alert."""
+def evaluate(measurements: Sequence[Measurement], context: Context) -> list[str]:
+    """Open and close the incidents of the health checks. Return the names of the measurements in alert."""
     order = list(SECTIONS)
-    ranked = sorted(measures, key=lambda each: order.index(each.aspect) if each.aspect in order else len(order))
+    ranked = sorted(measurements, key=lambda each: order.index(each.aspect) if each.aspect in order else len(order))
     for aspect, group in groupby(ranked, key=lambda each: each.aspect):
-        _judge_aspect(aspect, list(group), measures, context)
-    return [f"{measure.subject} {measure.aspect}" for measure in measures if measure.state == "alert"]
+        _evaluate_aspect(aspect, list(group), measurements, context)
+    return [f"{each.subject} {each.aspect}" for each in measurements if each.state == "alert"]
 
 
-def _judge_aspect(aspect: str, group: list[Measure], measures: Sequence[Measure], context: Context) -> None:
+def _evaluate_aspect(
+    aspect: str, group: list[Measurement], measurements: Sequence[Measurement], context: Context
+) -> None:
     key = f"health:{aspect}"
-    bad = [measure for measure in group if measure.state == "alert"]
-    if bad:
+    alerts = [each for each in group if each.state == "alert"]
+    if alerts:
         run = context["dag_run"]
-        notice = Notice(
-            f"OHLCV health: {_title(aspect, bad)}",
-            _facts(bad),
+        notification = Notification(
+            f"OHLCV health: {_title(aspect, alerts)}",
+            _facts(alerts),
             run_links(run.dag_id, run.run_id, SECTIONS.get(aspect, OTHER_SECTION)),
         )
-        open_incident(key, notice, follows=_follows(aspect, bad))
+        open_incident(key, notification, suppressed=_has_notified_cause(aspect, alerts))
         return
-    stale = any(measure.aspect == "candles" and measure.state == "alert" for measure in measures)
-    # Workers that are back have not mended anything yet: the incident ends with what followed from it.
-    if all(measure.state == "unknown" for measure in group) or (key == NO_WORKERS and stale):
+    stale = any(each.aspect == "candles" and each.state == "alert" for each in measurements)
+    # The incident of missing workers stays open until the candles are up to date again, because it suppresses theirs.
+    if all(each.state == "unknown" for each in group) or (key == WORKERS_INCIDENT and stale):
         return
-    good = [measure for measure in group if measure.state != "unknown"]
+    good = [each for each in group if each.state != "unknown"]
     close_incident(
         key,
-        lambda since: Notice(
-            f"OHLCV health: {_title(aspect, good)} good again", (*_facts(good), ("In alert since", since))
+        lambda since: Notification(
+            f"OHLCV health: {_title(aspect, good)} recovered", (*_facts(good), ("In alert since", since))
         ),
     )
 
 
-def _follows(aspect: str, bad: list[Measure]) -> bool:
+def _has_notified_cause(aspect: str, alerts: list[Measurement]) -> bool:
     if aspect not in SECTIONS or aspect == "workers":
         return False
-    found = standing(f"health:{aspect}")
-    if aspect == HISTORY and found and found.follows:
+    incident = read_incident(f"health:{aspect}")
+    if aspect == RUN_HISTORY_ASPECT and incident and incident.suppressed:
         return True
-    cause = standing(NO_WORKERS)
-    return bool(cause and cause.told) or all(_runs_fail(measure.subject) for measure in bad)
+    cause = read_incident(WORKERS_INCIDENT)
+    return bool(cause and cause.notified) or all(_runs_fail(each.subject) for each in alerts)
 
 
 def _runs_fail(subject: str) -> bool:
-    found = standing(incident_of(TIMEFRAMES[subject].dag_id, "scheduled")) if subject in TIMEFRAMES else None
-    return bool(found and (found.told or found.follows))
+    if subject not in TIMEFRAMES:
+        return False
+    incident = read_incident(incident_key(TIMEFRAMES[subject].dag_id, "scheduled"))
+    return bool(incident and (incident.notified or incident.suppressed))
 
 
-def _title(aspect: str, measures: list[Measure]) -> str:
-    return f"{', '.join(measure.subject for measure in measures)} {aspect}"
+def _title(aspect: str, measurements: list[Measurement]) -> str:
+    return f"{', '.join(each.subject for each in measurements)} {aspect}"
 
 
-def _facts(measures: list[Measure]) -> tuple[tuple[str, str], ...]:
-    return tuple((measure.subject, f"{measure.found}; should be: {measure.target}") for measure in measures)
+def _facts(measurements: list[Measurement]) -> tuple[tuple[str, str], ...]:
+    return tuple((each.subject, f"{each.found}; target: {each.target}") for each in measurements)

@@ -1,6 +1,6 @@
-"""Incidents: each is told once when it begins and once when it ends, however many ticks and processes see it.
+"""Incidents, which deduplicate notifications: one when an incident begins and one when it ends.
 
-An incident stands as long as its Airflow variable is there, so that every process of Airflow knows of it.
+An open incident is an Airflow Variable, so all of Airflow's processes share it and it survives restarts and upgrades.
 """
 
 from __future__ import annotations
@@ -8,57 +8,70 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from airflow.sdk import Variable
 
 from ohlcv.model.intervals import iso
-from ohlcv.orchestration.notifications import Notice, deliver
+from ohlcv.orchestration.notifications import Notification, send_notification
 
-VARIABLE = "ohlcv_incident:"
+VARIABLE_PREFIX = "ohlcv_incident:"
 
 
 @dataclass(frozen=True)
 class Incident:
-    """What is known of an incident that has not ended."""
+    """An open incident."""
 
     since: str
-    # Somebody was told; false where it follows from another incident, or every message failed.
-    told: bool
-    # It follows from another incident, which has been told.
-    follows: bool
+    # False if the incident is suppressed, or if every channel failed.
+    notified: bool
+    # The incident is a consequence of another one, for which a notification was sent.
+    suppressed: bool
     error: str
 
+    @classmethod
+    def from_json(cls, text: str) -> Incident:
+        """Build an incident from its Variable. The JSON field names are persisted and must not change."""
+        stored = json.loads(text)
+        return cls(since=stored["since"], notified=stored["told"], suppressed=stored["follows"], error=stored["error"])
 
-def standing(key: str) -> Incident | None:
-    """Give an incident that has not ended."""
-    found = Variable.get(VARIABLE + key, default=None)
-    return None if found is None else Incident(**json.loads(found))
+    def to_json(self) -> str:
+        """Return the value of the incident's Variable."""
+        return json.dumps({"since": self.since, "told": self.notified, "follows": self.suppressed, "error": self.error})
 
 
-def open_incident(key: str, notice: Notice, *, error: str = "", follows: bool = False) -> None:
-    """Tell of an incident, unless that has been done or it follows from one that has been told.
+def read_incident(key: str) -> Incident | None:
+    """Return an open incident, or None."""
+    stored = Variable.get(VARIABLE_PREFIX + key, default=None)
+    return None if stored is None else Incident.from_json(stored)
 
-    What only followed, and goes on when the other has ended, is told then; what nobody could be told is tried again.
+
+def open_incident(key: str, notification: Notification, *, error: str = "", suppressed: bool = False) -> None:
+    """Open an incident and send its notification, unless one was sent already or the incident is suppressed.
+
+    The notification is sent later if the incident is no longer suppressed, or if every channel failed before.
     """
-    found = standing(key)
-    if found and found.told:
+    incident = read_incident(key)
+    if incident and incident.notified:
         return
-    told = not follows and deliver(notice)
-    since = found.since if found else iso(datetime.now(UTC))
-    Variable.set(VARIABLE + key, json.dumps(asdict(Incident(since, told, follows, error))))
+    notified = not suppressed and send_notification(notification)
+    since = incident.since if incident else iso(datetime.now(UTC))
+    Variable.set(VARIABLE_PREFIX + key, Incident(since, notified, suppressed, error).to_json())
 
 
-def close_incident(key: str, recovery: Callable[[str], Notice]) -> None:
-    """End an incident, and tell those who were told of it; the notice is made of the time it began."""
-    found = standing(key)
-    if found is not None:
-        Variable.delete(VARIABLE + key)
-        if found.told:
-            deliver(recovery(found.since))
+def close_incident(key: str, recovery: Callable[[str], Notification]) -> None:
+    """Close an incident, and send a recovery notification if its beginning was notified.
+
+    `recovery` builds the notification from the time at which the incident began.
+    """
+    incident = read_incident(key)
+    if incident is not None:
+        Variable.delete(VARIABLE_PREFIX + key)
+        if incident.notified:
+            send_notification(recovery(incident.since))
 
 
-def gist(error: str) -> str:
-    """Give what two errors of one cause share: not the task's name, nor details in brackets."""
+def error_fingerprint(error: str) -> str:
+    """Return the part of an error that is the same in all tasks: without the task id and details in brackets."""
     return re.sub(r" \(.*?\)", "", error.partition(": ")[2]).strip()

@@ -1,4 +1,4 @@
-"""Links: from a task to the pages of others, and from an alert to what it is about."""
+"""Links from tasks to Spark's web pages, and from notifications to logs, runs and the runbook."""
 
 from __future__ import annotations
 
@@ -13,38 +13,42 @@ if TYPE_CHECKING:
     from airflow.sdk.bases.operator import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-# Where people reach the master's page: the driver only knows its address inside the cluster.
-WEB_ADDRESS = "OHLCV_SPARK_WEB"
-DEFAULT_WEB_ADDRESS = "http://127.0.0.1:8080"
-RUNBOOK = "OHLCV_RUNBOOK_URL"
+# Address of the master's web page for users: the driver only knows the address inside the cluster.
+SPARK_WEB_SETTING = "OHLCV_SPARK_WEB"
+DEFAULT_SPARK_WEB = "http://127.0.0.1:8080"
+RUNBOOK_SETTING = "OHLCV_RUNBOOK_URL"
 DEFAULT_RUNBOOK = "docs/runbook.md"
 
 
 def spark_web() -> str:
-    """Give the address of the master's page."""
-    return (os.environ.get(WEB_ADDRESS) or DEFAULT_WEB_ADDRESS).rstrip("/")
+    """Return the address of the Spark master's web page."""
+    return (os.environ.get(SPARK_WEB_SETTING) or DEFAULT_SPARK_WEB).rstrip("/")
 
 
 def application_page(application: str) -> str:
-    """Give the page of one application: its executors and their logs."""
+    """Return the address of the page of one application, which shows its executors and their logs."""
     return f"{spark_web()}/app/?{urlencode({'appId': application})}"
 
 
 class SparkLink(BaseOperatorLink):
-    """The page of the task's application while it runs; after that the master's, which lists finished ones by run."""
+    """Link to the page of the Spark application while it runs, afterwards to the master's list of applications.
+
+    Airflow derives the XCom key of the link from the class name, so the class must not be moved or renamed.
+    """
 
     name = "Spark UI"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002  # Airflow's signature
-        # Airflow asks when the task has ended; while it runs the task itself says where (orchestration/tasks.py).
+        # Airflow calls this when the task has ended. While it runs, the task publishes the application's page itself
+        # (CandleJobOperator in orchestration/tasks.py).
         return spark_web()
 
 
 def run_links(dag_id: str, run_id: str, section: str, log_page: str | None = None) -> tuple[tuple[str, str], ...]:
-    """Give where an alert leads: the log where there is one, the run, and the runbook's section."""
+    """Return the links of a notification: the task log if there is one, the run, and a section of the runbook."""
     base = conf.get("api", "base_url", fallback="").rstrip("/")
     return (
         *([("Log", log_page)] if log_page else []),
         ("Run", f"{base}/dags/{dag_id}/runs/{quote(run_id, safe='')}"),
-        ("Runbook", f"{os.environ.get(RUNBOOK) or DEFAULT_RUNBOOK}#{section}"),
+        ("Runbook", f"{os.environ.get(RUNBOOK_SETTING) or DEFAULT_RUNBOOK}#{section}"),
     )

@@ -1,4 +1,4 @@
-"""What is told, and its ways to people: email and Slack, each where its connection is there."""
+"""Notifications by email and Slack. A channel is used if its Airflow connection exists."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ log = logging.getLogger(__name__)
 
 EMAIL_CONNECTION = "smtp_default"
 SLACK_CONNECTION = "slack_default"
-# A dead server must not hold a task or the DAG processor up: after this a message is given up.
-PATIENCE_SECONDS = 10.0
+# A server that does not respond must not block a task or the DAG processor.
+SEND_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Notice:
-    """What is told: a title, facts by name, and links by name."""
+class Notification:
+    """Title, facts by name and links by name."""
 
     title: str
     facts: tuple[tuple[str, str], ...]
     links: tuple[tuple[str, str], ...] = ()
 
     def as_html(self) -> str:
-        """Write it for an email; what comes from outside is escaped."""
+        """Return the HTML of an email, with all values escaped."""
         facts = "".join(
             f"<tr><td><b>{html.escape(name)}</b></td><td>{html.escape(text)}</td></tr>" for name, text in self.facts
         )
@@ -41,31 +41,34 @@ class Notice:
         return f"<h3>{html.escape(self.title)}</h3><table>{facts}</table><ul>{links}</ul>"
 
     def as_slack(self) -> str:
-        """Write it for Slack, whose three special characters are escaped."""
-        lines = [f"*{_slack(self.title)}*", *(f"{_slack(name)}: {_slack(text)}" for name, text in self.facts)]
-        lines += [f"<{_slack(address)}|{_slack(name)}>" for name, address in self.links]
+        """Return the text of a Slack message, with Slack's three special characters escaped."""
+        lines = [
+            f"*{_escape_slack(self.title)}*",
+            *(f"{_escape_slack(name)}: {_escape_slack(text)}" for name, text in self.facts),
+        ]
+        lines += [f"<{_escape_slack(address)}|{_escape_slack(name)}>" for name, address in self.links]
         return "\n".join(lines)
 
 
-def _slack(text: str) -> str:
+def _escape_slack(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def deliver(notice: Notice) -> bool:
-    """Send a notice by every channel that has a connection; false where all of them failed."""
+def send_notification(notification: Notification) -> bool:
+    """Send a notification by every configured channel. Return False if there are channels and all of them failed."""
     channels = {
         name: send
         for name, connection, send in (
-            ("email", EMAIL_CONNECTION, _email),
-            ("Slack", SLACK_CONNECTION, _slack_message),
+            ("email", EMAIL_CONNECTION, _send_email),
+            ("Slack", SLACK_CONNECTION, _send_slack_message),
         )
-        if _has(connection)
+        if _has_connection(connection)
     }
-    sent = [_within_seconds(name, send, notice) for name, send in channels.items()]
+    sent = [_send_with_timeout(name, send, notification) for name, send in channels.items()]
     return not channels or any(sent)
 
 
-def _has(connection: str) -> bool:
+def _has_connection(connection: str) -> bool:
     try:
         BaseHook.get_connection(connection)
     except AirflowNotFoundException:
@@ -73,41 +76,47 @@ def _has(connection: str) -> bool:
     return True
 
 
-def _within_seconds(channel: str, send: Callable[[Notice], None], notice: Notice) -> bool:
-    done: list[bool] = []
+def _send_with_timeout(channel: str, send: Callable[[Notification], None], notification: Notification) -> bool:
+    results: list[bool] = []
 
     def attempt() -> None:
         try:
-            send(notice)
-            done.append(True)
+            send(notification)
+            results.append(True)
         except Exception as error:
-            log.warning("the alert '%s' could not be sent by %s: %s", notice.title, channel, error)
-            done.append(False)
+            log.warning("the notification '%s' could not be sent by %s: %s", notification.title, channel, error)
+            results.append(False)
 
-    thread = threading.Thread(target=attempt, name=f"alert by {channel}", daemon=True)
+    thread = threading.Thread(target=attempt, name=f"notification by {channel}", daemon=True)
     thread.start()
-    thread.join(PATIENCE_SECONDS)
-    if not done:
-        log.warning("the alert '%s' was given up: %s did not answer in %.0f s", notice.title, channel, PATIENCE_SECONDS)
-    return bool(done and done[0])
+    thread.join(SEND_TIMEOUT_SECONDS)
+    if not results:
+        log.warning(
+            "the notification '%s' was not sent: %s did not answer within %.0f s",
+            notification.title,
+            channel,
+            SEND_TIMEOUT_SECONDS,
+        )
+    return bool(results and results[0])
 
 
-def _email(notice: Notice) -> None:
+def _send_email(notification: Notification) -> None:
     from airflow.providers.smtp.hooks.smtp import SmtpHook
 
     recipients = load_settings().alert_email
     if not recipients:
-        raise ValueError("OHLCV_ALERT_EMAIL names nobody")
+        raise ValueError("OHLCV_ALERT_EMAIL is not set: set it to the addresses of the recipients")
     with SmtpHook(EMAIL_CONNECTION) as hook:
         hook.send_email_smtp(
             to=list(recipients),
             from_email=hook.from_email or recipients[0],
-            subject=notice.title,
-            html_content=notice.as_html(),
+            subject=notification.title,
+            html_content=notification.as_html(),
         )
 
 
-def _slack_message(notice: Notice) -> None:
+def _send_slack_message(notification: Notification) -> None:
     from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
-    SlackWebhookHook(slack_webhook_conn_id=SLACK_CONNECTION, timeout=int(PATIENCE_SECONDS)).send(text=notice.as_slack())
+    hook = SlackWebhookHook(slack_webhook_conn_id=SLACK_CONNECTION, timeout=int(SEND_TIMEOUT_SECONDS))
+    hook.send(text=notification.as_slack())

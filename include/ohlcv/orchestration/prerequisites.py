@@ -1,32 +1,20 @@
-"""What a site needs in Airflow beside the DAGs: the pool and the connection, and what may be wrong with them."""
+"""The Airflow pool and connection that the DAGs require, and checks for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-
-from ohlcv.orchestration.callbacks import task_failed
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 SPARK_CONNECTION = "spark_default"
-# One slot: Spark jobs of all DAGs, backfills included, run one after another.
+# One slot: the Spark jobs of all DAGs, backfills included, run one after another.
 SPARK_POOL = "ohlcv_spark"
-OWNER = "market-data"
-
-DEFAULT_ARGUMENTS: dict[str, Any] = {
-    "owner": OWNER,
-    "retries": 2,
-    "retry_delay": timedelta(seconds=60),
-    "execution_timeout": timedelta(seconds=300),
-    "on_failure_callback": task_failed,
-}
 
 
 def pools() -> dict[str, Any]:
-    """Give the pools as `airflow pools import` reads them."""
+    """Return the pools in the format of `airflow pools import`."""
     return {
         SPARK_POOL: {
             "slots": 1,
@@ -37,18 +25,21 @@ def pools() -> dict[str, Any]:
 
 
 def spark_connection(master: str) -> dict[str, Any]:
-    """Give the connection to a master as `airflow connections import` reads it."""
-    # Several masters (spark://a:7077,b:7077): all but the last port are a part of the host.
+    """Return the connection to a Spark master in the format of `airflow connections import`."""
+    # With several masters (spark://a:7077,b:7077) everything before the last port is the host.
     host, _, port = master.rpartition(":")
     return {"conn_type": "spark", "host": host, "port": int(port), "extra": {"deploy-mode": "client"}}
 
 
-def connection_problem(find: Callable[[str], Any]) -> str | None:
-    """Tell what is wrong with the connection to Spark, in one line; tasks and services find it by ways of their own."""
+def connection_problem(get_connection: Callable[[str], Any]) -> str | None:
+    """Return what is wrong with the Spark connection, in one line, or None.
+
+    Tasks and services read connections in different ways, so the caller passes the function that reads one.
+    """
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
-        connection = find(SPARK_CONNECTION)
+        connection = get_connection(SPARK_CONNECTION)
     except AirflowNotFoundException:
         return (
             f"there is no connection '{SPARK_CONNECTION}': set AIRFLOW_CONN_{SPARK_CONNECTION.upper()}, or run "
@@ -56,18 +47,21 @@ def connection_problem(find: Callable[[str], Any]) -> str | None:
         )
     host = connection.host or ""
     if not host.startswith(("spark://", "local")):
-        return f"the connection '{SPARK_CONNECTION}' leads to '{host}', not to a standalone master (spark://HOST)"
+        return (
+            f"the connection '{SPARK_CONNECTION}' has the host '{host}', which is not a standalone master: "
+            "set it to spark://HOST"
+        )
     return None
 
 
 def pool_problem(session: Session) -> str | None:
-    """Tell what is wrong with the pool, in one line."""
+    """Return what is wrong with the pool, in one line, or None."""
     from airflow.models.pool import Pool
 
     pool = Pool.get_pool(SPARK_POOL, session=session)
-    cure = f"run 'airflow pools set {SPARK_POOL} 1 \"one Spark job at a time\"'"
+    command = f"run 'airflow pools set {SPARK_POOL} 1 \"one Spark job at a time\"'"
     if pool is None:
-        return f"there is no pool '{SPARK_POOL}', so that Spark tasks would wait for ever: {cure}"
+        return f"there is no pool '{SPARK_POOL}', so Spark tasks would never start: {command}"
     if pool.slots != 1:
-        return f"the pool '{SPARK_POOL}' has {pool.slots} slots, not one, so that Spark jobs would overlap: {cure}"
+        return f"the pool '{SPARK_POOL}' has {pool.slots} slots instead of 1, so Spark jobs would overlap: {command}"
     return None

@@ -1,6 +1,6 @@
-"""Which waiting task gets the pool's slot: the schedule before backfills, small timeframes before large ones.
+"""Priority of tasks that wait for the pool: schedule before backfills, small timeframes before large ones.
 
-Airflow by itself prefers the older logical date among equal weights, so that a backfill starves the schedule.
+Among tasks of equal weight Airflow prefers the older logical date, so a backfill would starve the schedule.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ from airflow.utils.types import DagRunType
 if TYPE_CHECKING:
     from airflow.models.taskinstance import TaskInstance
 
-# More than any task's own weight, so that every scheduled task comes before every backfilled one.
+# Larger than the weight of any task, so that every scheduled task precedes every backfilled one.
 SCHEDULE_BONUS = 1_000
 
 
 class ScheduleFirst(PriorityWeightStrategy):
-    """A task's own weight, and a bonus for every run that is not a backfill's."""
+    """Weight of the task, plus a bonus in every run that is not part of a backfill.
+
+    Airflow stores the path of this class in serialized DAGs, so it must not be moved or renamed.
+    """
 
     def get_weight(self, ti: TaskInstance) -> int:
-        """Weigh a task instance; it may not be attached to its run yet, then the run's id tells its type."""
+        """Return the weight of a task instance."""
+        # An instance that is not attached to its run yet is classified by its run id.
         run = ti.__dict__.get("dag_run")
         run_type = run.run_type if run is not None else DagRunType.from_run_id(ti.run_id)
         weight: int = ti.task.priority_weight if ti.task is not None else 1

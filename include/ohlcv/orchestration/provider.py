@@ -1,4 +1,4 @@
-"""What this package tells Airflow of itself (entry point `apache_airflow_provider`)."""
+"""Provider metadata of this package for Airflow (entry point `apache_airflow_provider`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Register the `airflow dags backfill` command."""
+    """Return the metadata, which registers the `airflow dags backfill` command."""
     return {
         "package-name": "ohlcv",
         "name": "OHLCV",

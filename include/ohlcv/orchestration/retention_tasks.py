@@ -1,4 +1,4 @@
-"""The tasks of retention that need no Spark: the plan before, and the report after."""
+"""Retention tasks that need no Spark: the plan before the changes and the report after them."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ from ohlcv.orchestration.run_ranges import as_of_day
 
 log = logging.getLogger(__name__)
 
-# What the table took up before, left by the plan for the report.
+# Field of the plan's XCom: the size of the table before the changes.
 BEFORE_KEY = "before"
 
 
 def plan_task(name: str) -> Any:
-    """Make the task that plans what goes from one table, and ends the chain where nothing is to be done."""
+    """Build the task that plans the deletions in one table. In a dry run it skips the tasks after it."""
 
-    @task.short_circuit(task_id="plan", weight_rule=ScheduleFirst(), doc_md=f"Show which {name} candles would go.")
+    @task.short_circuit(
+        task_id="plan", weight_rule=ScheduleFirst(), doc_md=f"Log which {name} partitions have expired."
+    )
     def plan() -> dict[str, Any] | bool:
-        # pyiceberg is loaded where the task runs, not where DAG files are parsed.
+        # pyiceberg is imported when the task runs, not when DAG files are parsed.
         from ohlcv.iceberg.retention_plan import measure_table, plan_retention
 
         context = get_current_context()
         params = dict(context["params"])
         if name not in params["timeframes"]:
-            raise AirflowSkipException("not among the timeframes of this run")
+            raise AirflowSkipException("this timeframe is not among the timeframes of the run")
         settings = load_settings()
         timeframe = settings.timeframe(name)
         try:
             day = as_of_day(context["dag_run"], params)
             found = plan_retention(settings, timeframe, day, datetime.now(UTC).date(), params["max_share"])
         except InputError as error:
-            # What cannot be meant, or has to be confirmed, is the same at the next try.
+            # An invalid parameter and a plan that must be confirmed do not change with a retry.
             raise AirflowFailException(str(error)) from None
-        for line in described(found.to_json()):
+        for line in format_plan(found.to_json()):
             log.info("%s", line)
         if params["dry_run"]:
-            log.info("a dry run: nothing is changed")
+            log.info("dry run: nothing is changed")
             return False
         before = measure_table(settings, timeframe)
         return {**found.to_json(), BEFORE_KEY: before.to_json()}
@@ -51,23 +53,23 @@ def plan_task(name: str) -> Any:
     return plan()
 
 
-def described(plan: dict[str, Any]) -> list[str]:
-    """Write a plan for a log."""
+def format_plan(plan: dict[str, Any]) -> list[str]:
+    """Return the lines of a plan for the log."""
     head = f"{plan['timeframe']}: {plan['reason']}"
     if not plan["partitions"]:
-        return [head, "  nothing is older"]
+        return [head, "  no partition has expired"]
     return [
         head,
-        f"  partitions  {plan['partitions']:,}, of {plan['oldest']} to {plan['newest']}",
+        f"  partitions  {plan['partitions']:,}, {plan['oldest']} to {plan['newest']}",
         f"  candles     {plan['rows']:,}, {plan['share']:.1%} of the table",
         f"  files       {plan['files']:,}, {plan['bytes'] / 2**20:,.1f} MiB",
     ]
 
 
 def report_task(name: str) -> Any:
-    """Make the task that shows what a run did to one table."""
+    """Build the task that logs the size of one table before and after the changes."""
 
-    @task(task_id="report", weight_rule=ScheduleFirst(), doc_md=f"Show the {name} table before and after.")
+    @task(task_id="report", weight_rule=ScheduleFirst(), doc_md=f"Log the size of the {name} table before and after.")
     def report() -> None:
         from ohlcv.iceberg.retention_plan import measure_table
 

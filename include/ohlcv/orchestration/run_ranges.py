@@ -1,4 +1,4 @@
-"""What a run builds, in the words of Airflow's templates."""
+"""Ranges that runs build, and the macros that put them into task templates."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ohlcv.model.intervals import Range, iso, parse_day, run_days, run_range
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol
 
-# Each day of a reprocessing run is a row of tasks in the web UI; Airflow's own limit is 1,024.
-MOST_DAYS = 1_000
+# Each day of a reprocessing run is a mapped task in the web UI. Airflow allows 1,024 of them.
+MAX_DAYS = 1_000
 
 
-def own_range(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any]) -> Range:
-    """Give the range of a run; a range that cannot be meant fails the task at once, without retries."""
+def dag_run_range(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any]) -> Range:
+    """Return the range that a run builds. An invalid range fails the task without retries."""
     try:
         return run_range(
             load_settings().timeframe(timeframe),
@@ -33,23 +33,26 @@ def own_range(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any]) -
 
 
 def range_start(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
-    """Give the start for a template."""
-    return iso(own_range(timeframe, dag_run, params).start)
+    """Return the start of a run's range for a template."""
+    return iso(dag_run_range(timeframe, dag_run, params).start)
 
 
 def range_end(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
-    """Give the end for a template."""
-    return iso(own_range(timeframe, dag_run, params).end)
+    """Return the end of a run's range for a template."""
+    return iso(dag_run_range(timeframe, dag_run, params).end)
 
 
-def repairs(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
-    """Tell whether a run mends old hours: scheduled ones do, once; cleared and backfilled ones build their range."""
+def rebuilds_pending(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
+    """Return 'yes' if a run also rebuilds pending hours: a scheduled run that was not cleared and has no given range.
+
+    Cleared, backfilled and manual runs build exactly their own range.
+    """
     scheduled = dag_run.run_type == "scheduled" and not dag_run.clear_number
     return "yes" if scheduled and not params.get("start") else "no"
 
 
-def own_days(dag_run: DagRunProtocol, params: dict[str, Any]) -> list[date]:
-    """Give the UTC days a reprocessing run rebuilds."""
+def dag_run_days(dag_run: DagRunProtocol, params: dict[str, Any]) -> list[date]:
+    """Return the UTC days that a reprocessing run rebuilds. Invalid days fail the task without retries."""
     try:
         days = run_days(
             interval_end=dag_run.data_interval_end,
@@ -57,26 +60,26 @@ def own_days(dag_run: DagRunProtocol, params: dict[str, Any]) -> list[date]:
             start=params.get("start"),
             end=params.get("end"),
         )
-        if len(days) > MOST_DAYS:
-            raise InputError(f"{len(days):,} days are too many for one run, {MOST_DAYS} are the most: use a backfill")
+        if len(days) > MAX_DAYS:
+            raise InputError(f"{len(days):,} days are too many for one run (at most {MAX_DAYS:,}): use a backfill")
     except InputError as error:
         raise AirflowFailException(str(error)) from None
     return days
 
 
 def due_time(dag_run: DagRunProtocol) -> datetime:
-    """Tell when a run was due: only what was complete then is built."""
+    """Return when a run was due. It builds only the windows that were complete then."""
     return max(dag_run.run_after, dag_run.data_interval_end or dag_run.run_after)
 
 
 def due(dag_run: DagRunProtocol) -> str:
-    """Give the due time for a template."""
+    """Return when a run was due, for a template."""
     return iso(due_time(dag_run))
 
 
 def as_of_day(dag_run: DagRunProtocol, params: dict[str, Any]) -> date:
-    """Give the day from which a run reckons: the one asked for, or that on which it was due."""
+    """Return the day from which retention counts: the parameter `as_of`, or the day on which the run was due."""
     return parse_day(params["as_of"]) if params.get("as_of") else due_time(dag_run).date()
 
 
-MACROS = {"range_start": range_start, "range_end": range_end, "repairs": repairs, "due": due}
+MACROS = {"range_start": range_start, "range_end": range_end, "rebuilds_pending": rebuilds_pending, "due": due}

@@ -1,4 +1,7 @@
-"""Report a missing pool or connection when Airflow's services start, not by tasks that wait for ever."""
+"""Check of the pool and the connection when Airflow's services start.
+
+Without it a missing pool would only show as tasks that wait for ever.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @hookimpl
 def on_starting(component: Any) -> None:
-    """Look at the site where a service starts that has the database: scheduler, triggerer, DAG processor."""
+    """Log missing prerequisites in the services that reach the database: scheduler, triggerer, DAG processor."""
     from airflow.jobs.job import Job
     from airflow.models.connection import Connection
     from airflow.utils.session import create_session

@@ -1,4 +1,4 @@
-"""The tasks every pipeline is made of."""
+"""Task factories of the DAGs: Spark jobs, validation and health checks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from airflow.sdk import BaseHook, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ohlcv.model.intervals import day_range, parse_day, requested_range
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
-from ohlcv.orchestration.health_alerts import judge
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe, get_timeframe
+from ohlcv.orchestration.health_alerts import evaluate
 from ohlcv.orchestration.links import SparkLink, application_page
 from ohlcv.orchestration.prerequisites import SPARK_CONNECTION, SPARK_POOL, connection_problem
 from ohlcv.orchestration.priority import ScheduleFirst
-from ohlcv.orchestration.run_ranges import due_time, own_days, own_range
-from ohlcv.orchestration.validate_operator import Asked, Question, ValidateOperator, asset_of
+from ohlcv.orchestration.run_ranges import dag_run_days, dag_run_range, due_time
+from ohlcv.orchestration.validate_operator import TargetResolver, ValidateOperator, ValidationTarget, asset_of
 from ohlcv.spark.job_protocol import APPLICATION_ID_PREFIX
 from ohlcv.spark.spark_submit import SparkJob, profile_path
 from ohlcv.spark.toolchain import spark_home
@@ -31,32 +31,32 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Less than any timeframe's: candles that are due go before the rebuilding of old ones.
+# Smaller than the weight of any timeframe: due candles are built before old ones are rebuilt.
 REPROCESS_WEIGHT = 5
 MAINTENANCE_WEIGHT = 3
 
 
 class CandleJobOperator(SparkSubmitOperator):
-    """SparkSubmitOperator that refuses a missing connection at once, and links to its application while it runs."""
+    """SparkSubmitOperator that fails at once without a connection, and links to the application while it runs."""
 
     operator_extra_links = (SparkLink(),)
 
     def execute(self, context: Context) -> None:
         """Submit the job and wait for it."""
         if problem := connection_problem(BaseHook.get_connection):
-            # Without it the provider would silently submit to a YARN that is not there.
+            # Without a connection the provider would silently use `--master yarn`.
             raise AirflowFailException(problem)
         self._task_instance = context["ti"]
         super().execute(context)
 
     def _get_hook(self) -> SparkSubmitHook:
-        # The provider reads the log of spark-submit line by line and offers no way to look along.
+        # The provider reads the output of spark-submit line by line and has no hook for it, so its reader is wrapped.
         hook = super()._get_hook()
         read_log = hook._process_spark_submit_log
-        hook._process_spark_submit_log = lambda itr: read_log(self._watched(itr))  # type: ignore[method-assign]
+        hook._process_spark_submit_log = lambda itr: read_log(self._publish_link(itr))  # type: ignore[method-assign]
         return hook
 
-    def _watched(self, lines: Iterator[str]) -> Iterator[str]:
+    def _publish_link(self, lines: Iterator[str]) -> Iterator[str]:
         for line in lines:
             if line.startswith(APPLICATION_ID_PREFIX):
                 application = line.removeprefix(APPLICATION_ID_PREFIX).strip()
@@ -65,12 +65,12 @@ class CandleJobOperator(SparkSubmitOperator):
 
 
 class DeleteOperator(CandleJobOperator):
-    """Submits nothing where the plan names nothing to delete."""
+    """Job that deletes expired partitions. Nothing is submitted if the plan contains none."""
 
     def execute(self, context: Context) -> None:
-        """Delete what the plan says."""
-        words: Any = self.application_args
-        if not words[words.index("--days") + 1]:
+        """Delete the partitions of the plan."""
+        arguments: Any = self.application_args
+        if not arguments[arguments.index("--days") + 1]:
             log.info("nothing has expired")
             return
         super().execute(context)
@@ -82,56 +82,56 @@ def spark_task(
     weight: int,
     timeout: timedelta,
     operator: type[CandleJobOperator] = CandleJobOperator,
-    **more: Any,
+    **arguments: Any,
 ) -> CandleJobOperator:
-    """Make the task that submits a job, alone in the pool."""
+    """Build the task that submits a Spark job in the pool with one slot."""
     return operator(
         task_id=task_id,
         conn_id=SPARK_CONNECTION,
         application=job.application,
         application_args=list(job.arguments),
         properties_file=str(profile_path(job.profile)),
-        # The spark-submit on the path would start from pyspark's own home, and the archives of classes would not fit.
+        # The spark-submit on the path would use pyspark's own home, which does not match the class-data archives.
         env_vars={"SPARK_HOME": str(spark_home())},
         conf=dict(job.conf),
         driver_memory=job.driver_memory,
         executor_memory=job.executor_memory,
         executor_cores=job.executor_cores,
         total_executor_cores=job.executor_cores,
-        # The job names itself by its timeframe and run.
+        # The job sets its own name from its timeframe and run.
         name="",
-        # Client mode has nothing to reconnect to: the driver ends with its task.
+        # In client mode the driver ends with its task, so a retry cannot reconnect to it.
         durable=False,
         pool=SPARK_POOL,
         priority_weight=weight,
         weight_rule=ScheduleFirst(),
         execution_timeout=timeout,
-        **more,
+        **arguments,
     )
 
 
 def priority_of(timeframe: Timeframe) -> int:
-    """Give smaller timeframes the larger weight."""
+    """Return the priority weight of a timeframe: the smaller the timeframe, the larger the weight."""
     return 10 * (len(TIMEFRAMES) - list(TIMEFRAMES).index(timeframe.name))
 
 
 def validate_task(timeframe: Timeframe, settings: Settings) -> BaseOperator:
-    """Make the task that checks what a run built against the trades, and tells the asset of it."""
+    """Build the task that validates the range of a run and adds an event to the asset of the table."""
 
-    def asked(context: Context, _: str) -> list[Asked]:
-        return [(timeframe, own_range(timeframe.name, context["dag_run"], dict(context["params"])))]
+    def resolve_targets(context: Context, _: str) -> list[ValidationTarget]:
+        return [(timeframe, dag_run_range(timeframe.name, context["dag_run"], dict(context["params"])))]
 
     return _validate_task(
         settings,
-        asked,
+        resolve_targets,
         [timeframe],
         priority_of(timeframe),
-        f"Recompute the {timeframe} candles the run built by another engine, and compare every field.",
+        f"Recompute the run's {timeframe} candles from the trades with DuckDB, and compare every field.",
     )
 
 
 def days_task() -> Any:
-    """Make the task that lists the UTC days a reprocessing run rebuilds."""
+    """Build the task that lists the UTC days that a reprocessing run rebuilds."""
 
     @task(
         task_id="days",
@@ -142,7 +142,7 @@ def days_task() -> Any:
     )
     def days() -> list[str]:
         context = get_current_context()
-        found = [day.isoformat() for day in own_days(context["dag_run"], dict(context["params"]))]
+        found = [day.isoformat() for day in dag_run_days(context["dag_run"], dict(context["params"]))]
         log.info("%d days: %s", len(found), ", ".join(found))
         return found
 
@@ -150,67 +150,76 @@ def days_task() -> Any:
 
 
 def validate_day_task(day: str, settings: Settings) -> BaseOperator:
-    """Make the task that checks a reprocessed day."""
+    """Build the task that validates a reprocessed day in the timeframes of the run."""
 
-    def asked(context: Context, day: str) -> list[Asked]:
+    def resolve_targets(context: Context, day: str) -> list[ValidationTarget]:
         params = dict(context["params"])
         if params["dry_run"]:
-            raise AirflowSkipException("a dry run writes nothing, so there is nothing to check")
-        span = day_range(parse_day(day))
+            raise AirflowSkipException("a dry run writes nothing, so there is nothing to validate")
+        whole_day = day_range(parse_day(day))
         due = due_time(context["dag_run"])
         return [
-            (timeframe, requested_range(timeframe, span.start, span.end, known_until=due))
+            (timeframe, requested_range(timeframe, whole_day.start, whole_day.end, known_until=due))
             for timeframe in map(get_timeframe, params["timeframes"])
-            # A day under way has no complete window of the long timeframes yet.
-            if span.start + timeframe.length <= due
+            # The current day has no complete window of a long timeframe yet.
+            if whole_day.start + timeframe.length <= due
         ]
 
     return _validate_task(
         settings,
-        asked,
+        resolve_targets,
         list(TIMEFRAMES.values()),
         REPROCESS_WEIGHT,
-        "Recompute the day's candles by another engine, and compare every field.",
+        "Recompute the day's candles from the trades with DuckDB, and compare every field.",
         day=day,
     )
 
 
 def _validate_task(
-    settings: Settings, asked: Question, timeframes: list[Timeframe], weight: int, text: str, **more: Any
+    settings: Settings,
+    resolve_targets: TargetResolver,
+    timeframes: list[Timeframe],
+    weight: int,
+    doc_md: str,
+    **arguments: Any,
 ) -> BaseOperator:
     operator: type[BaseOperator] = ValidateOperator
     if settings.validation.runtime == "docker":
-        # Loaded where it is used: most sites have no docker.
+        # Imported only if needed: most installations have no Docker provider.
         from ohlcv.orchestration.container_validation import ContainerValidateOperator
 
         operator = ContainerValidateOperator
     return operator(
         task_id="validate",
-        asked=asked,
+        resolve_targets=resolve_targets,
         retries=1,
         retry_delay=timedelta(seconds=30),
         outlets=[asset_of(timeframe) for timeframe in timeframes],
         priority_weight=weight,
         weight_rule=ScheduleFirst(),
-        doc_md=text,
-        **more,
+        doc_md=doc_md,
+        **arguments,
     )
 
 
-def look_task() -> Any:
-    """Make the task that looks at everybody's health."""
+def measure_task() -> Any:
+    """Build the task that runs the health checks. Its task id is persisted as `look`."""
 
-    @task(task_id="look", weight_rule=ScheduleFirst(), doc_md="Measure, show, and alert what crosses a limit.")
-    def look() -> None:
+    @task(
+        task_id="look",
+        weight_rule=ScheduleFirst(),
+        doc_md="Measure the health of the pipeline, log every measurement, and send a notification for each alert.",
+    )
+    def measure() -> None:
         from ohlcv.config.settings import load_settings
         from ohlcv.monitoring.health import health
 
         context = get_current_context()
-        # Looks at the present, whatever run it is: health of the past is history.
-        measures = health(load_settings(), datetime.now(UTC))
-        for measure in measures:
-            log.info("%-8s %s %s: %s", measure.state, measure.subject, measure.aspect, measure.found)
-        bad = judge(measures, context)
-        log.info("in alert: %s", ", ".join(bad) or "nothing")
+        # A cleared or late run measures the present too: alerts about the past would be useless.
+        measurements = health(load_settings(), datetime.now(UTC))
+        for each in measurements:
+            log.info("%-8s %s %s: %s", each.state, each.subject, each.aspect, each.found)
+        alerts = evaluate(measurements, context)
+        log.info("in alert: %s", ", ".join(alerts) or "nothing")
 
-    return look()
+    return measure()

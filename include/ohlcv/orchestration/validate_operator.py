@@ -1,4 +1,4 @@
-"""The task that has candles checked, in the worker's own process."""
+"""Operator that validates candles in the worker's own process."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Asked = tuple[Timeframe, Range]
-# What a run wants checked, given the run and, where it has days, the day.
-Question = Callable[["Context", str], list[Asked]]
+ValidationTarget = tuple[Timeframe, Range]
+# Function that returns what a run validates, given its context and, in a mapped task, its day.
+TargetResolver = Callable[["Context", str], list[ValidationTarget]]
 
 
 def asset_of(timeframe: Timeframe) -> Asset:
-    """Give the asset a timeframe's table is in Airflow."""
+    """Return the Airflow asset of a candle table."""
     return Asset(name=timeframe.table, uri=f"{CATALOG_NAME}://{NAMESPACE}/{timeframe.table}", group="ohlcv")
 
 
-def tell_assets(context: Context, events: Iterable[dict[str, Any]]) -> None:
-    """Attach to each timeframe's asset what was checked and built."""
+def update_assets(context: Context, events: Iterable[dict[str, Any]]) -> None:
+    """Add an event with range, counts and verdict to the asset of each validated table."""
     for event in events:
         context["outlet_events"][asset_of(get_timeframe(event["timeframe"]))].extra = event
 
 
 class ValidateOperator(BaseOperator):
-    """Check ranges, tell the assets of them, and fail where a candle is not as its trades call for."""
+    """Validate ranges of candles, add events to their assets, and fail if a rule fails."""
 
     template_fields = ("day",)
 
-    def __init__(self, *, asked: Question, day: str = "", **arguments: Any) -> None:
+    def __init__(self, *, resolve_targets: TargetResolver, day: str = "", **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.asked = asked
+        self.resolve_targets = resolve_targets
         self.day = day
 
     def execute(self, context: Context) -> None:
-        """Check."""
-        asked = self.asked(context, self.day)
-        # DuckDB and pyiceberg are loaded where the task runs, not where DAG files are parsed.
+        """Validate the targets of the run."""
+        targets = self.resolve_targets(context, self.day)
+        # DuckDB and pyiceberg are imported when the task runs, not when DAG files are parsed.
         from ohlcv.config.settings import load_settings
         from ohlcv.quality.report import asset_event_extra, failure_message, format_result
         from ohlcv.quality.validator import validate
 
         settings = load_settings()
         run_id = context["dag_run"].run_id
-        verdicts = []
-        for timeframe, own in asked:
-            verdicts.append(validate(settings, timeframe, own, run_id))
-            log.info("%s", format_result(verdicts[-1]))
-        tell_assets(context, map(asset_event_extra, verdicts))
-        if text := failure_message(verdicts):
-            raise AirflowFailException(text)
+        results = []
+        for timeframe, target_range in targets:
+            results.append(validate(settings, timeframe, target_range, run_id))
+            log.info("%s", format_result(results[-1]))
+        update_assets(context, map(asset_event_extra, results))
+        if message := failure_message(results):
+            raise AirflowFailException(message)

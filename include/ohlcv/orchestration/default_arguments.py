@@ -1,0 +1,18 @@
+"""Default arguments of the tasks of every DAG."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from ohlcv.orchestration.callbacks import task_failed
+
+OWNER = "market-data"
+
+DEFAULT_ARGUMENTS: dict[str, Any] = {
+    "owner": OWNER,
+    "retries": 2,
+    "retry_delay": timedelta(seconds=60),
+    "execution_timeout": timedelta(seconds=300),
+    "on_failure_callback": task_failed,
+}
