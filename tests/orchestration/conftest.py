@@ -1,4 +1,4 @@
-"""Airflow's own set-up has to be in the environment before its first import."""
+"""Airflow's configuration, which must be in the environment before Airflow is imported."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The spark-submit of every Spark task, rendered for a run of each kind, as files a reviewer can read in a diff.
+"""Golden files: the rendered spark-submit command of every Spark task, for a run of each type.
 
-`make golden` writes them anew.
+`make golden` writes them again.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
 MASTER = "spark://spark-master:7077"
 INTERVAL_END = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
-KINDS = ("scheduled", "backfill", "manual")
+RUN_TYPES = ("scheduled", "backfill", "manual")
 REPROCESS, RETENTION = "ohlcv_reprocess", "ohlcv_retention"
 MAPPED_DAY = "2026-02-28"
 
 
-def run_of(kind: str, *, clear_number: int = 0, interval: bool = True) -> SimpleNamespace:
+def dag_run(run_type: str, *, clear_number: int = 0, interval: bool = True) -> SimpleNamespace:
     return SimpleNamespace(
         dag_id="DAG",
-        run_id=f"{kind}__2026-03-01T12:00:00+00:00",
-        run_type=kind,
+        run_id=f"{run_type}__2026-03-01T12:00:00+00:00",
+        run_type=run_type,
         clear_number=clear_number,
         data_interval_end=INTERVAL_END if interval else None,
         run_after=INTERVAL_END + timedelta(seconds=7),
     )
 
 
-# What the plan of a retention run leaves for its deletion.
+# XCom of the plan task that the delete task reads.
 PLAN = {"as_of": "2026-03-01", "days": ["2025-11-28", "2025-11-29"]}
 
 
-def task_of(dag_id: str) -> str:
+def spark_task_id(dag_id: str) -> str:
     return {REPROCESS: "one_day.rebuild", RETENTION: "1m.delete"}.get(dag_id, "aggregate")
 
 
 def rendered(dag_id: str, run: SimpleNamespace, params: dict[str, Any] | None = None) -> list[str]:
-    """Render the task's templates and build its command the way the operator does."""
+    """Render the templates of the Spark task and build its command with the operator's own hook."""
     from airflow.dag_processing.dagbag import DagBag
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 
     dag = DagBag(ROOT / "dags").dags[dag_id]
-    task: Any = dag.get_task(task_of(dag_id))
-    # What only a mapped run of the task knows: its day.
+    task: Any = dag.get_task(spark_task_id(dag_id))
+    # The argument that is not a string is the day of the mapped task. Only a real run has it.
     task.application_args = [word if isinstance(word, str) else MAPPED_DAY for word in task.application_args]
     given = {name: dag.params[name] for name in dag.params} | (params or {})
     run.dag_id = dag_id
@@ -81,24 +81,31 @@ def _connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("dag_id", [*(timeframe.dag_id for timeframe in TIMEFRAMES.values()), REPROCESS, RETENTION])
-def test_command_lines_are_the_reviewed_ones(dag_id: str) -> None:
-    text = "".join(f"# {kind}\n" + "\n".join(rendered(dag_id, run_of(kind))) + "\n\n" for kind in KINDS)
+def test_command_lines_equal_the_golden_files(dag_id: str) -> None:
+    text = "".join(
+        f"# {run_type}\n" + "\n".join(rendered(dag_id, dag_run(run_type))) + "\n\n" for run_type in RUN_TYPES
+    )
     path = GOLDEN / f"{dag_id}.txt"
     if os.environ.get("GOLDEN") == "write":
         path.write_text(text)
-    assert path.read_text() == text, "the command lines changed: look at them, then run 'make golden'"
+    assert path.read_text() == text, "the command lines changed: review them, then run 'make golden'"
 
 
-def test_the_command_line_tool_runs_the_very_same_job() -> None:
+def test_the_command_line_tool_submits_the_same_job() -> None:
     from ohlcv.config.settings import load_settings
 
     own = scheduled_range(TIMEFRAMES["1m"], INTERVAL_END)
     job = build_job(
-        load_settings(), "1m", own, rebuild_pending=True, dag_id="ohlcv_1m", run_id="scheduled__2026-03-01T12:00:00+00:00"
+        load_settings(),
+        "1m",
+        own,
+        rebuild_pending=True,
+        dag_id="ohlcv_1m",
+        run_id="scheduled__2026-03-01T12:00:00+00:00",
     )
     ours = [_portable(word) for word in job.command(MASTER)]
-    theirs = rendered("ohlcv_1m", run_of("scheduled"))
-    # The same words in another order of options; the programs' own arguments in the same order.
+    theirs = rendered("ohlcv_1m", dag_run("scheduled"))
+    # The options may differ in order. The arguments of the script must not.
     assert ours[0].replace(str(spark_home() / "bin"), "") in (f"/{theirs[0]}", theirs[0])
     assert sorted(ours[1:]) == sorted(theirs[1:])
     assert (
@@ -107,8 +114,8 @@ def test_the_command_line_tool_runs_the_very_same_job() -> None:
     )
 
 
-def test_every_job_starts_from_the_home_its_archives_fit() -> None:
-    """The spark-submit on the path would start from pyspark's own."""
+def test_every_job_uses_the_spark_home_of_its_archives() -> None:
+    """The spark-submit on the path would use pyspark's own home."""
     from airflow.dag_processing.dagbag import DagBag
 
     from ohlcv.orchestration.tasks import CandleJobOperator
@@ -128,27 +135,27 @@ def arguments(command: list[str]) -> dict[str, str]:
     return dict(zip(words[::2], words[1::2], strict=True))
 
 
-def test_a_cleared_run_builds_its_range_and_repairs_nothing() -> None:
-    first = arguments(rendered("ohlcv_1m", run_of("scheduled")))
-    cleared = arguments(rendered("ohlcv_1m", run_of("scheduled", clear_number=1)))
+def test_a_cleared_run_builds_its_range_without_pending_hours() -> None:
+    first = arguments(rendered("ohlcv_1m", dag_run("scheduled")))
+    cleared = arguments(rendered("ohlcv_1m", dag_run("scheduled", clear_number=1)))
     assert (first["--rebuild-pending"], cleared["--rebuild-pending"]) == ("yes", "no")
     assert (first["--start"], first["--end"]) == (cleared["--start"], cleared["--end"])
 
 
-def test_an_undated_run_builds_up_to_when_it_was_triggered() -> None:
-    found = arguments(rendered("ohlcv_5m", run_of("manual", interval=False)))
+def test_a_run_without_dates_ends_when_it_was_triggered() -> None:
+    found = arguments(rendered("ohlcv_5m", dag_run("manual", interval=False)))
     assert (found["--start"], found["--end"]) == ("2026-03-01T11:45:00Z", "2026-03-01T12:05:00Z")
 
 
-def test_a_given_range_is_widened_and_cut() -> None:
+def test_a_given_range_is_widened_to_windows_and_cut_at_the_last_complete_one() -> None:
     given = {"start": "2026-03-01T10:17:00Z", "end": "2026-03-01T23:00:00Z", "prune": True}
-    found = arguments(rendered("ohlcv_1h", run_of("manual"), given))
+    found = arguments(rendered("ohlcv_1h", dag_run("manual"), given))
     assert (found["--start"], found["--end"]) == ("2026-03-01T10:00:00Z", "2026-03-01T12:00:00Z")
     assert (found["--prune"], found["--rebuild-pending"]) == ("yes", "no")
 
 
 @pytest.mark.parametrize(
-    ("given", "complaint"),
+    ("given", "message"),
     [
         ({"start": "2026-03-01T11:00:00Z", "end": "2026-03-01T10:00:00Z"}, "must be before end"),
         ({"start": "2026-03-02T10:00:00Z", "end": "2026-03-02T11:00:00Z"}, "no 1h window is complete yet"),
@@ -156,16 +163,16 @@ def test_a_given_range_is_widened_and_cut() -> None:
         ({"start": "2026-03-01T10:00:00Z"}, "give both start and end"),
     ],
 )
-def test_a_range_that_cannot_be_meant_fails_at_once(given: dict[str, str], complaint: str) -> None:
+def test_an_invalid_range_fails_without_retries(given: dict[str, str], message: str) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    with pytest.raises(AirflowFailException, match=complaint):
-        rendered("ohlcv_1h", run_of("manual"), given)
+    with pytest.raises(AirflowFailException, match=message):
+        rendered("ohlcv_1h", dag_run("manual"), given)
 
 
-def test_reprocessing_takes_what_its_form_says() -> None:
+def test_reprocessing_passes_its_parameters_to_the_job() -> None:
     given = {"timeframes": ["1h", "1d"], "prune": True, "dry_run": True}
-    found = arguments(rendered(REPROCESS, run_of("manual"), given))
+    found = arguments(rendered(REPROCESS, dag_run("manual"), given))
     assert (found["--timeframes"], found["--prune"], found["--dry-run"]) == ("1h,1d", "yes", "yes")
     assert (found["--day"], found["--until"]) == (MAPPED_DAY, "2026-03-01T12:05:07Z")
 
@@ -176,19 +183,19 @@ def test_reprocessing_takes_what_its_form_says() -> None:
         ({}, {}, ["2026-02-28"]),
         ({"interval": False}, {}, ["2026-02-28"]),
         ({}, {"start": "2026-02-27T10:00:00Z", "end": "2026-02-28T00:00:01Z"}, ["2026-02-27", "2026-02-28"]),
-        # The day under way is the last one there can be.
+        # Days after the current one are cut off.
         ({}, {"start": "2026-02-28T00:00:00Z", "end": "2027-01-01T00:00:00Z"}, ["2026-02-28", "2026-03-01"]),
     ],
 )
-def test_a_reprocessing_run_knows_its_days(run: dict[str, Any], given: dict[str, str], days: list[str]) -> None:
-    from ohlcv.orchestration.run_ranges import own_days
+def test_a_reprocessing_run_resolves_its_days(run: dict[str, Any], given: dict[str, str], days: list[str]) -> None:
+    from ohlcv.orchestration.run_ranges import dag_run_days
 
-    asked: Any = run_of("manual", **run)
-    assert [day.isoformat() for day in own_days(asked, given)] == days
+    run_object: Any = dag_run("manual", **run)
+    assert [day.isoformat() for day in dag_run_days(run_object, given)] == days
 
 
 @pytest.mark.parametrize(
-    ("given", "complaint"),
+    ("given", "message"),
     [
         ({"start": "2026-03-01T11:00:00Z", "end": "2026-03-01T10:00:00Z"}, "must be before end"),
         ({"start": "2026-03-02T10:00:00Z", "end": "2026-03-02T11:00:00Z"}, "lies in the future"),
@@ -197,17 +204,17 @@ def test_a_reprocessing_run_knows_its_days(run: dict[str, Any], given: dict[str,
         ({"start": "2020-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z"}, "2,192 days are too many for one run"),
     ],
 )
-def test_days_that_cannot_be_meant_fail_at_once(given: dict[str, str], complaint: str) -> None:
+def test_invalid_days_fail_without_retries(given: dict[str, str], message: str) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    from ohlcv.orchestration.run_ranges import own_days
+    from ohlcv.orchestration.run_ranges import dag_run_days
 
-    asked: Any = run_of("manual")
-    with pytest.raises(AirflowFailException, match=complaint):
-        own_days(asked, given)
+    run_object: Any = dag_run("manual")
+    with pytest.raises(AirflowFailException, match=message):
+        dag_run_days(run_object, given)
 
 
-def test_the_schedule_goes_before_backfills_and_small_timeframes_before_large_ones() -> None:
+def test_scheduled_and_manual_runs_have_priority_over_backfills() -> None:
     from ohlcv.orchestration.priority import ScheduleFirst
 
     def weight(run_id: str, own: int, **attached: Any) -> int:
@@ -216,6 +223,6 @@ def test_the_schedule_goes_before_backfills_and_small_timeframes_before_large_on
 
     assert weight("scheduled__x", 10) > weight("backfill__x", 50)
     assert weight("manual__x", 10) > weight("backfill__x", 50)
-    # A backfill that reprocesses a scheduled run keeps that run's id; its type tells.
+    # A backfill that runs a scheduled run again keeps its run id, so the run type decides.
     again = SimpleNamespace(run_type="backfill")
     assert weight("scheduled__x", 50, dag_run=again) == weight("backfill__x", 50)

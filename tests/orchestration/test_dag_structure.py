@@ -1,4 +1,4 @@
-"""Policies every DAG keeps, and the command lines its tasks render."""
+"""Structure of the DAGs and the policies that all of them follow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_there_is_a_dag_for_every_timeframe(bag: DagBag) -> None:
     assert {timeframe.dag_id for timeframe in TIMEFRAMES.values()} <= set(bag.dags)
 
 
-def test_every_dag_keeps_the_policies(bag: DagBag) -> None:
+def test_every_dag_follows_the_policies(bag: DagBag) -> None:
     from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 
     from ohlcv.orchestration.callbacks import run_failed, run_succeeded, task_failed
@@ -43,10 +43,10 @@ def test_every_dag_keeps_the_policies(bag: DagBag) -> None:
         assert dag.description
         assert dag.catchup is False
         assert (dag.on_failure_callback, dag.on_success_callback) == (run_failed, run_succeeded)
-        # Another reference keeps runs from being cleared (orchestration/deadlines.py).
+        # With another reference, runs could not be cleared (orchestration/deadlines.py).
         deadlines: Any = dag.deadline
         assert [type(each.reference).__name__ for each in deadlines] == ["ScheduledRunCreated"]
-        # A long reprocessing must not keep the night's run from its turn; the pool keeps their jobs apart.
+        # A long manual reprocessing must not delay the scheduled one. The pool still runs one Spark job at a time.
         assert dag.max_active_runs == (2 if dag.dag_id == "ohlcv_reprocess" else 1)
         for task in dag.tasks:
             assert task.owner == "market-data", task
@@ -62,7 +62,7 @@ def test_every_dag_keeps_the_policies(bag: DagBag) -> None:
             assert type(task.weight_rule).__name__ == "ScheduleFirst", task
 
 
-def test_a_reprocessing_run_is_a_job_and_a_check_per_day(bag: DagBag) -> None:
+def test_a_reprocessing_run_has_one_job_and_one_validation_per_day(bag: DagBag) -> None:
     dag = bag.dags["ohlcv_reprocess"]
     timetable: Any = dag.timetable
     assert (type(timetable).__name__, timetable.expression) == ("CronDataIntervalTimetable", "30 1 * * *")
@@ -75,7 +75,7 @@ def test_a_reprocessing_run_is_a_job_and_a_check_per_day(bag: DagBag) -> None:
     )
 
 
-def test_retention_is_a_chain_per_timeframe_away_from_the_other_crons(bag: DagBag) -> None:
+def test_retention_has_one_chain_of_tasks_per_timeframe(bag: DagBag) -> None:
     dag = bag.dags["ohlcv_retention"]
     timetable: Any = dag.timetable
     assert timetable.expression == "0 3 * * 0"
@@ -88,7 +88,7 @@ def test_retention_is_a_chain_per_timeframe_away_from_the_other_crons(bag: DagBa
     assert len(dag.task_ids) == 5 * len(TIMEFRAMES)
 
 
-def test_candle_dags_are_as_the_registry_says(bag: DagBag) -> None:
+def test_candle_dags_match_the_registry(bag: DagBag) -> None:
     weights = []
     for timeframe in TIMEFRAMES.values():
         dag = bag.dags[timeframe.dag_id]
@@ -102,10 +102,10 @@ def test_candle_dags_are_as_the_registry_says(bag: DagBag) -> None:
         assert (validate.retries, validate.retry_delay) == (1, timedelta(seconds=30))
         assert [asset.name for asset in validate.outlets] == [timeframe.table]
         weights.append(aggregate.priority_weight)
-    assert weights == sorted(weights, reverse=True), "smaller timeframes go first"
+    assert weights == sorted(weights, reverse=True), "smaller timeframes have the larger weight"
 
 
-def test_parsing_loads_no_spark_and_no_data_library() -> None:
+def test_parsing_dags_imports_no_spark_and_no_data_library() -> None:
     script = (
         "import sys; from airflow.dag_processing.dagbag import DagBag; "
         f"DagBag({str(ROOT / 'dags')!r}); "
@@ -115,5 +115,5 @@ def test_parsing_loads_no_spark_and_no_data_library() -> None:
     assert result.stdout.strip().splitlines()[-1] == "[]"
 
 
-def test_plugins_holds_exactly_one_file() -> None:
+def test_the_plugins_folder_has_exactly_one_file() -> None:
     assert [path.name for path in (ROOT / "plugins").glob("*.py")] == ["ohlcv_plugin.py"]

@@ -1,4 +1,4 @@
-"""What a service says at its start of a site that is not ready, and what a task does then."""
+"""Reports of a missing pool or connection when services start, and the failure of tasks without a connection."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 
 from ohlcv.orchestration.prerequisites import spark_connection
 
-READY = '{"conn_type": "spark", "host": "spark://127.0.0.1", "port": 7077}'
-# What scheduler, triggerer and DAG processor do first, in a process of its own: Airflow keeps its database for good.
-START = """
+VALID_CONNECTION = '{"conn_type": "spark", "host": "spark://127.0.0.1", "port": 7077}'
+# The first steps of scheduler, triggerer and DAG processor. They run in a separate process because Airflow keeps its
+# database connection for the lifetime of the process.
+START_SERVICE = """
 import logging
 from airflow.utils.db import initdb
 initdb()
@@ -30,7 +31,8 @@ Job()
 """
 
 
-def said_at_start(home: Path, slots: str, connection: str | None) -> list[str]:
+def problems_at_start(home: Path, slots: str, connection: str | None) -> list[str]:
+    """Start a service and return the problems that this package logs."""
     environment = os.environ | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
@@ -40,32 +42,35 @@ def said_at_start(home: Path, slots: str, connection: str | None) -> list[str]:
     if connection is not None:
         environment["AIRFLOW_CONN_SPARK_DEFAULT"] = connection
     result = subprocess.run(
-        [sys.executable, "-c", START, slots], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", START_SERVICE, slots], env=environment, capture_output=True, text=True, check=True
     )
     lines = (result.stdout + result.stderr).splitlines()
     return [line.partition("ohlcv: ")[2] for line in lines if "ohlcv: " in line]
 
 
-def test_a_site_that_is_not_ready_is_told_so_when_services_start(tmp_path: Path) -> None:
-    pool, connection = said_at_start(tmp_path, "none", None)
+def test_missing_prerequisites_are_logged_when_services_start(tmp_path: Path) -> None:
+    pool, connection = problems_at_start(tmp_path, "none", None)
     assert pool.startswith(
-        "there is no pool 'ohlcv_spark', so that Spark tasks would wait for ever: run 'airflow pools set ohlcv_spark 1"
+        "there is no pool 'ohlcv_spark', so Spark tasks would never start: run 'airflow pools set ohlcv_spark 1"
     )
     assert connection.startswith("there is no connection 'spark_default': set AIRFLOW_CONN_SPARK_DEFAULT, or run")
 
-    pool, connection = said_at_start(tmp_path, "3", '{"conn_type": "spark", "host": "yarn"}')
-    assert pool.startswith("the pool 'ohlcv_spark' has 3 slots, not one")
-    assert connection.startswith("the connection 'spark_default' leads to 'yarn', not to a standalone master")
+    pool, connection = problems_at_start(tmp_path, "3", '{"conn_type": "spark", "host": "yarn"}')
+    assert pool.startswith("the pool 'ohlcv_spark' has 3 slots instead of 1")
+    assert connection.startswith("the connection 'spark_default' has the host 'yarn', which is not a standalone master")
 
-    assert said_at_start(tmp_path, "1", READY) == []
+    assert problems_at_start(tmp_path, "1", VALID_CONNECTION) == []
 
 
 @pytest.mark.parametrize(
-    ("connection", "complaint"),
-    [(None, "there is no connection 'spark_default'"), ('{"conn_type": "spark", "host": "yarn"}', "leads to 'yarn'")],
+    ("connection", "message"),
+    [
+        (None, "there is no connection 'spark_default'"),
+        ('{"conn_type": "spark", "host": "yarn"}', "has the host 'yarn'"),
+    ],
 )
 def test_a_task_without_its_connection_fails_at_once(
-    monkeypatch: pytest.MonkeyPatch, connection: str | None, complaint: str
+    monkeypatch: pytest.MonkeyPatch, connection: str | None, message: str
 ) -> None:
     from airflow.dag_processing.dagbag import DagBag
     from airflow.sdk.exceptions import AirflowFailException
@@ -74,11 +79,18 @@ def test_a_task_without_its_connection_fails_at_once(
     if connection is not None:
         monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", connection)
     task: Any = DagBag(Path(__file__).parents[2] / "dags").dags["ohlcv_1m"].get_task("aggregate")
-    with pytest.raises(AirflowFailException, match=complaint):
+    with pytest.raises(AirflowFailException, match=message):
         task.execute({"ti": SimpleNamespace()})
 
 
-def test_a_connection_leads_to_one_master_or_several() -> None:
+def test_a_connection_has_one_master_or_several() -> None:
     assert spark_connection("spark://a:7077")["host"] == "spark://a"
     two = spark_connection("spark://a:7077,b:7078")
     assert (two["host"], two["port"]) == ("spark://a:7077,b", 7078)
+
+
+def test_the_prerequisites_import_no_airflow() -> None:
+    """The demo imports them in its own process, which needs no Airflow."""
+    script = "import sys, ohlcv.orchestration.prerequisites; print('airflow' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
