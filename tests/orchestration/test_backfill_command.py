@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +48,28 @@ def test_airflow_has_the_command_beside_its_own() -> None:
     values = parser.parse_args(["dags", "backfill", "-s", "2026-01-01", "-e", "2026-01-02", "ohlcv_1d", "--dry-run"])
     assert (values.dag_id, values.dry_run, values.max_active_runs) == ("ohlcv_1d", True, 1)
     assert parser.parse_args(["dags", "list-runs", "ohlcv_1d"]).dag_id == "ohlcv_1d"
+
+
+def test_a_missing_database_is_one_line(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("airflow")),
+            "dags",
+            "backfill",
+            "-s",
+            "2026-01-30",
+            "-e",
+            "2026-01-31",
+            "x",
+        ],
+        env={name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        | {"HOME": str(tmp_path), "AIRFLOW_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"error: the Airflow database sqlite:///{tmp_path}/airflow.db cannot be used (no such table")
+    assert "ohlcv env" in last
