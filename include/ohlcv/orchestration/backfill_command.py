@@ -59,16 +59,32 @@ def backfill(args: argparse.Namespace) -> None:
     """Create a backfill and wait for its runs."""
     from airflow.sdk.exceptions import AirflowException
     from airflow.utils.providers_configuration_loader import providers_configuration_loaded
+    from sqlalchemy.exc import DBAPIError
 
     try:
         code = providers_configuration_loaded(_backfill)(args)
     except (AirflowException, argparse.ArgumentTypeError, ValueError) as error:
         _print(f"error: {' '.join(str(error).split())}")
         raise SystemExit(2) from None
+    except DBAPIError as error:
+        _print(f"error: {_database_error(error)}")
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         _print("stopped waiting; the backfill continues: pause or cancel it in the web UI")
         raise SystemExit(130) from None
     raise SystemExit(code)
+
+
+def _database_error(error: Exception) -> str:
+    """Return one line that names the database, the reason, and how to select another database."""
+    from airflow.settings import engine
+
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    address = engine.url.render_as_string(hide_password=True) if engine is not None else "of this configuration"
+    return (
+        f"the Airflow database {address} cannot be used ({reason}): for the demo run 'eval \"$(.venv/bin/ohlcv env)\"' "
+        "first, elsewhere set AIRFLOW_HOME or AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+    )
 
 
 def _backfill(args: argparse.Namespace) -> int:
