@@ -14,7 +14,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.demo.local_airflow import LocalAirflow, local_airflow
 from ohlcv.iceberg.tables import create_tables, view_exists
 from ohlcv.ingest.sample_data import Feed
-from ohlcv.ingest.sample_feed import HISTORY, run_feed, load_history
+from ohlcv.ingest.sample_feed import HISTORY, load_history, run_feed
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW
 from ohlcv.model.timeframes import TIMEFRAMES

@@ -105,7 +105,7 @@ def local_airflow(
             command = [str(Path(sys.executable).with_name("airflow")), *arguments]
             airflow.processes[name] = start(command, airflow.environment, folder / f"{name}.log")
         _await_healthy(airflow)
-        stack.enter_context(_published_environment(folder, settings))
+        stack.enter_context(published_environment(folder, settings))
         yield airflow
 
 
@@ -116,7 +116,7 @@ def _stop_services(airflow: LocalAirflow) -> None:
 
 
 @contextmanager
-def _published_environment(folder: Path, settings: Mapping[str, str]) -> Iterator[None]:
+def published_environment(folder: Path, settings: Mapping[str, str]) -> Iterator[None]:
     """Write the environment of the services to a file that only this account can read, as long as they run."""
     path = folder / ENVIRONMENT_FILE
     path.unlink(missing_ok=True)

@@ -1,48 +1,45 @@
-"""PostgreSQL server of the demo and the tests: password login, shutdown, and a second start on the same folder."""
+"""The demo's PostgreSQL server: private files, kept data, and no server without its parent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from ohlcv.demo.local_postgres import PostgresServer, postgres_server
+from ohlcv.demo.local_postgres import postgres_server
+from support.processes import wait_for
+
+START_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from ohlcv.demo.local_postgres import postgres_server
+with postgres_server(Path(sys.argv[1])) as server:
+    print(server.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("postgres"), volatile=True) as running:
-        yield running
+def test_a_second_start_finds_the_data(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with postgres_server(tmp_path / "postgres") as server:
+        server.execute("CREATE TABLE kept (value int)")
+        with pytest.raises(psycopg.OperationalError):
+            server.connect(password="wrong")
+    with postgres_server(tmp_path / "postgres") as server:
+        assert server.execute("SELECT count(*) FROM kept") == [(0,)]
+    with pytest.raises(ProcessLookupError):
+        os.kill(server.pid, 0)
 
 
-def test_accepts_a_login_by_password(server: PostgresServer) -> None:
-    assert server.execute("SELECT current_user::text, current_database()::text") == [("ohlcv", "ohlcv")]
-    assert server.execute("SELECT pg_postmaster_start_time() IS NOT NULL, inet_server_port()") == [(True, server.port)]
-    assert server.password not in repr(server)
-
-
-@pytest.mark.parametrize("password", ["wrong", ""])
-def test_rejects_a_wrong_password(server: PostgresServer, password: str) -> None:
-    with pytest.raises(psycopg.OperationalError, match="password"):
-        server.connect(password=password)
-
-
-def test_the_server_stops_when_its_block_ends(tmp_path: Path) -> None:
-    with postgres_server(tmp_path, volatile=True) as server:
-        open_connection = server.connect()
-        assert server.execute("SELECT 1") == [(1,)]
-    with pytest.raises(psycopg.OperationalError):
-        open_connection.execute("SELECT 1")
-    open_connection.close()
-    with pytest.raises(psycopg.OperationalError):
-        server.connect()
-    assert "database system is shut down" in (tmp_path / "postgres.log").read_text()
-
-
-def test_a_second_start_keeps_the_data(tmp_path: Path) -> None:
-    with postgres_server(tmp_path) as server:
-        server.execute("CREATE TABLE numbers AS SELECT 1 AS number")
-    with postgres_server(tmp_path) as server:
-        assert server.execute("SELECT number FROM numbers") == [(1,)]
+def test_a_killed_parent_takes_the_server_along(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", START_AND_DIE, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == -signal.SIGKILL
+    status = Path(f"/proc/{int(result.stdout)}/status")
+    wait_for(lambda: not status.exists(), "the server has ended")
