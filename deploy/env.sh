@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Write .env for docker-compose.yaml with secrets made on this machine. One that is there is never touched.
+# Write .env for docker-compose.yaml with newly generated secrets. An existing file is never changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${1:-.env}
 
 if [ -e "$target" ]; then
-    echo "env: $target is there already and stays as it is" >&2
+    echo "env: $target exists already and is not changed" >&2
     exit 0
 fi
 
@@ -13,34 +13,35 @@ secret() { head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 fernet_key() { head -c 32 /dev/urandom | base64 | tr '+/' '-_'; }
 
 umask 077
-set -o noclobber # somebody else's file that appears meanwhile is not overwritten either
+set -o noclobber # a file that another process creates meanwhile is not overwritten either
 cat >"$target" <<EOF
-# Settings and secrets of docker-compose.yaml, written by 'make env'. Never commit this file; back it up with care:
-# without the Fernet key, the connections in Airflow's database cannot be read.
+# Settings and secrets of docker-compose.yaml, written by 'make env'. Never commit this file. Keep a safe backup:
+# without the Fernet key, the connections in Airflow's database cannot be decrypted.
 
-# The web interface listens on this address and port of the machine. Behind a proxy people know it by another address,
-# such as https://candles.example.com: empty where there is none.
+# Address and port of this machine on which the web interface listens. If users reach it through a proxy, set
+# OHLCV_WEB_URL to the proxy's address, such as https://candles.example.com. Otherwise leave it empty.
 OHLCV_WEB_HOST=127.0.0.1
 OHLCV_WEB_PORT=8080
 OHLCV_WEB_URL=
 
-# Logins of the web interface: admin, operator, viewer. They count at the first start only: change them there later.
+# Passwords of the users admin, operator and viewer of the web interface. Only the first start reads them. Change them
+# in the web interface later.
 AIRFLOW_ADMIN_PASSWORD=$(secret)
 AIRFLOW_OPERATOR_PASSWORD=$(secret)
 AIRFLOW_VIEWER_PASSWORD=$(secret)
 
-# Alerts: who gets them by email, and Airflow's connections for the ways there, such as
+# Notifications: the recipients of emails, and Airflow's connections for email and Slack, such as
 # smtp://user:password@mail.example.com:465?from_email=candles%40example.com
-# https://hooks.slack.com/services/… as slackwebhook://:ADDRESS_PERCENT_ENCODED@
+# slackwebhook://:ADDRESS_PERCENT_ENCODED@ for the address https://hooks.slack.com/services/…
 OHLCV_ALERT_EMAIL=
 SMTP_CONNECTION=
 SLACK_CONNECTION=
 
-# True: Airflow sends its figures to the services of the profile 'monitoring'.
+# True: Airflow sends metrics to the services of the profile 'monitoring'.
 AIRFLOW_METRICS=False
 GRAFANA_PASSWORD=$(secret)
 
-# Between the services. Nobody needs to know these.
+# Secrets that the services use among themselves.
 POSTGRES_PASSWORD=$(secret)
 AIRFLOW_DATABASE_PASSWORD=$(secret)
 OHLCV_CATALOG_PASSWORD=$(secret)
@@ -53,4 +54,4 @@ AIRFLOW_FERNET_KEY=$(fernet_key)
 AIRFLOW_API_SECRET=$(secret)
 AIRFLOW_JWT_SECRET=$(secret)
 EOF
-echo "env: wrote $target; the web interface's logins are in it" >&2
+echo "env: wrote $target, which contains the passwords of the web interface" >&2

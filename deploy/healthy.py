@@ -1,6 +1,6 @@
-"""Tell whether the service of this container does its work; which one it is stands in its command.
+"""Health check of the containers. The command of process 1 tells which service the container runs.
 
-Nothing of the project is imported: this runs in every container twice a minute.
+It imports nothing of the project, because it runs in every container twice a minute.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ import sys
 import urllib.request
 from pathlib import Path
 
-# Who answers for Airflow's services that serve no page: the API server, which reads their heartbeats.
+# Airflow's services without a web page are checked through the API server, which reads their heartbeats.
 AIRFLOW = os.environ.get("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", "http://127.0.0.1:8080/execution/")
-PATIENCE_SECONDS = 8
+TIMEOUT_SECONDS = 8
 COMPONENTS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 PAGES = {"api-server": "http://127.0.0.1:8080/api/v2/version", "ohlcv.monitoring.exporter": "http://127.0.0.1:9100/"}
 SPARK_PAGES = {"master": "http://127.0.0.1:8080/json/", "worker": "http://127.0.0.1:8081/json/"}
 
 
-def problem(words: list[str]) -> str | None:
-    """Say what is wrong with the service of this command line."""
-    if "ohlcv.spark.standalone" in words:
-        return _page_problem(SPARK_PAGES[words[-1]])
+def problem(command: list[str]) -> str | None:
+    """Return what is wrong with the service that this command started, or None."""
+    if "ohlcv.spark.standalone" in command:
+        return _page_problem(SPARK_PAGES[command[-1]])
     for name, page in PAGES.items():
-        if name in words:
+        if name in command:
             return _page_problem(page)
     for name, component in COMPONENTS.items():
-        if name in words:
+        if name in command:
             return _component_problem(component)
-    # Any other command is over or under way; that it runs is all there is to know.
+    # Any other command has no page: it is healthy while it runs.
     return None
 
 
 def _page_problem(page: str) -> str | None:
     try:
-        with urllib.request.urlopen(page, timeout=PATIENCE_SECONDS):
+        with urllib.request.urlopen(page, timeout=TIMEOUT_SECONDS):
             return None
     except OSError as error:
         return f"{page} does not answer: {error}"
@@ -44,7 +44,7 @@ def _page_problem(page: str) -> str | None:
 def _component_problem(component: str) -> str | None:
     page = AIRFLOW.replace("/execution/", "/api/v2/monitor/health")
     try:
-        with urllib.request.urlopen(page, timeout=PATIENCE_SECONDS) as answer:
+        with urllib.request.urlopen(page, timeout=TIMEOUT_SECONDS) as answer:
             state = json.load(answer)[component]["status"]
     except (OSError, ValueError, KeyError) as error:
         return f"{page} does not answer for the {component}: {error}"
@@ -52,9 +52,9 @@ def _component_problem(component: str) -> str | None:
 
 
 def main() -> int:
-    """Look at the command of process 1."""
-    words = Path("/proc/1/cmdline").read_bytes().decode().split("\0")
-    found = problem([word for word in words if word])
+    """Check the service and return the exit code."""
+    command = Path("/proc/1/cmdline").read_bytes().decode().split("\0")
+    found = problem([word for word in command if word])
     if found:
         sys.stdout.write(f"{found}\n")
     return 1 if found else 0

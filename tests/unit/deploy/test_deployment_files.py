@@ -1,4 +1,4 @@
-"""docker-compose.yaml, .env and the health check, as far as they can be judged without starting anything."""
+"""docker-compose.yaml, .env and the health check, without starting a container."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docker-compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name for name, service in SERVICES.items() if "build" in service}
-ONE_SHOT = {name for name in SERVICES if name.endswith("-init")}
+BUILT = {name for name, service in SERVICES.items() if "build" in service}
+INIT_SERVICES = {name for name in SERVICES if name.endswith("-init")}
 each_service = pytest.mark.parametrize("name", SERVICES)
-# The machine the deployment is made for has 8 GB; profiles come on top.
+# The deployment is made for a machine with 8 GB, without the optional profiles.
 MACHINE_MEGABYTES = 8192
 
 
@@ -42,12 +42,12 @@ def read_env(path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-def test_the_image_has_the_packages_version() -> None:
+def test_the_image_tag_is_the_version_of_the_package() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert {SERVICES[name]["image"] for name in OURS} == {f"ohlcv:{version}"}
+    assert {SERVICES[name]["image"] for name in BUILT} == {f"ohlcv:{version}"}
 
 
-def test_the_store_is_the_one_the_tests_run() -> None:
+def test_the_store_has_the_version_that_the_tests_run() -> None:
     assert SERVICES["store"]["image"].rpartition(":")[2] == VERSITYGW.rpartition("@")[2]
 
 
@@ -57,95 +57,95 @@ def test_every_image_is_pinned(name: str) -> None:
 
 
 @each_service
-def test_only_the_web_interface_is_published_and_only_here(name: str) -> None:
+def test_only_the_web_interface_is_published_and_only_locally(name: str) -> None:
     ports = SERVICES[name].get("ports", [])
     assert ports == (["${OHLCV_WEB_HOST:-127.0.0.1}:${OHLCV_WEB_PORT:-8080}:8080"] if name == "api-server" else [])
 
 
 @each_service
-def test_every_service_is_kept_within_bounds_and_up(name: str) -> None:
+def test_every_service_has_limits_a_restart_policy_and_a_health_check(name: str) -> None:
     service = SERVICES[name]
     limits = service["deploy"]["resources"]["limits"]
     assert {"cpus", "memory"} <= set(limits)
-    assert service["restart"] == ("on-failure" if name in ONE_SHOT else "unless-stopped")
+    assert service["restart"] == ("on-failure" if name in INIT_SERVICES else "unless-stopped")
     assert service["init"] is True
     assert {"max-size", "max-file"} <= set(service["logging"]["options"])
-    assert service["healthcheck"].get("disable", False) is (name in ONE_SHOT)
-    assert "stop_grace_period" in service or name in ONE_SHOT
+    assert service["healthcheck"].get("disable", False) is (name in INIT_SERVICES)
+    assert "stop_grace_period" in service or name in INIT_SERVICES
 
 
-def test_a_task_may_end_before_its_scheduler_does() -> None:
+def test_the_scheduler_stops_after_its_running_tasks() -> None:
     assert SERVICES["scheduler"]["stop_grace_period"] == "330s"
 
 
-def test_the_limits_fit_the_machine() -> None:
-    running = {name for name, each in SERVICES.items() if "profiles" not in each} - ONE_SHOT
+def test_the_memory_limits_fit_the_machine() -> None:
+    running = {name for name, each in SERVICES.items() if "profiles" not in each} - INIT_SERVICES
     assert sum(megabytes(SERVICES[name]) for name in running) <= MACHINE_MEGABYTES
 
 
 def megabytes(service: dict[str, Any]) -> int:
-    words = re.search(r"(\d+)m}?$", service["deploy"]["resources"]["limits"]["memory"])
+    memory = re.search(r"(\d+)m}?$", service["deploy"]["resources"]["limits"]["memory"])
     replicas = re.search(r"(\d+)}?$", str(service["deploy"].get("replicas", 1)))
-    assert words
+    assert memory
     assert replicas
-    return int(words[1]) * int(replicas[1])
+    return int(memory[1]) * int(replicas[1])
 
 
 @each_service
-def test_no_engine_socket_is_mounted(name: str) -> None:
+def test_the_socket_of_the_engine_is_not_mounted(name: str) -> None:
     assert "docker.sock" not in str(SERVICES[name])
 
 
 @each_service
-def test_secrets_are_files_never_variables(name: str) -> None:
+def test_secrets_are_files_and_not_variables(name: str) -> None:
     secret = {each["environment"] for each in COMPOSE["secrets"].values()}
     used = set(re.findall(r"(?<!\$)\$\{?([A-Z0-9_]+)", str(SERVICES[name])))
     assert not used & secret
 
 
 @each_service
-def test_secrets_a_service_reads_are_given_to_it(name: str) -> None:
+def test_every_secret_that_a_service_reads_is_mounted(name: str) -> None:
     read = set(re.findall(r"/run/secrets/([a-z0-9_]+)", str({**SERVICES[name], "secrets": None})))
     assert read <= set(SERVICES[name].get("secrets", []))
 
 
-def test_env_covers_every_secret_and_each_has_its_own(env: dict[str, str]) -> None:
+def test_env_has_a_distinct_value_for_every_secret(env: dict[str, str]) -> None:
     names = [each["environment"] for each in COMPOSE["secrets"].values()]
     assert set(names) <= set(env)
     required = set(re.findall(r"\$\{([A-Z0-9_]+):\?", TEXT))
     assert all(env[name] for name in required)
-    # Those of other people's services are empty until somebody fills them in.
+    # Secrets of external services are empty until the operator sets them.
     values = [env[name] for name in names if not name.endswith(("_CONNECTION", "_TOKEN"))]
     assert all(len(value) >= 44 for value in values)
     assert len(set(values)) == len(values)
 
 
-def test_a_variable_that_env_does_not_write_has_a_default(env: dict[str, str]) -> None:
+def test_every_variable_is_in_env_or_has_a_default(env: dict[str, str]) -> None:
     bare = set(re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)\}", TEXT)) | set(re.findall(r"(?<!\$)\$([A-Z0-9_]+)", TEXT))
     assert bare <= set(env)
 
 
-def test_env_is_written_once_for_its_owner_alone(tmp_path: Path) -> None:
+def test_env_is_written_once_and_readable_only_by_its_owner(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     write_env(path)
     before = path.read_text()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert "stays as it is" in write_env(path)
+    assert "is not changed" in write_env(path)
     assert path.read_text() == before
 
 
-def test_env_is_never_committed() -> None:
+def test_git_ignores_env() -> None:
     subprocess.run(["git", "check-ignore", "--quiet", ".env"], cwd=ROOT, check=True)
 
 
-def test_without_env_the_message_names_its_cure() -> None:
+def test_the_message_without_env_names_the_command_to_run() -> None:
     assert set(re.findall(r"\$\{OHLCV_S3_ACCESS_KEY:?[^}]*\}", TEXT)) == {
         "${OHLCV_S3_ACCESS_KEY:?is not set, run 'make env' first}"
     }
 
 
-@pytest.mark.parametrize("name", sorted(OURS - ONE_SHOT - {"feed"}))
-def test_the_health_check_knows_every_service(name: str) -> None:
-    # Nothing listens here, so a service that is known is ill, and one that is not known passes for well.
+@pytest.mark.parametrize("name", sorted(BUILT - INIT_SERVICES - {"feed"}))
+def test_the_health_check_checks_every_service(name: str) -> None:
+    # Nothing listens here, so a service that is checked is unhealthy. An unknown command counts as healthy.
     assert problem(SERVICES[name]["command"])
     assert problem(["ohlcv", "--help"]) is None

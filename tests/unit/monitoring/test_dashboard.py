@@ -33,14 +33,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:R
 def test_queries_are_parsed_into_metrics_and_labels() -> None:
     queries = {query.title: query for query in dashboard_queries()}
     assert len(queries) == DASHBOARD.read_text().count('"expr"')
-    assert queries["Runs ended, by state"] == Query(
-        "Runs ended, by state", [Sample("airflow_dagrun_duration_count")], {"dag_id", "state"}
+    assert queries["Finished runs by state"] == Query(
+        "Finished runs by state", [Sample("airflow_dagrun_duration_count")], {"dag_id", "state"}
     )
-    assert [selector.name for selector in queries["Seconds a run takes"].selectors] == [
+    assert [selector.name for selector in queries["Mean duration of runs"].selectors] == [
         "airflow_dagrun_duration_sum",
         "airflow_dagrun_duration_count",
     ]
-    assert queries["Workers alive"].selectors == [Sample("ohlcv_health_value", {"aspect": "workers"})]
+    assert queries["Live Spark workers"].selectors == [Sample("ohlcv_health_value", {"aspect": "workers"})]
 
 
 def test_a_query_for_an_unknown_name_is_found() -> None:
