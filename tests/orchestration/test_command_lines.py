@@ -54,22 +54,22 @@ def rendered(dag_id: str, run: SimpleNamespace, params: dict[str, Any] | None = 
     dag = DagBag(ROOT / "dags").dags[dag_id]
     task: Any = dag.get_task(spark_task_id(dag_id))
     # The argument that is not a string is the day of the mapped task. Only a real run has it.
-    task.application_args = [word if isinstance(word, str) else MAPPED_DAY for word in task.application_args]
+    task.application_args = [each if isinstance(each, str) else MAPPED_DAY for each in task.application_args]
     given = {name: dag.params[name] for name in dag.params} | (params or {})
     run.dag_id = dag_id
     instance = SimpleNamespace(xcom_pull=lambda task_ids: {"1m.plan": PLAN}[task_ids])
     task.render_template_fields({"dag_run": run, "params": given, "ti": instance}, dag.get_template_env())
     hook: SparkSubmitHook = task._get_hook()
-    return [_portable(word) for word in hook._build_spark_submit_command(task.application)]
+    return [_portable(argument) for argument in hook._build_spark_submit_command(task.application)]
 
 
-def _portable(word: str) -> str:
-    word = word.replace(str(script_folder()), "$SPARK_JOBS")
-    word = word.replace(str(archive_path("driver").parent), "$ARCHIVES")
-    word = word.replace(str(profile_path("quick").parent), "$PROFILES")
+def _portable(argument: str) -> str:
+    argument = argument.replace(str(script_folder()), "$SPARK_JOBS")
+    argument = argument.replace(str(archive_path("driver").parent), "$ARCHIVES")
+    argument = argument.replace(str(profile_path("quick").parent), "$PROFILES")
     for path in jar_paths():
-        word = word.replace(str(path.parent), "$JARS")
-    return word
+        argument = argument.replace(str(path.parent), "$JARS")
+    return argument
 
 
 @pytest.fixture(autouse=True)
@@ -94,16 +94,16 @@ def test_command_lines_equal_the_golden_files(dag_id: str) -> None:
 def test_the_command_line_tool_submits_the_same_job() -> None:
     from ohlcv.config.settings import load_settings
 
-    own = scheduled_range(TIMEFRAMES["1m"], INTERVAL_END)
+    own_range = scheduled_range(TIMEFRAMES["1m"], INTERVAL_END)
     job = build_job(
         load_settings(),
         "1m",
-        own,
+        own_range,
         rebuild_pending=True,
         dag_id="ohlcv_1m",
         run_id="scheduled__2026-03-01T12:00:00+00:00",
     )
-    ours = [_portable(word) for word in job.command(MASTER)]
+    ours = [_portable(argument) for argument in job.command(MASTER)]
     theirs = rendered("ohlcv_1m", dag_run("scheduled"))
     # The options may differ in order. The arguments of the script must not.
     assert ours[0].replace(str(spark_home() / "bin"), "") in (f"/{theirs[0]}", theirs[0])
@@ -130,26 +130,26 @@ def test_every_job_uses_the_spark_home_of_its_archives() -> None:
         assert hook._env == {"SPARK_HOME": str(spark_home())}, task.task_id
 
 
-def arguments(command: list[str]) -> dict[str, str]:
-    words = command[next(index for index, word in enumerate(command) if word.endswith(".py")) + 1 :]
-    return dict(zip(words[::2], words[1::2], strict=True))
+def script_arguments(command: list[str]) -> dict[str, str]:
+    script = next(index for index, argument in enumerate(command) if argument.endswith(".py"))
+    return dict(zip(command[script + 1 :: 2], command[script + 2 :: 2], strict=True))
 
 
 def test_a_cleared_run_builds_its_range_without_pending_hours() -> None:
-    first = arguments(rendered("ohlcv_1m", dag_run("scheduled")))
-    cleared = arguments(rendered("ohlcv_1m", dag_run("scheduled", clear_number=1)))
+    first = script_arguments(rendered("ohlcv_1m", dag_run("scheduled")))
+    cleared = script_arguments(rendered("ohlcv_1m", dag_run("scheduled", clear_number=1)))
     assert (first["--rebuild-pending"], cleared["--rebuild-pending"]) == ("yes", "no")
     assert (first["--start"], first["--end"]) == (cleared["--start"], cleared["--end"])
 
 
 def test_a_run_without_dates_ends_when_it_was_triggered() -> None:
-    found = arguments(rendered("ohlcv_5m", dag_run("manual", interval=False)))
+    found = script_arguments(rendered("ohlcv_5m", dag_run("manual", interval=False)))
     assert (found["--start"], found["--end"]) == ("2026-03-01T11:45:00Z", "2026-03-01T12:05:00Z")
 
 
 def test_a_given_range_is_widened_to_windows_and_cut_at_the_last_complete_one() -> None:
     given = {"start": "2026-03-01T10:17:00Z", "end": "2026-03-01T23:00:00Z", "prune": True}
-    found = arguments(rendered("ohlcv_1h", dag_run("manual"), given))
+    found = script_arguments(rendered("ohlcv_1h", dag_run("manual"), given))
     assert (found["--start"], found["--end"]) == ("2026-03-01T10:00:00Z", "2026-03-01T12:00:00Z")
     assert (found["--prune"], found["--rebuild-pending"]) == ("yes", "no")
 
@@ -172,7 +172,7 @@ def test_an_invalid_range_fails_without_retries(given: dict[str, str], message: 
 
 def test_reprocessing_passes_its_parameters_to_the_job() -> None:
     given = {"timeframes": ["1h", "1d"], "prune": True, "dry_run": True}
-    found = arguments(rendered(REPROCESS, dag_run("manual"), given))
+    found = script_arguments(rendered(REPROCESS, dag_run("manual"), given))
     assert (found["--timeframes"], found["--prune"], found["--dry-run"]) == ("1h,1d", "yes", "yes")
     assert (found["--day"], found["--until"]) == (MAPPED_DAY, "2026-03-01T12:05:07Z")
 
@@ -217,8 +217,8 @@ def test_invalid_days_fail_without_retries(given: dict[str, str], message: str) 
 def test_scheduled_and_manual_runs_have_priority_over_backfills() -> None:
     from ohlcv.orchestration.priority import ScheduleFirst
 
-    def weight(run_id: str, own: int, **attached: Any) -> int:
-        instance: Any = SimpleNamespace(run_id=run_id, task=SimpleNamespace(priority_weight=own), **attached)
+    def weight(run_id: str, task_weight: int, **attached: Any) -> int:
+        instance: Any = SimpleNamespace(run_id=run_id, task=SimpleNamespace(priority_weight=task_weight), **attached)
         return ScheduleFirst().get_weight(instance)
 
     assert weight("scheduled__x", 10) > weight("backfill__x", 50)

@@ -159,7 +159,7 @@ def check_tables(settings: Settings) -> str:
     """Compare every table with its contract."""
     catalog = open_catalog(settings)
     names = [load_table(catalog, contract).name()[-1] for contract in contracts()]
-    return f"{len(names)}, all as their contracts say"
+    return f"{len(names)}, all match their contracts"
 
 
 def check_spark(settings: Settings) -> Iterator[Check]:
