@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
 
 from support.harness import Harness, spark_session
+
+# On a busy machine an example may take any time.
+settings.register_profile("any-duration", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-duration")
 
 
 @pytest.fixture(autouse=True)
