@@ -163,8 +163,8 @@ def test_the_job_script_parses_the_arguments_of_the_command_line() -> None:
         settings_with_password(), "1m", OWN_RANGE, rebuild_pending=True, dag_id="ohlcv_1m", run_id="manual__x"
     )
     request = read_request("ohlcv_incremental.py", settings_with_password(), list(job.arguments))
-    assert (request.timeframe.name, request.own) == ("1m", OWN_RANGE)
-    assert (request.repair, request.prune) == (True, False)
+    assert (request.timeframe.name, request.own_range) == ("1m", OWN_RANGE)
+    assert (request.rebuild_pending, request.prune) == (True, False)
     assert (request.dag_id, request.run_id) == ("ohlcv_1m", "manual__x")
 
 
