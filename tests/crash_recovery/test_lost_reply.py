@@ -145,7 +145,9 @@ def test_an_unknown_commit_outcome_is_an_error_and_a_rerun_is_correct(proxied: P
     before = attempts(harness, case.timeframe)
     proxy.arm(COMMIT, refuse_connections=True)
     # The checkpoint alone is recorded without Spark's writer. Its error is not translated, and nothing depends on it.
-    error, message = (Py4JJavaError, None) if case.rebuild_pending else (OhlcvError, "may or may not have succeeded: run again")
+    error, message = (
+        (Py4JJavaError, None) if case.rebuild_pending else (OhlcvError, "may or may not have succeeded: run again")
+    )
     with pytest.raises(error, match=message):
         case.run(harness)
     assert proxy.dropped == 1
