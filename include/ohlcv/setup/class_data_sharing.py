@@ -118,7 +118,7 @@ def create_archives() -> None:
 
 @contextmanager
 def _postponed_executor_kill(cluster: LocalCluster) -> Iterator[None]:
-    """Give the executor of the job in this block enough time to write its archive.
+    """Keep the executor of the job in this block alive until it has written its archive.
 
     Ten seconds after an application has ended, the master lets the worker kill its executors. On a busy machine an
     archive takes longer. So the master is suspended from the start of the executor until its end.
