@@ -89,7 +89,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(site: Site) -> None:
     log = site.log(run, "1m.plan")
     print(log)
     assert f"1m: retention 90 days as of {TODAY}: kept from {TODAY - timedelta(days=90)} on" in log
-    assert f"partitions  20, of {TODAY - timedelta(days=120)} to {TODAY - timedelta(days=101)}" in log
+    assert f"partitions  20, {TODAY - timedelta(days=120)} to {TODAY - timedelta(days=101)}" in log
     assert "candles     480, " in log
     assert task_states(site, run, "1m") == {"plan": "success"} | dict.fromkeys((*STEPS, "report"), "skipped")
     assert set(task_states(site, run, "1h").values()) == {"skipped"}
