@@ -1,4 +1,4 @@
-"""`ohlcv demo`: the whole pipeline here, on sample trades."""
+"""`ohlcv demo`: the whole pipeline on this machine, on sample trades."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 @click.option(
     "--trades", type=click.IntRange(min=8), default=636_263, show_default=True, help="Sample trades of two days."
 )
-@click.option("--once", is_flag=True, help="Stop by itself once every timeframe has a validated run.")
+@click.option("--once", is_flag=True, help="Stop as soon as every timeframe has a validated run.")
 def demo(trades: int, once: bool) -> int:
-    """Run the pipeline here: Spark, Airflow, sample trades up to now, and new ones as time goes by.
+    """Run the pipeline on this machine: Spark, Airflow, sample trades up to now, and a feed of new ones.
 
-    Waits until every timeframe has a run that was checked by another engine, then stays up until Ctrl-C, which stops
-    everything it started. All it keeps lives under OHLCV_HOME (./.ohlcv).
+    Waits until every timeframe has a validated run, then runs until Ctrl-C, which stops everything it started. All
+    its files are below OHLCV_HOME (./.ohlcv).
     """
     from ohlcv.demo.demo import demo_services
     from ohlcv.demo.local_airflow import USER
@@ -38,9 +38,9 @@ def demo(trades: int, once: bool) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ready = False
     try:
-        with demo_services(settings, trades, show_progress, _say) as running:
-            _say("unpausing five DAGs, waiting for a validated run of each …")
-            runs = running.first_runs(_say)
+        with demo_services(settings, trades, show_progress, _print_line) as running:
+            _print_line("unpausing five DAGs, waiting for a validated run of each …")
+            runs = running.first_runs(_print_line)
             print_table(_candles_table(read_candles(settings, settings.timeframe("1h"), newest=1).to_pylist()))
             print_table(_runs_table(settings, runs))
             failed = [run for run in runs if run.state != "success"]
@@ -54,16 +54,16 @@ def demo(trades: int, once: bool) -> int:
                 click.echo(f"Spark:    {running.spark_web}")
                 click.echo('Commands: eval "$(.venv/bin/ohlcv env)" in a second shell, then airflow or ohlcv commands')
                 click.echo("Candles:  .venv/bin/ohlcv candles --timeframe 1m --symbol BTC-USD")
-                click.echo("Ctrl-C stops everything. Runs as they end, the two days of history first:")
+                click.echo("Ctrl-C stops everything. Finished runs, beginning with the two days of history:")
                 running.fill_history()
-                running.watch(_say)
+                running.watch(_print_line)
     except KeyboardInterrupt:
-        _say("stopped")
+        _print_line("stopped")
         return 0 if ready else 130
     return 0
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     click.echo(text, err=True)
 
 

@@ -1,4 +1,4 @@
-"""The demo: the whole pipeline on this machine, from nothing, on trades made up as time goes by."""
+"""The demo: the whole pipeline on this machine, with generated trades that arrive continuously."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from ohlcv.spark.local_cluster import local_cluster
 from ohlcv.spark.spark_submit import LOCAL_MASTER, run, views_job
 
 Working = Callable[[str], AbstractContextManager[None]]
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 
-# Five Spark jobs one after another on a small, busy machine take two or three minutes.
+# Five Spark jobs in sequence take two or three minutes on a small, busy machine.
 FIRST_RUNS_SECONDS = 900.0
 POLL_SECONDS = 1.0
 REPROCESS = "ohlcv_reprocess"
-# Where people expect Airflow; taken, another one is found.
+# Airflow's usual port; where it is in use, a free one is taken.
 PREFERRED_PORT = 8080
 
 
 @dataclass(frozen=True)
 class DemoRun:
-    """A run that has ended: how, how long its Spark job took, and what its check saw."""
+    """A finished run: its state, the duration of its Spark job, and the asset event of its validation."""
 
     dag_id: str
     run_id: str
@@ -51,8 +51,8 @@ class Demo:
     airflow: LocalAirflow
     spark_web: str
 
-    def first_runs(self, say: Say) -> list[DemoRun]:
-        """Let the DAGs run, and wait for one validated run of each timeframe."""
+    def first_runs(self, print_line: Print) -> list[DemoRun]:
+        """Unpause the DAGs and wait for one finished run of each timeframe."""
         self.airflow.unpause(*(timeframe.dag_id for timeframe in TIMEFRAMES.values()))
         deadline = time.monotonic() + FIRST_RUNS_SECONDS
         found: dict[str, DemoRun] = {}
@@ -64,19 +64,19 @@ class Demo:
             for timeframe in TIMEFRAMES.values():
                 if timeframe.dag_id not in found and (ended := self._ended(timeframe.dag_id)):
                     found[timeframe.dag_id] = ended[0]
-                    say(_line(ended[0]))
+                    print_line(_line(ended[0]))
             time.sleep(POLL_SECONDS)
         return [found[timeframe.dag_id] for timeframe in TIMEFRAMES.values()]
 
     def fill_history(self) -> None:
-        """Have the days behind the lookbacks built, through the DAG that does this in earnest."""
+        """Trigger the reprocessing of the two days before now: scheduled runs build their lookback only."""
         self.airflow.unpause(REPROCESS)
         now = datetime.now(UTC)
         conf = {"start": (now - HISTORY).isoformat(), "end": now.isoformat()}
         self.airflow.call("POST", f"/dags/{REPROCESS}/dagRuns", {"logical_date": None, "conf": conf})
 
-    def watch(self, say: Say) -> None:
-        """Tell of every run that ends, for ever."""
+    def watch(self, print_line: Print) -> None:
+        """Print a line for every run that ends, until interrupted."""
         seen = {run.run_id for dag_id in self._dag_ids for run in self._ended(dag_id)}
         while True:
             self.airflow.check_alive()
@@ -84,7 +84,7 @@ class Demo:
                 for ended in self._ended(dag_id):
                     if ended.run_id not in seen:
                         seen.add(ended.run_id)
-                        say(_line(ended))
+                        print_line(_line(ended))
             time.sleep(5 * POLL_SECONDS)
 
     @property
@@ -98,20 +98,20 @@ class Demo:
         return [self._as_run(dag_id, run, extras.get(run["dag_run_id"], {})) for run in ended]
 
     def _as_run(self, dag_id: str, run: dict[str, Any], event: dict[str, Any]) -> DemoRun:
-        # A reprocessing run has a job for every day: its seconds are the whole run's.
+        # A reprocessing run has one job per day, so its duration is that of the whole run.
         measured = run if dag_id == REPROCESS else self.airflow.tasks(dag_id, run["dag_run_id"])["aggregate"]
         return DemoRun(dag_id, run["dag_run_id"], run["state"], float(measured["duration"] or 0), event)
 
 
 def _line(run: DemoRun) -> str:
     span = run.event.get("ranges", [{}])[-1]
-    words = f"{span['start']} .. {span['end']}" if span else run.run_id
-    return f"{run.dag_id} {words}: {run.state} after {run.seconds:.1f} s"
+    name = f"{span['start']} .. {span['end']}" if span else run.run_id
+    return f"{run.dag_id} {name}: {run.state} after {run.seconds:.1f} s"
 
 
 @contextmanager
-def demo_services(settings: Settings, trades: int, show_progress: Working, say: Say) -> Iterator[Demo]:
-    """Bring everything up: tables, trades up to now, Spark, Airflow, and new trades as time goes by."""
+def demo_services(settings: Settings, trades: int, show_progress: Working, print_line: Print) -> Iterator[Demo]:
+    """Start everything: tables, sample trades up to now, Spark, Airflow, and a feed of new trades."""
     with show_progress("creating the tables"):
         create_tables(settings)
     if not view_exists(settings, CANDLES_VIEW):
@@ -131,15 +131,15 @@ def demo_services(settings: Settings, trades: int, show_progress: Working, say: 
                     settings.home / "airflow", cluster.master, cluster.web, environment, preferred_port=PREFERRED_PORT
                 )
             )
-        stack.enter_context(_feeding(settings, feed, say))
+        stack.enter_context(_feeding(settings, feed, print_line))
         yield Demo(settings, airflow, cluster.web)
 
 
 @contextmanager
-def _feeding(settings: Settings, feed: Feed, say: Say) -> Iterator[None]:
-    """Add the trades of the last seconds, again and again, until the block is left."""
+def _feeding(settings: Settings, feed: Feed, print_line: Print) -> Iterator[None]:
+    """Run the sample feed in a thread until the end of the block."""
     stopped = threading.Event()
-    thread = threading.Thread(target=run_feed, args=(settings, feed, stopped, say), name="feed", daemon=True)
+    thread = threading.Thread(target=run_feed, args=(settings, feed, stopped, print_line), name="feed", daemon=True)
     thread.start()
     try:
         yield

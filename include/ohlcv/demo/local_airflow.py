@@ -31,7 +31,7 @@ ENVIRONMENT_FILE = "environment.json"
 
 
 class LocalAirflow(AirflowApi):
-    """A running Airflow: its processes, its environment, its login, and its REST interface."""
+    """A running Airflow: its processes, environment, login and REST API."""
 
     def __init__(self, url: str, password: str, environment: dict[str, str], folder: Path) -> None:
         super().__init__(url, USER, password)
@@ -41,13 +41,13 @@ class LocalAirflow(AirflowApi):
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def check_alive(self) -> None:
-        """Raise where a service has ended."""
+        """Raise if a service has ended."""
         for name, process in self.processes.items():
             if process.poll() is not None:
                 raise OhlcvError(f"Airflow's {name} has ended: see {self.folder / f'{name}.log'}")
 
     def unpause(self, *dag_ids: str) -> None:
-        """Let DAGs run, once the DAG processor has found them."""
+        """Unpause DAGs as soon as the DAG processor has found them."""
         deadline = time.monotonic() + START_SECONDS
         for dag_id in dag_ids:
             while dag_id not in self.dags():
@@ -59,7 +59,7 @@ class LocalAirflow(AirflowApi):
             self.pause(dag_id, False)
 
     def pause(self, dag_id: str, paused: bool = True) -> None:
-        """Pause a DAG, or let it run."""
+        """Pause or unpause a DAG."""
         self.call("PATCH", f"/dags/{dag_id}", {"is_paused": paused})
 
     def command(self, *arguments: str) -> str:
@@ -144,7 +144,7 @@ def read_environment(folder: Path) -> dict[str, str]:
 
 
 def _password(folder: Path) -> str:
-    """Keep one generated password per folder: as Airflow's login reads it, and bare, for whoever asks Airflow."""
+    """Return the generated password of the folder, and write it in the format of Airflow's simple auth manager."""
     path = folder / PASSWORD_FILE
     if not path.exists():
         path.touch(mode=0o600)
@@ -173,14 +173,14 @@ def _settings(folder: Path, port: int, master: str, spark_web: str, dags: Path) 
         "API__WORKERS": "1",
         "API__SECRET_KEY": secrets.token_hex(16),
         "API_AUTH__JWT_SECRET": secrets.token_hex(32),
-        # The log server of the executor would bind a fixed port of all addresses.
+        # The executor's log server would otherwise bind a fixed port on all addresses.
         "LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
         "LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
-        # Between any two steps of a run it sleeps so long: a second each would be a tenth of a 1m run.
+        # The scheduler sleeps this long between two steps of a run. The default of one second is a tenth of a 1m run.
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
-        # A file that has changed is read at once in any case; the others need not be, beside jobs on two cores.
+        # A changed file is parsed at once. Parsing unchanged ones would take CPU time from the jobs.
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "USAGE_DATA_COLLECTION__ENABLED": "False",
     }
@@ -193,7 +193,7 @@ def _settings(folder: Path, port: int, master: str, spark_web: str, dags: Path) 
         "OHLCV_AIRFLOW_URL": f"http://{HOST}:{port}",
         "OHLCV_AIRFLOW_USER": USER,
         "OHLCV_AIRFLOW_PASSWORD_FILE": str(folder / PASSWORD_FILE),
-        # SparkSubmitOperator looks for spark-submit on the path.
+        # SparkSubmitOperator searches spark-submit on the path.
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
     }
 
@@ -237,7 +237,7 @@ def _await_healthy(airflow: LocalAirflow) -> None:
                 airflow.call("GET", "/version")
                 return
             except OhlcvError as error:
-                # Somebody else's Airflow, which was quicker to take the port: ours will end and be named above.
+                # Another Airflow has taken the port: this one will end, and check_alive reports it.
                 state = str(error)
         time.sleep(0.5)
     raise OhlcvError(f"Airflow was not healthy within {START_SECONDS:.0f} s ({state}): see {airflow.folder}")

@@ -1,6 +1,6 @@
 """Validation rules for candle tables. Each rule is a function that returns the SQL of its violations.
 
-The SQL runs in DuckDB over these tables, with amounts as combined numbers of 10^-8 and times in microseconds:
+The SQL runs in DuckDB over these tables, with amounts as whole numbers of 10^-8 and times in microseconds:
 
 * `stored`: the stored candles of the validated ranges, one row per stored row;
 * `expected`: the same candles recomputed from the trades;
