@@ -19,25 +19,55 @@ demo: setup ## Run the pipeline locally: Spark, Airflow and a feed of sample tra
 doctor: setup ## Check the installation and print the remedy for each fault
 	@$(VENV)/ohlcv doctor
 
+# Two processes, as on the smallest machine. One has the Spark session; tests/conftest.py distributes the tests.
+PYTEST := $(VENV)/python -m pytest
+ORDER_OPTION := $(if $(filter random,$(ORDER)),-p randomly)
+
 .PHONY: test
-test: setup ## Run the tests
-	@$(VENV)/python -m pytest
+test: setup ## Run the tests (ORDER=random: in random order)
+	@$(PYTEST) -n 2 $(ORDER_OPTION)
+
+.PHONY: test-unit
+test-unit: setup ## Run the unit tests: no Spark, no server (a minute)
+	@$(PYTEST) -n 2 $(ORDER_OPTION) tests/unit
+
+LANES := archives benchmarks crash-recovery servers services catalogs containers compose
+
+.PHONY: test-all
+test-all: ## Run the tests and every lane, one after another (three hours)
+	@$(MAKE) test $(LANES:%=test-%)
+
+.PHONY: test-archives
+test-archives: setup ## Test that real jobs use the archives of Java classes
+	@$(PYTEST) -m archives tests/integration
+
+.PHONY: test-benchmarks
+test-benchmarks: setup ## Test the code of the benchmarks
+	@$(PYTEST) -m benchmarks tests/unit/benchmarks
+
+.PHONY: test-crash-recovery
+test-crash-recovery: setup ## Kill jobs at many moments, and let two writers compete on PostgreSQL
+	@$(PYTEST) -m crash_recovery -rP tests/crash_recovery
+
+.PHONY: test-servers
+test-servers: setup ## Test the test servers: PostgreSQL and its proxy
+	@$(PYTEST) -m servers tests/unit
 
 .PHONY: test-services
 test-services: setup ## Run the long tests on real services: backfills, outages, kills, order of jobs (an hour)
-	@$(VENV)/python -m pytest -m services -rP tests/services tests/crash_recovery
+	@$(PYTEST) -m services -rP tests/services
 
 .PHONY: test-catalogs
 test-catalogs: require-catalogs setup ## Run the tests on SQLite, PostgreSQL and REST catalogs, files and S3 (ten minutes)
-	@$(VENV)/python -m pytest -m catalogs -rP tests/catalogs
+	@$(PYTEST) -m catalogs -rP tests/catalogs
 
 .PHONY: test-containers
 test-containers: require-containers setup ## Build the image and run validations in it by podman, as root (ten minutes)
-	@$(VENV)/python -m pytest -m containers -rP tests/deployment/containers
+	@$(PYTEST) -m containers -rP tests/deployment/containers
 
 .PHONY: test-compose
 test-compose: require-compose setup ## Build the image and run docker-compose.yaml by podman-compose, as root (half an hour)
-	@$(VENV)/python -m pytest -m compose -rP tests/deployment/compose
+	@$(PYTEST) -m compose -rP tests/deployment/compose
 
 .PHONY: require-catalogs require-containers require-compose
 require-catalogs require-containers require-compose: require-%:

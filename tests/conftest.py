@@ -5,16 +5,39 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
+from xdist.scheduler import LoadScopeScheduling
 
 from support.harness import Harness, spark_session
 
 # On a busy machine an example may take any time.
 settings.register_profile("any-duration", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-duration")
+
+
+# Folders whose tests run on one worker of pytest-xdist: tests/spark shares a Spark session, the others start processes
+# of their own, which would compete for two cores.
+WORKER_OF_FOLDER = {
+    "spark": "spark",
+    **dict.fromkeys(("crash_recovery", "integration", "orchestration", "services"), "processes"),
+}
+
+
+class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Distribute the tests by folder, and the unit tests by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return WORKER_OF_FOLDER.get(path.split("/")[1], path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
+    """Use the scheduling of this project for `-n`."""
+    return FolderScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

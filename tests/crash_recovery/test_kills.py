@@ -193,7 +193,7 @@ def victim_of(job: RunningJob, victim: str) -> int | None:
     return job.driver() if victim == "python driver" else job.process.pid
 
 
-@pytest.mark.services
+@pytest.mark.crash_recovery
 @pytest.mark.parametrize("round_number", ROUNDS)
 @pytest.mark.parametrize("victim", ["python driver", "spark-submit"])
 def test_driver_killed_at_a_random_moment(scenario: Scenario, victim: str, round_number: int) -> None:
@@ -217,9 +217,9 @@ def test_driver_killed_at_a_random_moment(scenario: Scenario, victim: str, round
     ("victim", "moment"),
     [
         ("python driver", "rows written"),
-        ("spark-submit", "rows written"),
-        ("spark-submit", "manifests written"),
-        ("spark-submit", "metadata written"),
+        pytest.param("spark-submit", "rows written", marks=pytest.mark.crash_recovery),
+        pytest.param("spark-submit", "manifests written", marks=pytest.mark.crash_recovery),
+        pytest.param("spark-submit", "metadata written", marks=pytest.mark.crash_recovery),
     ],
 )
 def test_driver_killed_while_it_writes(scenario: Scenario, victim: str, moment: str) -> None:
@@ -242,7 +242,7 @@ def test_driver_killed_while_it_writes(scenario: Scenario, victim: str, moment: 
 
 
 @pytest.mark.parametrize("round_number", ROUNDS)
-@pytest.mark.parametrize("moment", [pytest.param("random", marks=pytest.mark.services), "rows written"])
+@pytest.mark.parametrize("moment", [pytest.param("random", marks=pytest.mark.crash_recovery), "rows written"])
 def test_a_run_succeeds_after_its_executor_was_killed(scenario: Scenario, moment: str, round_number: int) -> None:
     with scenario.running_build() as job:
         if moment == "random":

@@ -55,7 +55,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]
         yield found
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.crash_recovery)])
 def catalog(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[CatalogUnderTest]:
@@ -186,6 +186,7 @@ def test_the_lock_of_a_killed_process_passes_to_the_next(catalog: CatalogUnderTe
             assert_lock_held()
 
 
+@pytest.mark.crash_recovery
 @pytest.mark.parametrize("catalog", ["postgresql"], indirect=True)
 def test_a_lock_whose_session_ended_is_reported_as_lost(catalog: CatalogUnderTest, server: PostgresServer) -> None:
     database = catalog.settings.catalog.database
@@ -200,6 +201,7 @@ def test_a_lock_whose_session_ended_is_reported_as_lost(catalog: CatalogUnderTes
             assert_new_lock_held()
 
 
+@pytest.mark.crash_recovery
 @pytest.mark.parametrize("catalog", ["postgresql"], indirect=True)
 def test_a_job_that_lost_its_lock_writes_nothing(
     spark: SparkSession, catalog: CatalogUnderTest, server: PostgresServer, monkeypatch: pytest.MonkeyPatch

@@ -21,6 +21,8 @@ from ohlcv.spark.spark_submit import JobResult, build_job, run, views_job
 from ohlcv.spark.toolchain import ROLES, packaged_spark_home
 from support.harness import at
 
+pytestmark = pytest.mark.archives
+
 NOON = at("2026-03-01 12:00")
 
 

@@ -1,49 +1,150 @@
-"""`ohlcv demo` starts everything, shows a validated run of every timeframe, and leaves no process after Ctrl-C."""
+"""The demo: a validated run of every timeframe, commands in a second shell, a cleared run, and a complete stop.
+
+This is the only test outside the services lane that starts Airflow.
+"""
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from ohlcv.config.settings import load_settings
+from ohlcv.iceberg.snapshot_summary import job_summary
+from ohlcv.iceberg.tables import load_table, open_catalog
+from ohlcv.model import summary_keys
+from ohlcv.model.table_contracts import candles_contract
+from ohlcv.model.timeframes import get_timeframe
+from ohlcv.monitoring.airflow_client import AirflowApi
 from support.processes import QUICK_JAVA, all_pids, command_line, processes_with_environment, wait_for
 
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+READY = "Ctrl-C stops everything"
 
-def test_the_demo_shows_five_validated_runs_and_stops_all_processes_on_ctrl_c(tmp_path: Path) -> None:
-    home, log = tmp_path / "home", tmp_path / "log"
-    program = str(Path(sys.executable).with_name("ohlcv"))
+
+@dataclass(frozen=True)
+class Demo:
+    """A running demo."""
+
+    home: Path
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def shell(self, commands: str) -> subprocess.CompletedProcess[str]:
+        """Type commands in a second shell, in the checkout."""
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands],
+            cwd=ROOT,
+            env=os.environ | {"OHLCV_HOME": str(self.home)},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    def api(self) -> AirflowApi:
+        """Return a client with the login that the demo publishes."""
+        values = json.loads(self.shell(f"{BIN}/ohlcv env --format json").stdout)
+        password = Path(values["OHLCV_AIRFLOW_PASSWORD_FILE"]).read_text()
+        return AirflowApi(values["OHLCV_AIRFLOW_URL"], values["OHLCV_AIRFLOW_USER"], password)
+
+    def commits(self, name: str, run_id: str) -> int:
+        """Return the number of commits that a run made in a candle table."""
+        settings = load_settings({"OHLCV_HOME": str(self.home)})
+        table = load_table(open_catalog(settings), candles_contract(get_timeframe(name)))
+        return sum(job_summary(snapshot).get(summary_keys.RUN_ID) == run_id for snapshot in table.snapshots())
+
+
+@contextmanager
+def running_demo(folder: Path) -> Iterator[Demo]:
+    """Start the demo, wait until it is ready, and stop it with Ctrl-C."""
+    home, log = folder / "home", folder / "log"
     with log.open("w") as output:
-        demo = subprocess.Popen(
-            [program, "demo", "--trades", "30000"],
+        process = subprocess.Popen(
+            [str(BIN / "ohlcv"), "demo", "--trades", "30000"],
             env=os.environ | dict([QUICK_JAVA]) | {"OHLCV_HOME": str(home)},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
-        ready = "Ctrl-C stops everything"
-        wait_for(lambda: ready in log.read_text() or demo.poll() is not None, "the demo is ready", patience=900)
-        text = log.read_text()
-        assert ready in text, text
-        runs = re.findall(r"^  (ohlcv_\w+) +\S+ \.\. \S+ .*(success|failed)", text, re.MULTILINE)
-        assert runs == [(f"ohlcv_{name}", "success") for name in ("1m", "5m", "30m", "1h", "1d")]
-        assert "BTC-USD" in text
-        assert re.search(r"Airflow:  http://127\.0\.0\.1:\d+   user admin   password \S+", text)
-        # Ctrl-C while a job builds the days of history.
-        wait_for(lambda: job_processes(home), "a job runs")
+        wait_for(lambda: READY in log.read_text() or process.poll() is not None, "the demo is ready", patience=900)
+        assert READY in log.read_text(), log.read_text()
+        yield Demo(home, log, process)
     finally:
-        demo.send_signal(signal.SIGINT)
-        code = demo.wait(120)
-    assert code == 0
-    assert log.read_text().strip().endswith("stopped")
+        process.send_signal(signal.SIGINT)
+        process.wait(120)
+
+
+def test_the_demo_runs_answers_a_second_shell_and_stops_completely(tmp_path: Path) -> None:
+    with running_demo(tmp_path) as demo:
+        assert_five_validated_scheduled_runs(demo.log.read_text())
+        api = demo.api()
+        assert_cleared_run_builds_its_range_again_without_a_commit(demo, api)
+        assert_backfill_command_of_the_readme_works(demo, api)
+    assert demo.process.returncode == 0
+    assert demo.log.read_text().strip().endswith("stopped")
     # The processes of the cluster lack the variable, but their command lines contain the folder.
     mentioning = [pid for pid in all_pids() if pid != os.getpid() and str(tmp_path) in command_line(pid)]
-    remaining = {*processes_with_environment(f"OHLCV_HOME={home}"), *mentioning}
+    remaining = {*processes_with_environment(f"OHLCV_HOME={demo.home}"), *mentioning}
     assert {pid: command_line(pid) for pid in remaining} == {}
+    # Without a running demo, the second shell gets one line.
+    refused = demo.shell(f"{BIN}/ohlcv airflow dags list")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "no demo runs in" in refused.stderr
 
 
-def job_processes(home: Path) -> list[int]:
-    pids = processes_with_environment(f"OHLCV_HOME={home}")
-    return [pid for pid in pids if "spark_jobs/ohlcv_" in command_line(pid)]
+def assert_five_validated_scheduled_runs(text: str) -> None:
+    runs = re.findall(r"^  (ohlcv_\w+) +\S+ \.\. \S+ .*(success|failed)", text, re.MULTILINE)
+    assert runs == [(f"ohlcv_{name}", "success") for name in ("1m", "5m", "30m", "1h", "1d")]
+    assert "BTC-USD" in text
+    assert re.search(r"Airflow:  http://127\.0\.0\.1:\d+   user admin   password \S+", text)
+
+
+def assert_cleared_run_builds_its_range_again_without_a_commit(demo: Demo, api: AirflowApi) -> None:
+    (run,) = [each for each in api.runs("ohlcv_1d") if each["run_type"] == "scheduled"]
+    path = f"/dags/ohlcv_1d/dagRuns/{run['dag_run_id']}"
+    built = job_arguments(api, path)
+    assert demo.commits("1d", run["dag_run_id"]) == 1
+    api.call("POST", f"{path}/clear", {"dry_run": False, "only_failed": False})
+    # The demo reprocesses its days of history meanwhile; the pool runs one Spark job at a time.
+    wait_for(
+        lambda: (found := api.call("GET", path))["state"] == "success" and found["end_date"] != run["end_date"],
+        "the cleared run succeeds",
+        patience=600,
+    )
+    again = job_arguments(api, path)
+    assert (again["--start"], again["--end"]) == (built["--start"], built["--end"])
+    assert (built["--rebuild-pending"], again["--rebuild-pending"]) == ("yes", "no")
+    assert demo.commits("1d", run["dag_run_id"]) == 1
+
+
+def job_arguments(api: AirflowApi, path: str) -> dict[str, str]:
+    fields: dict[str, Any] = api.call("GET", f"{path}/taskInstances/aggregate")["rendered_fields"]
+    field = fields["application_args"]
+    arguments = field if isinstance(field, list) else ast.literal_eval(field)
+    return dict(zip(arguments[::2], arguments[1::2], strict=True))
+
+
+def assert_backfill_command_of_the_readme_works(demo: Demo, api: AirflowApi) -> None:
+    """Type the README's commands, with one hour of yesterday in place of its dates."""
+    readme = (ROOT / "README.md").read_text()
+    prepare = 'eval "$(.venv/bin/ohlcv env)"'
+    assert f"    {prepare}\n" in readme
+    (command,) = re.findall(r"^    (airflow dags backfill -s \S+ -e \S+) ohlcv_reprocess$", readme, re.MULTILINE)
+    hour = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT%H:15")
+    command = re.sub(r"-s \S+ -e \S+", f"-s {hour} -e {hour}", command)
+    result = demo.shell(f"{prepare.replace('.venv/bin', str(BIN))}\n{command} ohlcv_1h")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 of 1 runs done" in result.stderr
+    assert [run["state"] for run in api.runs("ohlcv_1h") if run["run_type"] == "backfill"] == ["success"]

@@ -21,6 +21,8 @@ from support.harness import trade
 from support.processes import wait_for
 from support.sites import POLL_SECONDS, Run, Site
 
+pytestmark = pytest.mark.services
+
 NOW = datetime.now(UTC)
 TODAY = floor_time(NOW, DAY)
 # Four complete days and the present one. Only the reprocessing test builds the first two: the scheduled run of
@@ -146,7 +148,6 @@ def test_a_task_links_to_its_running_application_and_afterwards_to_the_master(lo
     assert read_link() == loaded_site.cluster.web
 
 
-@pytest.mark.services
 def test_manual_runs_build_the_range_of_their_date_or_parameters(loaded_site: Site) -> None:
     """Trigger three runs: with a date, without a date, with a range."""
     loaded_site.airflow.unpause("ohlcv_5m")
@@ -194,7 +195,6 @@ INVALID: list[tuple[str, dict[str, str], str]] = [
 ]
 
 
-@pytest.mark.services
 def test_runs_with_invalid_ranges_fail_without_retries_and_without_spark(loaded_site: Site) -> None:
     loaded_site.airflow.unpause("ohlcv_5m", "ohlcv_reprocess")
     runs = [(loaded_site.trigger(dag_id, conf), message) for dag_id, conf, message in INVALID]

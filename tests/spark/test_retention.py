@@ -117,7 +117,7 @@ def test_invalid_requests_are_rejected_and_nothing_is_deleted(harness: Harness) 
     ):
         plan_of(harness, "1m", max_share=0.5)
     assert plan_of(harness, "1m", max_share=0.55).rows == 528
-    with pytest.raises(InputError, match="max-share 0 is not a share"):
+    with pytest.raises(InputError, match="max-share is 0: give a share above 0 and up to 1"):
         plan_of(harness, "1m", max_share=0)
     # If the feed ended long ago, retention must not empty the table.
     short = Harness(harness.spark, harness.settings.home, {"OHLCV_1M_RETENTION_DAYS": "30"})

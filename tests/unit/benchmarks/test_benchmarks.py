@@ -15,6 +15,8 @@ from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import EPOCH, Range
 from ohlcv.model.timeframes import TIMEFRAMES
 
+pytestmark = pytest.mark.benchmarks
+
 
 def test_kinds_are_interleaved_and_every_second_round_is_reversed() -> None:
     order: list[str] = []

@@ -18,6 +18,8 @@ START_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
 from ohlcv.demo.local_postgres import postgres_server
+
+pytestmark = pytest.mark.servers
 with postgres_server(Path(sys.argv[1])) as server:
     print(server.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)

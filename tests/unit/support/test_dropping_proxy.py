@@ -13,6 +13,8 @@ from ohlcv.demo.local_postgres import PostgresServer, postgres_server
 from ohlcv.spark.processes import free_port
 from support.dropping_proxy import DroppingProxy
 
+pytestmark = pytest.mark.servers
+
 UPDATE = "UPDATE pointers SET location = 'new' WHERE name = 'a'"
 # A pattern can be a part of the statement.
 PATTERN = b"UPDATE pointers"
