@@ -20,8 +20,10 @@ mapfile -t yaml_files < <(git ls-files -co --exclude-standard '*.yaml' '*.yml')
 
 run_check format .venv/bin/ruff format --check --quiet .
 run_check lint .venv/bin/ruff check --quiet .
+run_check length tools/check_module_length.sh
 run_check types .venv/bin/mypy
 run_check layers .venv/bin/lint-imports
+run_check documents .venv/bin/python tools/check_documents.py
 run_check lock tools/lock.sh --check
 run_check packages .venv/bin/uv pip check --quiet --python .venv/bin/python
 run_check shell .venv/bin/shellcheck "${shell_files[@]}"
