@@ -21,7 +21,7 @@ from support.processes import command_line, wait_for
 from support.receivers import Receivers, running_receivers
 from support.sites import POLL_SECONDS, Run, Site, running_site
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 
 TODAY = floor_time(datetime.now(UTC), DAY)
 BEGIN = TODAY - DAY

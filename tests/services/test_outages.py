@@ -17,7 +17,7 @@ from ohlcv.model.source_hours import hours_overlapping, parse_hours
 from support.processes import command_line, processes_with_environment, wait_for
 from support.sites import ENDED, POLL_SECONDS, Run, Site, wait_until
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 
 MINUTE = timedelta(minutes=1)
 DAG = "ohlcv_1m"

@@ -22,7 +22,7 @@ from support.commit_times import commits_at
 from support.processes import command_line, wait_for
 from support.sites import POLL_SECONDS, Run, Site, running_site
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 
 DAG = "ohlcv_retention"
 TODAY = datetime.now(UTC).date()

@@ -15,7 +15,7 @@ from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from support.harness import at
 from support.sites import Site, running_site
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 
 ROOT = Path(__file__).parents[2]
 # An indented block is one script. In a list item it is indented further.

@@ -21,7 +21,7 @@ from support.harness import trade
 from support.processes import wait_for
 from support.sites import POLL_SECONDS, Run, Site
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 
 NOW = datetime.now(UTC)
 TODAY = floor_time(NOW, DAY)

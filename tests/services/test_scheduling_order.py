@@ -16,7 +16,7 @@ from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from support.processes import wait_for
 from support.sites import ENDED, POLL_SECONDS, Run, Site, running_site, wait_until
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 
 TODAY = floor_time(datetime.now(UTC), DAY)
 BACKFILLED_RUNS = 50

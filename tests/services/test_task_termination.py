@@ -20,7 +20,7 @@ from ohlcv.spark.processes import descendants
 from support.processes import command_line, processes_with_environment, wait_for
 from support.sites import POLL_SECONDS, Run, Site
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 
 TODAY = floor_time(datetime.now(UTC), DAY)
 BEGIN = TODAY - 2 * DAY

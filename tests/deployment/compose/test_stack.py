@@ -19,7 +19,7 @@ from ohlcv.model.intervals import floor_time, iso
 from ohlcv.model.timeframes import TIMEFRAMES
 from support.processes import all_pids, command_line, wait_for
 
-pytestmark = pytest.mark.compose
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(3600)]
 
 HOUR = timedelta(hours=1)
 DAGS = [timeframe.dag_id for timeframe in TIMEFRAMES.values()]

@@ -19,7 +19,7 @@ from support.harness import at
 from support.processes import wait_for
 from support.sites import POLL_SECONDS, Run, Site, running_site
 
-pytestmark = pytest.mark.containers
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
 
 TODAY = floor_time(datetime.now(UTC), DAY)
 BEGIN = TODAY - 3 * DAY
