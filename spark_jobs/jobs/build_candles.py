@@ -289,7 +289,8 @@ class Report:
                 "exchange": row.exchange,
                 "window_start": iso(row.window_start.astimezone(UTC)),
                 "volume": str(row.exact_volume),
-                "reason": "volume" if row.volume is None else "notional",
+                # "turnover" is the stored name of the notional.
+                "reason": "volume" if row.volume is None else "turnover",
             }
             for row in rows
         ]
