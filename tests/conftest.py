@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,26 +19,26 @@ from support.harness import Harness, spark_session
 settings.register_profile("any-duration", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-duration")
 
-
-# Folders whose tests run on one worker of pytest-xdist: tests/spark shares a Spark session, the others start processes
-# of their own, which would compete for two cores.
-WORKER_OF_FOLDER = {
-    "spark": "spark",
-    **dict.fromkeys(("crash_recovery", "integration", "orchestration", "services"), "processes"),
-}
+# Tests that start many processes of their own run one after another: together they would compete for two cores.
+PROCESS_FOLDERS = ("crash_recovery", "integration", "orchestration", "services")
 
 
-class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Distribute the tests by folder, and the unit tests by file."""
+class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Distribute the tests of pytest-xdist by file, and those of the process folders together."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        return WORKER_OF_FOLDER.get(path.split("/")[1], path)
+        return "processes" if path.split("/")[1] in PROCESS_FOLDERS else path
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduling:
     """Use the scheduling of this project for `-n`."""
-    return FolderScheduling(config, log)
+    return FileScheduling(config, log)
+
+
+def pytest_unconfigure() -> None:
+    """Remove Airflow's log handlers: pytest closes their stream, and py4j logs once more when the process exits."""
+    logging.getLogger().handlers.clear()
 
 
 @pytest.fixture(autouse=True)
