@@ -105,9 +105,15 @@ def job_result(
     return result
 
 
-# Expressions are evaluated for few trades and compiled for many; both must give the same result.
-@pytest.mark.parametrize("trades_read", [0, CODE_GENERATION_MIN_TRADES], ids=["evaluated", "compiled"])
-@pytest.mark.parametrize("name", WIDTHS)
+# Expressions are evaluated for few trades and compiled for many; both must give the same result. The timeframes share
+# the expressions: two of them are compiled, one with and one without merged steps.
+@pytest.mark.parametrize(
+    ("name", "trades_read"),
+    [
+        *(pytest.param(name, 0, id=f"{name}-evaluated") for name in WIDTHS),
+        *(pytest.param(name, CODE_GENERATION_MIN_TRADES, id=f"{name}-compiled") for name in ("1m", "1d")),
+    ],
+)
 @EXAMPLES
 @given(data=st.data())
 def test_every_field_equals_the_reference_model(

@@ -14,12 +14,12 @@ import pytest
 from ohlcv.demo.local_postgres import postgres_server
 from support.processes import wait_for
 
+pytestmark = pytest.mark.servers
+
 START_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
 from ohlcv.demo.local_postgres import postgres_server
-
-pytestmark = pytest.mark.servers
 with postgres_server(Path(sys.argv[1])) as server:
     print(server.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
