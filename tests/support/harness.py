@@ -45,8 +45,8 @@ def spark_session(folder: Path) -> Iterator[SparkSession]:
         .config("spark.sql.ui.retainedExecutions", "1")
         .config("spark.ui.retainedJobs", "10")
         .config("spark.ui.retainedStages", "10")
-        # The optimizing compiler costs more time than it saves in short queries.
-        .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+        # Hundreds of queries in one process repay the optimizing compiler: 92 s instead of 129 s for test_late_trades.py.
+        .config("spark.driver.extraJavaOptions", "-XX:+UseSerialGC")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
