@@ -45,7 +45,7 @@ def spark_session(folder: Path) -> Iterator[SparkSession]:
         .config("spark.sql.ui.retainedExecutions", "1")
         .config("spark.ui.retainedJobs", "10")
         .config("spark.ui.retainedStages", "10")
-        # Hundreds of queries in one process repay the optimizing compiler: 92 s instead of 129 s for test_late_trades.py.
+        # Hundreds of queries repay the optimizing compiler: 92 s instead of 129 s for test_late_trades.py.
         .config("spark.driver.extraJavaOptions", "-XX:+UseSerialGC")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.ui.enabled", "false")
