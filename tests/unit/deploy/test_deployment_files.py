@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy import healthy
 from deploy.healthy import problem
 from support.server_programs import VERSITYGW
 
@@ -145,7 +146,11 @@ def test_the_message_without_env_names_the_command_to_run() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(BUILT - INIT_SERVICES - {"feed"}))
-def test_the_health_check_checks_every_service(name: str) -> None:
-    # Nothing listens here, so a service that is checked is unhealthy. An unknown command counts as healthy.
+def test_the_health_check_checks_every_service(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nothing can listen on port 0, so a service that is checked is unhealthy. An unknown command counts as healthy.
+    for pages in (healthy.PAGES, healthy.SPARK_PAGES):
+        for page, address in pages.items():
+            monkeypatch.setitem(pages, page, re.sub(r":\d+/", ":0/", address))
+    monkeypatch.setattr(healthy, "AIRFLOW", "http://127.0.0.1:0/execution/")
     assert problem(SERVICES[name]["command"])
     assert problem(["ohlcv", "--help"]) is None
