@@ -34,7 +34,7 @@ test-unit: setup ## Run the unit tests: no Spark, no server (a minute)
 LANES := archives benchmarks crash-recovery servers services catalogs containers compose
 
 .PHONY: test-all
-test-all: ## Run the tests and every lane, one after another (three hours)
+test-all: ## Run the tests and every lane, one after another (two hours)
 	@$(MAKE) test $(LANES:%=test-%)
 
 .PHONY: test-archives
