@@ -5,7 +5,6 @@ This is the only test outside the services lane that starts Airflow.
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -17,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.snapshot_summary import job_summary
@@ -27,6 +25,7 @@ from ohlcv.model.table_contracts import candles_contract
 from ohlcv.model.timeframes import get_timeframe
 from ohlcv.monitoring.airflow_client import AirflowApi
 from support.processes import QUICK_JAVA, all_pids, command_line, processes_with_environment, wait_for
+from support.sites import parse_job_arguments
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -114,7 +113,7 @@ def assert_five_validated_scheduled_runs(text: str) -> None:
 def assert_cleared_run_builds_its_range_again_without_a_commit(demo: Demo, api: AirflowApi) -> None:
     (run,) = [each for each in api.runs("ohlcv_1d") if each["run_type"] == "scheduled"]
     path = f"/dags/ohlcv_1d/dagRuns/{run['dag_run_id']}"
-    built = job_arguments(api, path)
+    built = parse_job_arguments(api.call("GET", f"{path}/taskInstances/aggregate"))
     assert demo.commits("1d", run["dag_run_id"]) == 1
     api.call("POST", f"{path}/clear", {"dry_run": False, "only_failed": False})
     # The demo reprocesses its days of history meanwhile; the pool runs one Spark job at a time.
@@ -123,17 +122,10 @@ def assert_cleared_run_builds_its_range_again_without_a_commit(demo: Demo, api: 
         "the cleared run succeeds",
         patience=600,
     )
-    again = job_arguments(api, path)
+    again = parse_job_arguments(api.call("GET", f"{path}/taskInstances/aggregate"))
     assert (again["--start"], again["--end"]) == (built["--start"], built["--end"])
     assert (built["--rebuild-pending"], again["--rebuild-pending"]) == ("yes", "no")
     assert demo.commits("1d", run["dag_run_id"]) == 1
-
-
-def job_arguments(api: AirflowApi, path: str) -> dict[str, str]:
-    fields: dict[str, Any] = api.call("GET", f"{path}/taskInstances/aggregate")["rendered_fields"]
-    field = fields["application_args"]
-    arguments = field if isinstance(field, list) else ast.literal_eval(field)
-    return dict(zip(arguments[::2], arguments[1::2], strict=True))
 
 
 def assert_backfill_command_of_the_readme_works(demo: Demo, api: AirflowApi) -> None:

@@ -36,6 +36,13 @@ POLL_SECONDS = 0.5
 RUN_SECONDS = 900
 
 
+def parse_job_arguments(task: Mapping[str, Any]) -> dict[str, str]:
+    """Return the arguments of the Spark job that a task instance submitted."""
+    field = task["rendered_fields"]["application_args"]
+    arguments = field if isinstance(field, list) else ast.literal_eval(field)
+    return dict(zip(arguments[::2], arguments[1::2], strict=True))
+
+
 @dataclass(frozen=True)
 class Run:
     """The state of a DAG run at the time of the request."""
@@ -156,9 +163,7 @@ class Site:
 
     def job_arguments(self, run: Run, task_id: str = "aggregate") -> dict[str, str]:
         """Return the arguments of a task's Spark job."""
-        field = self.task(run, task_id)["rendered_fields"]["application_args"]
-        arguments = field if isinstance(field, list) else ast.literal_eval(field)
-        return dict(zip(arguments[::2], arguments[1::2], strict=True))
+        return parse_job_arguments(self.task(run, task_id))
 
     def job_range(self, run: Run) -> tuple[str, str]:
         """Return the start and end that a run's job received, and print them for the test report."""

@@ -22,6 +22,7 @@ from ohlcv.orchestration.incidents import close_incident, error_fingerprint, ope
 from ohlcv.orchestration.links import run_links
 from ohlcv.orchestration.notifications import Notification
 from ohlcv.orchestration.run_ranges import as_of_day, dag_run_days, dag_run_range
+from ohlcv.spark.job_protocol import ERROR_PREFIX
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,7 +46,7 @@ def task_failed(context: Context) -> None:
 def summarize_error(error: object) -> str:
     """Return the line of an error that names the cause: the last one that starts with 'error: ', else the first."""
     lines = [line.strip() for line in str(error or "no error was given").splitlines() if line.strip()]
-    messages = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    messages = [line.removeprefix(ERROR_PREFIX) for line in lines if line.startswith(ERROR_PREFIX)]
     return (messages[-1] if messages else lines[0])[:500]
 
 
