@@ -18,10 +18,19 @@ from ohlcv.config.storage import (
     S3Store,
     catalog_address,
     catalog_secret,
+    home_folder,
     s3_store,
     warehouse_location,
 )
-from ohlcv.config.values import count, recipients, secret, web_address
+from ohlcv.config.values import (
+    check_characters,
+    check_runbook,
+    recipients,
+    secret,
+    spark_master,
+    web_address,
+    whole_number,
+)
 from ohlcv.model.errors import InputError
 from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, get_timeframe
 
@@ -54,6 +63,19 @@ GENERAL_NAMES = (
 )
 
 
+# Largest accepted numbers: times that are computed from them are valid dates, and Spark accepts the counts.
+MAXIMA = {
+    "lookback_minutes": 5_256_000,  # ten years
+    "time_target_seconds": 86_400,
+    "deadline_seconds": 604_800,
+    "retention_days": 36_500,
+    "executor_cores": 1_024,
+    "shuffle_partitions": 100_000,
+    "repair_trades": 10**12,
+}
+MAX_WORKERS = 100_000
+MIN_MEGABYTES, MAX_MEGABYTES = 512, 1_048_576
+
 # Default trade budget for pending hours, per second of the time target. One core without warm caches reads and
 # compares about 75,000 trades per second, so rebuilding takes a fifth of the target and the run still meets it.
 BUDGET_PER_TARGET_SECOND = 15_000
@@ -79,24 +101,6 @@ class Tuning:
     # Trades that a scheduled run may read in addition to its own range to rebuild pending hours. The default follows
     # from the time target (`Settings.trade_budget`).
     repair_trades: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in (
-            "executor_cores",
-            "shuffle_partitions",
-            "repair_trades",
-            "lookback_minutes",
-            "time_target_seconds",
-            "deadline_seconds",
-            "retention_days",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be 1 or more, not {value}")
-        for name in ("executor_memory", "driver_memory"):
-            value = getattr(self, name)
-            if not re.fullmatch(r"[1-9][0-9]*[mg]", value) or _megabytes(value) < 512:
-                raise InputError(f"{name} must be 512m or more, as in 1024m or 2g, not '{value}'")
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         near = difflib.get_close_matches(name, known, n=1)
         raise InputError(f"unknown setting {name}" + (f": did you mean {near[0]}?" if near else ""))
 
-    home = Path(values.get("OHLCV_HOME") or ".ohlcv").absolute()
+    for name in sorted(known & values.keys()):
+        check_characters(name, values[name], is_secret=f"{name}_FILE" in known)
+    check_runbook(values)
+    home = home_folder(values.get("OHLCV_HOME"))
     catalog = catalog_address(values.get("OHLCV_CATALOG_URI"), home)
     warehouse = warehouse_location(values.get("OHLCV_WAREHOUSE"), home, catalog)
     settings = Settings(
@@ -193,17 +200,17 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         catalog_token=catalog_secret(values, "OHLCV_CATALOG_TOKEN", catalog),
         warehouse=warehouse,
         store=s3_store(values, catalog, warehouse),
-        spark_master=values.get("OHLCV_SPARK_MASTER") or None,
+        spark_master=spark_master(values),
         spark_secret=secret(values, "OHLCV_SPARK_SECRET"),
         spark_web=web_address(values, "OHLCV_SPARK_WEB"),
-        spark_workers=count(values, "OHLCV_SPARK_WORKERS", 1),
+        spark_workers=whole_number("OHLCV_SPARK_WORKERS", values.get("OHLCV_SPARK_WORKERS") or "1", MAX_WORKERS),
         airflow=_airflow_address(values),
         validation=_validation(values),
         alert_email=recipients(values.get("OHLCV_ALERT_EMAIL")),
         tuning={
             timeframe: _tuning(
                 {
-                    field: values[name]
+                    field: (name, values[name])
                     # Names for all timeframes come first in `tuning_names`, so that the value for one overrides them.
                     for name, (scope, field) in tuning_names.items()
                     if scope in (None, timeframe) and values.get(name)
@@ -217,16 +224,12 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
-def _tuning(values: Mapping[str, str]) -> Tuning:
-    typed: dict[str, int | str] = {}
-    for name, text in values.items():
-        if name.endswith("_memory"):
-            typed[name] = text
-            continue
-        try:
-            typed[name] = int(text)
-        except ValueError:
-            raise InputError(f"{name} must be a whole number, not '{text}'") from None
+def _tuning(values: Mapping[str, tuple[str, str]]) -> Tuning:
+    """Return the tuning of a timeframe, given the variable and its value for each field."""
+    typed = {
+        field: whole_number(name, text, MAXIMA[field]) if field in MAXIMA else _memory(name, text)
+        for field, (name, text) in values.items()
+    }
     return Tuning(**typed)  # type: ignore[arg-type]  # names and types are those of the fields
 
 
@@ -253,5 +256,8 @@ def _validation(values: Mapping[str, str]) -> Validation:
     )
 
 
-def _megabytes(text: str) -> int:
-    return int(text[:-1]) * (1024 if text.endswith("g") else 1)
+def _memory(name: str, text: str) -> str:
+    match = re.fullmatch(r"([1-9][0-9]{0,6})([mg])", text)
+    if not match or not MIN_MEGABYTES <= int(match[1]) * (1024 if match[2] == "g" else 1) <= MAX_MEGABYTES:
+        raise InputError(f"{name} must be from 512m to 1024g, as in 1024m or 2g, not '{text[:50]}'")
+    return text

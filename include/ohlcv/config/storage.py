@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from ohlcv.config.values import secret, web_address
+from ohlcv.config.values import has_scheme, is_web_address, local_path, redacted, secret, web_address
 from ohlcv.model.errors import InputError
 
 # Environment variables of an S3 store.
@@ -21,6 +21,8 @@ S3_NAMES = (
     "OHLCV_S3_SECRET_KEY",
     "OHLCV_S3_SECRET_KEY_FILE",
 )
+# Options of a PostgreSQL connection that are secrets. `passfile` and `sslkey` name files.
+_CREDENTIAL_OPTION = re.compile(r"(?i)password|passwd|pwd|secret|token")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,20 @@ class S3Store:
         return self.endpoint or f"AWS S3 in {self.region}"
 
 
+def home_folder(text: str | None) -> Path:
+    """Return the absolute path of the folder of the embedded catalog and warehouse."""
+    if text and has_scheme(text):
+        raise InputError(f"OHLCV_HOME is '{redacted(text)}': give a folder")
+    return Path(local_path("OHLCV_HOME", _absolute("OHLCV_HOME", text or ".ohlcv")))
+
+
+def _absolute(name: str, path: str) -> str:
+    try:
+        return str(Path(path).absolute())
+    except FileNotFoundError:
+        raise InputError(f"the working directory does not exist any more: set {name} to an absolute path") from None
+
+
 def catalog_address(text: str | None, home: Path) -> CatalogAddress:
     """Return the parsed address of the catalog, by default that of the embedded SQLite catalog in `home`."""
     if not text:
@@ -66,33 +82,39 @@ def catalog_address(text: str | None, home: Path) -> CatalogAddress:
         port = parts.port or 5432
     except ValueError:
         raise InputError("OHLCV_CATALOG_URI is not an address such as postgresql://user@host:5432/database") from None
+    if parts.scheme in ("http", "https"):
+        return _rest_address(text)
     if parts.scheme == "sqlite":
-        if len(parts.path) < 2:
-            raise InputError("OHLCV_CATALOG_URI contains no file path: use sqlite:////folder/catalog.db")
-        return CatalogAddress("sqlite", str(Path(unquote(parts.path[1:])).absolute()))
-    if parts.scheme not in ("postgresql", "http", "https"):
-        raise InputError(f"OHLCV_CATALOG_URI starts with '{parts.scheme}': use sqlite, postgresql, http or https")
+        return _sqlite_address(parts)
     if parts.scheme != "postgresql":
-        return _rest_address(text, parts)
-    if parts.password is not None:
+        raise InputError(f"OHLCV_CATALOG_URI is '{redacted(text)}': use sqlite, postgresql, http or https")
+    options = tuple(parse_qsl(parts.query))
+    if parts.password is not None or any(_CREDENTIAL_OPTION.search(name) for name, _ in options):
         raise InputError("OHLCV_CATALOG_URI contains a password: set OHLCV_CATALOG_PASSWORD or …_FILE instead")
-    if not parts.hostname or not parts.username or len(parts.path) < 2:
+    if not parts.hostname or not parts.username or len(parts.path) < 2 or parts.fragment:
         raise InputError("OHLCV_CATALOG_URI must name user, host and database: postgresql://user@host:5432/database")
-    return CatalogAddress(
-        "postgresql",
-        unquote(parts.path[1:]),
-        parts.hostname,
-        port,
-        unquote(parts.username),
-        tuple(parse_qsl(parts.query)),
+    return CatalogAddress("postgresql", unquote(parts.path[1:]), parts.hostname, port, unquote(parts.username), options)
+
+
+def _sqlite_address(parts: SplitResult) -> CatalogAddress:
+    form = (
+        "use sqlite:////folder/catalog.db with four slashes, or three before a path relative to the working directory"
     )
+    if len(parts.path) < 2:
+        raise InputError(f"OHLCV_CATALOG_URI contains no file path: {form}")
+    if parts.netloc or parts.query or parts.fragment:
+        # Not repeated: it may be a user and a password.
+        raise InputError(f"OHLCV_CATALOG_URI has a host, a query or a fragment, and SQLite uses none: {form}")
+    path = _absolute("OHLCV_CATALOG_URI", unquote(parts.path[1:]))
+    return CatalogAddress("sqlite", local_path("OHLCV_CATALOG_URI", path))
 
 
-def _rest_address(text: str, parts: SplitResult) -> CatalogAddress:
-    if parts.username is not None or parts.password is not None:
-        raise InputError("OHLCV_CATALOG_URI contains a user: set OHLCV_CATALOG_TOKEN or …_FILE for a REST catalog")
-    if not parts.hostname:
-        raise InputError("OHLCV_CATALOG_URI must name a host: http://host:19120/iceberg")
+def _rest_address(text: str) -> CatalogAddress:
+    if not is_web_address(text):
+        raise InputError(
+            f"OHLCV_CATALOG_URI is '{redacted(text)}': give an address such as http://host:19120/iceberg, "
+            "without user, password or query (a token is OHLCV_CATALOG_TOKEN or …_FILE)"
+        )
     return CatalogAddress("rest", text.rstrip("/"))
 
 
@@ -103,25 +125,40 @@ def catalog_secret(values: Mapping[str, str], name: str, catalog: CatalogAddress
     if found is not None and catalog.engine != kind:
         expected = {"postgresql": "a PostgreSQL catalog", "rest": "a REST catalog"}[kind]
         raise InputError(f"{name} is for {expected}, but OHLCV_CATALOG_URI is {catalog}: remove it")
+    # The HTTP client would repeat a token that it cannot send.
+    if kind == "rest" and found is not None and not re.fullmatch(r"[!-~]+", found):
+        raise InputError(f"{name} contains a space, a line break or a character that is not ASCII: correct it")
     return found
 
 
 def warehouse_location(text: str | None, home: Path, catalog: CatalogAddress) -> str:
     """Return the location of the warehouse as a URI."""
-    scheme, mark, rest = (text or "").partition("://")
+    is_rest = catalog.engine == "rest"
+    if not text:
+        return "" if is_rest else f"file://{home / 'warehouse'}"
+    scheme, mark, rest = text.partition("://")
     if mark and scheme == "s3":
         bucket, _, key = rest.rstrip("/").partition("/")
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) or re.search(r"[?#%]|//", key):
-            raise InputError(f"OHLCV_WAREHOUSE is '{text}': give s3://bucket/prefix, without ?, # or %")
+            raise InputError(f"OHLCV_WAREHOUSE is '{redacted(text)}': give s3://bucket/prefix, without ?, # or %")
         return f"s3://{rest.rstrip('/')}"
-    if catalog.engine == "rest":
+    if is_rest:
         # The service decides where its tables are stored. The value selects one of its warehouses by name.
-        return text or ""
-    text = text or str(home / "warehouse")
-    if mark and scheme != "file":
-        raise InputError(f"OHLCV_WAREHOUSE is '{text}': give a folder, its file:// address or s3://bucket/prefix")
+        if mark and redacted(text) != text:
+            raise InputError(f"OHLCV_WAREHOUSE is '{redacted(text)}': give an address without user, password or query")
+        return text
+    if mark and scheme == "file":
+        if not rest.startswith("/"):
+            raise InputError(f"OHLCV_WAREHOUSE is '{redacted(text)}': give file:///folder, with three slashes")
+    elif has_scheme(text):
+        raise InputError(
+            f"OHLCV_WAREHOUSE is '{redacted(text)}': give a folder, its file:// address or s3://bucket/prefix"
+        )
+    folder = _absolute("OHLCV_WAREHOUSE", rest if mark else text)
+    if folder == "/":
+        raise InputError("OHLCV_WAREHOUSE is the root folder: give a folder below it")
     # Not as_uri(): Spark and pyiceberg do not decode %20 in a location to a space.
-    return text.rstrip("/") if mark else f"file://{Path(text).absolute()}"
+    return f"file://{local_path('OHLCV_WAREHOUSE', folder)}"
 
 
 def s3_store(values: Mapping[str, str], catalog: CatalogAddress, warehouse: str) -> S3Store | None:
@@ -132,7 +169,9 @@ def s3_store(values: Mapping[str, str], catalog: CatalogAddress, warehouse: str)
             return None
         # The warehouse of a REST catalog is only a name. Its files may still be in this store.
         if catalog.engine != "rest":
-            raise InputError(f"{given[0]} is set, but OHLCV_WAREHOUSE is {warehouse}: give s3://bucket/prefix")
+            raise InputError(
+                f"{given[0]} is set, but OHLCV_WAREHOUSE is {redacted(warehouse)}: give s3://bucket/prefix"
+            )
     access_key, secret_key = values.get("OHLCV_S3_ACCESS_KEY") or None, secret(values, "OHLCV_S3_SECRET_KEY")
     if (access_key is None) != (secret_key is None):
         missing = "OHLCV_S3_ACCESS_KEY" if access_key is None else "OHLCV_S3_SECRET_KEY (or …_FILE)"

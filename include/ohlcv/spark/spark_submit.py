@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from ohlcv.config.settings import Settings, Tuning
+from ohlcv.config.values import is_spark_master, redacted
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, iso
 from ohlcv.spark.job_protocol import ERROR_PREFIX
@@ -209,10 +210,10 @@ def job_environment(master: str) -> dict[str, str]:
 
 def check_master(master: str) -> None:
     """Raise OhlcvError if no master can be reached. Spark itself would retry for a minute."""
+    if not is_spark_master(master):
+        raise InputError(f"'{redacted(master)}' is not a Spark master such as spark://host:7077 or local[2]")
     if master.startswith("local"):
         return
-    if not master.startswith("spark://"):
-        raise InputError(f"'{master}' is not a Spark master such as spark://host:7077 or local[2]")
     errors = []
     # spark://a:7077,b:7077 lists several masters. One that accepts connections is enough.
     for address in master.removeprefix("spark://").split(","):
@@ -220,7 +221,7 @@ def check_master(master: str) -> None:
         try:
             with socket.create_connection((host, int(port or 7077)), timeout=5):
                 return
-        except (OSError, ValueError) as error:
+        except (OSError, UnicodeError) as error:
             errors.append(f"{address}: {error}")
     raise OhlcvError(f"the Spark master {master} does not answer ({'; '.join(errors)}): start it or check the address")
 

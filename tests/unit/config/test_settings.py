@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from ohlcv.config.settings import Tuning, load_settings
+from ohlcv.config.settings import MAXIMA, Tuning, load_settings
 from ohlcv.config.storage import CatalogAddress, S3Store
 from ohlcv.model.errors import InputError
 from ohlcv.model.timeframes import TIMEFRAMES
@@ -82,21 +83,41 @@ def test_lookback_and_time_target_override_the_registry() -> None:
     assert {settings.timeframe(name).time_target for name in TIMEFRAMES} == {timedelta(seconds=7)}
 
 
-@pytest.mark.parametrize("field", ["executor_cores", "shuffle_partitions", "repair_trades", "lookback_minutes"])
+COUNTS = [
+    *(f"OHLCV_1D_{field.upper()}" for field in MAXIMA),
+    "OHLCV_EXECUTOR_CORES",
+    "OHLCV_SPARK_WORKERS",
+]
+
+
+@pytest.mark.parametrize("name", COUNTS)
 @pytest.mark.parametrize(
-    ("value", "message"),
-    [("0", "must be 1 or more"), ("-3", "must be 1 or more"), ("1.5", "whole number"), ("many", "whole number")],
+    "value", ["0", "-3", "+3", "1.5", "many", " 5", "1_440", "\u00b2", "\u0663", "1e3", "9" * 15, "9" * 400]
 )
-def test_an_invalid_number_is_refused(field: str, value: str, message: str) -> None:
-    with pytest.raises(InputError, match=f"{field} {message}|{field} must be a {message}"):
-        load_settings({f"OHLCV_1D_{field.upper()}": value})
+def test_an_invalid_number_is_refused(name: str, value: str) -> None:
+    with pytest.raises(InputError, match=rf"^{name} must be a whole number from 1 to [0-9]+, not '.{{1,50}}'$"):
+        load_settings({name: value})
 
 
-@pytest.mark.parametrize("value", ["511m", "0g", "1", "1024", "1024M", "1.5g", "1 g", "-1g", "1g ", "lots"])
-@pytest.mark.parametrize("field", ["executor_memory", "driver_memory"])
-def test_an_invalid_memory_size_is_refused(field: str, value: str) -> None:
-    with pytest.raises(InputError, match=f"^{field} must be 512m or more, as in 1024m or 2g, not '{value}'$"):
-        load_settings({f"OHLCV_{field.upper()}": value})
+@pytest.mark.parametrize("name", TIMEFRAMES)
+def test_the_largest_numbers_are_valid_times(name: str) -> None:
+    settings = load_settings({f"OHLCV_{field.upper()}": str(maximum) for field, maximum in MAXIMA.items()})
+    timeframe = settings.timeframe(name)
+    now = datetime(2026, 1, 31, tzinfo=UTC)
+    assert timeframe.cutoff(now) is not None
+    assert now - timeframe.lookback < now + timeframe.deadline
+    assert settings.trade_budget(name) == 10**12
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["511m", "0g", "1", "1024", "1024M", "1.5g", "1 g", "-1g", "1g ", "lots", "1025g", "\u0661g", "9" * 400 + "g"],
+)
+@pytest.mark.parametrize("name", ["OHLCV_EXECUTOR_MEMORY", "OHLCV_1H_DRIVER_MEMORY"])
+def test_an_invalid_memory_size_is_refused(name: str, value: str) -> None:
+    message = f"^{name} must be from 512m to 1024g, as in 1024m or 2g, not '{re.escape(value[:50])}'$"
+    with pytest.raises(InputError, match=message):
+        load_settings({name: value})
 
 
 def test_a_lookback_shorter_than_one_window_is_refused() -> None:
@@ -126,13 +147,17 @@ def test_a_catalog_address_is_parsed(uri: str, address: CatalogAddress) -> None:
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("mysql://u@h/d", "starts with 'mysql': use sqlite, postgresql, http or https"),
+        ("mysql://u@h/d", "is 'mysql://…': use sqlite, postgresql, http or https"),
         ("postgresql+psycopg://u@h/d", "use sqlite, postgresql, http or https"),
         ("catalog.db", "use sqlite, postgresql, http or https"),
-        ("http://", "must name a host"),
-        ("https:///iceberg", "must name a host"),
-        ("http://me:hunter2@rest:19120/iceberg", "contains a user: set OHLCV_CATALOG_TOKEN"),
+        ("http://", "give an address such as http://host:19120/iceberg"),
+        ("https:///iceberg", "give an address such as http://host:19120/iceberg"),
         ("http://rest:port/iceberg", "is not an address"),
+        ("http://rest/ice berg", "give an address such as http://host:19120/iceberg"),
+        ("sqlite://x/cat.db", "has a host, .*: use sqlite:////folder/catalog.db with four slashes, or three before"),
+        ("sqlite:////folder/cat.db?mode=ro", "has a host, a query or a fragment, .*: use sqlite:////folder/catalog.db"),
+        ("sqlite:////folder/a%23b.db", "is /folder/a#b.db, with '#': give a folder without"),
+        ("sqlite:////folder/a%00b.db", "OHLCV_CATALOG_URI contains a line break or another control character"),
         ("sqlite://", "contains no file path"),
         ("sqlite:///", "contains no file path"),
         ("postgresql://h/d", "must name user, host and database"),
@@ -146,13 +171,6 @@ def test_a_catalog_address_is_parsed(uri: str, address: CatalogAddress) -> None:
 def test_an_invalid_catalog_address_is_refused(uri: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_settings({"OHLCV_CATALOG_URI": uri})
-
-
-@pytest.mark.parametrize("password", ["hunter2", ""])
-def test_a_password_in_the_catalog_address_is_refused_and_not_repeated(password: str) -> None:
-    with pytest.raises(InputError, match="contains a password: set OHLCV_CATALOG_PASSWORD") as caught:
-        load_settings({"OHLCV_CATALOG_URI": f"postgresql://u:{password}@h/d"})
-    assert "hunter2" not in str(caught.value)
 
 
 def test_a_password_is_read_from_a_variable_or_file_and_never_shown(tmp_path: Path) -> None:
@@ -169,14 +187,13 @@ def test_a_password_is_read_from_a_variable_or_file_and_never_shown(tmp_path: Pa
     assert str(by_file.catalog) == POSTGRES
 
 
-def test_an_unreadable_password_file_is_reported_with_its_setting(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^OHLCV_CATALOG_PASSWORD_FILE cannot be read: No such file or directory$"):
-        load_settings({"OHLCV_CATALOG_PASSWORD_FILE": str(tmp_path / "gone")})
-
-
 @pytest.mark.parametrize(
     ("text", "warehouse"),
-    [("/data/candles", "file:///data/candles"), ("file:///data/candles/", "file:///data/candles")],
+    [
+        ("/data/candles", "file:///data/candles"),
+        ("/data/a b/@ä", "file:///data/a b/@ä"),
+        ("file:///data/candles/", "file:///data/candles"),
+    ],
 )
 def test_a_warehouse_folder_becomes_a_location(text: str, warehouse: str) -> None:
     assert load_settings({"OHLCV_WAREHOUSE": text}).warehouse == warehouse
@@ -246,7 +263,29 @@ def test_the_token_of_a_rest_catalog_is_never_shown(tmp_path: Path) -> None:
         ({"OHLCV_WAREHOUSE": "s3://"}, "give s3://bucket/prefix"),
         ({"OHLCV_WAREHOUSE": "s3://Bucket/x"}, "give s3://bucket/prefix"),
         ({"OHLCV_WAREHOUSE": "s3://bucket/a b%20c"}, r"give s3://bucket/prefix, without \?, # or %"),
-        ({"OHLCV_WAREHOUSE": "s3://key:secret@bucket"}, "give s3://bucket/prefix"),
+        (
+            {"OHLCV_WAREHOUSE": "file://x/y"},
+            "^OHLCV_WAREHOUSE is 'file://x/y': give file:///folder, with three slashes$",
+        ),
+        ({"OHLCV_WAREHOUSE": "file:/y"}, "^OHLCV_WAREHOUSE is 'file:/y': give a folder, its file:// address or"),
+        ({"OHLCV_WAREHOUSE": "file:///"}, "^OHLCV_WAREHOUSE is the root folder: give a folder below it$"),
+        (
+            {"OHLCV_WAREHOUSE": "/a#b"},
+            "^OHLCV_WAREHOUSE is /a#b, with '#': give a folder without [?], # and % in its path$",
+        ),
+        ({"OHLCV_WAREHOUSE": "file:///a%20b"}, "^OHLCV_WAREHOUSE is /a%20b, with '%': give a folder without"),
+        ({"OHLCV_HOME": "/a?b"}, "^OHLCV_HOME is /a[?]b, with '[?]': give a folder without"),
+        ({"OHLCV_HOME": "file:///a"}, "^OHLCV_HOME is 'file:///a': give a folder$"),
+        (
+            {"OHLCV_SPARK_MASTER": "localhost:7077"},
+            "^OHLCV_SPARK_MASTER is 'localhost:7077': give an address such as spark:",
+        ),
+        ({"OHLCV_SPARK_MASTER": "spark://a:7077,b:99999"}, "^OHLCV_SPARK_MASTER is 'spark://a:7077,b:99999': give"),
+        (
+            {"OHLCV_SPARK_WEB": "http://a:65536"},
+            "^OHLCV_SPARK_WEB is 'http://a:65536': give an address such as http://host",
+        ),
+        ({"OHLCV_SPARK_WEB": "http://a/ä"}, "^OHLCV_SPARK_WEB is 'http://a/ä': give an address such as http://host"),
         ({**STORE, "OHLCV_S3_SECRET_KEY": ""}, r"^OHLCV_S3_SECRET_KEY \(or …_FILE\) is missing: set both keys"),
         ({**STORE, "OHLCV_S3_ACCESS_KEY": ""}, "^OHLCV_S3_ACCESS_KEY is missing: set both keys"),
         ({**STORE, "OHLCV_S3_ENDPOINT": "store:7070"}, "OHLCV_S3_ENDPOINT is 'store:7070': give an address such as"),
@@ -289,10 +328,9 @@ def test_the_trade_budget_follows_from_the_time_target_unless_it_is_set() -> Non
         ),
         ({"OHLCV_AIRFLOW_URL": "a:8080"}, "OHLCV_AIRFLOW_URL is 'a:8080': give an address such as http://host:8080"),
         ({"OHLCV_SPARK_WEB": "spark://a:7077"}, "OHLCV_SPARK_WEB is 'spark://a:7077': give an address"),
-        ({"OHLCV_SPARK_WORKERS": "0"}, "OHLCV_SPARK_WORKERS must be a whole number of 1 or more, not '0'"),
     ],
 )
-def test_an_invalid_web_address_or_count_is_refused(values: dict[str, str], message: str) -> None:
+def test_an_invalid_web_address_is_refused(values: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_settings(values)
 
@@ -306,7 +344,12 @@ def test_the_airflow_password_is_never_shown() -> None:
     assert "hunter2" not in repr(settings)
 
 
-def test_an_empty_secret_file_counts_as_unset(tmp_path: Path) -> None:
-    (tmp_path / "token").touch()
-    settings = load_settings({"OHLCV_CATALOG_TOKEN_FILE": str(tmp_path / "token")})
-    assert settings.catalog_token is None
+def test_a_deleted_working_directory_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(
+        InputError, match=r"^the working directory does not exist any more: set OHLCV_HOME to an absolute"
+    ):
+        load_settings({})
+    assert load_settings({"OHLCV_HOME": str(tmp_path)}).home == tmp_path

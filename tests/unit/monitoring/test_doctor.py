@@ -77,10 +77,10 @@ def test_every_invalid_setting_is_reported(tmp_path: Path) -> None:
         "PATH": "/bin",
     }
     assert sorted(settings_faults(environment)) == [
-        "OHLCV_1D_EXECUTOR_MEMORY: executor_memory must be 512m or more, as in 1024m or 2g, not 'lots'",
-        "OHLCV_AIRFLOW_URL is 'nowhere': give an address such as http://host:8080",
-        "OHLCV_CATALOG_URI starts with 'mysql': use sqlite, postgresql, http or https",
-        "OHLCV_EXECUTOR_CORES: executor_cores must be 1 or more, not 0",
+        "OHLCV_1D_EXECUTOR_MEMORY must be from 512m to 1024g, as in 1024m or 2g, not 'lots'",
+        "OHLCV_AIRFLOW_URL is 'nowhere': give an address such as http://host:8080, without user, password or query",
+        "OHLCV_CATALOG_URI is 'mysql://…': use sqlite, postgresql, http or https",
+        "OHLCV_EXECUTOR_CORES must be a whole number from 1 to 1024, not '0'",
         "unknown setting OHLCV_HOMES: did you mean OHLCV_HOME?",
     ]
     # Checks that need valid settings are skipped.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.model.errors import OhlcvError
+from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, from_microseconds
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.spark import spark_submit
@@ -199,10 +199,16 @@ def test_an_unreachable_master_is_reported_before_the_job_starts(monkeypatch: py
         run(views_job(), "local[1]")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:many", "127.0.0.1:99999999", "no-such-host.invalid:7077", ":7077x"])
-def test_an_invalid_master_address_is_reported(address: str) -> None:
-    with pytest.raises(OhlcvError, match=f"^the Spark master spark://{address} does not answer"):
+@pytest.mark.parametrize("address", ["127.0.0.1:many", "127.0.0.1:65536", "127.0.0.1:\u00b2", ":7077x", ""])
+def test_an_invalid_master_address_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match=f"^'spark://{address}' is not a Spark master such as spark://host:7077"):
         check_master(f"spark://{address}")
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 64, "a..b"])
+def test_an_unknown_host_of_a_master_is_reported(host: str) -> None:
+    with pytest.raises(OhlcvError, match=f"^the Spark master spark://{host}:7077 does not answer"):
+        check_master(f"spark://{host}:7077")
 
 
 def test_one_reachable_master_of_several_is_enough() -> None:
