@@ -7,8 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ohlcv.ingest.file_readers import PROBLEM
 from ohlcv.model.errors import InputError
@@ -188,22 +190,44 @@ def _is_text_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind)) and kind.value_type == pa.string()
 
 
-def cast_for_duckdb(path: Path, chunk: pa.Table) -> pa.Table:
-    """Cast column types that DuckDB does not read to types that it reads, without loss."""
-    try:
-        return _cast_unsupported_types(chunk)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{path} contains a value that no trade can have: {str(error).splitlines()[0]}") from None
+def prepare_for_duckdb(path: Path, chunk: pa.Table) -> pa.Table:
+    """Return a Parquet chunk with types and values that DuckDB reads, without loss.
 
-
-def _cast_unsupported_types(chunk: pa.Table) -> pa.Table:
+    Raise an error if the file contains invalid text. A row with a duplicate key gets a problem text.
+    """
     for index, field in enumerate(chunk.schema):
+        column = chunk.column(index)
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            reason = "text that is not UTF-8" if "UTF8" in str(error) else "a damaged value"
+            raise InputError(f"{path}: column {field.name} contains {reason}") from None
         if pa.types.is_dictionary(field.type):
-            chunk = chunk.set_column(index, field.name, chunk.column(index).cast(field.type.value_type))
-        elif pa.types.is_decimal(field.type) and (field.type.bit_width != 128 or field.type.scale < 0):
-            supported = pa.decimal128(38, max(field.type.scale, 0))
-            chunk = chunk.set_column(index, field.name, chunk.column(index).cast(supported))
-    return chunk
+            chunk = chunk.set_column(index, field.name, column.cast(field.type.value_type))
+        elif pa.types.is_decimal(field.type) and field.type.bit_width != 128:
+            # DuckDB has no decimals of more than 38 digits. As text, the value is validated like one of a CSV file.
+            texts = [None if value is None else f"{value:f}" for value in column.to_pylist()]
+            chunk = chunk.set_column(index, field.name, pa.array(texts, pa.string()))
+    return _refuse_duplicate_keys(chunk) if "vendor_data" in chunk.column_names else chunk
+
+
+def _refuse_duplicate_keys(chunk: pa.Table) -> pa.Table:
+    index = chunk.column_names.index("vendor_data")
+    if not pa.types.is_map(chunk.schema.field(index).type):
+        return chunk
+    pairs = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
+    entries = chunk["vendor_data"].cast(pairs).combine_chunks()
+    rows_and_keys = pa.table({"row": pc.list_parent_indices(entries), "key": pc.struct_field(entries.flatten(), "key")})
+    counts = rows_and_keys.group_by(["row", "key"], use_threads=False).aggregate([([], "count_all")])
+    repeated = counts.filter(pc.greater(counts["count_all"], 1))
+    if not len(repeated):
+        return chunk
+    problems, maps = chunk[PROBLEM].to_pylist(), chunk["vendor_data"].to_pylist()
+    for row, key in zip(repeated["row"].to_pylist(), repeated["key"].to_pylist(), strict=True):
+        problems[row] = problems[row] or _duplicate_key_reason("vendor_data", key)
+        maps[row] = None
+    chunk = chunk.set_column(index, "vendor_data", pa.array(maps, TRADE_SCHEMA.field("vendor_data").type))
+    return chunk.set_column(chunk.column_names.index(PROBLEM), PROBLEM, pa.array(problems, pa.string()))
 
 
 def parse_json_columns(chunk: pa.Table) -> pa.Table:
@@ -225,9 +249,16 @@ def parse_json_columns(chunk: pa.Table) -> pa.Table:
 
 
 def _parse_json(name: str, text: str) -> list[str] | list[tuple[str, str | None]]:
-    # Numbers stay text: no value becomes a float.
     try:
-        value = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+        # Numbers stay text: no value becomes a float.
+        value = json.loads(
+            text, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_object_of_unique_keys
+        )
+        json.dumps(value, ensure_ascii=False).encode()
+    except _DuplicateKeyError as error:
+        raise ValueError(_duplicate_key_reason(name, str(error))) from None
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} contains half of a surrogate pair, which is not a character") from None
     except (ValueError, RecursionError):
         raise ValueError(f"{name} is not JSON") from None
     if name == "trade_conditions":
@@ -237,3 +268,20 @@ def _parse_json(name: str, text: str) -> list[str] | list[tuple[str, str | None]
     if not isinstance(value, dict) or not all(item is None or isinstance(item, str) for item in value.values()):
         raise ValueError(f"{name} is not a JSON object of text")
     return list(value.items())
+
+
+class _DuplicateKeyError(Exception):
+    """A JSON object has a key twice; the message is the key."""
+
+
+def _object_of_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _DuplicateKeyError(key)
+        found[key] = value
+    return found
+
+
+def _duplicate_key_reason(name: str, key: str) -> str:
+    return f"{name} has the key '{key[:40].encode(errors='replace').decode()}' twice"

@@ -24,12 +24,12 @@ from ohlcv.ingest.formats import (
     GENERIC,
     NESTED,
     TradeFormat,
-    cast_for_duckdb,
     check_columns,
     check_parquet_types,
     csv_columns,
     find_format,
     parse_json_columns,
+    prepare_for_duckdb,
 )
 from ohlcv.ingest.row_validation import validation_query
 from ohlcv.ingest.staging import (
@@ -167,7 +167,7 @@ def _read_chunks(source_format: TradeFormat, path: Path, parameters: dict[str, s
         check_columns(source_format, path, schema.names)
         check_parquet_types(path, schema)
         _check_exchange_and_symbol(path, schema.names, parameters)
-        return (cast_for_duckdb(path, chunk) for chunk in chunks)
+        return (prepare_for_duckdb(path, chunk) for chunk in chunks)
     file = open_csv(path)
     names, has_header = csv_columns(source_format, path, file.first_row)
     if source_format is not GENERIC:

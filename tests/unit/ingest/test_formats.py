@@ -151,7 +151,7 @@ def parquet_row(**changes: Any) -> pa.Table:
         "trade_conditions": ["a"],
         "vendor_data": [("k", "v")],
         "exchange_hour": 12,
-    }
+    } | changes
     return pa.Table.from_pylist([row], schema=pa.schema([TRADE_SCHEMA.field(name) for name in row]))
 
 
@@ -178,15 +178,46 @@ def test_unsupported_parquet_types_are_an_input_error(settings: Settings, tmp_pa
             load_trades(settings, [tmp_path / "t.parquet"])
 
 
+def write_rows(path: Path, **columns: pa.Array) -> Path:
+    """Write a Parquet file of valid rows whose columns are replaced by the given ones."""
+    count = len(next(iter(columns.values())))
+    table = pa.concat_tables([parquet_row(message_id=str(number)) for number in range(count)])
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, values)
+    pq.write_table(table, path)
+    return path
+
+
 def test_parquet_decimals_with_more_digits_are_validated_like_text(settings: Settings, tmp_path: Path) -> None:
-    for kind, value, count in [
-        (pa.decimal128(38, 18), "1.5", 0),
-        (pa.decimal128(38, 18), "0.000000001", 1),
-        (pa.decimal256(60, 18), "0.00000001", 0),
+    for kind, valid, invalid, reason in [
+        (pa.decimal128(38, 18), "1.5", "0.000000001", "has more than 8 decimals"),
+        (pa.decimal256(76, 66), "9999999999.99999999", "0.0000000000000001", "has more than 8 decimals"),
+        (pa.decimal256(76, 0), "15", "1" + "0" * 60, "has more than 10 digits before the decimal point"),
     ]:
-        table = parquet_row()
-        price = pa.array([Decimal(value)], kind)
-        pq.write_table(table.set_column(table.column_names.index("price"), "price", price), tmp_path / "t.parquet")
-        report = load_trades(settings, [tmp_path / "t.parquet"])
-        assert report.refused_count == count
-        assert all("has more than 8 decimals" in row.reason and row.line == 1 for row in report.refused)
+        price, symbol = pa.array([Decimal(valid), Decimal(invalid)], kind), pa.array([str(kind)] * 2)
+        file = write_rows(tmp_path / "t.parquet", price=price, symbol=symbol)
+        report = load_trades(settings, [file], skip_refused=True)
+        [(line, found)] = refusals(report)
+        assert (line, found.endswith(reason)) == (2, True)
+        assert [row["price"] for row in stored_trades(settings) if row["symbol"] == str(kind)] == [Decimal(valid)]
+
+
+def test_invalid_text_in_parquet_is_an_input_error(settings: Settings, tmp_path: Path) -> None:
+    text, one_each = pa.array(["x"]), pa.array([0, 1], pa.int32())
+    invalid = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe"))
+    for name, values in [
+        ("symbol", invalid),
+        ("trade_conditions", pa.ListArray.from_arrays(one_each, invalid)),
+        ("vendor_data", pa.MapArray.from_arrays(one_each, invalid, text)),
+        ("vendor_data", pa.MapArray.from_arrays(one_each, text, invalid)),
+    ]:
+        with pytest.raises(InputError, match=f"t.parquet: column {name} contains text that is not UTF-8$"):
+            load_trades(settings, [write_rows(tmp_path / "t.parquet", **{name: values})])
+
+
+def test_duplicate_keys_in_a_parquet_map_are_refused(settings: Settings, tmp_path: Path) -> None:
+    maps = [[("a", "1")], None, [("a", "1"), ("b", "1"), ("a", "2")], [], [("a", "1"), ("b", None)]]
+    values = pa.array(maps, pa.map_(pa.string(), pa.string()))
+    report = load_trades(settings, [write_rows(tmp_path / "t.parquet", vendor_data=values)], skip_refused=True)
+    assert refusals(report) == [(3, "vendor_data has the key 'a' twice")]
+    assert [row["vendor_data"] for row in stored_trades(settings)] == [maps[0], None, [], maps[4]]

@@ -142,7 +142,11 @@ def test_an_invalid_row_is_refused_with_its_line_and_reason(
         ("exchange_date", "2026-01-30", "is not the timestamp's UTC date, 2026-01-31"),
         ("exchange_hour", "11", "is not the timestamp's UTC hour, 12"),
         ("trade_conditions", "{}", "trade_conditions is not a JSON list of text"),
+        ("trade_conditions", '"[""\\ud800""]"', "trade_conditions contains half of a surrogate pair"),
         ("vendor_data", "[1", "vendor_data is not JSON"),
+        ("vendor_data", '"{""a"": ""\\udfff""}"', "vendor_data contains half of a surrogate pair"),
+        ("vendor_data", '"{""a"": 1, ""b"": 1, ""a"": 1}"', "vendor_data has the key 'a' twice"),
+        ("vendor_data", '"{""\\ud800"": 1, ""\\ud800"": 1}"', "vendor_data has the key '?' twice"),
     ],
 )
 def test_an_invalid_value_of_an_optional_column_is_refused(
