@@ -184,7 +184,7 @@ INVALID_SETTINGS: list[tuple[dict[str, str], str]] = [
         {"OHLCV_CATALOG_URI": "postgresql://u:hunter2@127.0.0.1/d"},
         "OHLCV_CATALOG_URI contains a password: set OHLCV_CATALOG_PASSWORD or …_FILE instead",
     ),
-    ({"OHLCV_EXECUTOR_CORES": "0"}, "executor_cores must be 1 or more, not 0"),
+    ({"OHLCV_EXECUTOR_CORES": "0"}, "OHLCV_EXECUTOR_CORES must be a whole number from 1 to 1024, not '0'"),
 ]
 
 
