@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,9 +24,17 @@ import pyarrow.parquet as pq
 
 from ohlcv.model.errors import InputError
 
-# About half a million lines of a typical dump: the amount of text in memory at a time.
+# A chunk of a CSV file ends with the read that reaches one of these limits, so memory does not depend on the content
+# or on the compression of a file. 24 MiB are about half a million lines of a typical dump.
 BLOCK_BYTES = 24 * 1024 * 1024
 CHUNK_ROWS = 500_000
+READ_BYTES = 1024 * 1024
+# Rows with quotation marks are parsed in Python, this many at a time.
+QUOTED_ROWS = 20_000
+MAX_LINE_BYTES = 1024 * 1024
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# The csv module's limit for one field is 131,072 characters.
+csv.field_size_limit(MAX_LINE_BYTES)
 # Columns that every chunk has in addition to the columns of the file.
 LINE, PROBLEM = "line", "problem"
 
@@ -41,9 +50,9 @@ class CsvFile:
 
 def is_parquet(path: Path) -> bool:
     """Return whether the file's first bytes are those of Parquet; raise an error if it is not a readable file."""
-    if path.is_dir():
-        raise InputError(f"{path} is a directory: give the files in it")
     try:
+        if path.is_dir():
+            raise InputError(f"{path} is a directory: give the files in it")
         if not path.is_file():
             raise InputError(f"{path} does not exist or is not a regular file")
         with path.open("rb") as file:
@@ -60,9 +69,10 @@ def is_parquet(path: Path) -> bool:
 def open_csv(path: Path) -> CsvFile:
     """Read the first row of a CSV file, which may be a header."""
     for line, texts in _line_blocks(path):
-        for offset, text in enumerate(texts):
-            if text := text.as_py().strip():
-                return CsvFile(path, _parse_quoted(text) or [text], line + offset)
+        offset = pc.index(pc.not_equal(texts, ""), True).as_py()
+        if offset >= 0:
+            text = texts[offset].as_py()
+            return CsvFile(path, _parse_quoted(text) or [text], line + offset)
     raise InputError(f"{path} is empty")
 
 
@@ -78,18 +88,19 @@ def read_csv(file: CsvFile, names: list[str], has_header: bool) -> Iterator[pa.T
 
 def read_parquet(path: Path) -> tuple[pa.Schema, Iterator[pa.Table]]:
     """Return a Parquet file's schema and its rows in chunks; the line of a row is its row number."""
-    with _input_errors(path):
-        file = pq.ParquetFile(path)
+    # Opened by Python, because Arrow opens only names that are UTF-8.
+    with _input_errors(path), path.open("rb") as file:
+        schema = pq.read_schema(file)
 
     def chunks() -> Iterator[pa.Table]:
         line = 1
-        with _input_errors(path):
-            for batch in file.iter_batches(batch_size=CHUNK_ROWS):
+        with _input_errors(path), path.open("rb") as file:
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=CHUNK_ROWS):
                 chunk = pa.Table.from_batches([batch])
                 yield _with_line_numbers(chunk, pa.array(np.arange(line, line + len(chunk))))
                 line += len(chunk)
 
-    return file.schema_arrow, chunks()
+    return schema, chunks()
 
 
 @contextmanager
@@ -99,7 +110,7 @@ def _input_errors(path: Path) -> Iterator[None]:
         yield
     except EOFError:
         raise InputError(f"{path} is truncated") from None
-    except (zipfile.BadZipFile, zlib.error, gzip.BadGzipFile) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise InputError(f"{path} is corrupt: {error}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text") from None
@@ -132,29 +143,31 @@ def _open_decompressed(path: Path) -> Iterator[IO[bytes]]:
 
 def _line_blocks(path: Path) -> Iterator[tuple[int, pa.Array]]:
     """Yield blocks of whole lines, each with the number of its first line."""
-    line, rest = 1, b""
+    first_line = 1
     with _input_errors(path), _open_decompressed(path) as file:
-        while block := file.read(BLOCK_BYTES):
-            block = rest + block
-            if line == 1 and block.startswith(b"\xef\xbb\xbf"):
-                block = block[3:]  # byte order mark
-            cut = block.rfind(b"\n") + 1
-            rest = block[cut:]
-            if not cut:
-                if len(rest) > BLOCK_BYTES:
-                    raise InputError(f"{path} is not a CSV file: line {line} is longer than {BLOCK_BYTES:,} bytes")
+        block = bytearray(file.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK))
+        lines = 0
+        while data := file.read(READ_BYTES):
+            block += data
+            lines += data.count(b"\n")
+            if len(block) < BLOCK_BYTES and lines < CHUNK_ROWS:
                 continue
-            texts = _split_lines(block[:cut])
-            yield line, texts
-            line += len(texts)
-        if rest:
-            yield line, _split_lines(rest)
+            cut = block.rfind(b"\n") + 1
+            yield first_line, _split_lines(path, first_line, bytes(block[: cut or len(block)]))
+            first_line, lines = first_line + lines, 0
+            del block[:cut]
+        if block:
+            yield first_line, _split_lines(path, first_line, bytes(block))
 
 
-def _split_lines(block: bytes) -> pa.Array:
+def _split_lines(path: Path, first_line: int, block: bytes) -> pa.Array:
     # Built from the offsets of the line ends: ten times as fast as splitting one long string.
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
     offsets = np.concatenate(([0], ends, [len(block)] if not block.endswith(b"\n") else [])).astype(np.int32)
+    long_lines = np.flatnonzero(np.diff(offsets) > MAX_LINE_BYTES)
+    if len(long_lines):
+        line = first_line + long_lines[0]
+        raise InputError(f"{path} is not a CSV file: line {line} is longer than {MAX_LINE_BYTES:,} bytes")
     block.decode("utf-8")  # validates the bytes; Arrow does not
     texts = pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(block))
     return pc.ascii_trim_whitespace(texts)
@@ -163,24 +176,29 @@ def _split_lines(block: bytes) -> pa.Array:
 def _parse_lines(texts: pa.Array, line: int, names: list[str]) -> pa.Table:
     """Split lines into the named columns; lines that do not match keep their number and get a problem text."""
     numbers = pa.array(np.arange(line, line + len(texts)))
+    blank = pc.equal(texts, "")
     quoted = pc.match_substring(texts, '"')
-    fields = pc.split_pattern(texts, ",")
-    counts = pc.list_value_length(fields)
-    regular = pc.and_not(pc.equal(counts, len(names)), quoted)
-    if len(names) == 1:
-        regular = pc.and_(regular, pc.not_equal(texts, ""))
-    values = fields.filter(regular).flatten()
+    # Commas are counted before the lines are split: a line may consist of a million of them.
+    counts = pc.add(pc.count_substring(texts, ","), 1)
+    unmatched = pc.and_not(pc.and_not(pc.not_equal(counts, len(names)), quoted), blank)
+    regular = pc.invert(pc.or_(pc.or_(unmatched, quoted), blank))
+    values = pc.split_pattern(texts.filter(regular), ",").flatten()
     strides = np.arange(0, len(values), len(names))
     columns = [pc.ascii_trim_whitespace(values.take(pa.array(strides + index))) for index in range(len(names))]
     chunk = _with_line_numbers(pa.table(columns, names=names), numbers.filter(regular))
-    # The few remaining lines that are not blank: with quotation marks, or with too many or too few fields.
-    irregular = pc.and_not(pc.invert(regular), pc.equal(texts, ""))
-    if not pc.any(irregular).as_py():
+    if not pc.any(pc.or_(unmatched, quoted)).as_py():
         return chunk
-    rows = [_parse_irregular_line(text, names) for text in texts.filter(irregular).to_pylist()]
-    columns = [pa.array([row[index] for row in rows], pa.string()) for index in range(len(names) + 1)]
-    others = _with_line_numbers(pa.table(columns[:-1], names=names), numbers.filter(irregular), columns[-1])
-    return pa.concat_tables([chunk, others]).sort_by(LINE)
+    counts = counts.filter(unmatched)
+    problems = pc.binary_join_element_wise(counts.cast(pa.string()), f"fields, expected {len(names)}", " ")
+    nothing = pa.table([pa.nulls(len(counts), pa.string())] * len(names), names=names)
+    parts = [chunk, _with_line_numbers(nothing, numbers.filter(unmatched), problems)]
+    texts, numbers = texts.filter(quoted), numbers.filter(quoted)
+    for start in range(0, len(texts), QUOTED_ROWS):
+        rows = [_parse_quoted_line(text, names) for text in texts.slice(start, QUOTED_ROWS).to_pylist()]
+        columns = [pa.array([row[index] for row in rows], pa.string()) for index in range(len(names) + 1)]
+        part = pa.table(columns[:-1], names=names)
+        parts.append(_with_line_numbers(part, numbers.slice(start, QUOTED_ROWS), columns[-1]))
+    return pa.concat_tables(parts).sort_by(LINE)
 
 
 def _with_line_numbers(chunk: pa.Table, lines: pa.Array, problems: pa.Array | None = None) -> pa.Table:
@@ -188,7 +206,7 @@ def _with_line_numbers(chunk: pa.Table, lines: pa.Array, problems: pa.Array | No
     return chunk.append_column(LINE, lines).append_column(PROBLEM, problems)
 
 
-def _parse_irregular_line(text: str, names: list[str]) -> list[Any]:
+def _parse_quoted_line(text: str, names: list[str]) -> list[Any]:
     fields = _parse_quoted(text)
     if fields is None:
         return [None] * len(names) + ["a quoted field is not closed on its line"]
