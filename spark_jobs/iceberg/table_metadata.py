@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.config.catalog_properties import CATALOG_NAME
+from ohlcv.config.locations import find_location_problem
 from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.errors import OhlcvError
@@ -101,6 +102,15 @@ def _committed_checkpoint(table: JavaObject) -> tuple[int, SourceCheckpoint]:
         if text is not None:
             return int(snapshot.snapshotId()), SourceCheckpoint.from_text(text)
     return 0, SourceCheckpoint()
+
+
+def load_table_to_write(spark: SparkSession, contract: TableContract) -> JavaObject:
+    """Return a table. Raise OhlcvError also if it is stored outside the warehouse: it may belong to another home."""
+    table = load_table(spark, contract)
+    warehouse = spark.conf.get(f"spark.sql.catalog.{CATALOG_NAME}.warehouse", "") or ""
+    if problem := find_location_problem(f"{NAMESPACE}.{contract.name}", str(table.location()), warehouse):
+        raise OhlcvError(problem)
+    return table
 
 
 class TableHistory:

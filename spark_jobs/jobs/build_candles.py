@@ -39,7 +39,7 @@ from spark_jobs.iceberg.candle_writer import (
 )
 from spark_jobs.iceberg.table_metadata import (
     TableHistory,
-    load_table,
+    load_table_to_write,
     read_checkpoint,
     record_checkpoint,
 )
@@ -112,7 +112,7 @@ class Target:
     ) -> Target:
         """Return the loaded table with its checkpoint and stored candles."""
         contract = candles_contract(timeframe)
-        table = load_table(spark, contract)
+        table = load_table_to_write(spark, contract)
         guard = CommitGuard.for_table(table, assert_lock_held, has_lock=uses_write_lock(settings))
         return cls(contract, table, read_checkpoint(table), read_stored(spark, contract, table), guard)
 

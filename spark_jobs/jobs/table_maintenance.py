@@ -23,10 +23,11 @@ from ohlcv.model import summary_keys
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import day_range, parse_day
 from ohlcv.model.table_contracts import TableContract, candles_contract
-from ohlcv.model.timeframes import Timeframe
+from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, Timeframe
+from spark_jobs.iceberg.orphan_files import delete_orphans
 from spark_jobs.iceberg.table_metadata import (
     ancestors,
-    load_table,
+    load_table_to_write,
     read_checkpoint,
 )
 from spark_jobs.runtime.job_runner import Job, PhaseTimer, run_job
@@ -58,6 +59,8 @@ class Request:
     days: tuple[date, ...] = ()
     dag_id: str = ""
     run_id: str = ""
+    # A larger share of the files in the table's folder is not deleted as orphan files.
+    max_orphan_share: float = DEFAULT_MAX_SHARE
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def maintain(spark: SparkSession, request: Request) -> dict[str, Any]:
     }
     for step in request.steps:
         with timer.phase(step):
-            maintenance = TableMaintenance(spark, contract, load_table(spark, contract), request)
+            maintenance = TableMaintenance(spark, contract, load_table_to_write(spark, contract), request)
             report[step] = _retry_after_conflict(maintenance, functions[step])
             result = ", ".join(f"{name} {value}" for name, value in report[step].items())
             print(f"{request.timeframe}: {step}: {result}", file=sys.stderr, flush=True)
@@ -229,18 +232,16 @@ def expire(maintenance: TableMaintenance) -> dict[str, Any]:
         .retainLast(MIN_SNAPSHOTS_TO_KEEP)
         .execute()
     )
-    orphans = maintenance.actions.deleteOrphanFiles(table).olderThan(_milliseconds(min(as_of, now) - ORPHAN_AGE))
-    if str(table.location()).startswith("s3:"):
-        # Hadoop cannot list s3: paths. Iceberg lists the objects by prefix.
-        orphans = orphans.usePrefixListing(True)
-    removed = orphans.execute()
+    orphans_deleted = delete_orphans(
+        maintenance.spark, table, min(as_of, now) - ORPHAN_AGE, maintenance.request.max_orphan_share
+    )
     table.refresh()
     return {
         "snapshots_before": snapshots,
         "snapshots_after": len(list(table.snapshots())),
         "data_files_deleted": int(expired.deletedDataFilesCount()),
         "manifests_deleted": int(expired.deletedManifestsCount()),
-        "orphans_deleted": len(list(removed.orphanFileLocations())),
+        "orphans_deleted": orphans_deleted,
     }
 
 
@@ -284,6 +285,12 @@ def arg_parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", required=True, help=f"comma-separated, of {', '.join(STEPS)}")
     parser.add_argument("--as-of", required=True, help="UTC day from which ages are computed, as in 2026-01-31")
     parser.add_argument("--days", default="", help="first days of the partitions to delete, comma-separated")
+    parser.add_argument(
+        "--max-orphan-share",
+        type=float,
+        default=DEFAULT_MAX_SHARE,
+        help="largest share of the files in the folder that may be deleted as orphan files",
+    )
     parser.add_argument("--dag-id", default="", help="recorded in the commits")
     parser.add_argument("--run-id", default="", help="recorded in the commits")
     return parser
@@ -302,7 +309,7 @@ def read_request(settings: Settings, arguments: list[str]) -> Request:
     for day in days:
         if day != timeframe.partition_of(day) or day >= cutoff:
             raise InputError(f"{day} is not a partition of {timeframe} before the cutoff {cutoff}: nothing is deleted")
-    return Request(timeframe, steps, as_of, days, values.dag_id, values.run_id)
+    return Request(timeframe, steps, as_of, days, values.dag_id, values.run_id, values.max_orphan_share)
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -13,10 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from ohlcv.config.settings import load_settings
+from ohlcv.iceberg.relocation import relocate_tables
 from ohlcv.iceberg.retention_plan import TableSize, measure_table
+from ohlcv.iceberg.tables import open_catalog
 from ohlcv.iceberg.write_lock import write_lock
+from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import NAMESPACE
-from spark_jobs.jobs.table_maintenance import MIN_SNAPSHOTS_TO_KEEP, ORPHAN_AGE, SNAPSHOT_AGE
+from spark_jobs.jobs.table_maintenance import MIN_SNAPSHOTS_TO_KEEP, ORPHAN_AGE, SNAPSHOT_AGE, Request, maintain
 from support.commit_times import commits_at
 from support.harness import Harness, at, trade
 from support.maintenance import data_files, fill, run_maintenance
@@ -125,7 +130,8 @@ def test_the_checkpoint_survives_the_expiry_of_its_snapshot(old_harness: tuple[H
     assert recorded.trades_snapshot is not None
     summary = harness.summary("1m")
     row = harness.table("1m").scan().to_arrow()
-    harness.sql("DROP TABLE iceberg.market_data.gold_ohlcv_1m")
+    harness.sql("DROP TABLE iceberg.market_data.gold_ohlcv_1m PURGE")
+    shutil.rmtree(harness.settings.home / "warehouse" / NAMESPACE / "gold_ohlcv_1m")
     recreated = Harness(harness.spark, harness.settings.home)
     recreated.table("1m").append(row.slice(0, 0), snapshot_properties=summary)
     assert recreated.checkpoint("1m") == recorded
@@ -175,6 +181,102 @@ def test_old_orphan_files_are_deleted(harness: Harness) -> None:
     assert report["orphans_deleted"] == 1
     assert (old.exists(), young.exists(), all(path.exists() for path in referenced)) == (False, True, True)
     assert len(harness.stored("1m")) == 1
+
+
+def make_old(folder: Path) -> None:
+    long_ago = (datetime.now(UTC) - ORPHAN_AGE - timedelta(hours=1)).timestamp()
+    for path in folder.rglob("*"):
+        os.utime(path, (long_ago, long_ago))
+
+
+def files_of(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".crc")}
+
+
+def test_a_replaced_catalog_does_not_make_the_files_of_a_table_orphans(harness: Harness) -> None:
+    harness.load([trade(NOON)])
+    harness.build("1m", NOON, NOON + timedelta(minutes=5))
+    folder = harness.settings.home / "warehouse" / NAMESPACE / "gold_ohlcv_1m"
+    old_files = files_of(folder)
+    # A new table in the folder of the old one, as other programs can create it.
+    catalog = open_catalog(harness.settings)
+    old = harness.table("1m")
+    catalog.drop_table((NAMESPACE, "gold_ohlcv_1m"))
+    catalog.create_table((NAMESPACE, "gold_ohlcv_1m"), old.schema(), partition_spec=old.spec())
+    make_old(folder)
+    harness.sql("REFRESH TABLE iceberg.market_data.gold_ohlcv_1m")
+    with pytest.raises(OhlcvError, match=r"no orphan file .* was deleted: .*metadata.json belongs to another table"):
+        run_maintenance(harness, "1m", "expire", as_of=datetime.now(UTC).date())
+    assert old_files <= files_of(folder)
+
+
+def test_a_restored_older_catalog_does_not_make_newer_files_orphans(harness: Harness) -> None:
+    harness.load([trade(NOON)])
+    harness.build("1m", NOON, NOON + timedelta(minutes=5))
+    catalog = open_catalog(harness.settings)
+    before = harness.table("1m").metadata_location
+    harness.load([trade(NOON + timedelta(minutes=1), "7")])
+    harness.build("1m", NOON, NOON + timedelta(minutes=5))
+    folder = harness.settings.home / "warehouse" / NAMESPACE / "gold_ohlcv_1m"
+    catalog.drop_table((NAMESPACE, "gold_ohlcv_1m"))
+    catalog.register_table((NAMESPACE, "gold_ohlcv_1m"), before)
+    newer = files_of(folder)
+    make_old(folder)
+    harness.sql("REFRESH TABLE iceberg.market_data.gold_ohlcv_1m")
+    with pytest.raises(
+        OhlcvError, match=r"is newer than the state in the catalog; .*'ohlcv tables register --replace'"
+    ):
+        run_maintenance(harness, "1m", "expire", as_of=datetime.now(UTC).date())
+    assert newer <= files_of(folder)
+
+
+def test_deleting_most_of_a_folder_must_be_confirmed(harness: Harness) -> None:
+    harness.load([trade(NOON)])
+    harness.build("1m", NOON, NOON + timedelta(minutes=5))
+    folder = harness.settings.home / "warehouse" / NAMESPACE / "gold_ohlcv_1m"
+    used = len(files_of(folder))
+    for number in range(used + 1):
+        (folder / "data" / f"{number}.parquet").write_bytes(b"left by a killed job")
+    make_old(folder)
+    share = (used + 1) / (2 * used + 1)
+    message = f"{used + 1} of the {2 * used + 1} files in its folder .{share:.1%}. would be deleted, more than 50%"
+    with pytest.raises(OhlcvError, match=rf"no orphan file .* was deleted: {message}"):
+        run_maintenance(harness, "1m", "expire", as_of=datetime.now(UTC).date())
+    assert len(files_of(folder)) >= 2 * used + 1
+    request = Request(
+        harness.settings.timeframe("1m"), ("expire",), datetime.now(UTC).date(), max_orphan_share=share + 0.01
+    )
+    assert maintain(harness.spark, request)["expire"]["orphans_deleted"] == used + 1
+    assert len(harness.stored("1m")) == 1
+
+
+def test_jobs_refuse_the_tables_of_a_copied_home_until_they_are_relocated(harness: Harness) -> None:
+    harness.load([trade(NOON)])
+    harness.build("1m", NOON, NOON + timedelta(minutes=5))
+    home = harness.settings.home.with_name("copy")
+    shutil.copytree(harness.settings.home, home)
+    before = files_of(harness.settings.home)
+    settings = load_settings({"OHLCV_HOME": str(home)})
+    with pytest.raises(OhlcvError, match="outside the warehouse"):
+        Harness(harness.spark, home)
+    relocate_tables(settings)
+    copy = Harness(harness.spark, home)
+    copy.trades = list(harness.trades)
+    copy.load([trade(NOON + timedelta(minutes=1), "7")])
+    copy.build("1m", NOON, NOON + timedelta(minutes=5), rebuild_pending=True)
+    run_maintenance(copy, "1m", "compact", "expire")
+    assert copy.candles("1m") == copy.expected("1m", (NOON, NOON + timedelta(minutes=5))).candles
+    assert files_of(harness.settings.home) == before
+
+
+def test_a_job_refuses_to_write_a_table_outside_the_warehouse(harness: Harness, tmp_path: Path) -> None:
+    harness.spark.conf.set("spark.sql.catalog.iceberg.warehouse", f"file://{tmp_path}/elsewhere")
+    for run in (
+        lambda: run_maintenance(harness, "1m", "compact"),
+        lambda: harness.build("1m", NOON, NOON + timedelta(minutes=5)),
+    ):
+        with pytest.raises(OhlcvError, match=r"gold_ohlcv_1m is stored in .* outside the warehouse"):
+            run()
 
 
 def test_a_table_with_gc_disabled_is_reported_without_failing(harness: Harness) -> None:

@@ -90,11 +90,11 @@ def build(name: str, start: str, end: str, master: str | None, repair: bool, pru
 
 def _check_tables(settings: Settings, names: list[str]) -> None:
     """Raise an error if the catalog is not reachable or a table is missing; Spark would take over ten seconds."""
-    from ohlcv.iceberg.tables import load_table, open_catalog
+    from ohlcv.iceberg.tables import load_table, load_table_to_write, open_catalog
 
-    catalog = open_catalog(settings)
-    for contract in (TRADES, *(candles_contract(get_timeframe(name)) for name in names)):
-        load_table(catalog, contract)
+    load_table(open_catalog(settings), TRADES)
+    for name in names:
+        load_table_to_write(settings, candles_contract(get_timeframe(name)))
 
 
 def _complete_ranges(

@@ -14,30 +14,39 @@ from ohlcv.cli.terminal import note, print_table, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import parse_day
-from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, TIMEFRAMES, get_timeframe
 from ohlcv.spark.spark_submit import LOCAL_MASTER, maintenance_job, run
 
 
 @click.command()
 @click.option("--timeframe", "name", default="all", show_default=True, help=f"{', '.join(TIMEFRAMES)} or all.")
 @click.option("--as-of", help="UTC date from which ages are computed, such as 2026-01-31.  [default: today]")
+@click.option(
+    "--max-share",
+    type=click.FloatRange(0, 1),
+    default=DEFAULT_MAX_SHARE,
+    show_default=True,
+    help="Largest share of the files in a table's folder that may be deleted as orphan files.",
+)
 @click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def maintain(name: str, as_of: str | None, output_format: str) -> None:
+def maintain(name: str, as_of: str | None, max_share: float, output_format: str) -> None:
     """Compact the small files of closed partitions, expire snapshots older than seven days, and remove orphan files.
 
     The last hundred snapshots are never expired. No candle is changed.
     """
     from ohlcv.iceberg.retention_plan import check_as_of, measure_table
+    from ohlcv.iceberg.tables import check_locations
 
     settings = load_settings()
     names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
     today = datetime.now(UTC).date()
     day = parse_day(as_of) if as_of else today
     check_as_of(day, today)
+    check_locations(settings)
     reports: list[dict[str, Any]] = []
     for each in names:
         before = measure_table(settings, settings.timeframe(each))
-        job = maintenance_job(settings, each, steps="compact,expire", as_of=day.isoformat())
+        job = maintenance_job(settings, each, steps="compact,expire", as_of=day.isoformat(), max_orphan_share=max_share)
         with show_progress(f"{each}: compacting and expiring", quiet=output_format == "json"):
             result = run(job, settings.spark_master or LOCAL_MASTER)
         if result.exit_code:

@@ -31,10 +31,10 @@ def sql(statements: tuple[str, ...], limit: int, output_format: str) -> None:
     Tables are named market_data.gold_ohlcv_1m, and their metadata tables market_data.gold_ohlcv_1m.snapshots. Times
     are UTC. 'ohlcv validate' detects incorrect candles after manual changes, and 'ohlcv build' rebuilds them.
     """
-    from ohlcv.iceberg.tables import open_catalog
+    from ohlcv.iceberg.tables import check_locations
 
-    # Fails immediately if the catalog is not reachable, before Spark starts.
-    open_catalog(load_settings())
+    # Fails immediately if the catalog is not reachable, before Spark starts. A statement can change a table.
+    check_locations(load_settings())
     with show_progress("running SQL", quiet=output_format == "json"):
         result = run(sql_job(statements, limit), LOCAL_MASTER)
     if result.exit_code:

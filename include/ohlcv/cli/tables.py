@@ -1,10 +1,10 @@
-"""`ohlcv tables`: create the tables and views, or widen a volume column."""
+"""`ohlcv tables`: create, register and relocate the tables, or widen a volume column."""
 
 from __future__ import annotations
 
 import click
 
-from ohlcv.cli.terminal import show_progress
+from ohlcv.cli.terminal import note, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW, LATEST_VIEW, NAMESPACE, WIDE_AMOUNT, candles_contract
@@ -13,7 +13,7 @@ from ohlcv.spark.spark_submit import LOCAL_MASTER, run, views_job
 
 @click.group()
 def tables() -> None:
-    """Create the tables and views, or widen a volume column."""
+    """Create, register and relocate the tables, or widen a volume column."""
 
 
 @tables.command()
@@ -45,6 +45,46 @@ def create(views: bool, create_bucket: bool) -> None:
             raise OhlcvError(f"the views could not be created: {job_result.error}")
     for name in (CANDLES_VIEW, LATEST_VIEW) if views else ():
         click.echo(f"{'created' if name in missing else 'exists '}  {NAMESPACE}.{name} (view)")
+
+
+@tables.command()
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Also replace entries that are older than the files of their table, as after restoring a catalog.",
+)
+def register(replace: bool) -> None:
+    """Add the tables whose files are in the warehouse to the catalog, each with its newest metadata.
+
+    Use it after the catalog was lost. Tables that the catalog already contains stay unchanged without --replace.
+    """
+    from ohlcv.iceberg.registration import register_tables
+    from ohlcv.iceberg.tables import open_catalog
+
+    settings = load_settings()
+    registered = register_tables(settings, open_catalog(settings), replace=replace)
+    for name in registered:
+        click.echo(f"registered  {NAMESPACE}.{name}")
+    if not registered:
+        note(f"nothing to register: the warehouse {settings.warehouse} has no table that is missing in the catalog")
+
+
+@tables.command()
+def relocate() -> None:
+    """Correct the locations in the tables' metadata after the home was copied or moved.
+
+    Stop all writers first. Only files of the configured warehouse are changed, so the original of a copy stays
+    unchanged and usable. The command can be repeated after an interruption.
+    """
+    from ohlcv.iceberg.relocation import relocate_tables
+
+    settings = load_settings()
+    with show_progress("relocating"):
+        relocations = relocate_tables(settings)
+    for relocation in relocations:
+        click.echo(f"{'relocated' if relocation.rewritten else 'unchanged'}  {NAMESPACE}.{relocation.name}")
+        for path in relocation.unreadable:
+            note(f"{path} cannot be read and was left unchanged: no current data depends on it")
 
 
 @tables.command("widen-volume")

@@ -10,7 +10,7 @@ from typing import Any
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.tables import load_table, open_catalog
+from ohlcv.iceberg.tables import load_table, load_table_to_write, open_catalog
 from ohlcv.model.errors import InputError
 from ohlcv.model.table_contracts import NAMESPACE, candles_contract
 from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, Timeframe, get_timeframe
@@ -86,7 +86,7 @@ def plan_retention(
     check_as_of(as_of, today)
     if not 0 < max_share <= 1:
         raise InputError(f"max-share is {max_share:g}: give a share above 0 and up to 1")
-    table = load_table(open_catalog(settings), candles_contract(timeframe))
+    table = load_table_to_write(settings, candles_contract(timeframe))
     partitions = sorted(_partitions(table, timeframe), key=lambda partition: partition.day)
     cutoff = timeframe.cutoff(as_of)
     plan = RetentionPlan(

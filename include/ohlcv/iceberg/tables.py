@@ -45,8 +45,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from ohlcv.config.catalog_properties import CATALOG_NAME, pyiceberg_properties
+from ohlcv.config.locations import find_location_problem
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.object_store import find_store_problem
+from ohlcv.iceberg.registration import check_no_files
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition_predicate
 from ohlcv.model.table_contracts import NAMESPACE, TableContract, TableShape, contract_differences, contracts
@@ -109,7 +111,8 @@ def load_table(catalog: Catalog, contract: TableContract) -> Table:
         raise OhlcvError(f"there is no table {NAMESPACE}.{contract.name}: run 'ohlcv tables create'") from None
     except FileNotFoundError as error:
         raise OhlcvError(
-            f"the metadata file of {NAMESPACE}.{contract.name} is missing ({error}): check OHLCV_WAREHOUSE"
+            f"the metadata file of {NAMESPACE}.{contract.name} is missing ({error}): "
+            "run 'ohlcv tables relocate' if the home was copied or moved, or check OHLCV_WAREHOUSE"
         ) from None
     except CATALOG_ERRORS:
         raise
@@ -120,6 +123,27 @@ def load_table(catalog: Catalog, contract: TableContract) -> Table:
     if differences := contract_differences(shape_of(table), contract):
         raise OhlcvError(f"{NAMESPACE}.{contract.name} does not match its contract: {'; '.join(differences)}")
     return table
+
+
+def load_table_to_write(settings: Settings, contract: TableContract) -> Table:
+    """Return a table. Raise OhlcvError also if it is stored outside the warehouse: it may belong to another home."""
+    table = load_table(open_catalog(settings), contract)
+    check_location(settings, table)
+    return table
+
+
+def check_location(settings: Settings, table: Table) -> None:
+    """Raise OhlcvError if a table is stored outside the warehouse."""
+    if problem := find_location_problem(".".join(table.name()), table.location(), settings.warehouse):
+        raise OhlcvError(problem)
+
+
+def check_locations(settings: Settings) -> None:
+    """Raise OhlcvError if a table of the catalog is stored outside the warehouse."""
+    catalog = open_catalog(settings)
+    for contract in contracts():
+        with contextlib.suppress(NoSuchTableError):
+            check_location(settings, catalog.load_table((NAMESPACE, contract.name)))
 
 
 def shape_of(table: Table) -> TableShape:
@@ -150,9 +174,11 @@ def create_tables(settings: Settings) -> CreatedTables:
     result = CreatedTables([], [])
     for contract in contracts():
         if catalog.table_exists((NAMESPACE, contract.name)):
-            load_table(catalog, contract)
+            check_location(settings, load_table(catalog, contract))
             result.existing.append(contract.name)
-            continue
+    missing = [contract for contract in contracts() if contract.name not in result.existing]
+    check_no_files(settings, missing)
+    for contract in missing:
         schema = _iceberg_schema(contract)
         try:
             catalog.create_table(
@@ -186,7 +212,7 @@ def view_exists(settings: Settings, name: str) -> bool:
 
 def widen_volume(settings: Settings, contract: TableContract) -> bool:
     """Change the volume column to the widest decimal type. Return False if it already has that type."""
-    table = load_table(open_catalog(settings), contract)
+    table = load_table_to_write(settings, contract)
     wide = _TYPES[contract.widened["volume"]]
     if table.schema().find_field("volume").field_type == wide:
         return False

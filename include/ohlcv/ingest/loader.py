@@ -18,7 +18,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.tables import CATALOG_ERRORS, describe_catalog_error, load_table, open_catalog
+from ohlcv.iceberg.tables import CATALOG_ERRORS, describe_catalog_error, load_table_to_write
 from ohlcv.ingest.file_readers import CHUNK_ROWS, LINE, is_parquet, open_csv, read_csv, read_parquet
 from ohlcv.ingest.formats import (
     GENERIC,
@@ -230,7 +230,7 @@ def _catalog_errors(settings: Settings) -> Iterator[None]:
 
 
 def _open_table(settings: Settings) -> Table:
-    return load_table(open_catalog(settings), TRADES)
+    return load_table_to_write(settings, TRADES)
 
 
 def _append_staged(staging: StagingDatabase, table: Table, report_progress: ProgressCallback) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.iceberg.tables import find_warehouse_problem, load_table, open_catalog
+from ohlcv.iceberg.tables import find_warehouse_problem, load_table_to_write, open_catalog
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import contracts
 from ohlcv.model.timeframes import TIMEFRAMES
@@ -157,8 +157,7 @@ def check_data(settings: Settings) -> Iterator[Check]:
 
 def check_tables(settings: Settings) -> str:
     """Compare every table with its contract."""
-    catalog = open_catalog(settings)
-    names = [load_table(catalog, contract).name()[-1] for contract in contracts()]
+    names = [load_table_to_write(settings, contract).name()[-1] for contract in contracts()]
     return f"{len(names)}, all match their contracts"
 
 

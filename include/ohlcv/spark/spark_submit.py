@@ -148,6 +148,7 @@ def maintenance_job(
     steps: str,
     as_of: str,
     days: str = "",
+    max_orphan_share: float | None = None,
     dag_id: str = "",
     run_id: str = "",
 ) -> SparkJob:
@@ -157,6 +158,7 @@ def maintenance_job(
         *("--steps", steps),
         *("--as-of", as_of),
         *("--days", days),
+        *(() if max_orphan_share is None else ("--max-orphan-share", str(max_orphan_share))),
         *("--dag-id", dag_id),
         *("--run-id", run_id),
     ]

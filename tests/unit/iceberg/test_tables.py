@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,7 @@ def test_only_missing_tables_are_created(site: Settings) -> None:
     create_tables(site)
     before = {name: table.metadata_location for name, table in tables(site).items()}
     open_catalog(site).drop_table((NAMESPACE, "gold_ohlcv_30m"))
+    shutil.rmtree(site.home / "warehouse" / NAMESPACE / "gold_ohlcv_30m")
     assert create_tables(site).created == ["gold_ohlcv_30m"]
     after = {name: table.metadata_location for name, table in tables(site).items()}
     assert {name for name in NAMES if before[name] != after[name]} == {"gold_ohlcv_30m"}
@@ -168,7 +170,8 @@ def test_a_missing_warehouse_is_distinguished_from_a_missing_table(site: Setting
     create_tables(site)
     Path(site.home / "warehouse").rename(site.home / "elsewhere")
     with pytest.raises(
-        OhlcvError, match=r"^the metadata file of market_data.gold_crypto_trades is missing .*: check OHLCV_WAREHOUSE$"
+        OhlcvError,
+        match=r"^the metadata file of market_data.gold_crypto_trades is missing .*, or check OHLCV_WAREHOUSE$",
     ):
         load_table(open_catalog(site), TRADES)
 

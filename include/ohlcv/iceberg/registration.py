@@ -1,0 +1,116 @@
+"""Files of tables that the catalog does not know: found before a table is created, and registered on request.
+
+They exist after a catalog was lost, replaced or restored from a backup. A new table in the same folder would treat them
+as orphan files, and maintenance would delete them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable
+
+from pyarrow.fs import FileSelector, FileSystem, LocalFileSystem
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NamespaceAlreadyExistsError
+from pyiceberg.io import load_file_io
+from pyiceberg.serializers import FromInputFile
+from pyiceberg.table.metadata import TableMetadata
+
+from ohlcv.config.locations import local_path
+from ohlcv.config.settings import Settings
+from ohlcv.iceberg.object_store import file_system
+from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.table_contracts import NAMESPACE, TableContract, contracts
+
+# 00012-<uuid>.metadata.json, compressed or not.
+_METADATA_NAME = r"([0-9]+)-[0-9a-f-]+(\.gz)?\.metadata\.json(\.gz)?"
+
+
+def check_no_files(settings: Settings, missing: Iterable[TableContract]) -> None:
+    """Raise OhlcvError if the warehouse contains files of a table that the catalog does not contain."""
+    if settings.catalog.engine == "rest":
+        return  # the service decides where a new table is stored
+    for contract in missing:
+        folder = _folder(settings, contract)
+        if _list(settings, folder):
+            raise OhlcvError(
+                f"{folder} contains files, but the catalog {settings.catalog} has no table "
+                f"{NAMESPACE}.{contract.name}: run 'ohlcv tables register' to use them, or remove the folder"
+            )
+
+
+def register_tables(settings: Settings, catalog: Catalog, *, replace: bool) -> list[str]:
+    """Add the tables in the warehouse to the catalog with their newest metadata, and return their names.
+
+    With `replace`, entries that are older than the newest metadata in the folder of their table are replaced, too.
+    """
+    if settings.catalog.engine == "rest":
+        raise InputError("the service of a REST catalog registers tables itself: use its own tools")
+    with contextlib.suppress(NamespaceAlreadyExistsError):
+        catalog.create_namespace(NAMESPACE)
+    registered = []
+    for contract in contracts():
+        identifier = (NAMESPACE, contract.name)
+        newest = _newest_metadata(settings, contract)
+        if newest is None:
+            continue
+        if catalog.table_exists(identifier):
+            if not replace or not _is_newer(catalog, contract, newest):
+                continue
+            catalog.drop_table(identifier)  # removes only the entry
+        catalog.register_table(identifier, newest)
+        registered.append(contract.name)
+    return registered
+
+
+def _folder(settings: Settings, contract: TableContract) -> str:
+    return f"{settings.warehouse}/{NAMESPACE}/{contract.name}"
+
+
+def _list(settings: Settings, location: str) -> list[str]:
+    """Return the names in a folder of the warehouse; none if it does not exist."""
+    path = local_path(location)
+    files: FileSystem = LocalFileSystem()
+    if settings.store is not None and path is None:
+        files, path = file_system(settings.store), location.removeprefix("s3://")
+    return [info.base_name for info in files.get_file_info(FileSelector(path, allow_not_found=True))]
+
+
+def _newest_metadata(settings: Settings, contract: TableContract) -> str | None:
+    """Return the location of the metadata file with the highest version in the folder of a table."""
+    folder = f"{_folder(settings, contract)}/metadata"
+    versions: dict[int, list[str]] = {}
+    for name in _list(settings, folder):
+        if found := re.fullmatch(_METADATA_NAME, name):
+            versions.setdefault(int(found[1]), []).append(name)
+    if not versions:
+        return None
+    newest = sorted(versions[max(versions)])
+    if len(newest) > 1:
+        raise OhlcvError(
+            f"{folder} contains {len(newest)} metadata files of the newest version ({', '.join(newest)}): "
+            "move all but one of them to another place, then register again"
+        )
+    return f"{folder}/{newest[0]}"
+
+
+def _is_newer(catalog: Catalog, contract: TableContract, location: str) -> bool:
+    """Return whether a metadata file is newer than the catalog's entry, or the entry's file is missing."""
+    try:
+        table = catalog.load_table((NAMESPACE, contract.name))
+    except FileNotFoundError:
+        return True
+    if table.metadata_location == location:
+        return False
+    found = _read_metadata(catalog, location)
+    if found.table_uuid != table.metadata.table_uuid:
+        raise OhlcvError(
+            f"{location} belongs to another table than the catalog's {NAMESPACE}.{contract.name}: "
+            "move the files of one of the two to another place"
+        )
+    return found.last_updated_ms > table.metadata.last_updated_ms
+
+
+def _read_metadata(catalog: Catalog, location: str) -> TableMetadata:
+    return FromInputFile.table_metadata(load_file_io(catalog.properties, location).new_input(location))
