@@ -136,9 +136,13 @@ def test_a_wrong_candle_fails_the_task_without_a_retry(site: Site, scheduled: Ru
 
 
 def test_a_validation_that_cannot_read_the_catalog_is_retried(site: Site, scheduled: Run) -> None:
-    catalog = Path(site.settings.catalog.database)
     attempts = site.task(scheduled, "validate")["try_number"]
-    catalog.rename(catalog.with_suffix(".away"))
+    catalog = Path(site.settings.catalog.database)
+    away = catalog.parent / "away"
+    away.mkdir()
+    # With its write-ahead log: SQLite reports an I/O error if the log belongs to another file.
+    for path in catalog.parent.glob(f"{catalog.name}*"):
+        path.rename(away / path.name)
     clear_validation(site, scheduled)
 
     def is_waiting_for_retry() -> bool:
@@ -148,5 +152,8 @@ def test_a_validation_that_cannot_read_the_catalog_is_retried(site: Site, schedu
         wait_for(is_waiting_for_retry, "the validation waits for its retry", POLL_SECONDS)
         assert "error: " in site.log(scheduled, "validate", attempts + 1)
     finally:
-        catalog.with_suffix(".away").rename(catalog)
+        for path in catalog.parent.glob(f"{catalog.name}*"):
+            path.unlink()
+        for path in away.iterdir():
+            path.rename(catalog.parent / path.name)
     site.wait_until_successful(scheduled)
