@@ -204,6 +204,8 @@ def prepare_for_duckdb(path: Path, chunk: pa.Table) -> pa.Table:
             raise InputError(f"{path}: column {field.name} contains {reason}") from None
         if pa.types.is_dictionary(field.type):
             chunk = chunk.set_column(index, field.name, column.cast(field.type.value_type))
+        elif pa.types.is_string_view(field.type):
+            chunk = chunk.set_column(index, field.name, column.cast(pa.large_string()))
         elif pa.types.is_decimal(field.type) and field.type.bit_width != 128:
             # DuckDB has no decimals of more than 38 digits. As text, the value is validated like one of a CSV file.
             texts = [None if value is None else f"{value:f}" for value in column.to_pylist()]
@@ -228,6 +230,14 @@ def _refuse_duplicate_keys(chunk: pa.Table) -> pa.Table:
         maps[row] = None
     chunk = chunk.set_column(index, "vendor_data", pa.array(maps, TRADE_SCHEMA.field("vendor_data").type))
     return chunk.set_column(chunk.column_names.index(PROBLEM), PROBLEM, pa.array(problems, pa.string()))
+
+
+def trim_text(chunk: pa.Table) -> pa.Table:
+    """Remove white space around the values of all text columns."""
+    for index, field in enumerate(chunk.schema):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            chunk = chunk.set_column(index, field.name, pc.utf8_trim_whitespace(chunk.column(index)))
+    return chunk
 
 
 def parse_json_columns(chunk: pa.Table) -> pa.Table:

@@ -30,8 +30,9 @@ from ohlcv.ingest.formats import (
     find_format,
     parse_json_columns,
     prepare_for_duckdb,
+    trim_text,
 )
-from ohlcv.ingest.row_validation import validation_query
+from ohlcv.ingest.row_validation import checked_name, validation_query
 from ohlcv.ingest.staging import (
     StagingDatabase,
     count_staged,
@@ -89,6 +90,7 @@ def load_trades(
     """Load trade files and return a report. Without `skip_refused`, a refused row means that nothing is loaded."""
     report_progress = progress or _ignore_progress
     source_format = find_format(format)
+    exchange, symbol = checked_name("--exchange", exchange), checked_name("--symbol", symbol)
     if source_format is not GENERIC and not symbol:
         raise InputError(f"a {source_format.name} file does not contain its symbol: give --symbol")
     with _catalog_errors(settings):
@@ -96,7 +98,7 @@ def load_trades(
     report = LoadReport(files=[str(path) for path in paths])
     parameters = {
         "exchange": exchange or source_format.exchange,
-        "symbol": symbol or None,
+        "symbol": symbol,
         "now": to_microseconds(datetime.now(UTC)),
     }
     with open_staging() as staging:
@@ -133,7 +135,7 @@ def _stage_file(
 ) -> None:
     staging.execute("CREATE OR REPLACE TEMP TABLE timestamp_counts (timestamp_key VARCHAR, trades BIGINT)")
     rows_read = 0
-    for chunk in _read_chunks(source_format, path, parameters):
+    for chunk in map(trim_text, _read_chunks(source_format, path, parameters)):
         staging.register("chunk", chunk)
         exchange, symbol = _text(parameters["exchange"]), _text(parameters["symbol"])
         query = validation_query(source_format, chunk.column_names, exchange, symbol)

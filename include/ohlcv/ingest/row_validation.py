@@ -6,16 +6,36 @@ float. DuckDB runs the query over one chunk of rows at a time (`loader.py`).
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from ohlcv.ingest.file_readers import LINE, PROBLEM
 from ohlcv.ingest.formats import GENERIC, NESTED, TradeFormat
+from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import to_microseconds
 from ohlcv.model.table_contracts import TRADES
 
 FIRST_TIME = to_microseconds(datetime(2009, 1, 1, tzinfo=UTC))  # Bitcoin's first block
 LAST_TIME = to_microseconds(datetime(2100, 1, 1, tzinfo=UTC))
+# Unicode categories of characters that an exchange or a symbol must not contain: control, format, surrogate, line and
+# paragraph separator. They are invisible, so two different names would look the same.
+INVISIBLE_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
+INVISIBLE_REASON = "contains a control or invisible character"
+# The default of the currency: the part of the symbol after the last '-' or '/'.
+_SYMBOL_CURRENCY = "nullif(regexp_extract(symbol, '[-/]([^-/]+)$', 1), '')"
+
+
+def checked_name(option: str, value: str | None) -> str | None:
+    """Return the trimmed value of --exchange or --symbol; raise an error if a row with this value would be refused."""
+    if value is None:
+        return None
+    name = value.strip()
+    if not name:
+        raise InputError(f"{option} is blank: give a name")
+    if any(unicodedata.category(character) in INVISIBLE_CATEGORIES for character in name):
+        raise InputError(f"{option} {INVISIBLE_REASON}: give the name without it")
+    return name
 
 
 def validation_query(
@@ -86,17 +106,20 @@ def validation_query(
             FROM (SELECT * REPLACE (CASE WHEN micros BETWEEN {FIRST_TIME} AND {LAST_TIME} - 1 THEN micros END AS micros)
                 FROM typed)
         ),
-        validated AS (SELECT *, {_reason(source_format, conflicts)} AS reason FROM partitioned)
-        SELECT {LINE}, reason, timestamp_key,
-            coalesce(message_id, {_content_hash(source_format)}) AS message_id,
-            trade_id, symbol, exchange, coalesce(asset_class, 'crypto') AS asset_class, micros AS timestamp,
-            exact_price AS price, exact_quantity AS quantity,
-            coalesce(currency, nullif(regexp_extract(symbol, '[-/]([^-/]+)$', 1), '')) AS currency,
-            side, trade_conditions, TRY_CAST(source_sequence AS BIGINT) AS source_sequence,
-            coalesce(TRY_CAST(ingestion_timestamp AS BIGINT), $now) AS ingestion_timestamp,
-            TRY_CAST(platform_sequence AS BIGINT) AS platform_sequence, vendor_data,
-            day AS exchange_date, hour AS exchange_hour
-        FROM validated ORDER BY {LINE}
+        validated AS (SELECT *, {_reason(source_format, conflicts)} AS reason FROM partitioned),
+        completed AS (
+            SELECT {LINE}, reason, timestamp_key, message_id, trade_id, symbol, exchange,
+                coalesce(asset_class, 'crypto') AS asset_class, micros AS timestamp,
+                exact_price AS price, exact_quantity AS quantity,
+                coalesce(currency, {_SYMBOL_CURRENCY}) AS currency,
+                side, trade_conditions, TRY_CAST(source_sequence AS BIGINT) AS source_sequence,
+                coalesce(TRY_CAST(ingestion_timestamp AS BIGINT), $now) AS ingestion_timestamp,
+                TRY_CAST(platform_sequence AS BIGINT) AS platform_sequence, vendor_data,
+                day AS exchange_date, hour AS exchange_hour
+            FROM validated
+        )
+        SELECT * REPLACE (coalesce(message_id, {_content_hash(source_format)}) AS message_id)
+        FROM completed ORDER BY {LINE}
     """
 
 
@@ -119,11 +142,15 @@ def _reason(source_format: TradeFormat, conflicts: list[str]) -> str:
         for name in ("source_sequence", "platform_sequence", "ingestion_timestamp")
         if name not in source_format.expressions
     )
+    # A surrogate cannot occur: files are UTF-8.
+    invisible = "[" + "".join(f"\\p{{{each}}}" for each in INVISIBLE_CATEGORIES if each != "Cs") + "]"
     ids = "" if source_format.numbers_ties else "WHEN trade_id IS NULL AND message_id IS NULL THEN 'trade_id is empty'"
     return f"""coalesce(
         {PROBLEM},
         CASE WHEN exchange IS NULL THEN 'exchange is empty'
             WHEN symbol IS NULL THEN 'symbol is empty'
+            WHEN regexp_matches(exchange, '{invisible}') THEN 'exchange {INVISIBLE_REASON}'
+            WHEN regexp_matches(symbol, '{invisible}') THEN 'symbol {INVISIBLE_REASON}'
             {" ".join(conflicts)}
             {ids}
             WHEN timestamp IS NULL THEN 'timestamp is empty'
@@ -164,11 +191,23 @@ def _amount_reason(name: str) -> str:
 def _content_hash(source_format: TradeFormat) -> str:
     """Return the SQL of a message id derived from the content: equal for equal trades, different for a correction.
 
-    Each part is prefixed with its length, so that different rows never produce the same text.
+    All columns belong to the content except `ingestion_timestamp`, which may differ when a trade is delivered again.
+    Optional columns are part of the text only if they differ from their default. Ids of stored rows depend on this
+    text: rows without optional columns have had it since the first version.
     """
-    parts = ["exchange", "symbol", "trade_id", "CAST(micros AS VARCHAR)"]
-    parts += ["CAST(exact_price AS VARCHAR)", "CAST(exact_quantity AS VARCHAR)", "side"]
+    parts = ["exchange", "symbol", "trade_id", "CAST(timestamp AS VARCHAR)"]
+    parts += ["CAST(price AS VARCHAR)", "CAST(quantity AS VARCHAR)", "side"]
+    optional = {
+        "asset_class": "nullif(asset_class, 'crypto')",
+        "currency": f"nullif(currency, {_SYMBOL_CURRENCY})",
+        "platform_sequence": "CAST(platform_sequence AS VARCHAR)",
+        "source_sequence": "CAST(source_sequence AS VARCHAR)",
+        "trade_conditions": "CAST(to_json(trade_conditions) AS VARCHAR)",
+        "vendor_data": "CAST(to_json(list_sort(map_entries(vendor_data))) AS VARCHAR)",
+    }
     if source_format.numbers_ties:
-        parts.append("source_sequence")
-    text = ", ".join(f"coalesce(length({part}) || ':' || {part}, '-')" for part in parts)
-    return f"left(sha256(concat({text})), 32)"
+        parts.append(optional.pop("source_sequence"))
+    # Each part is prefixed with its length, so that different rows never produce the same text.
+    texts = [f"coalesce(length({part}) || ':' || {part}, '-')" for part in parts]
+    texts += [f"coalesce('{name} ' || length({value}) || ':' || {value}, '')" for name, value in optional.items()]
+    return f"left(sha256(concat({', '.join(texts)})), 32)"

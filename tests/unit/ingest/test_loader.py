@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import zipfile
 from decimal import Decimal
@@ -45,6 +46,51 @@ def test_message_ids_are_equal_for_equal_trades_and_differ_for_corrections(setti
     report = load_trades(settings, [write(tmp_path / "b.csv", row(1, "1.5"), row(1, "1.6"))])
     assert (report.loaded, report.already_there) == (1, 1)
     assert sorted(row["price"] for row in stored_trades(settings)) == [Decimal("1.5"), Decimal("1.6")]
+
+
+OPTIONAL_VALUES = {
+    "asset_class": "equity",
+    "currency": "EUR",
+    "platform_sequence": "5",
+    "side": "SELL",
+    "source_sequence": "6",
+    "trade_conditions": '"[""a""]"',
+    "vendor_data": '"{""a"": ""1""}"',
+}
+
+
+def test_a_corrected_value_of_any_column_is_another_message(settings: Settings, tmp_path: Path) -> None:
+    files = [write(tmp_path / "plain.csv", row(1))]
+    for name, value in OPTIONAL_VALUES.items():
+        header = f"{HEADER},{name}"
+        files.append(write(tmp_path / f"{name}.csv", f"{row(1)},{value}", header=header))
+    # Values of two columns are never confused.
+    files.append(write(tmp_path / "moved.csv", f"{row(1)},5", header=f"{HEADER},source_sequence"))
+    assert load_trades(settings, files).loaded == len(files)
+    assert load_trades(settings, files).already_there == len(files)
+
+
+def test_equal_values_are_one_message_however_they_are_written(settings: Settings, tmp_path: Path) -> None:
+    load_trades(settings, [write(tmp_path / "plain.csv", row(1))])
+    # Defaults, derived values, and the time of the delivery, which may differ.
+    header = f"{HEADER},asset_class,currency,exchange_date,ingestion_timestamp"
+    report = load_trades(
+        settings, [write(tmp_path / "same.csv", f"{row(1)},crypto,USD,2026-01-31,{NOON + HOUR}", header=header)]
+    )
+    assert (report.refused, report.loaded, report.already_there) == ([], 0, 1)
+    header = f"{HEADER},source_sequence,vendor_data"
+    rows = [f'{row(2)},7,"{{""a"": ""1"", ""b"": ""2""}}"', f'{row(2)},007,"{{""b"": ""2"", ""a"": ""1""}}"']
+    report = load_trades(settings, [write(tmp_path / "order.csv", *rows, header=header)])
+    assert (report.refused, report.loaded, report.already_there) == ([], 1, 1)
+
+
+def test_rows_without_optional_columns_keep_the_message_id_of_earlier_versions(
+    settings: Settings, tmp_path: Path
+) -> None:
+    load_trades(settings, [write(tmp_path / "t.csv", row(1, "2.5"))])
+    [found] = stored_trades(settings)
+    text = f"1:x7:BTC-USD1:116:{NOON}10:2.5000000010:1.00000000-"
+    assert found["message_id"] == hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def test_message_ids_differ_for_rows_whose_fields_concatenate_to_the_same_text(

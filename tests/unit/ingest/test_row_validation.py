@@ -10,6 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.ingest.loader import load_trades
+from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import from_microseconds
 from support.trade_files import HEADER, NOON, refusals, stored_trades, write_generic, write_lines
 
@@ -112,6 +115,8 @@ def test_an_exact_amount_is_stored_with_all_its_digits(
         (f",BTC-USD,{NOON},1,1,1,", "exchange is empty"),
         (f"x,,{NOON},1,1,1,", "symbol is empty"),
         (f"x,BTC-USD,{NOON},1,1,,", "trade_id is empty"),
+        (f"x\x1b[31m,BTC-USD,{NOON},1,1,1,", "exchange contains a control or invisible character"),
+        (f"x,BTC\u200b-USD,{NOON},1,1,1,", "symbol contains a control or invisible character"),
         ("x,BTC-USD,,1,1,1,", "timestamp is empty"),
         ("x,BTC-USD,noon,1,1,1,", "timestamp noon is not a whole number of microseconds"),
         (f"x,BTC-USD,{NOON}.5,1,1,1,", f"timestamp {NOON}.5 is not a whole number of microseconds"),
@@ -175,8 +180,52 @@ def test_options_fill_missing_columns_and_refuse_conflicting_rows(settings: Sett
     assert refusals(report) == [(2, "symbol BTC-USD differs from --symbol ETH-USD")]
 
 
+def test_white_space_around_values_is_removed_in_all_sources(settings: Settings, tmp_path: Path) -> None:
+    values = {"exchange": "\u2003x\u00a0", "symbol": " BTC-USD\u3000", "trade_id": "\t7 ", "side": " buy "}
+    values |= {"timestamp": str(NOON), "price": "1", "quantity": "1"}
+    plain = write_lines(tmp_path / "plain.csv", ",".join(values), ",".join(values.values()))
+    quoted = write_lines(tmp_path / "quoted.csv", ",".join(values), ",".join(f'"{each}"' for each in values.values()))
+    table = pa.table({name: [int(each) if name == "timestamp" else each] for name, each in values.items()})
+    for name, kind in [("a", pa.string()), ("b", pa.large_string()), ("c", pa.string_view())]:
+        table = table.set_column(0, "exchange", table["exchange"].cast(kind))
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    bare = write_lines(tmp_path / "bare.csv", "timestamp,price,quantity,trade_id,side", f"{NOON},1,1,7,BUY")
+    parquet = sorted(tmp_path.glob("*.parquet"))
+    report = load_trades(settings, [plain, quoted, *parquet, bare], exchange=" x ", symbol="\u00a0BTC-USD\n")
+    assert (report.refused, report.loaded, report.already_there) == ([], 1, 5)
+    [row] = stored_trades(settings)
+    assert (row["exchange"], row["symbol"], row["trade_id"], row["side"]) == ("x", "BTC-USD", "7", "BUY")
+
+
+def test_a_blank_or_invisible_name_in_parquet_is_refused(settings: Settings, tmp_path: Path) -> None:
+    names = {" \u00a0": "is empty", "": "is empty", "B\u202eTC": "contains a control or invisible character"}
+    for column, other in [("symbol", "exchange"), ("exchange", "symbol")]:
+        rows = {column: list(names), other: ["x"] * 3, "trade_id": ["1"] * 3, "timestamp": [NOON] * 3}
+        rows |= {"price": ["1"] * 3, "quantity": ["1"] * 3}
+        pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+        report = load_trades(settings, [tmp_path / "t.parquet"])
+        assert [row.reason for row in report.refused] == [f"{column} {reason}" for reason in names.values()]
+
+
+@pytest.mark.parametrize("option", ["exchange", "symbol"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (" \t\u00a0", "is blank: give a name"),
+        ("", "is blank: give a name"),
+        ("BTC\x1b[31m", "contains a control or invisible character: give the name without it"),
+        ("\udcff", "contains a control or invisible character: give the name without it"),
+    ],
+)
+def test_a_blank_or_invisible_name_in_an_option_is_an_input_error(option: str, value: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"^--{option} {message}$"):
+        load_trades(load_settings({}), [], **{option: value})  # type: ignore[arg-type]
+
+
 AMOUNTS = st.integers(1, 10**18 - 1).map(lambda units: Decimal(units).scaleb(-8))
-TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp")), min_size=1, max_size=8)
+TEXTS = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")), min_size=1, max_size=8
+)
 ROWS = st.lists(
     st.fixed_dictionaries(
         {
