@@ -19,7 +19,7 @@ from pyiceberg.table.metadata import TableMetadata
 
 from ohlcv.config.locations import local_path
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.object_store import file_system
+from ohlcv.iceberg.object_store import describe_store_error, file_system
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import NAMESPACE, TableContract, contracts
 
@@ -49,13 +49,14 @@ def register_tables(settings: Settings, catalog: Catalog, *, replace: bool) -> l
         raise InputError("the service of a REST catalog registers tables itself: use its own tools")
     with contextlib.suppress(NamespaceAlreadyExistsError):
         catalog.create_namespace(NAMESPACE)
+    known = {name for _, name in catalog.list_tables(NAMESPACE)}
     registered = []
     for contract in contracts():
         identifier = (NAMESPACE, contract.name)
         newest = _newest_metadata(settings, contract)
         if newest is None:
             continue
-        if catalog.table_exists(identifier):
+        if contract.name in known:
             if not replace or not _is_newer(catalog, contract, newest):
                 continue
             catalog.drop_table(identifier)  # removes only the entry
@@ -74,7 +75,12 @@ def _list(settings: Settings, location: str) -> list[str]:
     files: FileSystem = LocalFileSystem()
     if settings.store is not None and path is None:
         files, path = file_system(settings.store), location.removeprefix("s3://")
-    return [info.base_name for info in files.get_file_info(FileSelector(path, allow_not_found=True))]
+    try:
+        return [info.base_name for info in files.get_file_info(FileSelector(path, allow_not_found=True))]
+    except OSError as error:
+        if settings.store is not None:
+            raise OhlcvError(describe_store_error(settings, error)) from None
+        raise OhlcvError(f"{path} cannot be read ({error.strerror or error}): grant access") from None
 
 
 def _newest_metadata(settings: Settings, contract: TableContract) -> str | None:

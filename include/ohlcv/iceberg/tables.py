@@ -172,8 +172,10 @@ def create_tables(settings: Settings) -> CreatedTables:
     with contextlib.suppress(NamespaceAlreadyExistsError):
         catalog.create_namespace(NAMESPACE)
     result = CreatedTables([], [])
+    # Not table_exists(), which also reads the metadata file.
+    known = {name for _, name in catalog.list_tables(NAMESPACE)}
     for contract in contracts():
-        if catalog.table_exists((NAMESPACE, contract.name)):
+        if contract.name in known:
             check_location(settings, load_table(catalog, contract))
             result.existing.append(contract.name)
     missing = [contract for contract in contracts() if contract.name not in result.existing]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import fastavro
 import pytest
@@ -86,6 +87,8 @@ def test_the_history_of_a_relocated_table_remains_readable(original: Settings) -
     moved = home_settings(home)
     with pytest.raises(OhlcvError, match=r"is missing .*: run 'ohlcv tables relocate' if the home was copied or moved"):
         load_table(open_catalog(moved), TRADES)
+    with pytest.raises(OhlcvError, match="run 'ohlcv tables relocate'"):
+        create_tables(moved)
     relocate_tables(moved)
     table = load_table(open_catalog(moved), TRADES)
     assert [snapshot.snapshot_id for snapshot in table.snapshots()] == snapshots
@@ -169,6 +172,17 @@ def test_an_older_catalog_is_replaced_only_on_request(original: Settings) -> Non
     shutil.copy(backup, original.catalog.database)
     assert register_tables(original, open_catalog(original), replace=False) == []
     assert len(stored_trades(original)) == 1
+    assert register_tables(original, open_catalog(original), replace=True) == [TRADES.name]
+    assert len(stored_trades(original)) == 2
+
+
+def test_an_entry_without_its_metadata_file_is_replaced(original: Settings) -> None:
+    backup = original.home / "catalog.backup"
+    shutil.copy(original.catalog.database, backup)
+    before = Path(urlsplit(load_table(open_catalog(original), TRADES).metadata_location).path)
+    load(original, SECOND)
+    shutil.copy(backup, original.catalog.database)
+    before.unlink()
     assert register_tables(original, open_catalog(original), replace=True) == [TRADES.name]
     assert len(stored_trades(original)) == 2
 
