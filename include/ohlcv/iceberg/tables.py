@@ -6,6 +6,8 @@ Spark jobs do not import this module, because importing pyiceberg takes three se
 from __future__ import annotations
 
 import contextlib
+import shutil
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterable
@@ -93,6 +95,8 @@ def open_catalog(settings: Settings) -> Catalog:
 def describe_catalog_error(settings: Settings, error: Exception) -> str:
     """Return one line that says which catalog failed and why, without its password."""
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    if settings.catalog.engine == "sqlite" and _is_disk_full(error, folder := Path(settings.catalog.database).parent):
+        return f"no space left in {folder} for the catalog: free space"
     if isinstance(error, (UnauthorizedError, ForbiddenError, OAuthError)):
         return f"the catalog {settings.catalog} denies access ({cause}): check OHLCV_CATALOG_TOKEN"
     if "password" in cause:
@@ -101,6 +105,13 @@ def describe_catalog_error(settings: Settings, error: Exception) -> str:
         where = "OHLCV_CATALOG_URI and OHLCV_WAREHOUSE"
         return f"the catalog {settings.catalog} answers with an error ({cause}): check {where}"
     return f"the catalog {settings.catalog} does not answer ({cause}): check OHLCV_CATALOG_URI"
+
+
+def _is_disk_full(error: Exception, folder: Path) -> bool:
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    # With write-ahead logging, a full disk is an I/O error, or prevents the creation of SQLite's own files.
+    no_space = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and shutil.disk_usage(folder).free < 2**20
+    return code == sqlite3.SQLITE_FULL or no_space
 
 
 def load_table(catalog: Catalog, contract: TableContract) -> Table:

@@ -7,18 +7,20 @@ the write is repeated.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.tables import CATALOG_ERRORS, describe_catalog_error, load_table_to_write
+from ohlcv.iceberg.tables import load_table_to_write
+from ohlcv.ingest.commit import COMMIT_ATTEMPTS, commit_or_remove, conflict_wait, load_errors
 from ohlcv.ingest.file_readers import CHUNK_ROWS, LINE, is_parquet, open_csv, read_csv, read_parquet
 from ohlcv.ingest.formats import (
     GENERIC,
@@ -47,7 +49,6 @@ from ohlcv.model.intervals import to_microseconds
 from ohlcv.model.table_contracts import NAMESPACE, TRADES
 
 MAX_LISTED_REFUSALS = 1000
-COMMIT_ATTEMPTS = 8
 
 ProgressCallback = Callable[[str], None]
 
@@ -93,7 +94,7 @@ def load_trades(
     exchange, symbol = checked_name("--exchange", exchange), checked_name("--symbol", symbol)
     if source_format is not GENERIC and not symbol:
         raise InputError(f"a {source_format.name} file does not contain its symbol: give --symbol")
-    with _catalog_errors(settings):
+    with load_errors(settings, "read"):
         _open_table(settings)  # reports a missing table before the files are read, which may take an hour
     report = LoadReport(files=[str(path) for path in paths])
     parameters = {
@@ -197,38 +198,30 @@ def _record_refused(staging: StagingDatabase, path: Path, report: LoadReport) ->
 def _write(settings: Settings, staging: StagingDatabase, report: LoadReport, report_progress: ProgressCallback) -> None:
     """Write the new staged rows in one commit; after a commit conflict, determine the new rows again."""
     report.already_there = dedupe_batch(staging)
-    for _ in range(COMMIT_ATTEMPTS):
-        with _catalog_errors(settings):
+    random = Random()  # noqa: S311 - spreads writers, protects nothing
+    for attempt in range(COMMIT_ATTEMPTS):
+        if attempt:
+            wait = conflict_wait(attempt, random)
+            report_progress(f"another writer committed first: trying again in {wait:.1f} s")
+            time.sleep(wait)
+        with load_errors(settings, "read"):
             table = _open_table(settings)
             report_progress("searching for trades that are already loaded")
             report.already_there += drop_already_loaded(staging, table)
-            new_rows = count_staged(staging)
-            if not new_rows:
-                return
-            report_progress(f"writing {new_rows:,} trades")
-            try:
+        new_rows = count_staged(staging)
+        if not new_rows:
+            return
+        report_progress(f"writing {new_rows:,} trades")
+        try:
+            with load_errors(settings, "written"):
                 report.snapshot_id = _append_staged(staging, table, report_progress)
-            except CommitFailedException:
-                report_progress("another writer committed first: trying again")
-            else:
-                report.loaded = new_rows
-                return
+        except CommitFailedException:
+            continue
+        report.loaded = new_rows
+        return
     raise OhlcvError(
         f"another writer of {NAMESPACE}.{TRADES.name} committed first {COMMIT_ATTEMPTS} times: load again later"
     )
-
-
-@contextlib.contextmanager
-def _catalog_errors(settings: Settings) -> Iterator[None]:
-    """Convert errors of the catalog or the warehouse to an error message of one line."""
-    try:
-        yield
-    except CATALOG_ERRORS as error:
-        raise OhlcvError(
-            f"{describe_catalog_error(settings, error)}; then load again (no trade is loaded twice)"
-        ) from None
-    except OSError as error:
-        raise OhlcvError(f"the trades could not be written ({error}): nothing was loaded") from None
 
 
 def _open_table(settings: Settings) -> Table:
@@ -239,8 +232,8 @@ def _append_staged(staging: StagingDatabase, table: Table, report_progress: Prog
     # pyiceberg would retry after a conflict without checking whether the other writer loaded the same trades. The
     # property is set only in this copy of the metadata and never written.
     table.metadata.properties["commit.retry.num-retries"] = "0"
-    written = 0
-    with table.transaction() as transaction:
+    with commit_or_remove(table) as transaction:
+        written = 0
         for part in staged_parts(staging):
             transaction.append(part)
             written += len(part)

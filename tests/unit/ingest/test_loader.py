@@ -207,7 +207,10 @@ def test_a_missing_table_is_an_error_that_names_the_command_to_create_it(tmp_pat
         load_trades(load_settings({"OHLCV_HOME": str(tmp_path / "home")}), [write(tmp_path / "t.csv", row(1))])
 
 
-def test_a_load_is_retried_after_a_commit_conflict_without_duplicates(settings: Settings, tmp_path: Path) -> None:
+def test_a_load_is_retried_after_a_commit_conflict_without_duplicates(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ohlcv.ingest.commit.FIRST_WAIT_SECONDS", 0.0)
     mine = write(tmp_path / "mine.csv", row(1), row(2))
     other = write(tmp_path / "other.csv", row(2), row(3))
     messages: list[str] = []
@@ -218,7 +221,7 @@ def test_a_load_is_retried_after_a_commit_conflict_without_duplicates(settings: 
             load_trades(settings, [other])
 
     report = load_trades(settings, [mine], progress=other_writer_commits_first)
-    assert "another writer committed first: trying again" in messages
+    assert "another writer committed first: trying again in 0.0 s" in messages
     assert (report.loaded, report.already_there) == (1, 1)
     assert sorted(found["trade_id"] for found in stored_trades(settings)) == ["1", "2", "3"]
     assert "commit.retry.num-retries" not in trades_table(settings).properties
@@ -228,6 +231,7 @@ def test_a_load_fails_after_repeated_commit_conflicts(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ohlcv.ingest.loader.COMMIT_ATTEMPTS", 2)
+    monkeypatch.setattr("ohlcv.ingest.commit.FIRST_WAIT_SECONDS", 0.0)
     others = iter(range(100, 200))
 
     def other_writer_commits_first(message: str) -> None:
