@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from ohlcv.config.settings import Settings
 from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.ingest.loader import LoadReport, ProgressCallback, append_trades
+from ohlcv.ingest.row_validation import FIRST_TIME, LAST_TIME
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import iso, to_microseconds
 from ohlcv.model.table_contracts import AMOUNT_SCALE
@@ -128,6 +129,9 @@ def _check_arguments(trades: int, hours: int, end: datetime, late: float, duplic
         raise InputError(f"a sample has {series} series: give {series} trades or more")
     if hours < 1:
         raise InputError("a sample covers at least one hour: give 1 hour or more")
+    end_us = to_microseconds(end)
+    if end_us - hours * HOUR < FIRST_TIME or end_us > LAST_TIME:
+        raise InputError(f"{hours:,} hours up to {iso(end)} are not in the years 2009 to 2099: give another end")
     if trades > hours * 100_000_000:
         raise InputError(f"{trades:,} trades do not fit into {hours} hours: give more hours")
     if not 0 <= late <= 1 or duplicates < 0 or bad_rows < 0:

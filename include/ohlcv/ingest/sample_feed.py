@@ -10,18 +10,26 @@ from ohlcv.config.settings import Settings
 from ohlcv.ingest.loader import append_trades
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.errors import OhlcvError
+from ohlcv.model.intervals import iso
 from ohlcv.readers.latest import newest_trade
 
 # The lookback of the 1d timeframe is two days.
 HISTORY = timedelta(hours=49)
 FEED_SECONDS = 20
 FEED_TRADES_PER_SECOND = 4
+# Difference between the clocks of two machines that run a feed.
+CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
 def load_history(settings: Settings, trades: int) -> Feed:
     """Load sample trades of the last two days, or since the newest trade in the table, and return the feed."""
     now = datetime.now(UTC)
     newest = newest_trade(settings)
+    if newest and newest > now + CLOCK_TOLERANCE:
+        raise OhlcvError(
+            f"the newest trade is of {iso(newest)}, in the future, and a feed continues after it: "
+            "use another OHLCV_HOME, or delete that trade"
+        )
     # An earlier feed may have loaded trades: continue after its newest one.
     begin = max(now - HISTORY, newest + timedelta(milliseconds=1)) if newest else now - HISTORY
     feed = Feed(begin)
@@ -36,6 +44,8 @@ def run_feed(settings: Settings, feed: Feed, stopped: threading.Event, report_pr
     while not stopped.wait(FEED_SECONDS):
         now = datetime.now(UTC)
         seconds = (now - feed.end).total_seconds()
+        if seconds < 1:
+            continue  # until the clock has reached the newest trade
         try:
             append_trades(settings, feed.batch(now, max(round(FEED_TRADES_PER_SECOND * seconds), 8)))
         except OhlcvError as error:

@@ -136,9 +136,20 @@ def test_invalid_rows_have_each_fault_in_turn() -> None:
 
 
 def test_invalid_arguments_are_an_input_error() -> None:
-    for wrong in ({"trades": 7}, {"hours": 0}, {"duplicates": -1}, {"bad_rows": -1}, {"late": 2}):
+    wrong: list[dict[str, Any]] = [
+        {"trades": 7},
+        {"hours": 0},
+        {"duplicates": -1},
+        {"bad_rows": -1},
+        {"late": 2},
+        {"end": datetime(1969, 7, 20, tzinfo=UTC)},
+        {"end": datetime(2009, 1, 1, 1, tzinfo=UTC), "hours": 2},
+        {"end": datetime(2100, 1, 1, 1, tzinfo=UTC)},
+        {"end": datetime(9999, 12, 31, tzinfo=UTC), "hours": 10**9},
+    ]
+    for arguments in wrong:
         with pytest.raises(InputError):
-            sample_trades(**({"trades": 100, "end": END} | wrong))  # type: ignore[arg-type]
+            sample_trades(**{"trades": 100, "end": END, **arguments})
 
 
 def test_loading_a_sample_twice_adds_nothing(settings: Settings) -> None:
