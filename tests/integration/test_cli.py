@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from ohlcv.cli.main import COMMANDS
+from ohlcv.cli.commands import COMMANDS
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables
 from support.command_line import ColdCommandLine, WarmCommandLine

@@ -101,8 +101,10 @@ class WarmCommandLine(CommandLine):
 
 @contextmanager
 def _unchanged_signal_handlers() -> Iterator[None]:
-    # `ohlcv demo` and `ohlcv trades feed` install handlers.
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Every command installs handlers.
+    handlers = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    }
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from ohlcv.cli.terminal import note, parse_time_option, print_table, show_progress
+from ohlcv.cli.terminal import echo, note, parse_time_option, print_table, report_of, show_progress
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, requested_range
@@ -70,9 +70,11 @@ def build(name: str, start: str, end: str, master: str | None, repair: bool, pru
             raise OhlcvError(f"{each}: {result.error}")
         reports.append(json.loads(result.last_line))
         if as_json:
-            click.echo(result.last_line)
+            with report_of(f"{each} is built"):
+                click.echo(result.last_line)
     if not as_json:
-        _print_table(reports)
+        with report_of("the candles are built"):
+            _print_table(reports)
     withheld = [(report["timeframe"], candle) for report in reports for candle in report["withheld"]]
     for each, candle in withheld[:MAX_LISTED_WITHHELD]:
         problem = (
@@ -80,11 +82,9 @@ def build(name: str, start: str, end: str, master: str | None, repair: bool, pru
             if candle["reason"] == "volume"
             else "its notional (price x quantity) has more digits than Spark's decimals: check its trades"
         )
-        click.echo(
-            f"withheld: {each} {candle['symbol']} {candle['exchange']} {candle['window_start']}: {problem}", err=True
-        )
+        echo(f"withheld: {each} {candle['symbol']} {candle['exchange']} {candle['window_start']}: {problem}", err=True)
     if len(withheld) > MAX_LISTED_WITHHELD:
-        click.echo(f"withheld: and {len(withheld) - MAX_LISTED_WITHHELD} more", err=True)
+        echo(f"withheld: and {len(withheld) - MAX_LISTED_WITHHELD} more", err=True)
     return 1 if withheld else 0
 
 

@@ -10,7 +10,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from ohlcv.cli.terminal import print_table, show_progress
+from ohlcv.cli.terminal import echo, print_table, show_progress
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.timeframes import TIMEFRAMES
@@ -50,11 +50,11 @@ def demo(trades: int, once: bool) -> int:
                 )
             ready = True
             if not once:
-                click.echo(f"Airflow:  {running.airflow.url}   user {USER}   password {running.airflow.password}")
-                click.echo(f"Spark:    {running.spark_web}")
-                click.echo('Commands: eval "$(.venv/bin/ohlcv env)" in a second shell, then airflow or ohlcv commands')
-                click.echo("Candles:  .venv/bin/ohlcv candles --timeframe 1m --symbol BTC-USD")
-                click.echo("Ctrl-C stops everything. Finished runs, beginning with the two days of history:")
+                echo(f"Airflow:  {running.airflow.url}   user {USER}   password {running.airflow.password}")
+                echo(f"Spark:    {running.spark_web}")
+                echo('Commands: eval "$(.venv/bin/ohlcv env)" in a second shell, then airflow or ohlcv commands')
+                echo("Candles:  .venv/bin/ohlcv candles --timeframe 1m --symbol BTC-USD")
+                echo("Ctrl-C stops everything. Finished runs, beginning with the two days of history:")
                 running.fill_history()
                 running.watch(_print_line)
     except KeyboardInterrupt:
@@ -64,7 +64,7 @@ def demo(trades: int, once: bool) -> int:
 
 
 def _print_line(text: str) -> None:
-    click.echo(text, err=True)
+    echo(text, err=True)
 
 
 def _candles_table(rows: list[dict[str, object]]) -> Table:

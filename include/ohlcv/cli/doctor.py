@@ -8,6 +8,8 @@ from dataclasses import asdict
 
 import click
 
+from ohlcv.cli.terminal import echo
+
 
 @click.command()
 @click.option("--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -22,7 +24,7 @@ def doctor(output_format: str) -> int:
     for check in run_checks(os.environ):
         checks.append(check)
         if output_format == "text":
-            click.echo(f"{check.state:6}  {check.name:9}  {check.found}")
+            echo(f"{check.state:6}  {check.name:9}  {check.found}")
     if output_format == "json":
         click.echo(json.dumps([asdict(check) for check in checks]))
     return 1 if any(check.state == "fault" for check in checks) else 0

@@ -40,7 +40,7 @@ def maintain(name: str, as_of: str | None, max_share: float, output_format: str)
     settings = load_settings()
     names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
     today = datetime.now(UTC).date()
-    day = parse_day(as_of) if as_of else today
+    day = today if as_of is None else parse_day(as_of)
     check_as_of(day, today)
     check_locations(settings)
     reports: list[dict[str, Any]] = []

@@ -44,7 +44,7 @@ def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, out
     settings = load_settings()
     names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
     today = datetime.now(UTC).date()
-    day = parse_day(as_of) if as_of else today
+    day = today if as_of is None else parse_day(as_of)
     plans = [plan_retention(settings, settings.timeframe(each), day, today, max_share) for each in names]
     if output_format == "table":
         print_plans(plans)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ohlcv.cli.terminal import note, show_progress
+from ohlcv.cli.terminal import echo, note, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW, LATEST_VIEW, NAMESPACE, WIDE_AMOUNT, candles_contract
@@ -31,12 +31,12 @@ def create(views: bool, create_bucket: bool) -> None:
 
     settings = load_settings()
     if create_bucket and (bucket := create_warehouse_bucket(settings)):
-        click.echo(f"created  bucket {bucket}")
+        echo(f"created  bucket {bucket}")
     result = create_tables(settings)
     for name in result.created:
-        click.echo(f"created  {NAMESPACE}.{name}")
+        echo(f"created  {NAMESPACE}.{name}")
     for name in result.existing:
-        click.echo(f"exists   {NAMESPACE}.{name}")
+        echo(f"exists   {NAMESPACE}.{name}")
     missing = [name for name in (CANDLES_VIEW, LATEST_VIEW) if views and not view_exists(settings, name)]
     if missing:
         with show_progress("creating views"):
@@ -44,7 +44,7 @@ def create(views: bool, create_bucket: bool) -> None:
         if job_result.exit_code:
             raise OhlcvError(f"the views could not be created: {job_result.error}")
     for name in (CANDLES_VIEW, LATEST_VIEW) if views else ():
-        click.echo(f"{'created' if name in missing else 'exists '}  {NAMESPACE}.{name} (view)")
+        echo(f"{'created' if name in missing else 'exists '}  {NAMESPACE}.{name} (view)")
 
 
 @tables.command()
@@ -64,7 +64,7 @@ def register(replace: bool) -> None:
     settings = load_settings()
     registered = register_tables(settings, open_catalog(settings), replace=replace)
     for name in registered:
-        click.echo(f"registered  {NAMESPACE}.{name}")
+        echo(f"registered  {NAMESPACE}.{name}")
     if not registered:
         note(f"nothing to register: the warehouse {settings.warehouse} has no table that is missing in the catalog")
 
@@ -82,7 +82,7 @@ def relocate() -> None:
     with show_progress("relocating"):
         relocations = relocate_tables(settings)
     for relocation in relocations:
-        click.echo(f"{'relocated' if relocation.rewritten else 'unchanged'}  {NAMESPACE}.{relocation.name}")
+        echo(f"{'relocated' if relocation.rewritten else 'unchanged'}  {NAMESPACE}.{relocation.name}")
         for path in relocation.unreadable:
             note(f"{path} cannot be read and was left unchanged: no current data depends on it")
 
@@ -99,4 +99,4 @@ def widen_volume(name: str) -> None:
     settings = load_settings()
     contract = candles_contract(settings.timeframe(name))
     widened = iceberg_tables.widen_volume(settings, contract)
-    click.echo(f"{NAMESPACE}.{contract.name}: volume is {'now' if widened else 'already'} {WIDE_AMOUNT}")
+    echo(f"{NAMESPACE}.{contract.name}: volume is {'now' if widened else 'already'} {WIDE_AMOUNT}")

@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ohlcv.cli.terminal import parse_time_option
+from ohlcv.cli.terminal import Progress, echo, parse_time_option, print_table, report_of, spinner
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import floor_time
@@ -58,7 +58,7 @@ def load(
     symbol: str | None,
     skip_refused: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Load trade files (CSV, CSV.gz, zip, Parquet) in one commit, each trade once.
 
     If a row is refused, nothing is loaded, unless --skip-refused is given. Refused rows are listed with line number
@@ -77,8 +77,7 @@ def load(
             progress=report_progress,
         )
     _print_report(report, as_json)
-    if report.refused_count and not skip_refused:
-        raise SystemExit(1)
+    return 1 if report.refused_count and not skip_refused else 0
 
 
 @trades.command()
@@ -170,39 +169,44 @@ def feed(trades: int) -> None:
 
 
 @contextmanager
-def _progress_reporter() -> Iterator[Callable[[str], None]]:
+def _progress_reporter() -> Iterator[Progress]:
     """Return a function that reports progress on stderr: in a spinner on a terminal, otherwise in plain lines."""
-    if not sys.stderr.isatty():
-        yield lambda message: click.echo(message, err=True)
-        return
-    from rich.console import Console
-    from rich.markup import escape
-
-    with Console(stderr=True).status("starting") as status:
-        yield lambda message: status.update(escape(message))
+    if sys.stderr.isatty():
+        with spinner("starting") as show:
+            yield show
+    else:
+        yield lambda message: echo(message, err=True)
 
 
 def _print_report(report: LoadReport, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(dataclasses.asdict(report), ensure_ascii=False))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    done = "nothing was loaded" if report.snapshot_id is None else "the trades are loaded"
+    with report_of(done):
+        if as_json:
+            click.echo(json.dumps(dataclasses.asdict(report)))
+        else:
+            _print_text(report)
 
-    console = Console()
+
+def _print_text(report: LoadReport) -> None:
     if report.refused:
-        table = Table("File", "Line", "Reason", title=f"{report.refused_count:,} rows refused", title_justify="left")
-        table.columns[1].justify = "right"
-        for row in report.refused[:MAX_PRINTED_REFUSALS]:
-            # Text objects: rich would interpret brackets in a file's content as markup.
-            table.add_row(Text(row.file, overflow="fold"), str(row.line), Text(row.reason, overflow="fold"))
-        console.print(table)
-        if (more := report.refused_count - MAX_PRINTED_REFUSALS) > 0:
-            console.print(f"and {more:,} more")
+        _print_refused_rows(report)
     summary = f"{report.rows_read:,} rows read, {report.loaded:,} loaded, {report.already_there:,} already loaded"
     if report.refused_count:
         summary += f", {report.refused_count:,} refused"
     if report.refused_count and report.snapshot_id is None and not report.already_there:
         summary += ": nothing was loaded"
-    console.print(Text(summary))
+    echo(summary)
+
+
+def _print_refused_rows(report: LoadReport) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{report.refused_count:,} rows refused", title_justify="left")
+    table.add_column("File", overflow="fold")
+    table.add_column("Line", justify="right")
+    table.add_column("Reason", overflow="fold")
+    for row in report.refused[:MAX_PRINTED_REFUSALS]:
+        table.add_row(row.file, str(row.line), row.reason)
+    print_table(table, full_width=False)
+    if (more := report.refused_count - MAX_PRINTED_REFUSALS) > 0:
+        echo(f"and {more:,} more")

@@ -12,7 +12,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from ohlcv.cli.terminal import note, parse_time_option, print_table, show_progress
+from ohlcv.cli.terminal import echo, note, parse_time_option, print_table, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range
@@ -90,7 +90,7 @@ def _validate_run(run_id: str | None, ranges: Sequence[str]) -> int:
     results = []
     for name, span in run_ranges:
         results.append(validator.validate(settings, settings.timeframe(name), span, run_id))
-        click.echo(report.format_result(results[-1]), err=True)
+        echo(report.format_result(results[-1]), err=True, keep="\n")
     failure = report.failure_message(results)
     events = [report.asset_event_extra(result) for result in results]
     click.echo(json.dumps({"complaint": failure, "events": events}))
@@ -145,6 +145,6 @@ def _print_results(results: Mapping[str, ValidationResult]) -> None:
             note(f"{name}: {text}")
         for severity, found in (("FAIL", result.failures), ("WARN", result.warnings)):
             for finding in found[:MAX_LISTED_FINDINGS]:
-                click.echo(f"{severity} {name} {finding}", err=True)
+                echo(f"{severity} {name} {finding}", err=True)
             if len(found) > MAX_LISTED_FINDINGS:
-                click.echo(f"{severity} {name} and {len(found) - MAX_LISTED_FINDINGS:,} more", err=True)
+                echo(f"{severity} {name} and {len(found) - MAX_LISTED_FINDINGS:,} more", err=True)

@@ -21,7 +21,7 @@ from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.spark.local_cluster import local_cluster
 from ohlcv.spark.spark_submit import LOCAL_MASTER, run, views_job
 
-Working = Callable[[str], AbstractContextManager[None]]
+Working = Callable[[str], AbstractContextManager[object]]
 Print = Callable[[str], None]
 
 # Five Spark jobs in sequence take two or three minutes on a small, busy machine.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ohlcv.cli.main import cli
+from ohlcv.cli.commands import cli
 from ohlcv.demo.local_airflow import ENVIRONMENT_FILE, published_environment
 from ohlcv.model.errors import OhlcvError
 
