@@ -12,7 +12,7 @@ from ohlcv.model.errors import InputError
 
 # Command -> help text. The module ohlcv.cli.<command> defines it and is imported when the command is used.
 COMMANDS = {
-    "tables": "Create, register and relocate the tables, or widen a volume column.",
+    "tables": "Create, register, relocate tables; widen a volume column.",
     "trades": "Load trades from files, or generate sample trades.",
     "build": "Build candles with spark-submit.",
     "candles": "Show candles.",

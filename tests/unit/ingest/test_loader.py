@@ -253,7 +253,9 @@ def test_trades_of_many_days_are_recognized_as_already_loaded(settings: Settings
 def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("OHLCV_HOME", str(settings.home))
     monkeypatch.setenv("COLUMNS", "200")
-    return lambda *arguments: CliRunner().invoke(trades_group, [str(argument) for argument in arguments])
+    return lambda *arguments: CliRunner().invoke(
+        trades_group, [str(argument) for argument in arguments], standalone_mode=False
+    )
 
 
 def test_the_load_command_with_json_prints_only_json(run: Any, tmp_path: Path) -> None:
@@ -267,13 +269,13 @@ def test_the_load_command_with_json_prints_only_json(run: Any, tmp_path: Path) -
 def test_the_load_command_shows_twenty_refused_rows_and_fails(run: Any, tmp_path: Path) -> None:
     bad = write(tmp_path / "bad.csv", *(row(trade, "[b]x") for trade in range(25)), row(99))
     result = run("load", bad)
-    assert result.exit_code == 1
+    assert result.return_value == 1
     assert result.stdout.count("price [b]x is not a decimal number") == 20
     assert "and 5 more" in result.stdout
     assert "nothing was loaded" in result.stdout
     assert json.loads(run("load", bad, "--json").stdout)["refused_count"] == 25
     result = run("load", bad, "--skip-refused")
-    assert (result.exit_code, "1 loaded" in result.stdout) == (0, True)
+    assert (result.return_value, "1 loaded" in result.stdout) == (0, True)
 
 
 def test_the_load_command_passes_its_options_to_the_loader(run: Any, settings: Settings, tmp_path: Path) -> None:
