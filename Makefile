@@ -31,7 +31,7 @@ test: setup ## Run the tests (ORDER=random: in random order)
 test-unit: setup ## Run the unit tests: no Spark, no server (a minute)
 	@$(PYTEST) -n 2 $(ORDER_OPTION) tests/unit
 
-LANES := archives benchmarks crash-recovery servers services catalogs containers compose
+LANES := archives benchmarks crash-recovery hostile servers services catalogs containers compose
 
 .PHONY: test-all
 test-all: ## Run the tests and every lane, one after another (two hours)
@@ -48,6 +48,10 @@ test-benchmarks: setup ## Test the code of the benchmarks
 .PHONY: test-crash-recovery
 test-crash-recovery: setup ## Kill jobs at many moments, and let two writers compete on PostgreSQL
 	@$(PYTEST) -m crash_recovery -rP tests/crash_recovery
+
+.PHONY: test-hostile
+test-hostile: setup ## Run generated hostile cases (CASES=1000 SEED=1), or repeat one (SEED=1 CASE=17)
+	@CASES=$(CASES) SEED=$(SEED) CASE=$(CASE) $(PYTEST) -m hostile tests/hostile
 
 .PHONY: test-servers
 test-servers: setup ## Test the test servers: PostgreSQL and its proxy
