@@ -163,7 +163,8 @@ def check_files(
     """Check that every load is complete or has no effect, and that no file is lost or left behind."""
     if any(ended.killed for ended in ends):
         return
-    if left := sorted(files_of(site.temporary)):
+    # The log of an unexpected error, which is a problem of its own.
+    if left := sorted(name for name in files_of(site.temporary) if not name.startswith("ohlcv-error-")):
         yield f"temporary files: {len(left)} left, such as {left[0]}"
     home = site.home(case.disk)
     now = files_of(home)

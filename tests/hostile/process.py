@@ -82,6 +82,7 @@ def become_command(case: Case, site: Site, streams: tuple[int, int, int], argume
     variables = environment(case, site)
     if cold:
         os.execve(Path(sys.executable).with_name("ohlcv"), ["ohlcv", *arguments], variables)
+    sys.argv = ["ohlcv", *arguments]
     os.environ.clear()
     os.environ.update(variables)
     tempfile.tempdir = None

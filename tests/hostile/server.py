@@ -24,7 +24,8 @@ from hostile.checks import Outcome, check_case
 from hostile.generate import generate
 from hostile.home import TableState, files_of, in_child, prepare, read_state, remove, restore
 from hostile.process import Observer, become_command
-from ohlcv.cli.main import COMMANDS, main
+from ohlcv.cli.commands import COMMANDS
+from ohlcv.cli.main import main
 
 COLD_INTERVAL = 50
 SMALL_DISK_BYTES = 16 * 1024**2
