@@ -24,11 +24,14 @@ import pyarrow.parquet as pq
 
 from ohlcv.model.errors import InputError
 
-# A chunk of a CSV file ends with the read that reaches one of these limits, so memory does not depend on the content
+# A chunk of a file ends with the read that reaches one of these limits, so memory does not depend on the content
 # or on the compression of a file. 24 MiB are about half a million lines of a typical dump.
 BLOCK_BYTES = 24 * 1024 * 1024
 CHUNK_ROWS = 500_000
 READ_BYTES = 1024 * 1024
+# A chunk of a Parquet file is read in parts, because the size of its values is known only when they are decoded.
+PARQUET_ROWS = 10_000
+PARQUET_BYTES = 4 * BLOCK_BYTES
 # Rows with quotation marks are parsed in Python, this many at a time.
 QUOTED_ROWS = 20_000
 MAX_LINE_BYTES = 1024 * 1024
@@ -94,13 +97,33 @@ def read_parquet(path: Path) -> tuple[pa.Schema, Iterator[pa.Table]]:
 
     def chunks() -> Iterator[pa.Table]:
         line = 1
-        with _input_errors(path), path.open("rb") as file:
-            for batch in pq.ParquetFile(file).iter_batches(batch_size=CHUNK_ROWS):
-                chunk = pa.Table.from_batches([batch])
-                yield _with_line_numbers(chunk, pa.array(np.arange(line, line + len(chunk))))
-                line += len(chunk)
+        for parts in _parquet_parts(path):
+            chunk = pa.concat_tables(parts)
+            yield _with_line_numbers(chunk, pa.array(np.arange(line, line + len(chunk))))
+            line += len(chunk)
 
     return schema, chunks()
+
+
+def _parquet_parts(path: Path) -> Iterator[list[pa.Table]]:
+    """Yield lists of small tables that reach one of the limits of a chunk together."""
+    parts: list[pa.Table] = []
+    with _input_errors(path), path.open("rb") as file:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=PARQUET_ROWS):
+            parts.append(_decode_dictionaries(pa.Table.from_batches([batch])))
+            if sum(part.nbytes for part in parts) >= PARQUET_BYTES or len(parts) * PARQUET_ROWS >= CHUNK_ROWS:
+                yield parts
+                parts = []
+    if parts:
+        yield parts
+
+
+def _decode_dictionaries(table: pa.Table) -> pa.Table:
+    # A dictionary may stand for values of any total size.
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(index, field.name, table.column(index).cast(field.type.value_type))
+    return table
 
 
 @contextmanager

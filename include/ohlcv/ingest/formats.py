@@ -202,9 +202,7 @@ def prepare_for_duckdb(path: Path, chunk: pa.Table) -> pa.Table:
         except pa.ArrowInvalid as error:
             reason = "text that is not UTF-8" if "UTF8" in str(error) else "a damaged value"
             raise InputError(f"{path}: column {field.name} contains {reason}") from None
-        if pa.types.is_dictionary(field.type):
-            chunk = chunk.set_column(index, field.name, column.cast(field.type.value_type))
-        elif pa.types.is_string_view(field.type):
+        if pa.types.is_string_view(field.type):
             chunk = chunk.set_column(index, field.name, column.cast(pa.large_string()))
         elif pa.types.is_decimal(field.type) and field.type.bit_width != 128:
             # DuckDB has no decimals of more than 38 digits. As text, the value is validated like one of a CSV file.

@@ -16,7 +16,7 @@ import pytest
 
 from ohlcv.config.settings import Settings
 from ohlcv.ingest import file_readers
-from ohlcv.ingest.file_readers import MAX_LINE_BYTES, is_parquet, open_csv, read_csv
+from ohlcv.ingest.file_readers import MAX_LINE_BYTES, is_parquet, open_csv, read_csv, read_parquet
 from ohlcv.ingest.loader import load_trades
 from ohlcv.model.errors import InputError
 from support.trade_files import HEADER, NOON, refusals, stored_trades, write_generic
@@ -125,6 +125,16 @@ def test_a_chunk_has_a_bounded_number_of_rows_however_short_they_are(
     chunks = list(read_csv(open_csv(path), NAMES, True))
     assert max(len(chunk) for chunk in chunks) <= 2500
     assert sum(len(chunk) for chunk in chunks) == 50_000
+
+
+def test_a_chunk_of_a_parquet_file_has_a_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_readers, "PARQUET_ROWS", 100)
+    monkeypatch.setattr(file_readers, "PARQUET_BYTES", 250_000)
+    for text in (pa.array(["y" * 1000] * 2000), pa.array(["y" * 1000] * 2000).dictionary_encode()):
+        pq.write_table(pa.table({"asset_class": text}), tmp_path / "trades.parquet")
+        chunks = list(read_parquet(tmp_path / "trades.parquet")[1])
+        assert [len(chunk) for chunk in chunks] == [300] * 6 + [200]
+        assert pa.concat_tables(chunks)["line"].to_pylist() == list(range(1, 2001))
 
 
 def test_bad_lines_are_read_in_bounded_memory(tmp_path: Path) -> None:
