@@ -213,7 +213,7 @@ def write(
     in_partitions = partition_filter(timeframe, comparison.changed_partitions)
     parts = plan_overwrites(table, timeframe, comparison.changed_partitions, ranges)
     replaced = overwrite_filter(timeframe, parts)
-    carried = stored.where(replaced & ~starts_within(ranges)).select(*columns)
+    carried = stored.where(replaced & ~starts_within(ranges))
     remaining = F.col("action").isin("inserted", "updated", "unchanged", PRESERVED)
     rebuilt = comparison.rows.where(in_partitions & remaining)
     grouped = _group_by_file(carried, rebuilt.select(*columns), timeframe, list(parts.values()))
@@ -250,7 +250,8 @@ def _group_by_file(
     carried: DataFrame, rebuilt: DataFrame, timeframe: Timeframe, parts: Sequence[PartialOverwrite]
 ) -> DataFrame:
     """Return the rows with one task per file: one file per partition, and one for the cold rows of a large one."""
-    rows = carried.unionByName(rebuilt)
+    # Other writers may have added columns. Carried rows keep their values, rebuilt rows have none.
+    rows = carried.unionByName(rebuilt, allowMissingColumns=True)
     if len(parts) > 1:
         return rows.repartition(_partition_of(timeframe))
     (part,) = parts

@@ -6,7 +6,7 @@ It is read through the JVM of the session, where Iceberg is loaded anyway and re
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, reduce
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
@@ -18,9 +18,16 @@ from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH
-from ohlcv.model.source_hours import HOURS_PER_DAY, PartitionBlock, blocks_of_consecutive_hours, partition_blocks
+from ohlcv.model.source_hours import (
+    FIRST_DAY,
+    HOURS_PER_DAY,
+    LAST_DAY,
+    PartitionBlock,
+    blocks_of_consecutive_hours,
+    partition_blocks,
+    partition_hour,
+)
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, TableContract, TableShape, contract_differences
-from spark_jobs.compute.trade_columns import partition_hour
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
 # The collections library that is packaged with Iceberg.
@@ -156,7 +163,7 @@ class TableHistory:
             java_class("org.apache.iceberg.util.DeleteFileSet"),
             java_class("org.apache.iceberg.ManifestFiles").readDeleteManifest,
         )
-        return {self._hour_of(file) for file in files}
+        return {hour for file in files if (hour := self._hour_of(file)) is not None}
 
     def _changed_files(
         self, old: JavaObject, now: JavaObject, file_set: JavaObject, read: JavaObject
@@ -178,14 +185,14 @@ class TableHistory:
         after = files_of(now_manifests.keys() - old_manifests.keys(), now_manifests)
         return [*sets.difference(before, after), *sets.difference(after, before)]
 
-    def _hour_of(self, file: JavaObject) -> int:
+    def _hour_of(self, file: JavaObject) -> int | None:
         if file.specId() != self._table.spec().specId():
             raise OhlcvError(
                 f"{NAMESPACE}.{TRADES.name} has files with another partition spec ({file.location()}): "
                 "rewrite them with Iceberg's rewrite_data_files"
             )
         day, hour = (file.partition().get(position, self._integer) for position in (0, 1))
-        return int(day) * 24 + int(hour)
+        return partition_hour(day, hour)
 
     @cached_property
     def _integer(self) -> JavaObject:
@@ -201,15 +208,33 @@ class TableHistory:
             self._spark.read.option("versionAsOf", str(self.snapshot))
             .table(table_name(TRADES))
             .where(F.col("ingestion_timestamp") >= since_microseconds)
-            .select(partition_hour().alias("hour"))
+            .select(F.unix_date("exchange_date").alias("day"), F.col("exchange_hour").alias("hour"))
             .distinct()
             .collect()
         )
-        return {row.hour for row in rows if row.hour is not None}
+        return {hour for row in rows if (hour := partition_hour(row.day, row.hour)) is not None}
 
     def trades_in(self, hours: Iterable[int]) -> dict[int, int]:
         """Return the number of trades by hour, read from the manifests."""
         return self._count(self._hours_expression(hours))
+
+    @cached_property
+    def trades_of_no_hour(self) -> int:
+        """Return the number of trades of the table whose partition is no hour, read from the manifests."""
+        expressions = self._expressions
+        conditions = [
+            condition
+            for column, first, last in (("exchange_date", FIRST_DAY, LAST_DAY), ("exchange_hour", 0, HOURS_PER_DAY - 1))
+            for condition in (
+                expressions.isNull(column),
+                expressions.lessThan(column, first),
+                expressions.greaterThan(column, last),
+            )
+        ]
+        tasks = self._scan(reduce(getattr(expressions, "or"), conditions)).planFiles()
+        count = sum(int(task.file().recordCount()) for task in tasks.iterator())
+        tasks.close()
+        return count
 
     def all_have_ids(self, hours: Iterable[int]) -> bool:
         """Return whether the manifests prove that every trade of those hours has a trade id."""
@@ -252,6 +277,7 @@ class TableHistory:
         tasks = self._scan(condition).planFiles()
         for task in tasks.iterator():
             hour = self._hour_of(task.file())
+            assert hour is not None, "the condition selects hours"
             counts[hour] = counts.get(hour, 0) + int(task.file().recordCount())
         tasks.close()
         return counts

@@ -25,6 +25,7 @@ from ohlcv.model.intervals import Range, iso, parse_time, requested_range
 from ohlcv.model.source_hours import format_hours, hours_overlapping
 from ohlcv.model.table_contracts import TableContract, candles_contract
 from ohlcv.model.timeframes import Timeframe
+from ohlcv.model.trade_validity import NO_HOUR
 from spark_jobs.compute.candle_builder import candles_from_totals, common_step, violated_invariant
 from spark_jobs.compute.trade_aggregation import PassSummary, TradeTotals, aggregate_trades
 from spark_jobs.compute.trade_columns import with_rejection_reason
@@ -71,6 +72,8 @@ class Source:
 
     trade_totals: TradeTotals
     snapshot: int | None
+    # Number of trades whose partition is no hour, in the whole table.
+    trades_of_no_hour: int = 0
     # The metadata file of the trades table at that snapshot.
     metadata: str = ""
 
@@ -88,7 +91,7 @@ def read_source(
     trades = read_trades(spark, history.snapshot, hours, all_have_ids=history.all_have_ids(hours))
     totals = aggregate_trades(with_rejection_reason(trades), common_step(timeframes), ranges)
     try:
-        yield Source(totals, history.snapshot, history.metadata)
+        yield Source(totals, history.snapshot, history.trades_of_no_hour, history.metadata)
     finally:
         totals.release()
 
@@ -221,10 +224,10 @@ class Report:
     @property
     def rejected(self) -> dict[str, int]:
         """Return the number of rejected trades by reason."""
-        total: Counter[str] = Counter()
+        total: Counter[str] = Counter({NO_HOUR: self.source.trades_of_no_hour})
         for reasons in self.source.summary.counts.values():
             total.update({reason: trades for reason, trades in reasons.items() if reason is not None})
-        return dict(sorted(total.items()))
+        return {reason: trades for reason, trades in sorted(total.items()) if trades}
 
     @property
     def trades_read(self) -> int:

@@ -225,7 +225,13 @@ def _write(settings: Settings, staging: StagingDatabase, report: LoadReport, rep
 
 
 def _open_table(settings: Settings) -> Table:
-    return load_table_to_write(settings, TRADES)
+    table = load_table_to_write(settings, TRADES)
+    if required := [field.name for field in table.schema().fields if field.required]:
+        raise OhlcvError(
+            f"{NAMESPACE}.{TRADES.name} does not allow null in the column {', '.join(required)}: "
+            "the loader needs columns that may be null; allow it with ALTER TABLE … ALTER COLUMN … DROP NOT NULL"
+        )
+    return table
 
 
 def _append_staged(staging: StagingDatabase, table: Table, report_progress: ProgressCallback) -> int:

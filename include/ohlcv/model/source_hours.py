@@ -14,11 +14,21 @@ from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, Range, ceil_time, fl
 from ohlcv.model.timeframes import Timeframe
 
 HOURS_PER_DAY = 24
+# The days whose hours can be computed with and written as ISO text, as day numbers since the epoch: the years 1000 to
+# 9998. Another writer may store any date, for example by reading nanoseconds as microseconds.
+FIRST_DAY, LAST_DAY = (day.toordinal() - EPOCH.toordinal() for day in (date(1000, 1, 1), date(9998, 12, 31)))
 
 
 def hour_number(time: datetime) -> int:
     """Return the number of the UTC hour that contains a time."""
     return (time - EPOCH) // HOUR
+
+
+def partition_hour(day: int | None, hour: int | None) -> int | None:
+    """Return the hour of a partition of the trades table (day number, hour of the day), None if it is no hour."""
+    if day is None or hour is None or not FIRST_DAY <= day <= LAST_DAY or not 0 <= hour < HOURS_PER_DAY:
+        return None
+    return day * HOURS_PER_DAY + hour
 
 
 def hour_range(hour: int) -> Range:

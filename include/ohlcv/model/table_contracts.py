@@ -150,18 +150,25 @@ class TableShape:
 
 
 def contract_differences(shape: TableShape, contract: TableContract) -> list[str]:
-    """Return every difference between a table and its contract. Table properties may differ."""
+    """Return every difference between a table and its contract.
+
+    Additional columns and another order of the columns are no differences, because every reader and writer uses names.
+    Table properties may differ, too.
+    """
     differences = []
     found = dict(shape.columns)
+    extra = [name for name in found if name not in contract.column_names]
     for column in contract.columns:
         if column.name not in found:
             differences.append(f"column {column.name} is missing")
         elif found[column.name] not in (column.type, contract.widened.get(column.name)):
             differences.append(f"column {column.name} is {found[column.name]}, not {column.type}")
-    if extra := [name for name in found if name not in contract.column_names]:
+    if extra and not found.keys() >= set(contract.column_names):
+        # One of them may be a renamed column.
         differences.append(f"unexpected column {', '.join(extra)}")
-    elif not differences and list(found) != contract.column_names:
-        differences.append(f"the columns are in the order {', '.join(found)}")
+    # Spark SQL does not distinguish such names and rejects every query.
+    lower_names = {name.lower() for name in contract.column_names}
+    differences += [f"column {name} differs only in case" for name in extra if name.lower() in lower_names]
     expected = tuple(f"{partition.transform}({partition.column})" for partition in contract.partitions)
     if shape.partitions != expected:
         differences.append(f"partitioned by {', '.join(shape.partitions) or 'nothing'}, not {', '.join(expected)}")

@@ -15,6 +15,9 @@ VALIDITY_CONDITIONS = {
 # Rejection reason, checked last, of a trade whose timestamp is outside its partition. Spark computes it from the
 # partition columns; a reader that selects one partition limits the timestamp instead.
 WRONG_PARTITION = "wrong_partition"
+# Rejection reason of a trade whose partition is no hour (source_hours.partition_hour). No range contains it, so no job
+# reads it. Every run counts all such trades of the table, from the manifests.
+NO_HOUR = "no_hour"
 
 
 def validity_condition(identity: str = "(trade_id IS NOT NULL OR message_id IS NOT NULL)") -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from pyiceberg.types import StringType
 
 from ohlcv.cli.trades import trades as trades_group
 from ohlcv.config.settings import Settings, load_settings
@@ -39,6 +40,26 @@ def test_a_second_load_adds_nothing_and_commits_nothing(settings: Settings, tmp_
     assert found.metadata.current_snapshot_id == first.snapshot_id
     assert len(found.metadata.metadata_log) == 1
     assert len(stored_trades(settings)) == 3
+
+
+def test_additional_columns_of_the_table_become_null(settings: Settings, tmp_path: Path) -> None:
+    with trades_table(settings).update_schema() as update:
+        update.add_column("note", StringType())
+        update.move_first("note")
+        update.move_first("price")
+    assert load_trades(settings, [write(tmp_path / "t.csv", row(1))]).loaded == 1
+    assert load_trades(settings, [write(tmp_path / "t.csv", row(1), row(2))]).loaded == 1
+    assert {(found["trade_id"], found["note"]) for found in stored_trades(settings)} == {("1", None), ("2", None)}
+
+
+def test_a_column_that_does_not_allow_null_is_reported(settings: Settings, tmp_path: Path) -> None:
+    with trades_table(settings).update_schema(allow_incompatible_changes=True) as update:
+        update.add_column("note", StringType(), required=True)
+        update.update_column("symbol", required=True)
+    with pytest.raises(
+        OhlcvError, match=r"^market_data.gold_crypto_trades does not allow null in the column symbol, note: "
+    ):
+        load_trades(settings, [write(tmp_path / "t.csv", row(1))])
 
 
 def test_message_ids_are_equal_for_equal_trades_and_differ_for_corrections(settings: Settings, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from pyiceberg.expressions.parser import parse
 
-from ohlcv.model.trade_validity import VALIDITY_CONDITIONS, WRONG_PARTITION, validity_condition
+from ohlcv.model.trade_validity import NO_HOUR, VALIDITY_CONDITIONS, WRONG_PARTITION, validity_condition
 
 VALID: dict[str, Any] = {
     "symbol": "BTC-USD",
@@ -74,4 +74,5 @@ def test_pyiceberg_parses_the_condition() -> None:
 
 
 def test_the_reasons_in_reports_do_not_change() -> None:
-    assert [*VALIDITY_CONDITIONS, WRONG_PARTITION] == ["null_key", "bad_price", "bad_quantity", "wrong_partition"]
+    reasons = [NO_HOUR, *VALIDITY_CONDITIONS, WRONG_PARTITION]
+    assert reasons == ["no_hour", "null_key", "bad_price", "bad_quantity", "wrong_partition"]

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.ingest.formats import TRADE_SCHEMA
-from ohlcv.ingest.loader import append_trades
 from ohlcv.model.intervals import Range, to_microseconds
+from ohlcv.model.table_contracts import TRADES
 from ohlcv.readers.latest import newest_trade
 from support.candle_rows import at
 
@@ -40,8 +41,8 @@ def trade(time: datetime, **changes: Any) -> dict[str, Any]:
 
 
 def load(settings: Settings, *rows: Mapping[str, Any]) -> None:
-    # append_trades does not validate rows, so it can store invalid ones.
-    append_trades(settings, pa.Table.from_pylist(list(rows), schema=TRADE_SCHEMA))
+    # As another writer does: without the validation and the staging of the loader.
+    load_table(open_catalog(settings), TRADES).append(pa.Table.from_pylist(list(rows), schema=TRADE_SCHEMA))
 
 
 def test_a_table_without_trades_has_no_newest_trade(settings: Settings) -> None:
@@ -64,6 +65,10 @@ def test_a_table_without_trades_has_no_newest_trade(settings: Settings) -> None:
         {"exchange_hour": 9},
         {"exchange_hour": 11},
         {"exchange_date": date(2026, 3, 2)},
+        {"exchange_date": None},
+        {"exchange_hour": None},
+        {"exchange_hour": 34, "exchange_date": date(2026, 2, 28)},
+        {"exchange_date": date.max},
     ],
     ids=str,
 )
