@@ -11,8 +11,9 @@ from ohlcv.config.storage import CatalogAddress, S3Store
 CATALOG_NAME = "iceberg"
 # SQLite allows one writer at a time. Other writers wait up to this time.
 SQLITE_WAIT_SECONDS = 60
-# FileIO implementations for an S3 store.
-PYICEBERG_FILES = "pyiceberg.io.pyarrow.PyArrowFileIO"
+# The access of pyiceberg to files: by pyarrow, with a check of metadata files.
+PYICEBERG_FILES = "ohlcv.iceberg.file_io.CheckingFileIO"
+# The access of Spark to an S3 store.
 SPARK_FILES = "org.apache.iceberg.aws.s3.S3FileIO"
 
 # Properties of a REST catalog for pyiceberg and Spark. Files are accessed with the configured keys, not with remote
@@ -42,7 +43,10 @@ def pyiceberg_properties(settings: Settings) -> dict[str, str]:
         uri = f"postgresql+psycopg://{login}@{address.host}:{address.port}/{quote(address.database)}"
         catalog = {"type": "sql", "uri": uri + _options(address)}
     store = settings.store
-    files = {} if store is None else {"py-io-impl": PYICEBERG_FILES, "s3.region": store.region, **_s3(store)}
+    # The service of a REST catalog decides about the access to files that no setting describes.
+    files = {} if address.engine == "rest" and store is None else {"py-io-impl": PYICEBERG_FILES}
+    if store is not None:
+        files |= {"s3.region": store.region, **_s3(store)}
     return {**catalog, **_warehouse(settings), **files}
 
 

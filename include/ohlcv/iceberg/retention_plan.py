@@ -10,6 +10,7 @@ from typing import Any
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.tables import load_table, load_table_to_write, open_catalog
 from ohlcv.model.errors import InputError
 from ohlcv.model.table_contracts import NAMESPACE, candles_contract
@@ -126,7 +127,10 @@ def _check_plan(plan: RetentionPlan, max_share: float) -> None:
 
 def _partitions(table: Table, timeframe: Timeframe) -> Iterable[Partition]:
     found: dict[date, Partition] = {}
-    for task in table.scan().plan_files():
+    scan = table.scan()
+    with report_damage(table, scan):
+        tasks = list(scan.plan_files())
+    for task in tasks:
         day = timeframe.partition_start(int(task.file.partition[0]))
         before = found.get(day, Partition(day, 0, 0, 0))
         found[day] = Partition(

@@ -43,15 +43,17 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 from requests import RequestException
-from sqlalchemy import select
+from sqlalchemy import event, select
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
 from ohlcv.config.catalog_properties import CATALOG_NAME, pyiceberg_properties
 from ohlcv.config.locations import find_location_problem
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.damage import is_catalog_damage
 from ohlcv.iceberg.object_store import find_store_problem
 from ohlcv.iceberg.registration import check_no_files
-from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.errors import DamagedFileError, InputError, OhlcvError
 from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition_predicate
 from ohlcv.model.table_contracts import NAMESPACE, TableContract, TableShape, contract_differences, contracts
 
@@ -83,13 +85,22 @@ def open_catalog(settings: Settings) -> Catalog:
     # Two processes may create the tables of a new SQLite catalog at the same time. The second one retries.
     for attempt in range(3):
         try:
-            return load_catalog(CATALOG_NAME, **pyiceberg_properties(settings))
+            catalog = load_catalog(CATALOG_NAME, **pyiceberg_properties(settings))
         except CATALOG_ERRORS as error:
             if "already exists" in str(error) and attempt < 2:
                 time.sleep(0.1)
                 continue
             raise OhlcvError(describe_catalog_error(settings, error)) from error
+        if isinstance(catalog, SqlCatalog):
+            event.listen(catalog.engine, "handle_error", lambda context: _damage_error(settings, context))
+        return catalog
     raise AssertionError("unreachable")
+
+
+def _damage_error(settings: Settings, context: ExceptionContext) -> OhlcvError | None:
+    """Return the error to raise instead if the catalog's file is damaged. Only queries that read the page fail."""
+    error = context.sqlalchemy_exception
+    return OhlcvError(describe_catalog_error(settings, error)) if error and is_catalog_damage(error) else None
 
 
 def describe_catalog_error(settings: Settings, error: Exception) -> str:
@@ -101,6 +112,8 @@ def describe_catalog_error(settings: Settings, error: Exception) -> str:
         return f"the catalog {settings.catalog} denies access ({cause}): check OHLCV_CATALOG_TOKEN"
     if "password" in cause:
         return f"the catalog {settings.catalog} denies access ({cause}): check OHLCV_CATALOG_PASSWORD"
+    if is_catalog_damage(error):
+        return str(DamagedFileError(settings.catalog.database, f"is damaged ({cause})"))
     if isinstance(error, RESTError):
         where = "OHLCV_CATALOG_URI and OHLCV_WAREHOUSE"
         return f"the catalog {settings.catalog} answers with an error ({cause}): check {where}"
@@ -123,7 +136,8 @@ def load_table(catalog: Catalog, contract: TableContract) -> Table:
     except FileNotFoundError as error:
         raise OhlcvError(
             f"the metadata file of {NAMESPACE}.{contract.name} is missing ({error}): "
-            "run 'ohlcv tables relocate' if the home was copied or moved, or check OHLCV_WAREHOUSE"
+            "run 'ohlcv tables relocate' if the home was copied or moved, check OHLCV_WAREHOUSE, or restore it from a "
+            "backup (see Damaged files in docs/runbook.md)"
         ) from None
     except CATALOG_ERRORS:
         raise

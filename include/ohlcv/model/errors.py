@@ -1,5 +1,7 @@
 """Errors that are shown to the user."""
 
+import re
+
 
 class OhlcvError(Exception):
     """An error that the user can fix. The message is one line that says what is wrong and what to do."""
@@ -11,3 +13,12 @@ class InputError(OhlcvError):
     """An invalid request or setting: an unknown timeframe, a reversed range, a bad file."""
 
     exit_code = 2
+
+
+class DamagedFileError(OhlcvError):
+    """A file of a table or of the catalog that is missing, truncated or unreadable."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        """Name the file without the scheme of a local one, the problem, and the recovery."""
+        path = re.sub(r"^file:/+", "/", file)
+        super().__init__(f"{path} {problem}: restore it from a backup, or see Damaged files in docs/runbook.md")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg.damage import check_catalog_file, check_files
 from ohlcv.iceberg.tables import find_warehouse_problem, load_table_to_write, open_catalog
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import contracts
@@ -140,7 +141,7 @@ def check_data(settings: Settings) -> Iterator[Check]:
     """Check the catalog, the warehouse and the tables."""
     exists = settings.catalog.engine != "sqlite" or Path(settings.catalog.database).exists()
     if exists:
-        catalog = _run_check("catalog", lambda: f"{settings.catalog} answers" if open_catalog(settings) else None)
+        catalog = _run_check("catalog", lambda: check_catalog(settings))
     else:
         catalog = Check("catalog", "ok", f"{settings.catalog} is created on first use")
     yield catalog
@@ -155,10 +156,20 @@ def check_data(settings: Settings) -> Iterator[Check]:
         yield _run_check("tables", lambda: check_tables(settings))
 
 
+def check_catalog(settings: Settings) -> str:
+    """Check that the catalog answers, and that the file of a SQLite catalog is undamaged."""
+    if settings.catalog.engine == "sqlite":
+        check_catalog_file(settings.catalog.database)
+    open_catalog(settings)
+    return f"{settings.catalog} answers"
+
+
 def check_tables(settings: Settings) -> str:
-    """Compare every table with its contract."""
-    names = [load_table_to_write(settings, contract).name()[-1] for contract in contracts()]
-    return f"{len(names)}, all match their contracts"
+    """Compare every table with its contract, read its metadata, and check that its data files are complete."""
+    found = [check_files(load_table_to_write(settings, contract)) for contract in contracts()]
+    checked, total = (sum(counts) for counts in zip(*found, strict=True))
+    files = f"{checked:,} of {total:,} data files" if checked < total else f"{total:,} data files"
+    return f"{len(found)}, all match their contracts; {files} checked"
 
 
 def check_spark(settings: Settings) -> Iterator[Check]:

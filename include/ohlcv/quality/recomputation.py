@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import duckdb
 from pyiceberg.table import Table
 
+from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.tables import hours_filter
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range, from_microseconds, iso, to_microseconds
 from ohlcv.model.source_hours import hours_overlapping
@@ -127,7 +128,9 @@ def validate_against_trades(
 ) -> ValidationResult:
     """Recompute the candles of the ranges from one trades snapshot (None: the current one), and run the rules."""
     hours = hours_overlapping(ranges)
-    source = trades.scan(hours_filter(hours), selected_fields=_TRADE_COLUMNS, snapshot_id=snapshot).to_arrow()
+    scan = trades.scan(hours_filter(hours), selected_fields=_TRADE_COLUMNS, snapshot_id=snapshot)
+    with report_damage(trades, scan):
+        source = scan.to_arrow()
     with candle_database(timeframe, candles, ranges) as connection:
         connection.register("read_trades", source)
         connection.execute(f"CREATE TEMP TABLE trades AS {_TRADES}")
@@ -178,7 +181,9 @@ def candle_database(timeframe: Timeframe, candles: Table, ranges: list[Range]) -
 def load_candles(connection: duckdb.DuckDBPyConnection, name: str, candles: Table, ranges: list[Range]) -> None:
     """Load the candles of the ranges into a table of the database."""
     first, last = ranges[0].start, ranges[-1].end
-    rows = candles.scan(f"window_start >= '{first.isoformat()}' AND window_start < '{last.isoformat()}'").to_arrow()
+    scan = candles.scan(f"window_start >= '{first.isoformat()}' AND window_start < '{last.isoformat()}'")
+    with report_damage(candles, scan):
+        rows = scan.to_arrow()
     connection.register("candle_rows", rows)
     in_ranges = _in_ranges(ranges, "epoch_us(window_start)")
     connection.execute(f"CREATE TEMP TABLE {name} AS {_STORED.format(in_ranges=in_ranges)}")

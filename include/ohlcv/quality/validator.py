@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from pyiceberg.table import StaticTable, Table
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.snapshot_summary import newest_commit, read_checkpoint, run_commit
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
@@ -188,7 +189,9 @@ def _drop_expired(result: ValidationResult, timeframe: Timeframe, candles: Table
 
 
 def _has_candles(candles: Table, first: date, end: date) -> bool:
-    return any(candles.scan(f"window_date >= '{first}' AND window_date < '{end}'").plan_files())
+    scan = candles.scan(f"window_date >= '{first}' AND window_date < '{end}'")
+    with report_damage(candles, scan):
+        return any(scan.plan_files())
 
 
 def _snapshot_candidates(

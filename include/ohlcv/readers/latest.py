@@ -12,11 +12,12 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.snapshot_summary import job_summary
 from ohlcv.iceberg.tables import hours_filter, load_table, open_catalog
 from ohlcv.model import summary_keys
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
-from ohlcv.model.source_hours import HOURS_PER_DAY, hour_range, hours_overlapping
+from ohlcv.model.source_hours import hour_range, hours_overlapping, partition_hour
 from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.model.trade_validity import validity_condition
@@ -50,8 +51,10 @@ def newest_candle_end(settings: Settings, timeframe: Timeframe) -> datetime | No
 def newest_trade(settings: Settings, time_range: Range | None = None) -> datetime | None:
     """Return the time of the newest valid trade, in a range if given; None if there is no such trade."""
     table = load_table(open_catalog(settings), TRADES)
-    partitions = (task.file.partition for task in table.scan().plan_files())
-    hours = {partition[0] * HOURS_PER_DAY + partition[1] for partition in partitions}
+    everything = table.scan()
+    with report_damage(table, everything):
+        partitions = [task.file.partition for task in everything.plan_files()]
+    hours = {hour for partition in partitions if (hour := partition_hour(partition[0], partition[1])) is not None}
     if time_range is not None:
         hours &= hours_overlapping([time_range])
     # Usually only the newest hour is read: every hour with files has trades, and few of them are rejected.
@@ -63,7 +66,9 @@ def newest_trade(settings: Settings, time_range: Range | None = None) -> datetim
             f"({hours_filter({hour})}) AND {validity_condition()}"
             f" AND timestamp >= {to_microseconds(limits.start)} AND timestamp < {to_microseconds(limits.end)}"
         )
-        rows = table.scan(condition, selected_fields=("timestamp",)).to_arrow()
+        scan = table.scan(condition, selected_fields=("timestamp",))
+        with report_damage(table, scan):
+            rows = scan.to_arrow()
         newest: int | None = pc.max(rows["timestamp"]).as_py()
         if newest is not None:
             return from_microseconds(newest)

@@ -19,7 +19,9 @@ from pyiceberg.expressions import (
 )
 from pyiceberg.table import Table
 
+from ohlcv.iceberg.damage import report_damage
 from ohlcv.model.intervals import MICROSECOND
+from ohlcv.model.table_contracts import CANDLE_COLUMNS
 from ohlcv.model.timeframes import Timeframe
 
 # (symbol, exchange)
@@ -78,23 +80,27 @@ def partition_condition(timeframe: Timeframe, partitions: Sequence[int]) -> Bool
 
 
 def table_schema(table: Table) -> pa.Schema:
-    """Return the columns of a table as an Arrow schema."""
+    """Return the columns of the contract of candles as an Arrow schema; the table may have more columns."""
+    found = table.schema().as_arrow()
     # Field ids of pyiceberg's schema are omitted: with them, the schema would not equal that of a DuckDB result.
-    return pa.schema([(field.name, field.type) for field in table.schema().as_arrow()])
+    return pa.schema([(column.name, found.field(column.name).type) for column in CANDLE_COLUMNS])
 
 
 def read_rows(table: Table, condition: BooleanExpression, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read the matching rows, all columns by default, with the schema of `table_schema`."""
+    """Read the matching rows, all columns of the contract by default, with the schema of `table_schema`."""
     schema = table_schema(table)
     names = columns or schema.names
-    rows = table.scan(row_filter=condition, selected_fields=tuple(names)).to_arrow()
+    scan = table.scan(row_filter=condition, selected_fields=tuple(names))
+    with report_damage(table, scan):
+        rows = scan.to_arrow()
     return rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
 
 
 def list_partitions(table: Table, condition: BooleanExpression) -> list[int]:
     """Return the partitions whose files may contain matching rows, newest first; reads only metadata."""
-    files = table.scan(row_filter=condition).plan_files()
-    return sorted({task.file.partition[0] for task in files}, reverse=True)
+    scan = table.scan(row_filter=condition)
+    with report_damage(table, scan):
+        return sorted({task.file.partition[0] for task in scan.plan_files()}, reverse=True)
 
 
 def single_series(symbol: str | None, exchange: str | None) -> Series | None:

@@ -36,6 +36,7 @@ def test_the_embedded_catalog() -> None:
         "type": "sql",
         "uri": "sqlite:////srv/ohlcv/catalog.db?timeout=60",
         "warehouse": "file:///data",
+        "py-io-impl": "ohlcv.iceberg.file_io.CheckingFileIO",
     }
     assert spark_properties(settings) == {
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
@@ -53,6 +54,7 @@ def test_a_postgresql_catalog() -> None:
         "type": "sql",
         "uri": "postgresql+psycopg://candles:pw@db:6432/market?sslmode=require",
         "warehouse": "file:///shared/candles",
+        "py-io-impl": "ohlcv.iceberg.file_io.CheckingFileIO",
     }
     assert spark_properties(settings) == {
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
@@ -98,7 +100,7 @@ def test_properties_of_an_s3_store() -> None:
         "type": "sql",
         "uri": "sqlite:////srv/ohlcv/catalog.db?timeout=60",
         "warehouse": "s3://bucket/candles",
-        "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
+        "py-io-impl": "ohlcv.iceberg.file_io.CheckingFileIO",
         "s3.region": "eu-north-1",
         **COMMON_S3_PROPERTIES,
     }
@@ -141,7 +143,7 @@ def test_properties_of_a_rest_catalog() -> None:
         "view-endpoints-supported": "true",
         **COMMON_S3_PROPERTIES,
     }
-    files = {"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "s3.region": "eu-north-1"}
+    files = {"py-io-impl": "ohlcv.iceberg.file_io.CheckingFileIO", "s3.region": "eu-north-1"}
     assert pyiceberg_properties(settings) == common | files
     files = {"io-impl": "org.apache.iceberg.aws.s3.S3FileIO", "client.region": "eu-north-1"}
     assert spark_catalog_properties(settings) == common | files | {"s3.path-style-access": "true"}
@@ -204,5 +206,5 @@ def test_an_unreachable_catalog_is_reported_without_its_password() -> None:
 
 def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / "catalog.db").write_text("not a database, " * 100)
-    with pytest.raises(OhlcvError, match=r"^the catalog sqlite:///.*catalog.db does not answer .*not a database"):
+    with pytest.raises(OhlcvError, match=r"catalog.db is damaged \(file is not a database\): restore it"):
         open_catalog(load_settings({"OHLCV_HOME": str(tmp_path)}))

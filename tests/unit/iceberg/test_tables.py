@@ -171,7 +171,7 @@ def test_a_missing_warehouse_is_distinguished_from_a_missing_table(site: Setting
     Path(site.home / "warehouse").rename(site.home / "elsewhere")
     with pytest.raises(
         OhlcvError,
-        match=r"^the metadata file of market_data.gold_crypto_trades is missing .*, or check OHLCV_WAREHOUSE$",
+        match=r"^the metadata file of market_data.gold_crypto_trades is missing .*: run 'ohlcv tables relocate' if",
     ):
         load_table(open_catalog(site), TRADES)
 

@@ -1,0 +1,93 @@
+"""File access of pyiceberg that checks metadata files when they are opened, and names a damaged file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+
+import fastavro
+import pyarrow as pa
+from pyiceberg.io import InputStream
+from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
+from pyiceberg.serializers import Compressor, FromByteStream
+
+from ohlcv.model.errors import DamagedFileError, OhlcvError
+
+
+class CheckingFileIO(PyArrowFileIO):
+    """Access to files by pyarrow. Opening a damaged metadata file raises OhlcvError."""
+
+    def new_input(self, location: str) -> PyArrowFile:
+        file = super().new_input(location)
+        if location.endswith(".avro"):
+            return _AvroFile(file.location, file._path, file._filesystem)
+        if location.endswith(".metadata.json"):
+            return _MetadataFile(file.location, file._path, file._filesystem)
+        return file
+
+
+class _AvroFile(PyArrowFile):
+    """A manifest or a manifest list."""
+
+    def open(self, seekable: bool = True) -> InputStream:
+        with name_unreadable(self.location), super().open(seekable) as stream:
+            data = stream.read()
+        if not is_complete_avro(data):
+            raise _content_error(self.location, data)
+        return _stream(data)
+
+
+class _MetadataFile(PyArrowFile):
+    """The metadata file of a table version. FileNotFoundError is left to the caller: old ones are deleted."""
+
+    def open(self, seekable: bool = True) -> InputStream:
+        with super().open(seekable) as stream:
+            data = stream.read()
+        try:
+            FromByteStream.table_metadata(BytesIO(data), compression=Compressor.get_compressor(self.location))
+        except Exception:  # of the decompression, the text encoding, JSON or its values
+            raise _content_error(self.location, data) from None
+        return _stream(data)
+
+
+def _stream(data: bytes) -> InputStream:
+    stream: InputStream = pa.BufferReader(data)
+    return stream
+
+
+def _content_error(file: str, data: bytes) -> DamagedFileError:
+    return DamagedFileError(file, "is truncated or damaged" if data else "is empty")
+
+
+@contextmanager
+def name_unreadable(file: str) -> Iterator[None]:
+    """Convert an error of the block, which reads one file, to OhlcvError. Errors of an object store are unchanged."""
+    try:
+        yield
+    except OhlcvError:
+        raise
+    except FileNotFoundError:
+        raise DamagedFileError(file, "is missing") from None
+    except PermissionError:
+        raise OhlcvError(f"{file} cannot be read: grant access to it") from None
+    except Exception as error:
+        if is_store_error(error):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DamagedFileError(file, f"cannot be read ({reason})") from None
+
+
+def is_store_error(error: Exception) -> bool:
+    """Return whether pyarrow reports an error of an object store, which says nothing about the file."""
+    return isinstance(error, OSError) and "AWS Error" in str(error)
+
+
+def is_complete_avro(data: bytes) -> bool:
+    """Return whether an Avro file is complete. pyiceberg takes a truncated one for one with fewer entries."""
+    try:
+        for _ in fastavro.block_reader(BytesIO(data)):
+            pass
+    except Exception:  # EOFError, ValueError, zlib.error and others
+        return False
+    return True
