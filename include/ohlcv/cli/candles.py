@@ -54,7 +54,7 @@ Row = Mapping[str, Any]
 @click.option("--end", "end_text", metavar="TIME", help="End of the range of window starts (exclusive), an ISO time.")
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1_000_000_000),
     metavar="N",
     help="Only the newest N windows of each series (symbol and exchange).",
 )

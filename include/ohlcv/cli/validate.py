@@ -15,7 +15,7 @@ from rich.table import Table
 from ohlcv.cli.terminal import echo, note, parse_time_option, print_table, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
-from ohlcv.model.intervals import Range
+from ohlcv.model.intervals import Range, check_length
 from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ def validate(
         if span is None:
             note(f"{each}: no candles have been built in {requested}")
             continue
-        with show_progress(f"validating {each} {span}", quiet=output_format == "json"):
-            results[each] = merge_results(list(validate_days(settings, selected, span)))
+        with show_progress(f"validating {each} {span}", quiet=output_format == "json") as show:
+            merged = merge_results(list(validate_days(settings, selected, span, show)))
+            results[each] = replace(merged, ranges=[span])
             if start is None:
                 # Freshness applies only to the days before now, not to an explicit range.
                 freshness = validate_freshness(settings, selected, datetime.now(UTC))
@@ -104,7 +105,9 @@ def _parse_run_range(text: str) -> tuple[str, Range]:
         raise InputError(
             f"--range {text} is invalid: give a range such as 1m=2026-01-31T10:00:00Z/2026-01-31T10:10:00Z"
         )
-    return get_timeframe(name).name, _parse_range(("--range", start), ("--range", end))
+    parsed = _parse_range(("--range", start), ("--range", end))
+    check_length(parsed.start, parsed.end)
+    return get_timeframe(name).name, parsed
 
 
 def _requested_range(lookback_days: int | None, start: str | None, end: str | None) -> Range:

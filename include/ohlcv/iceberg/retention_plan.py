@@ -105,7 +105,12 @@ def plan_retention(
 
 
 def check_as_of(as_of: date, today: date) -> None:
-    """Raise InputError if the day is in the future: candles within retention today would count as expired."""
+    """Raise InputError if the day is before 1970 or in the future.
+
+    As of a day in the future, candles within retention today would count as expired.
+    """
+    if as_of.year < 1970:
+        raise InputError(f"as-of {as_of} is before 1970: give today ({today}) or a day before")
     if as_of > today:
         raise InputError(f"as-of {as_of} is in the future: give today ({today}) or a day before")
 

@@ -12,6 +12,8 @@ from ohlcv.model.timeframes import DAY, Timeframe
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 HOUR = timedelta(hours=1)
+# A longer range is probably a mistake. Its hours would exhaust the memory.
+MAX_RANGE = timedelta(days=36_525)
 
 
 @dataclass(frozen=True, order=True)
@@ -88,7 +90,15 @@ def requested_range(timeframe: Timeframe, start: datetime, end: datetime, known_
             f"the last complete one ends {iso(last_complete)}"
         )
     # Not min() of both: rounding up the end of year 9999, which users enter for "no end", would overflow.
-    return Range(widened_start, last_complete if end >= last_complete else ceil_time(end, timeframe.length))
+    span = Range(widened_start, last_complete if end >= last_complete else ceil_time(end, timeframe.length))
+    check_length(span.start, span.end)
+    return span
+
+
+def check_length(start: datetime, end: datetime) -> None:
+    """Raise InputError if a range that is read or built at once is longer than a hundred years."""
+    if end - start > MAX_RANGE:
+        raise InputError(f"start {iso(start)} is more than 100 years before {iso(end)}: give a later start")
 
 
 def run_range(
@@ -143,6 +153,7 @@ def run_days(
         raise InputError(f"start {iso(first)} must be before end {iso(last)}")
     if first >= run_after:
         raise InputError(f"start {iso(first)} lies in the future: the run was due at {iso(run_after)}")
+    check_length(first, min(last, run_after))
     midnights = range((first - EPOCH) // DAY, (ceil_time(min(last, run_after), DAY) - EPOCH) // DAY)
     return [(EPOCH + number * DAY).date() for number in midnights]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
+from pyiceberg.expressions import And, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.table import StaticTable, Table
 
 from ohlcv.config.settings import Settings
@@ -14,7 +15,17 @@ from ohlcv.iceberg.snapshot_summary import newest_commit, read_checkpoint, run_c
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import SourceCheckpoint
-from ohlcv.model.intervals import MICROSECOND, Range, ceil_time, floor_time, iso, merge_ranges, to_microseconds
+from ohlcv.model.intervals import (
+    EPOCH,
+    MICROSECOND,
+    Range,
+    ceil_time,
+    day_range,
+    floor_time,
+    iso,
+    merge_ranges,
+    to_microseconds,
+)
 from ohlcv.model.source_hours import hours_overlapping, parse_hours, windows_of_hour
 from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
@@ -29,6 +40,7 @@ from ohlcv.quality.report import Finding, ValidationResult
 from ohlcv.quality.rules import RULES
 from ohlcv.readers.freshness import measure_freshness
 from ohlcv.readers.latest import built_until
+from ohlcv.readers.scans import compare, list_partitions, time_condition
 
 _FINER_RULE = "agrees_with_the_smaller"
 _FRESHNESS_RULE = "candles_are_fresh"
@@ -54,13 +66,40 @@ def validate(settings: Settings, timeframe: Timeframe, time_range: Range, run_id
     return result
 
 
-def validate_days(settings: Settings, timeframe: Timeframe, time_range: Range) -> Iterator[ValidationResult]:
-    """Validate a range day by day, so that memory holds one day of trades at a time."""
-    start = time_range.start
-    while start < time_range.end:
-        end = min(ceil_time(start + MICROSECOND, DAY), time_range.end)
-        yield validate(settings, timeframe, Range(start, end))
-        start = end
+def validate_days(
+    settings: Settings, timeframe: Timeframe, time_range: Range, show: Callable[[str], None] = lambda _: None
+) -> Iterator[ValidationResult]:
+    """Validate a range day by day, so that memory holds one day of trades at a time. Days without data are skipped."""
+    days = _days_with_data(settings, timeframe, time_range)
+    for number, day in enumerate(days, start=1):
+        show(f"{day.start.date()}, day {number:,} of {len(days):,}")
+        yield validate(settings, timeframe, day)
+
+
+def _days_with_data(settings: Settings, timeframe: Timeframe, time_range: Range) -> list[Range]:
+    """Return the parts of a range, each in one day, that have candles or trades; or only the last day."""
+    catalog = open_catalog(settings)
+    candles, trades = load_table(catalog, candles_contract(timeframe)), load_table(catalog, TRADES)
+    last = time_range.end - MICROSECOND
+    days: set[date] = set()
+    for each in filter(None, (timeframe, _next_finer(timeframe))):
+        table = load_table(catalog, candles_contract(each))
+        for partition in list_partitions(table, time_condition(time_range.start, time_range.end)):
+            first, end = each.partition_start(partition), each.partition_start(partition + 1)
+            days.update(first + number * DAY for number in range((end - first).days))
+    condition = And(
+        compare(GreaterThanOrEqual, "exchange_date", time_range.start.date()),
+        compare(LessThanOrEqual, "exchange_date", last.date()),
+    )
+    for table, snapshot in _snapshot_candidates(trades, candles, {})[0]:
+        files = table.scan(condition, snapshot_id=snapshot).plan_files()
+        days.update(EPOCH.date() + task.file.partition[0] * DAY for task in files)
+    spans = [
+        Range(max(day_range(day).start, time_range.start), min(day_range(day).end, time_range.end))
+        for day in sorted(days)
+        if time_range.start.date() <= day <= last.date()
+    ]
+    return spans or [Range(max(floor_time(last, DAY), time_range.start), time_range.end)]
 
 
 def validate_freshness(settings: Settings, timeframe: Timeframe, now: datetime) -> list[Finding]:
@@ -78,7 +117,8 @@ def built_range(settings: Settings, timeframe: Timeframe, requested: Range) -> R
     start = floor_time(requested.start, timeframe.length)
     if until is None or start >= min(until, requested.end):
         return None
-    return Range(start, min(until, ceil_time(requested.end, timeframe.length)))
+    # Not min() of both: rounding up the end of year 9999 would overflow.
+    return Range(start, until if requested.end >= until else ceil_time(requested.end, timeframe.length))
 
 
 def _validate_ranges(

@@ -12,13 +12,7 @@ from pyiceberg.expressions import And
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import InputError
-from ohlcv.model.intervals import (
-    MICROSECOND,
-    ceil_time,
-    floor_time,
-    iso,
-    to_microseconds,
-)
+from ohlcv.model.intervals import MICROSECOND, iso, to_microseconds
 from ohlcv.model.table_contracts import AMOUNT_SCALE, candles_contract
 from ohlcv.model.timeframes import DAY, Timeframe
 from ohlcv.readers.latest import newest_candles, newest_window_start
@@ -64,10 +58,12 @@ def read_candles(
         before = And(series_filter, time_condition(None, start))
         previous = newest_candles(table, timeframe, before, single_series(symbol, exchange), 1)
         candles = pa.concat_tables([previous, candles])
-    first = None if start is None else to_microseconds(ceil_time(start, timeframe.length))
+    # Whole numbers: times near the years 1 and 9999 cannot be rounded as datetime.
+    length = timeframe.microseconds
+    first = None if start is None else -(-to_microseconds(start) // length) * length
     last = None
     if end is not None and (newest_start := newest_window_start(table, timeframe)) is not None:
-        last = min(to_microseconds(floor_time(end - MICROSECOND, timeframe.length)), newest_start)
+        last = min((to_microseconds(end) - 1) // length * length, newest_start)
     return _filled(candles, timeframe, first, last, newest)
 
 

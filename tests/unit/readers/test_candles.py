@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -26,8 +27,23 @@ from support.candle_rows import (
     write_candles,
 )
 
+EXTREME_TIMES = (
+    datetime.min.replace(tzinfo=UTC),
+    datetime(1677, 9, 21, tzinfo=UTC),
+    datetime(2262, 4, 12, tzinfo=UTC),
+    datetime.max.replace(tzinfo=UTC),
+)
+
 
 class TestRange:
+    @pytest.mark.parametrize("fill", [None, "previous"])
+    @pytest.mark.parametrize("time", EXTREME_TIMES, ids=str)
+    def test_any_time_can_limit_a_range(self, settings: Settings, time: datetime, fill: Any) -> None:
+        write_candles(settings, MINUTE, candle(MINUTE, "2026-03-01T10:00"))
+        is_before = time < at("2026-03-01T10:00")
+        assert len(read_candles(settings, MINUTE, start=time, fill=fill)) == (1 if is_before else 0)
+        assert len(read_candles(settings, MINUTE, end=time, fill=fill)) == (0 if is_before else 1)
+
     def test_an_empty_table_returns_all_columns_without_rows(self, settings: Settings) -> None:
         found = read_candles(settings, MINUTE)
         assert found.column_names == COLUMNS
