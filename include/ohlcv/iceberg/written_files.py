@@ -6,7 +6,6 @@ import contextlib
 import threading
 
 from pyiceberg.io import PY_IO_IMPL, FileIO, InputFile, OutputFile, OutputStream
-from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table
 from pyiceberg.typedef import EMPTY_DICT, Properties
 
@@ -20,7 +19,7 @@ class WrittenFiles:
         self._files: list[OutputFile] = []
         self._lock = threading.Lock()
         self._removed = False
-        self._io = PyArrowFileIO(table.io.properties)
+        self.io = table.io
         table.io = RecordingFileIO({**table.io.properties, _PROPERTY: self})
         # The catalog writes the metadata file of a commit, with a FileIO that it creates from these properties.
         table.catalog.properties.update({PY_IO_IMPL: f"{__name__}.{RecordingFileIO.__name__}", _PROPERTY: self})
@@ -40,15 +39,16 @@ class WrittenFiles:
             self._removed = True
         for file in self._files:
             with contextlib.suppress(OSError):
-                self._io.delete(file)
+                self.io.delete(file)
 
 
 class RecordingFileIO(FileIO):
-    """FileIO that records the files it creates."""
+    """FileIO that records the files it creates, and otherwise is the FileIO of the table."""
 
     def __init__(self, properties: Properties = EMPTY_DICT) -> None:
         super().__init__(properties)
-        self._io = PyArrowFileIO(properties)
+        self._written: WrittenFiles = properties[_PROPERTY]
+        self._io = self._written.io
 
     def new_input(self, location: str) -> InputFile:
         """Return a file to read."""
@@ -56,7 +56,7 @@ class RecordingFileIO(FileIO):
 
     def new_output(self, location: str) -> OutputFile:
         """Return a file that is recorded when it is created."""
-        return _RecordedFile(self._io.new_output(location), self.properties[_PROPERTY])
+        return _RecordedFile(self._io.new_output(location), self._written)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
         """Delete a file."""

@@ -100,15 +100,11 @@ def drop_already_loaded(staging: StagingDatabase, table: Table) -> int:
     columns = ("message_id", "exchange", "symbol", "exchange_date", "exchange_hour")
     scan = table.scan(row_filter=_partition_filter(staging), selected_fields=columns)
     staging.execute("DELETE FROM loaded")
-    try:
-        with report_damage(table, scan):
-            for batch in scan.to_arrow_batch_reader():
-                staging.register("batch", pa.Table.from_batches([batch]))
-                staging.execute(f"INSERT INTO loaded SELECT {_HOUR}, message_id, exchange, symbol FROM batch")
-                staging.unregister("batch")
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise OhlcvError(f"the trades table could not be read, nothing was loaded: {reason}") from None
+    with report_damage(table, scan):
+        for batch in scan.to_arrow_batch_reader():
+            staging.register("batch", pa.Table.from_batches([batch]))
+            staging.execute(f"INSERT INTO loaded SELECT {_HOUR}, message_id, exchange, symbol FROM batch")
+            staging.unregister("batch")
     staging.execute(f"DELETE FROM staged USING loaded WHERE {_same_message('loaded')}")
     return before - count_staged(staging)
 

@@ -176,14 +176,15 @@ def test_a_full_disk_of_the_catalog_is_not_reported_as_an_address_problem(settin
     assert message == f"no space left in {settings.home} for the catalog: free space"
 
 
-def test_an_error_while_reading_is_not_reported_as_one_while_writing(settings: Settings, tmp_path: Path) -> None:
-    load(settings, tmp_path, 1)
-    [data_file] = [name for name in stored_files(settings) if name.endswith(".parquet")]
-    path = Path(data_file.removeprefix("file://"))
-    for damage in (path.unlink, lambda: path.write_bytes(b"PAR1 and no more")):
-        damage()
-        with pytest.raises(OhlcvError, match=r"trades table could not be read, nothing was loaded: .*ohlcv doctor"):
-            load(settings, tmp_path, 1, 2)
+def test_an_error_while_reading_is_not_reported_as_one_while_writing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_to_read(*_: Any) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("ohlcv.ingest.loader.drop_already_loaded", fail_to_read)
+    with pytest.raises(OhlcvError, match=r"trades table could not be read, nothing was loaded: .*ohlcv doctor"):
+        load(settings, tmp_path, 1, 2)
     with pytest.raises(OhlcvError, match="could not be written"), load_errors(settings, "written"):
         raise PermissionError(errno.EACCES, "Permission denied")
 
