@@ -19,7 +19,7 @@ class WrittenFiles:
         self._files: list[OutputFile] = []
         self._lock = threading.Lock()
         self._removed = False
-        self.io = table.io
+        self.io: FileIO = table.io
         table.io = RecordingFileIO({**table.io.properties, _PROPERTY: self})
         # The catalog writes the metadata file of a commit, with a FileIO that it creates from these properties.
         table.catalog.properties.update({PY_IO_IMPL: f"{__name__}.{RecordingFileIO.__name__}", _PROPERTY: self})
