@@ -124,7 +124,7 @@ def test_invalid_requests_are_rejected_and_nothing_is_deleted(harness: Harness) 
     with pytest.raises(InputError, match=r"the newest candles \(2026-09-10\) have expired"):
         plan_of(short, "1m", max_share=1)
     for days in ("0", "-90"):
-        with pytest.raises(InputError, match="retention_days must be 1 or more"):
+        with pytest.raises(InputError, match=r"^OHLCV_1M_RETENTION_DAYS must be a whole number from 1"):
             load_settings({"OHLCV_1M_RETENTION_DAYS": days})
     arguments = ["--timeframe", "1m", "--steps", "delete", "--as-of", "2026-11-21"]
     for day in ("2026-08-23", "2026-11-21"):

@@ -53,9 +53,13 @@ def _run(arguments: list[str] | None, signals: EndingSignals) -> int:
 
 def _report_unexpected(error: BaseException) -> int:
     from ohlcv.cli.error_log import log_error
+    from ohlcv.config.settings import load_settings
 
     if isinstance(error, FileNotFoundError) and not _has_working_directory():
         return _report("the working directory has been deleted: change to another one", 1)
+    tables = sys.modules.get("ohlcv.iceberg.tables")
+    if tables and isinstance(error, tables.CATALOG_ERRORS):
+        return _report(tables.describe_catalog_error(load_settings(), error), 1)
     log = log_error(error, os.environ)
     details = f"details are in {log}" if log else "the details could not be written to a log file"
     return _report(f"unexpected {type(error).__name__}: {_first_line(error)}; {details}", 1)

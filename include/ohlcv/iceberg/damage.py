@@ -46,8 +46,8 @@ def report_damage(table: Table, scan: DataScan) -> Iterator[None]:
 
 
 def is_catalog_damage(error: Exception) -> bool:
-    """Return whether an error of SQLAlchemy says that the file of a SQLite catalog is damaged."""
-    return _is_sqlite_damage(getattr(error, "orig", None))
+    """Return whether an error of SQLAlchemy or sqlite3 says that the file of a SQLite catalog is damaged."""
+    return _is_sqlite_damage(getattr(error, "orig", error))
 
 
 def _is_sqlite_damage(error: object) -> bool:

@@ -6,11 +6,11 @@ Spark jobs do not import this module, because importing pyiceberg takes three se
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
-import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import (
     ForbiddenError,
     NamespaceAlreadyExistsError,
+    NoSuchNamespaceError,
     NoSuchTableError,
     OAuthError,
     RESTError,
@@ -47,18 +48,21 @@ from sqlalchemy import event, select
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
-from ohlcv.config.catalog_properties import CATALOG_NAME, pyiceberg_properties
+from ohlcv.config.catalog_properties import CATALOG_NAME, SQLITE_WAIT_SECONDS, pyiceberg_properties
 from ohlcv.config.locations import find_location_problem
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg import sqlite_catalog
 from ohlcv.iceberg.damage import is_catalog_damage
+from ohlcv.iceberg.local_folders import create_folder, existing_folder, find_folder_problem
 from ohlcv.iceberg.object_store import find_store_problem
 from ohlcv.iceberg.registration import check_no_files
+from ohlcv.iceberg.rest_catalog import LimitedRestCatalog, RestProtocolError
 from ohlcv.model.errors import DamagedFileError, InputError, OhlcvError
 from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition_predicate
 from ohlcv.model.table_contracts import NAMESPACE, TableContract, TableShape, contract_differences, contracts
 
 # Errors of a catalog that does not answer or denies access: those of its database and those of a REST service.
-CATALOG_ERRORS = (SQLAlchemyError, RESTError, RequestException)
+CATALOG_ERRORS = (SQLAlchemyError, sqlite3.Error, RESTError, RequestException)
 
 _WAREHOUSE = "the warehouse (OHLCV_WAREHOUSE)"
 
@@ -80,12 +84,10 @@ _TRANSFORMS: dict[str, Transform[Any, Any]] = {
 
 def open_catalog(settings: Settings) -> Catalog:
     """Return the catalog. Create the folder of the embedded catalog on first use."""
-    if settings.catalog.engine == "sqlite":
-        _create_folder(Path(settings.catalog.database).parent, "the catalog's folder")
     # Two processes may create the tables of a new SQLite catalog at the same time. The second one retries.
     for attempt in range(3):
         try:
-            catalog = load_catalog(CATALOG_NAME, **pyiceberg_properties(settings))
+            catalog = _open_catalog(settings)
         except CATALOG_ERRORS as error:
             if "already exists" in str(error) and attempt < 2:
                 time.sleep(0.1)
@@ -103,25 +105,54 @@ def _damage_error(settings: Settings, context: ExceptionContext) -> OhlcvError |
     return OhlcvError(describe_catalog_error(settings, error)) if error and is_catalog_damage(error) else None
 
 
+def _open_catalog(settings: Settings) -> Catalog:
+    properties = pyiceberg_properties(settings)
+    if settings.catalog.engine == "rest":
+        del properties["type"]
+        return LimitedRestCatalog(CATALOG_NAME, **properties)
+    if settings.catalog.engine == "sqlite":
+        uri = sqlite_catalog.prepare(Path(settings.catalog.database))
+        properties["uri"] = f"sqlite:///{uri}&uri=true&timeout={SQLITE_WAIT_SECONDS}"
+    return load_catalog(CATALOG_NAME, **properties)
+
+
+@contextlib.contextmanager
+def described_catalog_errors(settings: Settings) -> Iterator[None]:
+    """Convert errors of the catalog to an OhlcvError of one line."""
+    try:
+        yield
+    except CATALOG_ERRORS as error:
+        raise OhlcvError(describe_catalog_error(settings, error)) from error
+
+
 def describe_catalog_error(settings: Settings, error: Exception) -> str:
     """Return one line that says which catalog failed and why, without its password."""
-    cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    cause = text.splitlines()[0][:300]
     if settings.catalog.engine == "sqlite" and _is_disk_full(error, folder := Path(settings.catalog.database).parent):
         return f"no space left in {folder} for the catalog: free space"
     if isinstance(error, (UnauthorizedError, ForbiddenError, OAuthError)):
-        return f"the catalog {settings.catalog} denies access ({cause}): check OHLCV_CATALOG_TOKEN"
-    if "password" in cause:
-        return f"the catalog {settings.catalog} denies access ({cause}): check OHLCV_CATALOG_PASSWORD"
-    if is_catalog_damage(error):
+        problem, remedy = f"denies access ({cause})", "check OHLCV_CATALOG_TOKEN"
+    elif "password" in cause:
+        problem, remedy = f"denies access ({cause})", "check OHLCV_CATALOG_PASSWORD"
+    elif is_catalog_damage(error):
         return str(DamagedFileError(settings.catalog.database, f"is damaged ({cause})"))
-    if isinstance(error, RESTError):
-        where = "OHLCV_CATALOG_URI and OHLCV_WAREHOUSE"
-        return f"the catalog {settings.catalog} answers with an error ({cause}): check {where}"
-    return f"the catalog {settings.catalog} does not answer ({cause}): check OHLCV_CATALOG_URI"
+    elif isinstance(error, RestProtocolError):
+        problem, remedy = "is not an Iceberg REST catalog", "check OHLCV_CATALOG_URI"
+    elif isinstance(error, RESTError):
+        problem, remedy = f"answers with an error ({cause})", "check OHLCV_CATALOG_URI and OHLCV_WAREHOUSE"
+    elif "database is locked" in cause:
+        problem = f"is locked by another process, waited {SQLITE_WAIT_SECONDS} s"
+        remedy = "wait until that process ends, or end it, and start again"
+    elif "readonly database" in cause:
+        problem, remedy = "is not writable", "grant access to the file and its folder"
+    else:
+        problem, remedy = f"does not answer ({cause})", "check OHLCV_CATALOG_URI"
+    return f"the catalog {settings.catalog} {problem}: {remedy}"
 
 
 def _is_disk_full(error: Exception, folder: Path) -> bool:
-    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
     # With write-ahead logging, a full disk is an I/O error, or prevents the creation of SQLite's own files.
     no_space = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and shutil.disk_usage(folder).free < 2**20
     return code == sqlite3.SQLITE_FULL or no_space
@@ -192,19 +223,25 @@ class CreatedTables(NamedTuple):
 
 def create_tables(settings: Settings) -> CreatedTables:
     """Create the missing tables. Check existing tables against their contract and do not change them."""
-    check_warehouse(settings)
+    if not embedded_catalog_exists(settings):
+        check_warehouse(settings)
     catalog = open_catalog(settings)
-    with contextlib.suppress(NamespaceAlreadyExistsError):
-        catalog.create_namespace(NAMESPACE)
     result = CreatedTables([], [])
-    # Not table_exists(), which also reads the metadata file.
-    known = {name for _, name in catalog.list_tables(NAMESPACE)}
+    known: set[str] = set()
+    with contextlib.suppress(NoSuchNamespaceError):
+        # Not table_exists(), which also reads the metadata file.
+        known = {name for _, name in catalog.list_tables(NAMESPACE)}
     for contract in contracts():
         if contract.name in known:
             check_location(settings, load_table(catalog, contract))
             result.existing.append(contract.name)
     missing = [contract for contract in contracts() if contract.name not in result.existing]
     check_no_files(settings, missing)
+    if missing:
+        check_writable(settings)
+        check_warehouse(settings)
+        with contextlib.suppress(NamespaceAlreadyExistsError):
+            catalog.create_namespace(NAMESPACE)
     for contract in missing:
         schema = _iceberg_schema(contract)
         try:
@@ -243,16 +280,31 @@ def widen_volume(settings: Settings, contract: TableContract) -> bool:
     wide = _TYPES[contract.widened["volume"]]
     if table.schema().find_field("volume").field_type == wide:
         return False
+    check_writable(settings)
     with table.update_schema() as update:
         update.update_column("volume", field_type=wide)
     return True
+
+
+def embedded_catalog_exists(settings: Settings) -> bool:
+    """Return whether the settings name an embedded catalog that exists."""
+    return settings.catalog.engine == "sqlite" and os.path.exists(settings.catalog.database)
+
+
+def check_writable(settings: Settings) -> None:
+    """Raise InputError if the embedded catalog or a local warehouse cannot be written."""
+    problem = find_catalog_problem(settings)
+    if problem is None and settings.warehouse.startswith("file:"):
+        problem = find_warehouse_problem(settings)
+    if problem is not None:
+        raise InputError(problem)
 
 
 def check_warehouse(settings: Settings) -> None:
     """Raise OhlcvError if the warehouse cannot be written. Create it if it is a local folder."""
     parts = urlsplit(settings.warehouse)
     if parts.scheme == "file":
-        _create_folder(Path(parts.path), _WAREHOUSE)
+        create_folder(Path(parts.path), _WAREHOUSE)
     elif problem := find_store_problem(settings):
         raise OhlcvError(problem)
 
@@ -262,30 +314,14 @@ def find_warehouse_problem(settings: Settings) -> str | None:
     parts = urlsplit(settings.warehouse)
     if parts.scheme != "file":
         return find_store_problem(settings)
-    # A missing folder is created on first use, so its nearest existing parent must be writable.
-    folder = next(path for path in (Path(parts.path), *Path(parts.path).parents) if path.exists())
-    return _find_folder_problem(folder, _WAREHOUSE)
+    return find_folder_problem(existing_folder(Path(parts.path)), _WAREHOUSE)
 
 
-def _create_folder(folder: Path, role: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(_describe_folder_error(folder, role, error)) from None
-    if problem := _find_folder_problem(folder, role):
-        raise InputError(problem)
-
-
-def _find_folder_problem(folder: Path, role: str) -> str | None:
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return None
-    except OSError as error:
-        return _describe_folder_error(folder, role, error)
-
-
-def _describe_folder_error(folder: Path, role: str, error: OSError) -> str:
-    return f"{role} {folder} is not writable ({error.strerror}): choose another folder or grant access"
+def find_catalog_problem(settings: Settings) -> str | None:
+    """Return one line that says why the embedded catalog cannot be written and what to do, or None if it can."""
+    if settings.catalog.engine != "sqlite":
+        return None
+    return sqlite_catalog.find_write_problem(Path(settings.catalog.database))
 
 
 def _iceberg_schema(contract: TableContract) -> Schema:

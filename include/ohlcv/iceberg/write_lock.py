@@ -63,8 +63,12 @@ def uses_write_lock(settings: Settings) -> bool:
 @contextmanager
 def _file_lock(settings: Settings, table: str, wait_seconds: float) -> Iterator[AssertLockHeld]:
     path = Path(f"{settings.catalog.database}.{table}.lock")
-    # Python opens files close-on-exec, so no child process keeps the lock after its holder has died.
-    with path.open("a+") as file:
+    try:
+        # Python opens files close-on-exec, so no child process keeps the lock after its holder has died.
+        file = path.open("a+")
+    except OSError as error:
+        raise OhlcvError(f"the lock {path} is not writable ({error.strerror}): grant access to the folder") from None
+    with file:
 
         def try_lock() -> bool:
             try:

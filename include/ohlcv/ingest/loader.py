@@ -19,7 +19,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.tables import load_table_to_write
+from ohlcv.iceberg.tables import check_writable, load_table_to_write
 from ohlcv.ingest.commit import COMMIT_ATTEMPTS, commit_or_remove, conflict_wait, load_errors
 from ohlcv.ingest.file_readers import CHUNK_ROWS, LINE, is_parquet, open_csv, read_csv, read_parquet
 from ohlcv.ingest.formats import (
@@ -225,6 +225,7 @@ def _write(settings: Settings, staging: StagingDatabase, report: LoadReport, rep
 
 
 def _open_table(settings: Settings) -> Table:
+    check_writable(settings)
     table = load_table_to_write(settings, TRADES)
     if required := [field.name for field in table.schema().fields if field.required]:
         raise OhlcvError(

@@ -6,14 +6,17 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlencode
 
 from ohlcv.model.errors import OhlcvError
+from ohlcv.monitoring.http_json import UnusableResponseError, fetch_json
 
 TIMEOUT_SECONDS = 60
-# Airflow returns at most this many items per page.
+# Airflow returns at most this many items per page. A server that never ends its pages is not Airflow.
 PAGE_SIZE = 100
+MAX_PAGES = 1_000
 
 
 class AirflowApi:
@@ -29,6 +32,8 @@ class AirflowApi:
         """Send a request to the API and return the decoded response."""
         if not self._token:
             answer = self._send("POST", "/auth/token", {"username": self._user, "password": self._password}, {})
+            if not isinstance(answer, dict) or not isinstance(answer.get("access_token"), str):
+                raise self._unexpected("/auth/token")
             self._token = answer["access_token"]
         return self._send(method, f"/api/v2{path}", body, query)
 
@@ -40,32 +45,51 @@ class AirflowApi:
             headers={"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-                text = answer.read()
+            return fetch_json(request, TIMEOUT_SECONDS)
         except urllib.error.HTTPError as error:
-            detail = error.read().decode(errors="replace")[:500]
-            raise OhlcvError(f"Airflow at {self.url} refused {method} {path}: {error.code} {detail}") from None
-        except OSError as error:
+            detail = self._detail(error)
+            raise OhlcvError(f"Airflow at {self.url} refused {method} {path}: {error.code}{detail}") from None
+        except UnusableResponseError as error:
             raise OhlcvError(
                 f"Airflow at {self.url} does not answer ({error}): start it or check the address"
             ) from None
-        return json.loads(text) if text else None
+
+    def _detail(self, error: urllib.error.HTTPError) -> str:
+        """Return the reason of an error status, without the password, which a server may repeat."""
+        try:
+            detail = json.loads(error.read(65_536))["detail"]
+        except (OSError, HTTPException, ValueError, LookupError, TypeError, RecursionError):
+            return ""
+        return f" {detail[:500]}".replace(self._password, "…") if isinstance(detail, str) else ""
+
+    def _unexpected(self, path: str) -> OhlcvError:
+        return OhlcvError(f"the response of {self.url} to {path} is not that of Airflow: check the address")
+
+    def _items(self, path: str, name: str, keys: tuple[str, ...], **query: Any) -> list[dict[str, Any]]:
+        """Return a list in a response. Raise OhlcvError unless it contains objects with these keys."""
+        answer = self.call("GET", path, **query)
+        items = answer.get(name) if isinstance(answer, dict) else None
+        if not isinstance(items, list) or not all(isinstance(each, dict) and each.keys() >= {*keys} for each in items):
+            raise self._unexpected(path)
+        return items
 
     def runs(self, dag_id: str, **query: Any) -> list[dict[str, Any]]:
         """Return all runs of a DAG, by default in the order in which they were due."""
+        path = f"/dags/{dag_id}/dagRuns"
         found: list[dict[str, Any]] = []
-        while True:
+        for _ in range(MAX_PAGES):
             page = {"limit": PAGE_SIZE, "offset": len(found), "order_by": "run_after", **query}
-            answer = self.call("GET", f"/dags/{dag_id}/dagRuns", **page)
-            found += answer["dag_runs"]
-            if len(answer["dag_runs"]) < PAGE_SIZE:
+            runs = self._items(path, "dag_runs", ("dag_run_id", "state"), **page)
+            found += runs
+            if len(runs) < PAGE_SIZE:
                 return found
+        raise OhlcvError(f"Airflow at {self.url} lists more than {MAX_PAGES * PAGE_SIZE} runs of {dag_id}")
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
         """Return the task instances of a run by task id."""
-        answer = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")
-        return {instance["task_id"]: instance for instance in answer["task_instances"]}
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        return {str(instance["task_id"]): instance for instance in self._items(path, "task_instances", ("task_id",))}
 
     def dags(self) -> dict[str, dict[str, Any]]:
         """Return the DAGs by id."""
-        return {dag["dag_id"]: dag for dag in self.call("GET", "/dags", limit=100)["dags"]}
+        return {str(dag["dag_id"]): dag for dag in self._items("/dags", "dags", ("dag_id",), limit=100)}

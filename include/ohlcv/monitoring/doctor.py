@@ -6,6 +6,7 @@ is skipped (without a catalog there are no tables to check), because the failed 
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import urllib.request
@@ -15,13 +16,21 @@ from pathlib import Path
 from typing import Literal
 
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.config.values import is_port
 from ohlcv.iceberg.damage import check_catalog_file, check_files
-from ohlcv.iceberg.tables import find_warehouse_problem, load_table_to_write, open_catalog
+from ohlcv.iceberg.tables import (
+    described_catalog_errors,
+    find_catalog_problem,
+    find_warehouse_problem,
+    load_table_to_write,
+    open_catalog,
+)
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import contracts
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.health import workers
+from ohlcv.monitoring.http_json import UnusableResponseError, fetch_json
 from ohlcv.setup import class_data_sharing
 from ohlcv.spark.processes import HOST
 from ohlcv.spark.spark_submit import check_master, script_folder
@@ -32,6 +41,8 @@ State = Literal["ok", "fault", "unused"]
 # The demo's web page uses this port if it is free. A deployment sets its port in .env.
 DEMO_PORT = 8080
 PORT_SETTING = "OHLCV_WEB_PORT"
+# Time limit for the web page of a deployment.
+PORT_SECONDS = 5
 COMPOSE_FILE, ENV_FILE = "docker-compose.yaml", ".env"
 # Settings that are validated together: an invalid one makes the others of its group look invalid.
 _SETTING_GROUPS = (("OHLCV_CATALOG_", "OHLCV_WAREHOUSE", "OHLCV_S3_"), ("OHLCV_AIRFLOW_",))
@@ -55,7 +66,7 @@ def run_checks(environment: Mapping[str, str], project: Path | None = None) -> I
     yield _run_check("Java", check_java)
     yield from check_jars()
     yield _run_check("archives", check_archives)
-    yield from check_deployment(project or script_folder().parent)
+    yield from check_deployment(project or script_folder().parent, environment)
     if faults:
         return
     settings = load_settings(environment)
@@ -111,7 +122,7 @@ def check_java() -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(errors="replace") if path.is_file() else ""
     except OSError:
         return ""
 
@@ -139,12 +150,14 @@ def check_archives() -> str:
 
 def check_data(settings: Settings) -> Iterator[Check]:
     """Check the catalog, the warehouse and the tables."""
-    exists = settings.catalog.engine != "sqlite" or Path(settings.catalog.database).exists()
+    exists = settings.catalog.engine != "sqlite" or os.path.exists(settings.catalog.database)
     if exists:
         catalog = _run_check("catalog", lambda: check_catalog(settings))
     else:
         catalog = Check("catalog", "ok", f"{settings.catalog} is created on first use")
-    yield catalog
+    # Without write permission only commands that write fail.
+    unwritable = find_catalog_problem(settings) if catalog.state == "ok" else None
+    yield Check("catalog", "fault", unwritable) if unwritable else catalog
     problem = find_warehouse_problem(settings)
     location = settings.warehouse or "the catalog's own"
     yield Check("warehouse", "fault" if problem else "ok", problem or f"{location} is writable")
@@ -166,7 +179,8 @@ def check_catalog(settings: Settings) -> str:
 
 def check_tables(settings: Settings) -> str:
     """Compare every table with its contract, read its metadata, and check that its data files are complete."""
-    found = [check_files(load_table_to_write(settings, contract)) for contract in contracts()]
+    with described_catalog_errors(settings):
+        found = [check_files(load_table_to_write(settings, contract)) for contract in contracts()]
     checked, total = (sum(counts) for counts in zip(*found, strict=True))
     files = f"{checked:,} of {total:,} data files" if checked < total else f"{total:,} data files"
     return f"{len(found)}, all match their contracts; {files} checked"
@@ -202,15 +216,17 @@ def check_airflow(settings: Settings) -> str | None:
     return f"{settings.airflow.url} answers and has the DAGs"
 
 
-def check_deployment(project: Path) -> Iterator[Check]:
+def check_deployment(project: Path, environment: Mapping[str, str]) -> Iterator[Check]:
     """Check the files that `docker compose up` needs, and the port of the web page."""
     if (project / COMPOSE_FILE).exists():
-        if not (project / ENV_FILE).exists():
-            yield Check("compose", "fault", f"{COMPOSE_FILE} needs a file {ENV_FILE} in its folder: run 'make env'")
-        else:
+        if (project / ENV_FILE).exists():
             yield Check("compose", "ok", f"{ENV_FILE} exists")
             yield _run_check("port", lambda: check_deployed_port(_read_text(project / ENV_FILE)))
             return
+        if environment.get("OHLCV_VALIDATION_RUNTIME") == "docker":
+            yield Check("compose", "fault", f"{COMPOSE_FILE} needs a file {ENV_FILE} in its folder: run 'make env'")
+        else:
+            yield Check("compose", "unused", f"no {ENV_FILE}: run 'make env' before 'docker compose up'")
     free = not _is_taken(DEMO_PORT)
     # The demo finds another port by itself.
     found = "free" if free else "in use: the demo will use another port and print it"
@@ -221,19 +237,21 @@ def check_deployed_port(env: str) -> str:
     """Check that the port of the web page is free, or that Airflow uses it."""
     found = re.search(rf"^{PORT_SETTING}=[\"']?(.*?)[\"']?\s*$", env, re.MULTILINE)
     text = found[1] if found else str(DEMO_PORT)
-    if not text.isdigit() or not 0 < int(text) < 65_536:
+    if not is_port(text):
         raise OhlcvError(
-            f"{PORT_SETTING} in {ENV_FILE} is '{text}', not a port: set it to a number such as {DEMO_PORT}"
+            f"{PORT_SETTING} in {ENV_FILE} is '{text[:50]}', not a port: set it to a number such as {DEMO_PORT}"
         )
     if not _is_taken(int(text)):
         return f"{text} is free"
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{text}/api/v2/version", timeout=5):
-            return f"{text}: Airflow answers"
-    except (OSError, ValueError):
+        found_version = fetch_json(urllib.request.Request(f"http://{HOST}:{text}/api/v2/version"), PORT_SECONDS)
+    except (urllib.request.HTTPError, UnusableResponseError):
+        found_version = None
+    if not isinstance(found_version, dict) or "version" not in found_version:
         raise OhlcvError(
             f"port {text} is in use by another program: stop it, or set another {PORT_SETTING} in {ENV_FILE}"
-        ) from None
+        )
+    return f"{text}: Airflow answers"
 
 
 def _is_taken(port: int) -> bool:

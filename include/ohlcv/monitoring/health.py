@@ -5,7 +5,6 @@ The names of aspects are persisted as keys of incidents, Prometheus labels and d
 
 from __future__ import annotations
 
-import json
 import urllib.request
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,18 +13,21 @@ from typing import Any, Literal
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import AirflowAddress, Settings
-from ohlcv.iceberg.tables import load_table, open_catalog
+from ohlcv.iceberg.tables import described_catalog_errors, load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import iso
 from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.monitoring.airflow_client import AirflowApi
+from ohlcv.monitoring.http_json import UnusableResponseError, fetch_json
 from ohlcv.readers.freshness import GRACE, measure_freshness
 from ohlcv.readers.latest import newest_trade
 
 SUCCESS_WINDOW = timedelta(hours=24)
 SUCCESS_TARGET, SUCCESS_LIMIT = 0.99, 0.95
 DURATION_LIMIT = 1.5
+# Time limit for the Spark master's page.
+SPARK_SECONDS = 10
 
 State = Literal["ok", "alert", "quiet", "unknown"]
 
@@ -45,10 +47,11 @@ class Measurement:
 
 def health(settings: Settings, now: datetime) -> list[Measurement]:
     """Run all health checks."""
-    measurements = [freshness(settings, settings.timeframe(name), now) for name in TIMEFRAMES]
-    measurements += runs(settings, now)
-    measurements += [workers(settings)]
-    measurements += storage(settings)
+    with described_catalog_errors(settings):
+        measurements = [freshness(settings, settings.timeframe(name), now) for name in TIMEFRAMES]
+        measurements += runs(settings, now)
+        measurements += [workers(settings)]
+        measurements += storage(settings)
     return measurements
 
 
@@ -92,8 +95,8 @@ def _runs_of_timeframes(settings: Settings, address: AirflowAddress, now: dateti
         states = [run["state"] for run in found if run["state"] in ("success", "failed")]
         measurements.append(success_rate(name, states))
         if found:
-            task = api.tasks(timeframe.dag_id, found[0]["dag_run_id"])["aggregate"]
-            measurements.append(duration(timeframe, task["duration"]))
+            task = api.tasks(timeframe.dag_id, found[0]["dag_run_id"]).get("aggregate", {})
+            measurements.append(duration(timeframe, task.get("duration")))
     return measurements
 
 
@@ -109,11 +112,11 @@ def success_rate(name: str, states: list[str]) -> Measurement:
     return Measurement(name, "runs in 24 h", found, target, state, share)
 
 
-def duration(timeframe: Timeframe, seconds: float | None) -> Measurement:
+def duration(timeframe: Timeframe, seconds: Any) -> Measurement:
     """Compare the duration of the last job with its target."""
     limit = timeframe.time_target.total_seconds() * DURATION_LIMIT
     target = f"{timeframe.time_target.total_seconds():.0f} s, {limit:.0f} s at most"
-    if seconds is None:
+    if not isinstance(seconds, int | float):
         return Measurement(timeframe.name, "last job", "has not ended", target, "unknown")
     state: State = "alert" if seconds > limit else "ok"
     return Measurement(timeframe.name, "last job", f"{seconds:.1f} s", target, state, seconds)
@@ -125,12 +128,13 @@ def workers(settings: Settings) -> Measurement:
     if settings.spark_web is None:
         return Measurement("Spark", "workers", "not measured: OHLCV_SPARK_WEB is not set", target, "unknown")
     try:
-        with urllib.request.urlopen(f"{settings.spark_web}/json/", timeout=10) as answer:
-            found = json.load(answer)["workers"]
-    except (OSError, ValueError) as error:
+        found = fetch_json(urllib.request.Request(f"{settings.spark_web}/json/"), SPARK_SECONDS)
+        alive = [worker for worker in found["workers"] if worker["state"] == "ALIVE"]
+        cores, memory = (sum(int(worker[key]) for worker in alive) for key in ("cores", "memory"))
+    except (urllib.request.HTTPError, UnusableResponseError) as error:
         return Measurement("Spark", "workers", f"the master's page does not answer ({error})", target, "alert")
-    alive = [worker for worker in found if worker["state"] == "ALIVE"]
-    cores, memory = (sum(worker[key] for worker in alive) for key in ("cores", "memory"))
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return Measurement("Spark", "workers", f"{settings.spark_web} is not the master's page", target, "alert")
     state: State = "ok" if len(alive) >= settings.spark_workers else "alert"
     summary = f"{len(alive)} alive, {cores} cores, {memory:,} MiB"
     return Measurement("Spark", "workers", summary, target, state, len(alive))

@@ -188,9 +188,14 @@ def test_outdated_and_unused_archives_are_reported(monkeypatch: pytest.MonkeyPat
         doctor.check_archives()
 
 
-def test_a_deployment_without_an_env_file_is_reported(home: dict[str, str], tmp_path: Path) -> None:
+def test_an_env_file_is_required_only_for_containers(home: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "docker-compose.yaml").write_text("services: {}\n")
-    assert faults(home, tmp_path)["compose"] == "docker-compose.yaml needs a file .env in its folder: run 'make env'"
+    assert "compose" not in faults(home, tmp_path)
+    assert next(check_deployment(tmp_path, home)) == Check(
+        "compose", "unused", "no .env: run 'make env' before 'docker compose up'"
+    )
+    found = faults({**home, "OHLCV_VALIDATION_RUNTIME": "docker"}, tmp_path)
+    assert found["compose"] == "docker-compose.yaml needs a file .env in its folder: run 'make env'"
 
 
 def test_a_port_that_another_program_uses_is_reported(tmp_path: Path) -> None:
@@ -198,7 +203,7 @@ def test_a_port_that_another_program_uses_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         (tmp_path / ".env").write_text(f"A=b\nOHLCV_WEB_PORT={port}\n")
-        assert list(check_deployment(tmp_path)) == [
+        assert list(check_deployment(tmp_path, {})) == [
             Check("compose", "ok", ".env exists"),
             Check(
                 "port",
@@ -206,9 +211,11 @@ def test_a_port_that_another_program_uses_is_reported(tmp_path: Path) -> None:
                 f"port {port} is in use by another program: stop it, or set another OHLCV_WEB_PORT in .env",
             ),
         ]
-    assert list(check_deployment(tmp_path))[1] == Check("port", "ok", f"{port} is free")
+    assert list(check_deployment(tmp_path, {}))[1] == Check("port", "ok", f"{port} is free")
+    (tmp_path / ".env").write_bytes(b"A=\x80\nOHLCV_WEB_PORT=\xc2\xb2\n")
+    assert list(check_deployment(tmp_path, {}))[1].found.startswith("OHLCV_WEB_PORT in .env is '\u00b2', not a port")
     (tmp_path / ".env").write_text("OHLCV_WEB_PORT=http\n")
-    assert list(check_deployment(tmp_path))[1].found == (
+    assert list(check_deployment(tmp_path, {}))[1].found == (
         "OHLCV_WEB_PORT in .env is 'http', not a port: set it to a number such as 8080"
     )
 
@@ -222,7 +229,7 @@ def test_a_port_that_airflow_uses_is_no_fault() -> None:
 def test_the_demo_port_in_use_is_no_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setattr(doctor, "DEMO_PORT", listener.getsockname()[1])
-        [check] = check_deployment(tmp_path)
+        [check] = check_deployment(tmp_path, {})
         assert (check.state, "in use: the demo will use another port" in check.found) == ("ok", True)
 
 
