@@ -48,7 +48,7 @@ class RecordingFileIO(FileIO):
     def __init__(self, properties: Properties = EMPTY_DICT) -> None:
         super().__init__(properties)
         self._written: WrittenFiles = properties[_PROPERTY]
-        self._io = self._written.io
+        self._io: FileIO = self._written.io
 
     def new_input(self, location: str) -> InputFile:
         """Return a file to read."""
