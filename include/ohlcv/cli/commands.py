@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import shell_complete
 
 from ohlcv.model.errors import InputError
 
+# click's variable for shell completion: eval "$(_OHLCV_COMPLETE=bash_source ohlcv)".
+COMPLETION = "_OHLCV_COMPLETE"
 # Command -> help text. The module ohlcv.cli.<command> defines it and is imported when the command is used.
 COMMANDS = {
     "tables": "Create, register, relocate tables; widen a volume column.",
@@ -57,6 +61,8 @@ def cli() -> None:
 
 def run_command(arguments: list[str] | None) -> int:
     """Run a command and return its exit code. Raise InputError for invalid arguments."""
+    if instruction := os.environ.get(COMPLETION):
+        return shell_complete(cli, {}, "ohlcv", COMPLETION, instruction)
     try:
         # Not cli.main(): it converts EOFError, as of a damaged file, to an interruption, and a closed pipe to code 1.
         with cli.make_context("ohlcv", sys.argv[1:] if arguments is None else arguments) as context:

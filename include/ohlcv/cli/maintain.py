@@ -10,7 +10,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from ohlcv.cli.terminal import note, print_table, show_progress
+from ohlcv.cli.terminal import note, print_table, report_of, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import parse_day
@@ -55,9 +55,11 @@ def maintain(name: str, as_of: str | None, max_share: float, output_format: str)
         after = measure_table(settings, settings.timeframe(each))
         reports.append({**report, "before": before.to_json(), "after": after.to_json()})
         if output_format == "json":
-            click.echo(json.dumps(reports[-1]))
+            with report_of(f"the maintenance of {each} is done"):
+                click.echo(json.dumps(reports[-1]))
     if output_format == "table":
-        _print_reports(reports)
+        with report_of("the maintenance is done"):
+            _print_reports(reports)
 
 
 def _print_reports(reports: list[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from ohlcv.cli.terminal import note, print_table, show_progress
+from ohlcv.cli.terminal import note, print_table, report_of, show_progress
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import parse_day
@@ -52,8 +52,9 @@ def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, out
         {} if dry_run else {plan.timeframe: _delete(settings, plan, output_format) for plan in plans if plan.expired}
     )
     if output_format == "json":
-        for plan in plans:
-            click.echo(json.dumps({**plan.to_json(), "deleted": deleted.get(plan.timeframe)}))
+        with report_of("the expired partitions are deleted" if deleted else "nothing is deleted"):
+            for plan in plans:
+                click.echo(json.dumps({**plan.to_json(), "deleted": deleted.get(plan.timeframe)}))
     elif dry_run:
         note("dry run: nothing was deleted")
     elif not deleted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ohlcv.cli.terminal import echo, note, show_progress
+from ohlcv.cli.terminal import echo, note, report_of, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import CANDLES_VIEW, LATEST_VIEW, NAMESPACE, WIDE_AMOUNT, candles_contract
@@ -33,10 +33,11 @@ def create(views: bool, create_bucket: bool) -> None:
     if create_bucket and (bucket := create_warehouse_bucket(settings)):
         echo(f"created  bucket {bucket}")
     result = create_tables(settings)
-    for name in result.created:
-        echo(f"created  {NAMESPACE}.{name}")
-    for name in result.existing:
-        echo(f"exists   {NAMESPACE}.{name}")
+    with report_of("the tables exist"):
+        for name in result.created:
+            echo(f"created  {NAMESPACE}.{name}")
+        for name in result.existing:
+            echo(f"exists   {NAMESPACE}.{name}")
     missing = [name for name in (CANDLES_VIEW, LATEST_VIEW) if views and not view_exists(settings, name)]
     if missing:
         with show_progress("creating views"):
@@ -63,8 +64,9 @@ def register(replace: bool) -> None:
 
     settings = load_settings()
     registered = register_tables(settings, open_catalog(settings), replace=replace)
-    for name in registered:
-        echo(f"registered  {NAMESPACE}.{name}")
+    with report_of("the tables are registered"):
+        for name in registered:
+            echo(f"registered  {NAMESPACE}.{name}")
     if not registered:
         note(f"nothing to register: the warehouse {settings.warehouse} has no table that is missing in the catalog")
 
@@ -81,10 +83,11 @@ def relocate() -> None:
     settings = load_settings()
     with show_progress("relocating"):
         relocations = relocate_tables(settings)
-    for relocation in relocations:
-        echo(f"{'relocated' if relocation.rewritten else 'unchanged'}  {NAMESPACE}.{relocation.name}")
-        for path in relocation.unreadable:
-            note(f"{path} cannot be read and was left unchanged: no current data depends on it")
+    with report_of("the tables are relocated"):
+        for relocation in relocations:
+            echo(f"{'relocated' if relocation.rewritten else 'unchanged'}  {NAMESPACE}.{relocation.name}")
+    for path in (path for relocation in relocations for path in relocation.unreadable):
+        note(f"{path} cannot be read and was left unchanged: no current data depends on it")
 
 
 @tables.command("widen-volume")
