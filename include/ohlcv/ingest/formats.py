@@ -46,8 +46,8 @@ class TradeFormat:
     # SQL of the reason why a row is refused, NULL where there is none.
     problem: str = "NULL"
     exchange: str | None = None
-    # Rows have no trade id. Trades with equal timestamps are numbered in file order to tell them apart.
-    numbers_ties: bool = False
+    # Rows without a trade id are compared with stored trades by content (content_matching).
+    has_ids: bool = True
 
 
 _TRADE_COLUMNS = {name: name for name in TRADES.column_names}
@@ -97,13 +97,12 @@ KRAKEN = TradeFormat(
         "timestamp": f"CASE WHEN {_IS_SECONDS} THEN ltrim(split_part(timestamp, '.', 1), '0') || "
         "rpad(left(split_part(timestamp, '.', 2), 6), 6, '0') ELSE timestamp END",
         "raw_timestamp": "timestamp",
-        "source_sequence": "CAST(tie_number AS VARCHAR)",
     },
     problem=(
         f"CASE WHEN NOT {_IS_SECONDS} THEN 'timestamp ' || left(timestamp, 40) || ' is not a number of seconds' END"
     ),
     exchange="kraken",
-    numbers_ties=True,
+    has_ids=False,
 )
 
 FORMATS = {each.name: each for each in (GENERIC, BINANCE, KRAKEN)}

@@ -2,7 +2,7 @@
 
 The rows of all files are first validated and staged in a database on disk. The table is written only after the last
 row was validated. So memory stays bounded, a refused row leaves the table unchanged, and after a commit conflict only
-the write is repeated.
+the comparison with the table and the write are repeated.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pyiceberg.table import Table
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import check_writable, load_table_to_write
 from ohlcv.ingest.commit import COMMIT_ATTEMPTS, commit_or_remove, conflict_wait, load_errors
+from ohlcv.ingest.content_matching import stage_file_rows, stage_new_trades
 from ohlcv.ingest.file_readers import CHUNK_ROWS, LINE, is_parquet, open_csv, read_csv, read_parquet
 from ohlcv.ingest.formats import (
     GENERIC,
@@ -103,11 +104,11 @@ def load_trades(
         "now": to_microseconds(datetime.now(UTC)),
     }
     with open_staging() as staging:
-        for path in paths:
-            _stage_file(staging, source_format, path, parameters, report, report_progress)
+        for number, path in enumerate(paths):
+            _stage_file(staging, source_format, number, path, parameters, report, report_progress)
         if report.refused_count and not skip_refused:
             return report
-        _write(settings, staging, report, report_progress)
+        _write(settings, staging, source_format, report, report_progress)
     return report
 
 
@@ -118,7 +119,7 @@ def append_trades(settings: Settings, trades: pa.Table, *, progress: ProgressCal
         for start in range(0, len(trades), CHUNK_ROWS):
             staging.register("validated", trades.slice(start, CHUNK_ROWS))
             stage(staging)
-        _write(settings, staging, report, progress or _ignore_progress)
+        _write(settings, staging, GENERIC, report, progress or _ignore_progress)
     return report
 
 
@@ -129,12 +130,12 @@ def _ignore_progress(message: str) -> None:
 def _stage_file(
     staging: StagingDatabase,
     source_format: TradeFormat,
+    number: int,
     path: Path,
     parameters: dict[str, str | int | None],
     report: LoadReport,
     report_progress: ProgressCallback,
 ) -> None:
-    staging.execute("CREATE OR REPLACE TEMP TABLE timestamp_counts (timestamp_key VARCHAR, trades BIGINT)")
     rows_read = 0
     for chunk in map(trim_text, _read_chunks(source_format, path, parameters)):
         staging.register("chunk", chunk)
@@ -142,14 +143,10 @@ def _stage_file(
         query = validation_query(source_format, chunk.column_names, exchange, symbol)
         used = {name: value for name, value in parameters.items() if f"${name}" in query}
         staging.execute(f"CREATE OR REPLACE TEMP TABLE validated AS {query}", used)
-        stage(staging, "WHERE reason IS NULL")
-        if source_format.numbers_ties:
-            staging.execute(
-                "CREATE OR REPLACE TEMP TABLE timestamp_counts AS "
-                "SELECT timestamp_key, sum(trades)::BIGINT AS trades FROM ("
-                "SELECT timestamp_key, count(*) AS trades FROM validated GROUP BY ALL UNION ALL FROM timestamp_counts"
-                ") GROUP BY ALL"
-            )
+        if source_format.has_ids:
+            stage(staging, "WHERE reason IS NULL")
+        else:
+            stage_file_rows(staging, number)
         _record_refused(staging, path, report)
         rows_read += len(chunk)
         report.rows_read += len(chunk)
@@ -195,7 +192,13 @@ def _record_refused(staging: StagingDatabase, path: Path, report: LoadReport) ->
         report.refused += [RefusedRow(str(path), line, reason) for line, reason in staging.execute(query).fetchall()]
 
 
-def _write(settings: Settings, staging: StagingDatabase, report: LoadReport, report_progress: ProgressCallback) -> None:
+def _write(
+    settings: Settings,
+    staging: StagingDatabase,
+    source_format: TradeFormat,
+    report: LoadReport,
+    report_progress: ProgressCallback,
+) -> None:
     """Write the new staged rows in one commit; after a commit conflict, determine the new rows again."""
     report.already_there = dedupe_batch(staging)
     random = Random()  # noqa: S311 - spreads writers, protects nothing
@@ -207,7 +210,10 @@ def _write(settings: Settings, staging: StagingDatabase, report: LoadReport, rep
         with load_errors(settings, "read"):
             table = _open_table(settings)
             report_progress("searching for trades that are already loaded")
-            report.already_there += drop_already_loaded(staging, table)
+            if source_format.has_ids:
+                report.already_there += drop_already_loaded(staging, table)
+            else:
+                report.already_there = stage_new_trades(staging, table, report.files)
         new_rows = count_staged(staging)
         if not new_rows:
             return

@@ -77,23 +77,13 @@ def validation_query(
         for name, option in (("exchange", exchange), ("symbol", symbol))
         if option is not None and name in columns
     ]
-    tie_number, tie_join = "", ""
-    if source_format.numbers_ties:
-        # Rows with equal timestamps are numbered through the whole file. `timestamp_counts` holds the number of rows
-        # that earlier chunks had for each timestamp.
-        tie_number = (
-            ", coalesce(timestamp_counts.trades, 0) "
-            "+ row_number() OVER (PARTITION BY timestamp_key ORDER BY line) AS tie_number"
-        )
-        tie_join = " LEFT JOIN timestamp_counts USING (timestamp_key)"
+    message_id = f"coalesce(message_id, {_content_hash()})" if source_format.has_ids else "message_id"
     return f"""
         WITH raw AS (SELECT {LINE}, {PROBLEM}, {nested_columns}, {raw_columns} FROM chunk),
-        keyed AS (SELECT *, {expression("timestamp")} AS timestamp_key FROM raw),
-        numbered AS (SELECT keyed.*{tie_number} FROM keyed{tie_join}),
         mapped AS (
-            SELECT {LINE}, timestamp_key, coalesce({PROBLEM}, {source_format.problem}) AS {PROBLEM},
+            SELECT {LINE}, coalesce({PROBLEM}, {source_format.problem}) AS {PROBLEM},
                 {", ".join(NESTED)}, {mapped_columns}, {", ".join(option_columns)}
-            FROM numbered
+            FROM raw
         ),
         typed AS (
             SELECT * REPLACE (upper(side) AS side), {_integer("timestamp")} AS micros,
@@ -108,7 +98,7 @@ def validation_query(
         ),
         validated AS (SELECT *, {_reason(source_format, conflicts)} AS reason FROM partitioned),
         completed AS (
-            SELECT {LINE}, reason, timestamp_key, message_id, trade_id, symbol, exchange,
+            SELECT {LINE}, reason, message_id, trade_id, symbol, exchange,
                 coalesce(asset_class, 'crypto') AS asset_class, micros AS timestamp,
                 exact_price AS price, exact_quantity AS quantity,
                 coalesce(currency, {_SYMBOL_CURRENCY}) AS currency,
@@ -118,8 +108,7 @@ def validation_query(
                 day AS exchange_date, hour AS exchange_hour
             FROM validated
         )
-        SELECT * REPLACE (coalesce(message_id, {_content_hash(source_format)}) AS message_id)
-        FROM completed ORDER BY {LINE}
+        SELECT * REPLACE ({message_id} AS message_id) FROM completed ORDER BY {LINE}
     """
 
 
@@ -144,7 +133,7 @@ def _reason(source_format: TradeFormat, conflicts: list[str]) -> str:
     )
     # A surrogate cannot occur: files are UTF-8.
     invisible = "[" + "".join(f"\\p{{{each}}}" for each in INVISIBLE_CATEGORIES if each != "Cs") + "]"
-    ids = "" if source_format.numbers_ties else "WHEN trade_id IS NULL AND message_id IS NULL THEN 'trade_id is empty'"
+    ids = "WHEN trade_id IS NULL AND message_id IS NULL THEN 'trade_id is empty'" if source_format.has_ids else ""
     return f"""coalesce(
         {PROBLEM},
         CASE WHEN exchange IS NULL THEN 'exchange is empty'
@@ -188,7 +177,7 @@ def _amount_reason(name: str) -> str:
         ELSE {value} || ' has more than 10 digits before the decimal point' END"""
 
 
-def _content_hash(source_format: TradeFormat) -> str:
+def _content_hash() -> str:
     """Return the SQL of a message id derived from the content: equal for equal trades, different for a correction.
 
     All columns belong to the content except `ingestion_timestamp`, which may differ when a trade is delivered again.
@@ -205,8 +194,6 @@ def _content_hash(source_format: TradeFormat) -> str:
         "trade_conditions": "CAST(to_json(trade_conditions) AS VARCHAR)",
         "vendor_data": "CAST(to_json(list_sort(map_entries(vendor_data))) AS VARCHAR)",
     }
-    if source_format.numbers_ties:
-        parts.append(optional.pop("source_sequence"))
     # Each part is prefixed with its length, so that different rows never produce the same text.
     texts = [f"coalesce(length({part}) || ':' || {part}, '-')" for part in parts]
     texts += [f"coalesce('{name} ' || length({value}) || ':' || {value}, '')" for name, value in optional.items()]

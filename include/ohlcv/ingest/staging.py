@@ -27,8 +27,8 @@ MAX_FILTER_BLOCKS = 60
 # pyiceberg scans all rows of an append once per hour partition, so the number of hours in one append is limited.
 MAX_HOURS_PER_APPEND = 300
 
-_COLUMNS = ", ".join(TRADES.column_names)
-_HOUR = "(exchange_date - DATE '1970-01-01') * 24 + exchange_hour"
+COLUMNS = ", ".join(TRADES.column_names)
+HOUR = "(exchange_date - DATE '1970-01-01') * 24 + exchange_hour"
 # A message is identified by its id, exchange, symbol and hour: the same id on two exchanges is two messages.
 _IDENTITY = ("hour", "message_id", "exchange", "symbol")
 
@@ -47,6 +47,14 @@ def open_staging() -> Iterator[StagingDatabase]:
                 connection.execute(f"CREATE TABLE staged (hour BIGINT, {_duckdb_columns()})")
                 connection.execute(
                     "CREATE TABLE loaded (hour BIGINT, message_id VARCHAR, exchange VARCHAR, symbol VARCHAR)"
+                )
+                # For `content_matching`: rows of files without trade ids, and the trades to compare them with.
+                connection.execute(
+                    f"CREATE TABLE file_rows (file INTEGER, line BIGINT, hour BIGINT, {_duckdb_columns()})"
+                )
+                connection.execute(
+                    "CREATE TABLE known (exchange VARCHAR, symbol VARCHAR, timestamp BIGINT, price DECIMAL(18, 8), "
+                    "quantity DECIMAL(18, 8), side VARCHAR, source_sequence BIGINT, edge VARCHAR)"
                 )
                 yield connection
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
@@ -69,7 +77,7 @@ def _duckdb_columns() -> str:
 
 def stage(staging: StagingDatabase, where: str = "") -> None:
     """Stage the rows of the table `validated`, restricted by an optional WHERE clause."""
-    staging.execute(f"INSERT INTO staged SELECT {_HOUR}, {_COLUMNS} FROM validated {where}")
+    staging.execute(f"INSERT INTO staged SELECT {HOUR}, {COLUMNS} FROM validated {where}")
 
 
 def count_staged(staging: StagingDatabase) -> int:
@@ -98,13 +106,9 @@ def drop_already_loaded(staging: StagingDatabase, table: Table) -> int:
     if not before or table.current_snapshot() is None:
         return 0
     columns = ("message_id", "exchange", "symbol", "exchange_date", "exchange_hour")
-    scan = table.scan(row_filter=_partition_filter(staging), selected_fields=columns)
     staging.execute("DELETE FROM loaded")
-    with report_damage(table, scan):
-        for batch in scan.to_arrow_batch_reader():
-            staging.register("batch", pa.Table.from_batches([batch]))
-            staging.execute(f"INSERT INTO loaded SELECT {_HOUR}, message_id, exchange, symbol FROM batch")
-            staging.unregister("batch")
+    insert = f"INSERT INTO loaded SELECT {HOUR}, message_id, exchange, symbol FROM batch"
+    read_stored(staging, table, "staged", columns, insert)
     staging.execute(f"DELETE FROM staged USING loaded WHERE {_same_message('loaded')}")
     return before - count_staged(staging)
 
@@ -114,8 +118,18 @@ def _same_message(other: str) -> str:
     return " AND ".join(f"staged.{name} IS NOT DISTINCT FROM {other}.{name}" for name in _IDENTITY)
 
 
-def _partition_filter(staging: StagingDatabase) -> str:
-    hours = [hour for (hour,) in staging.execute("SELECT DISTINCT hour FROM staged").fetchall()]
+def read_stored(staging: StagingDatabase, table: Table, rows: str, columns: tuple[str, ...], insert: str) -> None:
+    """Read the stored trades of the partitions of a staging table's rows; `insert` stores each `batch` of them."""
+    scan = table.scan(row_filter=_partition_filter(staging, rows), selected_fields=columns)
+    with report_damage(table, scan):
+        for batch in scan.to_arrow_batch_reader():
+            staging.register("batch", pa.Table.from_batches([batch]))
+            staging.execute(insert)
+            staging.unregister("batch")
+
+
+def _partition_filter(staging: StagingDatabase, rows: str) -> str:
+    hours = [hour for (hour,) in staging.execute(f"SELECT DISTINCT hour FROM {rows}").fetchall()]
     blocks = list(partition_blocks(hours))
     if len(blocks) > MAX_FILTER_BLOCKS:
         blocks = list(blocks_of_consecutive_hours(min(hours), max(hours)))
@@ -138,7 +152,7 @@ def staged_parts(staging: StagingDatabase) -> Iterator[pa.Table]:
     for group in groups:
         first, last, count = group[0][0], group[-1][0], sum(rows for _, rows in group)
         # Ordered by rowid: rows keep the order of their file.
-        relation = staging.sql(f"SELECT {_COLUMNS} FROM staged WHERE hour BETWEEN {first} AND {last} ORDER BY rowid")
+        relation = staging.sql(f"SELECT {COLUMNS} FROM staged WHERE hour BETWEEN {first} AND {last} ORDER BY rowid")
         if count <= CHUNK_ROWS:
             yield relation.to_arrow_table().cast(TRADE_SCHEMA)
         else:

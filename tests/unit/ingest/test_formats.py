@@ -107,12 +107,9 @@ def test_kraken_rows_with_equal_timestamps_are_numbered(settings: Settings, tmp_
     assert {(r["trade_id"], r["side"], r["exchange"], r["currency"]) for r in stored_trades(settings)} == {
         (None, None, "kraken", "USD")
     }
-    # Of an overlapping dump only the new rows are loaded.
-    overlapping = write_lines(
-        tmp_path / "l.csv", "time,price,volume", *(rows[index] for index in (0, 2, 3)), f"{second},1,1"
-    )
-    report = load_trades(settings, [overlapping], format="kraken", symbol="XBT/USD")
-    assert (report.loaded, report.already_there) == (1, 3)
+    # The edges of the file, between which its times are complete.
+    edges = {row["timestamp"] - NOON: row["vendor_data"] for row in stored_trades(settings)}
+    assert edges == {0: [("file_edge", "first")], 1: None, 250_000: [("file_edge", "last")]}
 
 
 def test_kraken_numbering_continues_across_chunks(
