@@ -10,7 +10,7 @@ import os
 import re
 
 
-def local_path(location: str) -> str | None:
+def to_local_path(location: str) -> str | None:
     """Return the path of a local location (file:///a, file:/a or /a), None for one in an object store."""
     # Not urlsplit: a path may contain '#' and '?'.
     found = re.fullmatch(r"(?:file:(?://)?)?(/.*)", location)
@@ -19,7 +19,7 @@ def local_path(location: str) -> str | None:
 
 def is_inside(location: str, warehouse: str) -> bool:
     """Return whether a location is the warehouse or in it. Symbolic links of local paths are followed."""
-    path, folder = local_path(location), local_path(warehouse)
+    path, folder = to_local_path(location), to_local_path(warehouse)
     if path is None or folder is None:
         # Hadoop's names for the same store.
         location, warehouse = (re.sub("^s3[an]:", "s3:", text).rstrip("/") for text in (location, warehouse))

@@ -17,7 +17,7 @@ from pyiceberg.io import load_file_io
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table.metadata import TableMetadata
 
-from ohlcv.config.locations import local_path
+from ohlcv.config.locations import to_local_path
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.object_store import describe_store_error, file_system
 from ohlcv.model.errors import InputError, OhlcvError
@@ -71,7 +71,7 @@ def _folder(settings: Settings, contract: TableContract) -> str:
 
 def _list(settings: Settings, location: str) -> list[str]:
     """Return the names in a folder of the warehouse; none if it does not exist."""
-    path = local_path(location)
+    path = to_local_path(location)
     files: FileSystem = LocalFileSystem()
     if settings.store is not None and path is None:
         files, path = file_system(settings.store), location.removeprefix("s3://")

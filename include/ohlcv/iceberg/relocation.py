@@ -21,7 +21,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from ohlcv.config.catalog_properties import CATALOG_NAME
-from ohlcv.config.locations import is_inside, local_path
+from ohlcv.config.locations import is_inside, to_local_path
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import open_catalog
 from ohlcv.model.errors import InputError, OhlcvError
@@ -41,7 +41,7 @@ class Entry:
 
     @property
     def metadata_folder(self) -> Path:
-        return Path(local_path(self.folder) or "") / "metadata"
+        return Path(to_local_path(self.folder) or "") / "metadata"
 
     @property
     def metadata_file(self) -> Path:
@@ -64,7 +64,7 @@ class Relocation:
 
 def relocate_tables(settings: Settings) -> list[Relocation]:
     """Make all tables and views of the catalog point to the files in the configured warehouse."""
-    if settings.catalog.engine == "rest" or local_path(settings.warehouse) is None:
+    if settings.catalog.engine == "rest" or to_local_path(settings.warehouse) is None:
         raise InputError(
             "only tables in a local folder and a SQLite or PostgreSQL catalog can be relocated: "
             "use Iceberg's rewrite_table_path for others"
@@ -124,7 +124,7 @@ def _relocate(entry: Entry, warehouse: str) -> Relocation:
 
 
 def _warehouse_of(location: str, suffix: str) -> str:
-    path = local_path(location)
+    path = to_local_path(location)
     if path is None or not path.endswith(suffix):
         raise OhlcvError(f"{location} is not a place in a local warehouse: this table cannot be relocated")
     return path.removesuffix(suffix)
@@ -135,7 +135,7 @@ class _Mapping:
 
     def __init__(self, old_warehouses: Iterable[str], warehouse: str) -> None:
         self._warehouse = warehouse
-        new = local_path(warehouse)
+        new = to_local_path(warehouse)
         self._prefixes = [
             f"{scheme}{old}" for old in old_warehouses if old != new for scheme in ("file://", "file:", "")
         ]
@@ -174,7 +174,7 @@ def _rewrite_avro(path: Path, new_location: Callable[[str], str]) -> bool:
         location = new_location(holder[name])
         changed |= location != holder[name]
         holder[name] = location
-        if name == "manifest_path" and (manifest := Path(local_path(location) or "")).exists():
+        if name == "manifest_path" and (manifest := Path(to_local_path(location) or "")).exists():
             record["manifest_length"] = manifest.stat().st_size
     if changed:
         metadata = {name: value for name, value in reader.metadata.items() if not name.startswith("avro.")}
@@ -230,7 +230,7 @@ def _check_files(entry: Entry) -> None:
     table = StaticTable.from_metadata(entry.new_pointer)
     for task in table.scan().plan_files():
         location = task.file.file_path
-        path = Path(local_path(location) or "")
+        path = Path(to_local_path(location) or "")
         if not is_inside(location, entry.folder):
             raise OhlcvError(
                 f"{NAMESPACE}.{entry.name} has a file outside its folder, which cannot be relocated: {path}"
