@@ -14,9 +14,10 @@ from pyspark.sql import functions as F
 
 from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.config.locations import find_location_problem
+from ohlcv.iceberg.avro_files import is_complete_avro
 from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import SourceCheckpoint
-from ohlcv.model.errors import OhlcvError
+from ohlcv.model.errors import DamagedFileError, OhlcvError
 from ohlcv.model.intervals import EPOCH
 from ohlcv.model.source_hours import (
     FIRST_DAY,
@@ -51,7 +52,21 @@ def load_table(spark: SparkSession, contract: TableContract) -> JavaObject:
     table.refresh()
     if differences := contract_differences(_shape_of(table), contract):
         raise OhlcvError(f"{NAMESPACE}.{contract.name} does not match its contract: {'; '.join(differences)}")
+    _check_manifest_list(table)
     return table
+
+
+def _check_manifest_list(table: JavaObject) -> None:
+    """Raise DamagedFileError if the manifest list is truncated: a job would take the missing files for deleted."""
+    snapshot = table.currentSnapshot()
+    if snapshot is None:
+        return
+    location = str(snapshot.manifestListLocation())
+    stream = table.io().newInputFile(location).newStream()
+    content = bytes(stream.readAllBytes())
+    stream.close()
+    if not is_complete_avro(content):
+        raise DamagedFileError(location, "is truncated or damaged" if content else "is empty")
 
 
 def _shape_of(table: JavaObject) -> TableShape:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors.exceptions.captured import CapturedException
 
+from ohlcv.model.errors import DamagedFileError
 from spark_jobs.runtime.py4j_bridge import JavaObject
 
 # Raised by Iceberg when another commit conflicts with this one. Nothing of this one is written then.
 CONFLICTS = ("CommitFailedException", "ValidationException")
 # Iceberg's message when a table no longer has a snapshot.
 _MISSING_SNAPSHOT = "Cannot find snapshot"
+# How Iceberg and Hadoop name a file that is missing or unreadable.
+_UNREADABLE_FILE = re.compile(
+    r"(?:Failed to (?:open|read|fetch) [\w ]*file|Checksum error): (\S+\.(?:avro|parquet|metadata\.json))"
+)
+# Errors of Parquet, which do not name the file.
+_UNREADABLE_PARQUET = ("is not a Parquet file", "ParquetDecodingException")
+# Packages of causes that say nothing about the file: the network and the object store.
+_STORE_ERRORS = ("java.net.", "javax.net.", "software.amazon.awssdk.")
+# SQLite's codes for a damaged catalog.
+_DAMAGED_CATALOG = ("[SQLITE_CORRUPT", "[SQLITE_NOTADB]")
 
 
 def java_causes(error: BaseException) -> Iterator[JavaObject]:
@@ -37,6 +49,21 @@ def is_lost_race(error: BaseException) -> bool:
     The second case occurs with Nessie, which shows only the newest snapshot of a table.
     """
     return is_conflict(error) or any(_MISSING_SNAPSHOT in str(cause.toString()) for cause in java_causes(error))
+
+
+def find_damage(error: BaseException, catalog: str) -> DamagedFileError | None:
+    """Return the error that names the damaged file, of a table or the SQLite catalog, if that is the cause."""
+    causes = [str(cause.toString()) for cause in java_causes(error)]
+    if any(code in cause for cause in causes for code in _DAMAGED_CATALOG):
+        return DamagedFileError(catalog, f"is damaged ({first_line(error)})")
+    if any(package in cause for cause in causes for package in _STORE_ERRORS):
+        return None
+    problem = f"cannot be read ({first_line(error)})"
+    if found := next(filter(None, map(_UNREADABLE_FILE.search, causes)), None):
+        return DamagedFileError(found[1], problem)
+    if any(text in cause for cause in causes for text in _UNREADABLE_PARQUET):
+        return DamagedFileError("a data file ('ohlcv validate' for the range names it)", problem)
+    return None
 
 
 def first_line(error: BaseException) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
-import fastavro
 import pyarrow as pa
 from pyiceberg.io import InputStream
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 from pyiceberg.serializers import Compressor, FromByteStream
 
+from ohlcv.iceberg.avro_files import is_complete_avro
 from ohlcv.model.errors import DamagedFileError, OhlcvError
 
 
@@ -81,13 +81,3 @@ def name_unreadable(file: str) -> Iterator[None]:
 def is_store_error(error: Exception) -> bool:
     """Return whether pyarrow reports an error of an object store, which says nothing about the file."""
     return isinstance(error, OSError) and "AWS Error" in str(error)
-
-
-def is_complete_avro(data: bytes) -> bool:
-    """Return whether an Avro file is complete. pyiceberg takes a truncated one for one with fewer entries."""
-    try:
-        for _ in fastavro.block_reader(BytesIO(data)):
-            pass
-    except Exception:  # EOFError, ValueError, zlib.error and others
-        return False
-    return True

@@ -14,8 +14,9 @@ from pyiceberg.table import DataScan
 
 from ohlcv.cli.candles import candles
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg.avro_files import is_complete_avro
 from ohlcv.iceberg.damage import check_catalog_file, check_files, report_damage
-from ohlcv.iceberg.file_io import is_complete_avro, name_unreadable
+from ohlcv.iceberg.file_io import name_unreadable
 from ohlcv.iceberg.retention_plan import plan_retention
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import load_trades
