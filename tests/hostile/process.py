@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import ctypes
-import gc
 import os
 import resource
 import select
@@ -91,8 +89,6 @@ def become_command(case: Case, site: Site, streams: tuple[int, int, int], argume
         text_stream = _text_stream(index, kind)
         setattr(sys, name, text_stream)
         setattr(sys, f"__{name}__", text_stream)
-    # The objects of the server are skipped until the end, where their libraries would report them as leaks.
-    atexit.register(gc.unfreeze)
 
 
 def _text_stream(number: int, kind: Stream) -> TextIO | None:

@@ -18,6 +18,7 @@ import time
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from hostile.case import Case, Disk, Site
 from hostile.checks import Outcome, check_case
@@ -27,7 +28,7 @@ from hostile.process import Observer, become_command
 from ohlcv.cli.commands import COMMANDS
 from ohlcv.cli.main import main
 
-COLD_INTERVAL = 50
+COLD_INTERVAL = 25
 SMALL_DISK_BYTES = 16 * 1024**2
 FILLER = "filler"
 # Imported by commands when they need them, and without side effects.
@@ -158,8 +159,22 @@ def start(folder: Path, ports: dict[str, int]) -> Command | None:
     return serve(site)
 
 
+def run(command: Command) -> NoReturn:
+    """Run a command in this forked process, and end the process as the command ends.
+
+    Deleting all objects of the server would take longer than most commands. Only commands in new processes do it.
+    """
+    become_command(command.case, command.site, command.streams, command.arguments, command.cold)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        main(command.arguments)
+    except SystemExit as end:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
+    raise AssertionError("the command line always ends with an exit code")
+
+
 if __name__ == "__main__":
     if command := start(Path(sys.argv[1]), json.loads(sys.argv[2])):
-        become_command(command.case, command.site, command.streams, command.arguments, command.cold)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        main(command.arguments)
+        run(command)
