@@ -65,6 +65,10 @@ def _name(outcome: Outcome) -> str:
     return f"{outcome.kind}, case {outcome.number}"
 
 
+class ServerError(Exception):
+    """A server ended because of a defect of the generator or of the checks."""
+
+
 class Server:
     """A server process (`server.py`)."""
 
@@ -95,8 +99,8 @@ class Server:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            log = Path(self._log.name).read_text(errors="replace")
-            raise RuntimeError(f"the server ended at case {number} of seed {seed}:\n{log[-3000:]}")
+            self.close()
+            raise ServerError(f"the server ended: {Path(self._log.name).read_text(errors='replace')[:3000]}")
         return Outcome(**json.loads(line))
 
     def close(self) -> None:
@@ -124,20 +128,22 @@ def run_campaign(folder: Path, seed: int, numbers: Iterable[int], servers: int =
         with lock:
             return next(remaining, None)
 
-    def work(server_folder: Path) -> None:
-        server = Server(server_folder, ports)
-        try:
-            while (number := next_number()) is not None:
+    def work(name: str) -> None:
+        server = Server(folder / name, ports)
+        while (number := next_number()) is not None:
+            try:
                 outcome = server.run(seed, number)
-                with lock:
-                    summary.add(outcome)
-                    done = sum(summary.kinds.values())
-                    if progress and done % PROGRESS_INTERVAL == 0:
-                        minutes = (time.monotonic() - begin) / 60
-                        print(f"{done:,} cases, {len(summary.failures):,} failed, {minutes:.1f} min", flush=True)
-        finally:
-            server.close()
+            except ServerError as error:
+                outcome = Outcome(seed, number, "failure of the server", [], 0, 0, [str(error)], "")
+                server = Server(folder / f"{name}-after-{number}", ports)
+            with lock:
+                summary.add(outcome)
+                done = sum(summary.kinds.values())
+                if progress and done % PROGRESS_INTERVAL == 0:
+                    minutes = (time.monotonic() - begin) / 60
+                    print(f"{done:,} cases, {len(summary.failures):,} failed, {minutes:.1f} min", flush=True)
+        server.close()
 
     with junk_servers() as ports, ThreadPoolExecutor(servers) as pool:
-        list(pool.map(work, [folder / f"server-{number}" for number in range(servers)]))
+        list(pool.map(work, [f"server-{number}" for number in range(servers)]))
     return summary

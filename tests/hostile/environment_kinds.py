@@ -75,9 +75,9 @@ def signals(rng: random.Random, site: Site) -> Case:
             reading_command(rng),
         )
     )
-    loads = command[1] == "load"
+    loads = "load" in command
     delay = rng.choice((rng.uniform(0.01, 0.4), rng.uniform(0.01, 2.0)))
-    if command[1] == "feed":
+    if "feed" in command:
         delay += 0.3
     number = rng.choice((signal.SIGINT, signal.SIGINT, signal.SIGTERM))
     return Case("signals", [command], signal=(int(number), delay), new_rows=rows if loads else None)
