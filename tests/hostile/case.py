@@ -77,6 +77,8 @@ class Case:
     prepare: Callable[[], None] | None = None
     # Exit codes that are right; by default all documented ones.
     codes: frozenset[int] | None = None
+    # The last command must succeed, whatever the others do.
+    completes: bool = False
     # Rows that all commands together load, if they end undisturbed. None: what their reports say.
     new_rows: int | None = None
     # Whether the trades table can be read before and after the case.

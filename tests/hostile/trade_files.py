@@ -14,6 +14,8 @@ from pathlib import Path
 
 from hostile.case import Case, Site, chance
 from hostile.trade_rows import (
+    FIRST_SECOND,
+    LAST_SECOND,
     Row,
     binance_line,
     choose_columns,
@@ -324,7 +326,11 @@ def dumps(rng: random.Random, site: Site) -> Case:
 
 
 def kraken_parts(rng: random.Random, site: Site) -> Case:
-    """Load a Kraken dump in overlapping parts and in any order: each trade is loaded once."""
+    """Load a Kraken dump in overlapping parts and in any order, then completely: each trade is loaded once.
+
+    A part is refused if it may repeat the trades at the edge of another one. Between earlier and later trades the
+    complete dump has no edge, so it is never refused.
+    """
     lines = kraken_lines(rng, rng.randint(5, 80))
     instants = list(dict.fromkeys(line.partition(",")[0] for line in lines))
     cuts = sorted(rng.sample(range(len(instants) + 1), min(rng.randint(0, 3), len(instants))))
@@ -346,4 +352,13 @@ def kraken_parts(rng: random.Random, site: Site) -> Case:
     options = ["--format", "kraken", "--symbol", "BTC-USD"]
     together = chance(rng, 0.3)
     commands = [load(*options, *paths)] if together else [load(*options, path) for path in paths]
-    return Case("Kraken parts", commands, codes=frozenset({0}), new_rows=len(lines), note=f"{len(paths)} parts")
+    complete = site.case / "complete.csv"
+    complete.write_text("".join(f"{line}\n" for line in (f"{FIRST_SECOND - 1},1,1", *lines, f"{LAST_SECOND},1,1")))
+    return Case(
+        "Kraken parts",
+        [*commands, load(*options, str(complete))],
+        codes=frozenset({0, 2}),
+        completes=True,
+        new_rows=len(lines) + 2,
+        note=f"{len(paths)} parts",
+    )

@@ -25,6 +25,9 @@ OPTIONAL = (
 # The cases load trades of the day after the prepared ones.
 FIRST_TIME = NOON + 24 * HOUR
 HOURS = 3
+# The times of Kraken dumps are between these seconds.
+FIRST_SECOND = FIRST_TIME // 10**6
+LAST_SECOND = FIRST_SECOND + 3600
 
 # fmt: off
 _BAD_AMOUNTS = (
@@ -134,7 +137,7 @@ def choose_columns(rng: random.Random) -> list[str]:
 
 def kraken_lines(rng: random.Random, count: int) -> list[str]:
     """Return lines of a Kraken dump in time order, many of them equal."""
-    seconds = sorted(FIRST_TIME // 10**6 + rng.randrange(max(count // 3, 1)) for _ in range(count))
+    seconds = sorted(FIRST_SECOND + rng.randrange(max(count // 3, 1)) for _ in range(count))
     fraction = rng.choice(("", ".5", ".1234"))
     return [f"{second}{fraction},{rng.choice(('100.1', '100.2'))},{rng.choice(('1', '0.5'))}" for second in seconds]
 

@@ -51,6 +51,9 @@ def is_catalog_damage(error: Exception) -> bool:
 
 
 def _is_sqlite_damage(error: object) -> bool:
+    # Damaged text cannot be decoded: neither a value nor the text of SQLite's own error.
+    if isinstance(error, UnicodeDecodeError) or "Could not decode to UTF-8" in str(error):
+        return True
     return str(getattr(error, "sqlite_errorname", "")).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
@@ -60,7 +63,7 @@ def check_catalog_file(path: str) -> None:
     try:
         with closing(sqlite3.connect(uri, uri=True)) as connection:
             (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         # Another error, such as that of a locked file, is reported when the catalog is opened.
         found = str(error) if _is_sqlite_damage(error) else "ok"
     if found != "ok":

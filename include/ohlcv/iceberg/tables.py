@@ -88,7 +88,7 @@ def open_catalog(settings: Settings) -> Catalog:
     for attempt in range(3):
         try:
             catalog = _open_catalog(settings)
-        except CATALOG_ERRORS as error:
+        except (*CATALOG_ERRORS, UnicodeDecodeError) as error:
             if "already exists" in str(error) and attempt < 2:
                 time.sleep(0.1)
                 continue
@@ -101,8 +101,10 @@ def open_catalog(settings: Settings) -> Catalog:
 
 def _damage_error(settings: Settings, context: ExceptionContext) -> OhlcvError | None:
     """Return the error to raise instead if the catalog's file is damaged. Only queries that read the page fail."""
-    error = context.sqlalchemy_exception
-    return OhlcvError(describe_catalog_error(settings, error)) if error and is_catalog_damage(error) else None
+    error = context.original_exception
+    if settings.catalog.engine != "sqlite" or not isinstance(error, Exception) or not is_catalog_damage(error):
+        return None
+    return OhlcvError(describe_catalog_error(settings, error))
 
 
 def _open_catalog(settings: Settings) -> Catalog:

@@ -223,6 +223,18 @@ def test_a_file_that_is_no_database_is_named(home: Settings) -> None:
         open_catalog(home)
 
 
+@pytest.mark.parametrize("old", [b"CREATE TABLE iceberg_tables", b"iceberg_tables (", b"/metadata/00001"])
+def test_damaged_text_of_the_catalog_is_named(home: Settings, old: bytes) -> None:
+    """Replace a letter by a byte that is not UTF-8: SQLite reports it in an error, or returns it as a value."""
+    file = Path(home.catalog.database)
+    with damaged(file, lambda content: content.replace(old, b"\xe2" + old[1:])):
+        with pytest.raises(OhlcvError, match=r"catalog.db is damaged \(.*: restore it from a backup"):
+            load_table(open_catalog(home), TRADES)
+        faults = [check.found for check in check_data(home) if check.state == "fault"]
+        assert faults
+        assert all("is damaged (" in fault for fault in faults)
+
+
 def test_every_truncation_of_an_avro_file_is_detected(home: Settings) -> None:
     for kind in ("manifest list", "manifest"):
         content = table_files(home, "trades")[kind].read_bytes()
