@@ -78,7 +78,7 @@ def write_candles(settings: Settings, timeframe: Timeframe, *rows: Row) -> None:
     schema = pa.schema([(field.name, field.type) for field in table.schema().as_arrow()])
     partitions: dict[str, list[Row]] = {}
     for row in rows:
-        name = row["window_date"].isoformat()
+        name = str(row["window_date"])
         partitions.setdefault(name if timeframe.partition == "day" else name[:7], []).append(row)
     files = []
     for name, partition_rows in partitions.items():

@@ -136,6 +136,8 @@ def _partitions(table: Table, timeframe: Timeframe) -> Iterable[Partition]:
     with report_damage(table, scan):
         tasks = list(scan.plan_files())
     for task in tasks:
+        if task.file.partition[0] is None:
+            continue  # a candle of another writer, without its date: it never expires
         day = timeframe.partition_start(int(task.file.partition[0]))
         before = found.get(day, Partition(day, 0, 0, 0))
         found[day] = Partition(

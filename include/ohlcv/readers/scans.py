@@ -103,7 +103,9 @@ def list_partitions(table: Table, condition: BooleanExpression) -> list[int]:
     """Return the partitions whose files may contain matching rows, newest first; reads only metadata."""
     scan = table.scan(row_filter=condition)
     with report_damage(table, scan):
-        return sorted({task.file.partition[0] for task in scan.plan_files()}, reverse=True)
+        found = {task.file.partition[0] for task in scan.plan_files()}
+    # Another writer may have stored a candle without its date, which no range contains.
+    return sorted(found - {None}, reverse=True)
 
 
 def single_series(symbol: str | None, exchange: str | None) -> Series | None:

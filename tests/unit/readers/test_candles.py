@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg import tables as iceberg_tables
+from ohlcv.iceberg.retention_plan import plan_retention
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import candles_contract
 from ohlcv.readers.candles import read_candles
@@ -43,6 +44,15 @@ class TestRange:
         is_before = time < at("2026-03-01T10:00")
         assert len(read_candles(settings, MINUTE, start=time, fill=fill)) == (1 if is_before else 0)
         assert len(read_candles(settings, MINUTE, end=time, fill=fill)) == (0 if is_before else 1)
+
+    def test_a_candle_without_a_date_stops_no_reader(self, settings: Settings) -> None:
+        """Other writers may store such a candle. Its partition is null."""
+        dateless = {**candle(MINUTE, "2026-03-01T10:01"), "window_date": None}
+        write_candles(settings, MINUTE, candle(MINUTE, "2026-03-01T10:00"), dateless)
+        assert window_starts(read_candles(settings, MINUTE)) == ["2026-03-01T10:00", "2026-03-01T10:01"]
+        assert window_starts(read_candles(settings, MINUTE, newest=5)) == ["2026-03-01T10:00"]
+        today = date(2026, 3, 2)
+        assert plan_retention(settings, MINUTE, today, today).total_rows == 1
 
     def test_an_empty_table_returns_all_columns_without_rows(self, settings: Settings) -> None:
         found = read_candles(settings, MINUTE)
