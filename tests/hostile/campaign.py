@@ -56,9 +56,11 @@ class Summary:
 def report_of(outcome: Outcome) -> str:
     """Return the problems of a failed case, what it did, and the command that repeats it."""
     problems = "\n".join(f"  - {problem}" for problem in outcome.problems)
-    return (
-        f"make test-hostile SEED={outcome.seed} CASE={outcome.number}   ({outcome.kind})\n{problems}\n{outcome.details}"
-    )
+    return f"{repeat_command(outcome)}   ({outcome.kind})\n{problems}\n{outcome.details}"
+
+
+def repeat_command(outcome: Outcome) -> str:
+    return f"make test-hostile SEED={outcome.seed} CASE={outcome.number}"
 
 
 def _name(outcome: Outcome) -> str:
