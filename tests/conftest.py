@@ -38,8 +38,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduli
 
 
 def pytest_configure() -> None:
-    """Restore the default effect of Ctrl-C, which a shell disables for background jobs: tests stop programs by it."""
+    """Restore the default effects of signals, which a shell or nohup disables: tests send them to programs."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_unconfigure() -> None:

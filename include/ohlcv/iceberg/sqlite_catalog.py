@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ohlcv.config.catalog_properties import SQLITE_WAIT_SECONDS
 from ohlcv.iceberg.local_folders import create_folder, existing_folder, find_folder_problem
+from ohlcv.model.errors import InputError
 
 _ROLE = "the catalog's folder"
 # The bytes 18 and 19 of a database with write-ahead logging (https://www.sqlite.org/fileformat.html#file_format_version_numbers).
@@ -50,6 +51,9 @@ def _read_only(database: Path) -> str:
     A database with write-ahead logging can be read without write permission in two cases: its log exists, or no other
     process uses it. Jobs remove the log at their end.
     """
-    with database.open("rb") as file:
-        is_wal = file.read(20)[18:] == _WAL_VERSION
+    try:
+        with database.open("rb") as file:
+            is_wal = file.read(20)[18:] == _WAL_VERSION
+    except PermissionError:
+        raise InputError(f"the catalog {database} is not readable: grant access to the file") from None
     return "mode=ro&immutable=1" if is_wal and not os.path.exists(f"{database}-wal") else "mode=ro"

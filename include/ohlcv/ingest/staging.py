@@ -57,7 +57,7 @@ def open_staging() -> Iterator[StagingDatabase]:
                     "quantity DECIMAL(18, 8), side VARCHAR, source_sequence BIGINT, edge VARCHAR)"
                 )
                 yield connection
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException) as error:
         reason = str(error).splitlines()[0]
         raise OhlcvError(
             f"staging the trades in {tempfile.gettempdir()} failed ({reason}): nothing was loaded"

@@ -85,6 +85,15 @@ def test_a_catalog_file_without_write_permission_is_a_fault(site: Settings) -> N
     assert "\nok      tables " in output
 
 
+def test_an_unreadable_catalog_file_is_reported(site: Settings) -> None:
+    Path(site.catalog.database).chmod(0)
+    ((code, _, errors),) = run_restricted([["candles", *RANGE]], {"OHLCV_HOME": str(site.home)})
+    assert (code, errors) == (
+        2,
+        f"error: the catalog {site.catalog.database} is not readable: grant access to the file\n",
+    )
+
+
 def test_a_missing_catalog_in_a_write_protected_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     with write_protected(tmp_path / "home"):

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from click.testing import CliRunner
 from pyiceberg.types import StringType
@@ -17,6 +18,7 @@ from pyiceberg.types import StringType
 from ohlcv.cli.trades import trades as trades_group
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.ingest.loader import LoadReport, RefusedRow, load_trades
+from ohlcv.ingest.staging import open_staging
 from ohlcv.model.errors import InputError, OhlcvError
 from support.trade_files import HEADER, HOUR, NOON, stored_trades, trades_table
 
@@ -317,3 +319,11 @@ def test_the_sample_command_loads_trades_once(run: Any, settings: Settings) -> N
     assert json.loads(again.stdout)["already_there"] == 112
     assert "UTC is assumed" not in again.stderr
     assert len(stored_trades(settings)) == 112
+
+
+@pytest.mark.parametrize("error", [duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException])
+def test_a_failure_of_the_staging_database_is_one_line(error: type[duckdb.Error]) -> None:
+    """DuckDB reports a full disk as one of these errors, depending on the moment."""
+    message = r"^staging the trades in .* failed \(Failed to commit: No space left on device\): nothing was loaded$"
+    with pytest.raises(OhlcvError, match=message), open_staging():
+        raise error("Failed to commit: No space left on device\nand more")
