@@ -141,6 +141,8 @@ def run_campaign(folder: Path, seed: int, numbers: Iterable[int], servers: int =
             with lock:
                 summary.add(outcome)
                 done = sum(summary.kinds.values())
+                if progress and outcome.problems:
+                    print(f"failed: {repeat_command(outcome)}: {outcome.problems[0]}", flush=True)
                 if progress and done % PROGRESS_INTERVAL == 0:
                     minutes = (time.monotonic() - begin) / 60
                     print(f"{done:,} cases, {len(summary.failures):,} failed, {minutes:.1f} min", flush=True)
