@@ -37,7 +37,7 @@ _IDENTITY = ("hour", "message_id", "exchange", "symbol")
 def open_staging() -> Iterator[StagingDatabase]:
     """Open a temporary staging database and delete it afterwards."""
     try:
-        with tempfile.TemporaryDirectory(prefix="ohlcv-load-") as folder:
+        with _temporary_folder() as folder:
             config: dict[str, str | bool | int | float | list[str]] = {
                 "memory_limit": STAGING_MEMORY_LIMIT,
                 "temp_directory": f"{folder}/spill",
@@ -61,6 +61,15 @@ def open_staging() -> Iterator[StagingDatabase]:
         reason = str(error).splitlines()[0]
         raise OhlcvError(
             f"staging the trades in {tempfile.gettempdir()} failed ({reason}): nothing was loaded"
+        ) from None
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="ohlcv-load-")
+    except OSError as error:
+        raise OhlcvError(
+            f"no temporary folder can be created ({error.strerror}): free space, or set TMPDIR to another folder"
         ) from None
 
 

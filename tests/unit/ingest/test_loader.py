@@ -327,3 +327,13 @@ def test_a_failure_of_the_staging_database_is_one_line(error: type[duckdb.Error]
     message = r"^staging the trades in .* failed \(Failed to commit: No space left on device\): nothing was loaded$"
     with pytest.raises(OhlcvError, match=message), open_staging():
         raise error("Failed to commit: No space left on device\nand more")
+
+
+def test_a_missing_temporary_folder_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    message = r"^no temporary folder can be created \(No usable temporary .*\): free space, or set TMPDIR to another"
+    with pytest.raises(OhlcvError, match=message), open_staging():
+        pass
