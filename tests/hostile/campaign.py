@@ -87,7 +87,8 @@ class Server:
             # A thread of a library would not exist in the forked processes.
             env={
                 **os.environ,
-                "PYTHONPATH": f"{tests}:{os.environ.get('PYTHONPATH', '')}",
+                # Without an empty entry: Python does not start with it in a deleted folder.
+                "PYTHONPATH": ":".join(filter(None, (str(tests), os.environ.get("PYTHONPATH")))),
                 "OPENBLAS_NUM_THREADS": "1",
             },
             start_new_session=True,

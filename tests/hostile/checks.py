@@ -100,11 +100,16 @@ def describe(case: Case, ends: list[Ended]) -> str:
         command = shlex.join(["ohlcv", *arguments])
         lines.append(f"$ {command!r:.400}  -> {ended.code}, {ended.seconds:.1f} s, {ended.peak_bytes / 2**20:.0f} MiB")
         lines += [
-            f"  {name}: {text[-1500:]!r}"
+            f"  {name}: {shortened(text)!r}"
             for name, text in (("out", ended.stdout[-300:]), ("err", ended.stderr))
             if text
         ]
     return "\n".join(lines)
+
+
+def shortened(text: str) -> str:
+    """Return a text without its middle."""
+    return text if len(text) <= 3000 else f"{text[:1500]} … {text[-1500:]}"
 
 
 def check_command(case: Case, arguments: list[str], ended: Ended) -> Iterator[str]:

@@ -47,7 +47,9 @@ def log_error(error: BaseException, environment: Mapping[str, str]) -> Path | No
 def redact(text: str, environment: Mapping[str, str]) -> str:
     """Return the text with *** in place of every secret of the settings, also where it is quoted."""
     for secret in sorted(set(_secrets(environment)), key=len, reverse=True):
-        for form in {secret, quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1]}:
+        # A file that is not text has bytes that only "surrogateescape" can encode.
+        quoted = quote(secret, safe="", errors="surrogateescape")
+        for form in {secret, quoted, quote_plus(secret, errors="surrogateescape"), repr(secret)[1:-1]}:
             text = text.replace(form, "***")
     return text
 

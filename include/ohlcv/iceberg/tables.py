@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from pyarrow import ArrowException
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import (
@@ -26,6 +27,7 @@ from pyiceberg.exceptions import (
     RESTError,
     TableAlreadyExistsError,
     UnauthorizedError,
+    ValidationError,
 )
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -174,6 +176,12 @@ def load_table(catalog: Catalog, contract: TableContract) -> Table:
         ) from None
     except CATALOG_ERRORS:
         raise
+    except (ValidationError, ValueError, ArrowException) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise OhlcvError(
+            f"the catalog's entry of {NAMESPACE}.{contract.name} does not name a metadata file ({cause}): restore the "
+            "catalog from a backup, or see Damaged files in docs/runbook.md"
+        ) from None
     except OSError as error:
         # An error of the object store.
         cause = str(error).strip().splitlines()[0]

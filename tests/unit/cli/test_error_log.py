@@ -53,6 +53,8 @@ def test_secrets_are_redacted_however_they_are_quoted(tmp_path: Path) -> None:
         "OHLCV_SPARK_SECRET_FILE": str(fifo),
         "OHLCV_WAREHOUSE": "s3://shown",
     }
+    (tmp_path / "binary").write_bytes(b"\x80\xff")
+    environment["OHLCV_S3_SECRET_KEY_FILE"] = str(tmp_path / "binary")
     text = "p@ss word' p%40ss%20word%27 p%40ss+word%27 token key/1 key%2F1 from file s3://shown"
     assert redact(text, environment) == "*** *** *** *** *** *** *** s3://shown"
     log = log_error(OhlcvError("token of p@ss word'"), environment)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -233,6 +235,24 @@ def test_damaged_text_of_the_catalog_is_named(home: Settings, old: bytes) -> Non
         faults = [check.found for check in check_data(home) if check.state == "fault"]
         assert faults
         assert all("is damaged (" in fault for fault in faults)
+
+
+@pytest.mark.parametrize("pointer", ["http://host/a.metadata.json", "data", "file:///"])
+def test_an_entry_that_names_no_metadata_file_is_reported(home: Settings, pointer: str) -> None:
+    location = (
+        pointer if "/" in pointer else load_table(open_catalog(home), TRADES).scan().plan_files()[0].file.file_path
+    )
+    with contextlib.closing(sqlite3.connect(home.catalog.database)) as connection, connection:
+        select = "SELECT metadata_location FROM iceberg_tables WHERE table_name = ?"
+        (before,) = connection.execute(select, (TRADES.name,)).fetchone()
+        update = "UPDATE iceberg_tables SET metadata_location = ? WHERE table_name = ?"
+        connection.execute(update, (location, TRADES.name))
+        connection.commit()
+        try:
+            with pytest.raises(OhlcvError, match=r"gold_crypto_trades (does not name a metadata file|cannot be read)"):
+                load_table(open_catalog(home), TRADES)
+        finally:
+            connection.execute(update, (before, TRADES.name))
 
 
 def test_every_truncation_of_an_avro_file_is_detected(home: Settings) -> None:
