@@ -137,10 +137,13 @@ def _print_plan(args: argparse.Namespace, first: datetime, last: datetime, behav
 
 
 def _wait(backfill_id: int) -> int:
-    """Print the progress whenever it changes until all runs have ended. Return 1 if a run failed, else 0."""
+    """Print the progress whenever it changes until the backfill has ended. Return 1 if a run failed, else 0.
+
+    The scheduler ends a backfill up to half a minute after its last run. Until then it refuses another one of the DAG.
+    """
     printed = ""
     while True:
-        states, paused = _states(backfill_id)
+        states, paused, has_ended = _states(backfill_id)
         total = sum(states.values())
         done = states["success"] + states["failed"] + states["skipped"]
         line = f"{done} of {total} runs done" + "".join(
@@ -151,12 +154,13 @@ def _wait(backfill_id: int) -> int:
         if line != printed:
             _print(line)
             printed = line
-        if done == total:
+        if has_ended:
             return 1 if states["failed"] else 0
         time.sleep(POLL_SECONDS)
 
 
-def _states(backfill_id: int) -> tuple[Counter[str], bool]:
+def _states(backfill_id: int) -> tuple[Counter[str], bool, bool]:
+    """Return the number of runs by state, whether the DAG is paused, and whether the backfill has ended."""
     from airflow.models import DagModel
     from airflow.models.backfill import Backfill, BackfillDagRun
     from airflow.models.dagrun import DagRun
@@ -169,13 +173,14 @@ def _states(backfill_id: int) -> tuple[Counter[str], bool]:
             .outerjoin(DagRun, BackfillDagRun.dag_run_id == DagRun.id)
             .where(BackfillDagRun.backfill_id == backfill_id)
         ).all()
-        paused = session.scalar(
-            select(DagModel.is_paused)
+        paused, completed_at = session.execute(
+            select(DagModel.is_paused, Backfill.completed_at)
             .join(Backfill, Backfill.dag_id == DagModel.dag_id)
             .where(Backfill.id == backfill_id)
-        )
+        ).one()
     # Airflow skips an interval whose run exists or is running elsewhere, and stores the reason.
-    return Counter("skipped" if reason else str(getattr(state, "value", state)) for reason, state in rows), bool(paused)
+    states = Counter("skipped" if reason else str(getattr(state, "value", state)) for reason, state in rows)
+    return states, bool(paused), completed_at is not None
 
 
 def _print(text: str) -> None:

@@ -237,11 +237,8 @@ def test_damaged_text_of_the_catalog_is_named(home: Settings, old: bytes) -> Non
         assert all("is damaged (" in fault for fault in faults)
 
 
-@pytest.mark.parametrize("pointer", ["http://host/a.metadata.json", "data", "file:///"])
-def test_an_entry_that_names_no_metadata_file_is_reported(home: Settings, pointer: str) -> None:
-    location = (
-        pointer if "/" in pointer else load_table(open_catalog(home), TRADES).scan().plan_files()[0].file.file_path
-    )
+@pytest.mark.parametrize("location", ["http://host/a.metadata.json", "file:///dev/null", "file:///"])
+def test_an_entry_that_names_no_metadata_file_is_reported(home: Settings, location: str) -> None:
     with contextlib.closing(sqlite3.connect(home.catalog.database)) as connection, connection:
         select = "SELECT metadata_location FROM iceberg_tables WHERE table_name = ?"
         (before,) = connection.execute(select, (TRADES.name,)).fetchone()
