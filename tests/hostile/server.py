@@ -165,7 +165,6 @@ def run(command: Command) -> NoReturn:
     Deleting all objects of the server would take longer than most commands. Only commands in new processes do it.
     """
     become_command(command.case, command.site, command.streams, command.arguments, command.cold)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main(command.arguments)
     except SystemExit as end:
