@@ -15,7 +15,7 @@ from hostile.case import Case, Site
 from hostile.home import TableState, data_folder, files_of, read_state
 from hostile.process import Ended
 
-# Documented in docs/operations.md. A shell reports 128 plus the number of a signal.
+# Documented in docs/commands.md. A shell reports 128 plus the number of a signal.
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
 DOCUMENTED_CODES = {0, 1, 2, INTERRUPTED, BROKEN_PIPE, TERMINATED}
 # Limit of the peak of the resident memory of a command, without the JVMs of `ohlcv doctor`.
