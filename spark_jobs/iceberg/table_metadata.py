@@ -129,7 +129,10 @@ def _committed_checkpoint(table: JavaObject) -> tuple[int, SourceCheckpoint]:
 def load_table_to_write(spark: SparkSession, contract: TableContract) -> JavaObject:
     """Return a table. Raise OhlcvError also if it is stored outside the warehouse: it may belong to another home."""
     table = load_table(spark, contract)
-    warehouse = spark.conf.get(f"spark.sql.catalog.{CATALOG_NAME}.warehouse", "") or ""
+    prefix = f"spark.sql.catalog.{CATALOG_NAME}"
+    if spark.conf.get(f"{prefix}.type") == "rest":
+        return table  # the service decides where its tables are stored
+    warehouse = str(spark.conf.get(f"{prefix}.warehouse"))
     if problem := find_location_problem(f"{NAMESPACE}.{contract.name}", str(table.location()), warehouse):
         raise OhlcvError(problem)
     return table

@@ -31,9 +31,9 @@ def is_inside(location: str, warehouse: str) -> bool:
 def find_location_problem(table: str, location: str, warehouse: str) -> str | None:
     """Return one line that says why a table must not be written, None if it is stored in the warehouse.
 
-    A warehouse without a scheme is a name in a REST catalog, whose service decides where tables are stored.
+    Not for REST catalogs: their service decides where tables are stored.
     """
-    if "://" not in warehouse or is_inside(location, warehouse):
+    if is_inside(location, warehouse):
         return None
     return (
         f"{table} is stored in {location}, outside the warehouse {warehouse}: run 'ohlcv tables relocate' if its files "

@@ -36,8 +36,3 @@ def test_symbolic_links_are_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "a")
     assert is_inside(f"file://{tmp_path}/a/w/t", f"file://{tmp_path}/link/w")
     assert is_inside(f"file://{tmp_path}/link/w/t", f"file://{tmp_path}/a/w")
-
-
-@pytest.mark.parametrize("warehouse", ["", "main"])
-def test_the_service_of_a_rest_catalog_decides_where_tables_are(warehouse: str) -> None:
-    assert find_location_problem("t", "s3://bucket/t", warehouse) is None
