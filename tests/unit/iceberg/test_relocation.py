@@ -14,7 +14,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.registration import register_tables
 from ohlcv.iceberg.relocation import relocate_tables
-from ohlcv.iceberg.tables import create_tables, load_table, load_table_to_write, open_catalog
+from ohlcv.iceberg.tables import check_location, create_tables, load_table, load_table_to_write, open_catalog
 from ohlcv.ingest.loader import load_trades
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, contracts
@@ -149,6 +149,15 @@ def test_only_local_warehouses_are_relocated() -> None:
         relocate_tables(settings)
     with pytest.raises(InputError, match=r"^the service of a REST catalog registers tables itself"):
         register_tables(settings, InMemoryCatalog("test"), replace=False)
+
+
+def test_the_service_of_a_rest_catalog_decides_where_tables_are(original: Settings) -> None:
+    table = load_table(open_catalog(original), TRADES)
+    rest = load_settings({"OHLCV_CATALOG_URI": "http://127.0.0.1:1", "OHLCV_WAREHOUSE": "s3://bucket/prefix"})
+    check_location(rest, table)
+    elsewhere = load_settings({"OHLCV_HOME": "/elsewhere"})
+    with pytest.raises(OhlcvError, match="outside the warehouse"):
+        check_location(elsewhere, table)
 
 
 def test_tables_are_not_created_over_files(original: Settings) -> None:
