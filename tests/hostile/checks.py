@@ -158,7 +158,7 @@ def check_error_line(case: Case, arguments: list[str], ended: Ended) -> Iterator
         return
     if len(errors) != 1 or lines[-1] != errors[0]:
         yield f"error line: {len(errors)} lines begin with 'error: ', expected 1 at the end: {last_line(ended.stderr)}"
-    elif re.search(r"unexpected|this is a bug", errors[0]):
+    elif errors[0].startswith("error: unexpected "):
         yield f"unexpected error: {errors[0]}"
 
 
