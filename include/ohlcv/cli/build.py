@@ -90,11 +90,12 @@ def build(name: str, start: str, end: str, master: str | None, repair: bool, pru
 
 def _check_tables(settings: Settings, names: list[str]) -> None:
     """Raise an error if the catalog is not reachable or a table is missing; Spark would take over ten seconds."""
-    from ohlcv.iceberg.tables import load_table, load_table_to_write, open_catalog
+    from ohlcv.iceberg.tables import check_location, load_table, open_catalog
 
-    load_table(open_catalog(settings), TRADES)
+    catalog = open_catalog(settings)
+    load_table(catalog, TRADES)
     for name in names:
-        load_table_to_write(settings, candles_contract(get_timeframe(name)))
+        check_location(settings, load_table(catalog, candles_contract(get_timeframe(name))))
 
 
 def _complete_ranges(

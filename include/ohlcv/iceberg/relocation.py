@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.config.locations import is_inside, to_local_path
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.avro_files import is_complete_avro
 from ohlcv.iceberg.tables import open_catalog
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import NAMESPACE
@@ -111,13 +112,15 @@ def _relocate(entry: Entry, warehouse: str) -> Relocation:
     new_location = _Mapping(old_warehouses, warehouse)
     rewritten, unreadable = 0, []
     # Manifest lists contain the sizes of manifests, so manifests come first.
-    manifests = {path: _is_manifest_list(path) for path in entry.metadata_folder.glob("*.avro")}
-    for path in sorted(manifests, key=lambda path: manifests[path] is True):
-        if manifests[path] is None:
+    readable = []
+    for path in entry.metadata_folder.glob("*.avro"):
+        if is_complete_avro(path.read_bytes()):
+            readable.append(path)
+        else:
             # Usually left by a killed job. If a snapshot needs the file, the check of the files fails.
             unreadable.append(str(path))
-        else:
-            rewritten += _rewrite_avro(path, new_location)
+    for path in sorted(readable, key=_is_manifest_list):
+        rewritten += _rewrite_avro(path, new_location)
     for path in entry.metadata_folder.glob("*.metadata.json"):
         rewritten += _rewrite_json(path, new_location)
     return Relocation(entry.name, rewritten, tuple(unreadable))
@@ -147,14 +150,11 @@ class _Mapping:
         return text
 
 
-def _is_manifest_list(path: Path) -> bool | None:
-    """Return whether an Avro file is a manifest list (otherwise a manifest), None if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            schema = fastavro.reader(file).writer_schema
-    except (ValueError, EOFError, KeyError, IndexError):
-        return None
-    return isinstance(schema, dict) and any(field["name"] == "manifest_path" for field in schema["fields"])
+def _is_manifest_list(path: Path) -> bool:
+    """Return whether an Avro file is a manifest list; otherwise it is a manifest."""
+    with path.open("rb") as file:
+        schema: Any = fastavro.reader(file).writer_schema
+    return any(field["name"] == "manifest_path" for field in schema["fields"])
 
 
 def _rewrite_avro(path: Path, new_location: Callable[[str], str]) -> bool:

@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pyarrow import ArrowException
@@ -29,22 +29,7 @@ from pyiceberg.exceptions import (
     UnauthorizedError,
     ValidationError,
 )
-from pyiceberg.partitioning import PartitionField, PartitionSpec
-from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from pyiceberg.transforms import DayTransform, IdentityTransform, MonthTransform, Transform
-from pyiceberg.types import (
-    DateType,
-    DecimalType,
-    IcebergType,
-    IntegerType,
-    ListType,
-    LongType,
-    MapType,
-    NestedField,
-    StringType,
-    TimestamptzType,
-)
 from requests import RequestException
 from sqlalchemy import event, select
 from sqlalchemy.engine import ExceptionContext
@@ -59,6 +44,7 @@ from ohlcv.iceberg.local_folders import create_folder, existing_folder, find_fol
 from ohlcv.iceberg.object_store import find_store_problem
 from ohlcv.iceberg.registration import check_no_files
 from ohlcv.iceberg.rest_catalog import LimitedRestCatalog, RestProtocolError
+from ohlcv.iceberg.table_definitions import ICEBERG_TYPES, iceberg_partitions, iceberg_schema
 from ohlcv.model.errors import DamagedFileError, InputError, OhlcvError
 from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition_predicate
 from ohlcv.model.table_contracts import NAMESPACE, TableContract, TableShape, contract_differences, contracts
@@ -67,21 +53,6 @@ from ohlcv.model.table_contracts import NAMESPACE, TableContract, TableShape, co
 CATALOG_ERRORS = (SQLAlchemyError, sqlite3.Error, RESTError, RequestException)
 
 _WAREHOUSE = "the warehouse (OHLCV_WAREHOUSE)"
-
-_TYPES: dict[str, IcebergType] = {
-    "string": StringType(),
-    "long": LongType(),
-    "int": IntegerType(),
-    "date": DateType(),
-    "timestamptz": TimestamptzType(),
-    "decimal(18, 8)": DecimalType(18, 8),
-    "decimal(38, 8)": DecimalType(38, 8),
-}
-_TRANSFORMS: dict[str, Transform[Any, Any]] = {
-    "identity": IdentityTransform(),
-    "day": DayTransform(),
-    "month": MonthTransform(),
-}
 
 
 def open_catalog(settings: Settings) -> Catalog:
@@ -164,8 +135,16 @@ def _is_disk_full(error: Exception, folder: Path) -> bool:
 
 def load_table(catalog: Catalog, contract: TableContract) -> Table:
     """Return a table. Raise OhlcvError if it does not exist or does not match its contract."""
+    table = _load_any_table(catalog, contract)
+    if differences := contract_differences(shape_of(table), contract):
+        raise OhlcvError(f"{NAMESPACE}.{contract.name} does not match its contract: {'; '.join(differences)}")
+    return table
+
+
+def _load_any_table(catalog: Catalog, contract: TableContract) -> Table:
+    """Return a table, which may differ from its contract. Errors are one line."""
     try:
-        table = catalog.load_table((NAMESPACE, contract.name))
+        return catalog.load_table((NAMESPACE, contract.name))
     except NoSuchTableError:
         raise OhlcvError(f"there is no table {NAMESPACE}.{contract.name}: run 'ohlcv tables create'") from None
     except FileNotFoundError as error:
@@ -186,9 +165,6 @@ def load_table(catalog: Catalog, contract: TableContract) -> Table:
         # An error of the object store.
         cause = str(error).strip().splitlines()[0]
         raise OhlcvError(f"{NAMESPACE}.{contract.name} cannot be read ({cause}): see 'ohlcv doctor'") from None
-    if differences := contract_differences(shape_of(table), contract):
-        raise OhlcvError(f"{NAMESPACE}.{contract.name} does not match its contract: {'; '.join(differences)}")
-    return table
 
 
 def load_table_to_write(settings: Settings, contract: TableContract) -> Table:
@@ -209,9 +185,17 @@ def check_location(settings: Settings, table: Table) -> None:
 def check_locations(settings: Settings) -> None:
     """Raise OhlcvError if a table of the catalog is stored outside the warehouse."""
     catalog = open_catalog(settings)
+    known = table_names(catalog)
     for contract in contracts():
-        with contextlib.suppress(NoSuchTableError):
-            check_location(settings, catalog.load_table((NAMESPACE, contract.name)))
+        if contract.name in known:
+            check_location(settings, _load_any_table(catalog, contract))
+
+
+def table_names(catalog: Catalog) -> set[str]:
+    """Return the names of the tables that the catalog contains; reads no metadata file, unlike table_exists()."""
+    with contextlib.suppress(NoSuchNamespaceError):
+        return {name for _, name in catalog.list_tables(NAMESPACE)}
+    return set()
 
 
 def shape_of(table: Table) -> TableShape:
@@ -239,10 +223,7 @@ def create_tables(settings: Settings) -> CreatedTables:
         check_warehouse(settings)
     catalog = open_catalog(settings)
     result = CreatedTables([], [])
-    known: set[str] = set()
-    with contextlib.suppress(NoSuchNamespaceError):
-        # Not table_exists(), which also reads the metadata file.
-        known = {name for _, name in catalog.list_tables(NAMESPACE)}
+    known = table_names(catalog)
     for contract in contracts():
         if contract.name in known:
             check_location(settings, load_table(catalog, contract))
@@ -255,12 +236,12 @@ def create_tables(settings: Settings) -> CreatedTables:
         with contextlib.suppress(NamespaceAlreadyExistsError):
             catalog.create_namespace(NAMESPACE)
     for contract in missing:
-        schema = _iceberg_schema(contract)
+        schema = iceberg_schema(contract)
         try:
             catalog.create_table(
                 (NAMESPACE, contract.name),
                 schema=schema,
-                partition_spec=_iceberg_partitions(contract, schema),
+                partition_spec=iceberg_partitions(contract, schema),
                 properties=dict(contract.properties),  # pyiceberg removes entries from this dict
             )
         except TableAlreadyExistsError:
@@ -289,7 +270,7 @@ def view_exists(settings: Settings, name: str) -> bool:
 def widen_volume(settings: Settings, contract: TableContract) -> bool:
     """Change the volume column to the widest decimal type. Return False if it already has that type."""
     table = load_table_to_write(settings, contract)
-    wide = _TYPES[contract.widened["volume"]]
+    wide = ICEBERG_TYPES[contract.widened["volume"]]
     if table.schema().find_field("volume").field_type == wide:
         return False
     check_writable(settings)
@@ -334,46 +315,6 @@ def find_catalog_problem(settings: Settings) -> str | None:
     if settings.catalog.engine != "sqlite":
         return None
     return sqlite_catalog.find_write_problem(Path(settings.catalog.database))
-
-
-def _iceberg_schema(contract: TableContract) -> Schema:
-    # pyiceberg assigns the field ids of a new table. These ids only have to be distinct.
-    field_ids = iter(range(1, 100))
-    fields = []
-    for column in contract.columns:
-        field_id = next(field_ids)
-        kind: IcebergType
-        if column.type == "list<string>":
-            kind = ListType(element_id=next(field_ids), element_type=StringType(), element_required=False)
-        elif column.type == "map<string, string>":
-            kind = MapType(
-                key_id=next(field_ids),
-                key_type=StringType(),
-                value_id=next(field_ids),
-                value_type=StringType(),
-                value_required=False,
-            )
-        else:
-            kind = _TYPES[column.type]
-        fields.append(NestedField(field_id, column.name, kind, required=False))
-    return Schema(*fields)
-
-
-def _iceberg_partitions(contract: TableContract, schema: Schema) -> PartitionSpec:
-    return PartitionSpec(
-        *(
-            PartitionField(
-                source_id=schema.find_field(partition.column).field_id,
-                field_id=1000 + index,
-                transform=_TRANSFORMS[partition.transform],
-                # The names that Spark SQL assigns.
-                name=partition.column
-                if partition.transform == "identity"
-                else f"{partition.column}_{partition.transform}",
-            )
-            for index, partition in enumerate(contract.partitions)
-        )
-    )
 
 
 def hours_filter(hours: Iterable[int]) -> str:

@@ -19,10 +19,11 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.config.values import is_port
 from ohlcv.iceberg.damage import check_catalog_file, check_files
 from ohlcv.iceberg.tables import (
+    check_location,
     described_catalog_errors,
     find_catalog_problem,
     find_warehouse_problem,
-    load_table_to_write,
+    load_table,
     open_catalog,
 )
 from ohlcv.model.errors import InputError, OhlcvError
@@ -180,7 +181,11 @@ def check_catalog(settings: Settings) -> str:
 def check_tables(settings: Settings) -> str:
     """Compare every table with its contract, read its metadata, and check that its data files are complete."""
     with described_catalog_errors(settings):
-        found = [check_files(load_table_to_write(settings, contract)) for contract in contracts()]
+        catalog = open_catalog(settings)
+        tables = [load_table(catalog, contract) for contract in contracts()]
+        for table in tables:
+            check_location(settings, table)
+        found = [check_files(table) for table in tables]
     checked, total = (sum(counts) for counts in zip(*found, strict=True))
     files = f"{checked:,} of {total:,} data files" if checked < total else f"{total:,} data files"
     return f"{len(found)}, all match their contracts; {files} checked"

@@ -14,7 +14,14 @@ from pyiceberg.exceptions import NoSuchTableError
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.registration import register_tables
 from ohlcv.iceberg.relocation import relocate_tables
-from ohlcv.iceberg.tables import check_location, create_tables, load_table, load_table_to_write, open_catalog
+from ohlcv.iceberg.tables import (
+    check_location,
+    check_locations,
+    create_tables,
+    load_table,
+    load_table_to_write,
+    open_catalog,
+)
 from ohlcv.ingest.loader import load_trades
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, contracts
@@ -89,6 +96,8 @@ def test_the_history_of_a_relocated_table_remains_readable(original: Settings) -
         load_table(open_catalog(moved), TRADES)
     with pytest.raises(OhlcvError, match="run 'ohlcv tables relocate'"):
         create_tables(moved)
+    with pytest.raises(OhlcvError, match="run 'ohlcv tables relocate'"):
+        check_locations(moved)
     relocate_tables(moved)
     table = load_table(open_catalog(moved), TRADES)
     assert [snapshot.snapshot_id for snapshot in table.snapshots()] == snapshots
@@ -109,6 +118,15 @@ def test_manifests_keep_their_header_and_lists_the_sizes_of_manifests(copy: Sett
         name: before[name] for name in before if name != "avro.schema"
     }
     assert listed["manifest_length"] == size
+
+
+def test_a_truncated_file_of_a_killed_job_is_left_unchanged(copy: Settings) -> None:
+    folder = copy.home / "warehouse" / NAMESPACE / TRADES.name / "metadata"
+    manifest = next(folder.glob("*-m0.avro"))
+    left = folder / "left-m0.avro"
+    left.write_bytes(manifest.read_bytes()[:-20])
+    assert [path for relocation in relocate_tables(copy) for path in relocation.unreadable] == [str(left)]
+    assert load(copy, SECOND) == 1
 
 
 def test_relocating_again_changes_nothing(copy: Settings) -> None:
