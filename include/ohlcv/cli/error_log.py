@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
-import stat
 import sys
 import tempfile
 import traceback
@@ -15,9 +15,10 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 from ohlcv.cli.control_characters import neutralize
+from ohlcv.config.values import secret
+from ohlcv.model.errors import InputError
 
 _SECRET_NAME = re.compile(r"OHLCV_\w*(PASSWORD|TOKEN|SECRET)\w*")
-_MAX_SECRET_BYTES = 65_536
 
 
 def log_error(error: BaseException, environment: Mapping[str, str]) -> Path | None:
@@ -46,10 +47,10 @@ def log_error(error: BaseException, environment: Mapping[str, str]) -> Path | No
 
 def redact(text: str, environment: Mapping[str, str]) -> str:
     """Return the text with *** in place of every secret of the settings, also where it is quoted."""
-    for secret in sorted(set(_secrets(environment)), key=len, reverse=True):
-        # A file that is not text has bytes that only "surrogateescape" can encode.
-        quoted = quote(secret, safe="", errors="surrogateescape")
-        for form in {secret, quoted, quote_plus(secret, errors="surrogateescape"), repr(secret)[1:-1]}:
+    for found in sorted(set(_secrets(environment)), key=len, reverse=True):
+        # A variable that is not text has bytes that only "surrogateescape" can encode.
+        quoted = quote(found, safe="", errors="surrogateescape")
+        for form in {found, quoted, quote_plus(found, errors="surrogateescape"), repr(found)[1:-1]}:
             text = text.replace(form, "***")
     return text
 
@@ -68,16 +69,8 @@ def _append(descriptor: int, text: str) -> None:
 def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
     for name, value in environment.items():
         if _SECRET_NAME.fullmatch(name):
-            secret = _file_content(value) if name.endswith("_FILE") else value
-            if secret:
-                yield secret
-
-
-def _file_content(path: str) -> str:
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return ""
-        with open(path, "rb") as file:
-            return file.read(_MAX_SECRET_BYTES).decode("utf-8", "surrogateescape").strip()
-    except (OSError, ValueError):
-        return ""
+            # A file that the settings refuse is not used, so its content appears nowhere.
+            with contextlib.suppress(InputError):
+                found = secret({name: value}, name.removesuffix("_FILE")) if name.endswith("_FILE") else value
+                if found:
+                    yield found

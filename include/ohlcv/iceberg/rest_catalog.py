@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,14 +13,15 @@ from pyiceberg.exceptions import RESTError
 from pyiceberg.table import Table
 from pyiceberg.typedef import Identifier
 from requests import ConnectionError as RequestsConnectionError
-from requests import PreparedRequest, RequestException, Response, Session
+from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
+
+from ohlcv.config.limited_reading import PART_BYTES, ResponseLimitError, read_limited
 
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 # The metadata of a table with many snapshots has some megabytes.
 MAX_BYTES = 256 * 2**20
-_PART_BYTES = 65_536
 
 
 class LimitedAdapter(HTTPAdapter):
@@ -32,25 +32,14 @@ class LimitedAdapter(HTTPAdapter):
         options["timeout"] = options.get("timeout") or (CONNECT_SECONDS, READ_SECONDS)
         response = super().send(request, *arguments, **options)
         try:
-            response.raw = io.BytesIO(_read(response.raw))
-        except RequestException:
-            raise
+            raw = response.raw
+            body = read_limited(lambda: raw.read1(PART_BYTES, decode_content=True), READ_SECONDS, MAX_BYTES)
+            response.raw = io.BytesIO(body)
+        except ResponseLimitError as error:
+            raise RequestsConnectionError(str(error)) from None
         except (HTTPError, OSError) as error:
             raise RequestsConnectionError(f"the response is incomplete: {type(error).__name__}") from None
         return response
-
-
-def _read(raw: Any) -> bytes:
-    # The time limit of the connection applies to each part of a response, not to the whole.
-    deadline = time.monotonic() + READ_SECONDS
-    body = bytearray()
-    while part := raw.read1(_PART_BYTES, decode_content=True):
-        body += part
-        if len(body) > MAX_BYTES:
-            raise RequestsConnectionError(f"the response is larger than {MAX_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise RequestsConnectionError(f"the response takes longer than {READ_SECONDS} s")
-    return bytes(body)
 
 
 class RestProtocolError(RESTError):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
 from http.client import HTTPException
 from typing import Any
 
+from ohlcv.config.limited_reading import PART_BYTES, ResponseLimitError, read_limited
+
 MAX_BYTES = 64 * 2**20
-_PART_BYTES = 65_536
 
 
 class UnusableResponseError(Exception):
@@ -23,9 +23,11 @@ def fetch_json(request: urllib.request.Request, seconds: float) -> Any:
     """
     try:
         with urllib.request.urlopen(request, timeout=seconds) as response:  # noqa: S310  # settings contain only http(s)
-            body = _read(response, seconds)
+            body = read_limited(lambda: response.read1(PART_BYTES), seconds, MAX_BYTES)
     except urllib.request.HTTPError:
         raise
+    except ResponseLimitError as error:
+        raise UnusableResponseError(str(error)) from None
     except HTTPException:
         raise UnusableResponseError("it does not use HTTP") from None
     except (OSError, UnicodeError) as error:
@@ -34,16 +36,3 @@ def fetch_json(request: urllib.request.Request, seconds: float) -> Any:
         return json.loads(body) if body else None
     except (ValueError, RecursionError):
         raise UnusableResponseError("the response is not JSON") from None
-
-
-def _read(response: Any, seconds: float) -> bytes:
-    # The time limit of the connection applies to each part of a response, not to the whole.
-    deadline = time.monotonic() + seconds
-    body = bytearray()
-    while part := response.read1(_PART_BYTES):
-        body += part
-        if len(body) > MAX_BYTES:
-            raise UnusableResponseError(f"the response is larger than {MAX_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise UnusableResponseError(f"the response takes longer than {seconds:.0f} s")
-    return bytes(body)
