@@ -19,10 +19,10 @@ from typing import Any
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import load_trades
-from ohlcv.model.intervals import MICROSECOND, from_microseconds
+from ohlcv.model.intervals import MICROSECOND
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, TRADES_TABLE
 from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
-from support.candle_rows import CREATED_AT, write_candles
+from support.candle_rows import CREATED_AT, table_row, write_candles
 from support.reference_model import Candle, Trade, reference_candles
 from support.trade_files import HEADER, HOUR, NOON, write_lines
 
@@ -94,20 +94,10 @@ def _write_reference_candles(settings: Settings) -> None:
 
 
 def _candle_row(candle: Candle) -> dict[str, Any]:
-    start = from_microseconds(candle.window_start_us)
+    row = table_row(candle)
     return {
-        "symbol": candle.symbol,
-        "exchange": candle.exchange,
-        "window_start": start,
-        "window_end": from_microseconds(candle.window_end_us),
-        "window_date": start.date(),
-        "open_price": candle.open,
-        "high_price": candle.high,
-        "low_price": candle.low,
-        "close_price": candle.close,
-        "volume": candle.volume,
-        "trade_count": candle.trade_count,
-        "vwap": candle.vwap,
+        **row,
+        "window_date": row["window_start"].date(),
         "created_at": CREATED_AT,
         "updated_at": CREATED_AT + timedelta(minutes=1),
     }

@@ -12,10 +12,11 @@ from typing import Any
 
 from pyspark.sql import Row, SparkSession
 
-from ohlcv.model.intervals import EPOCH, MICROSECOND, to_microseconds
+from ohlcv.model.intervals import to_microseconds
+from support.candle_rows import table_row
 from support.command_line import ColdCommandLine
 from support.harness import WIDTHS, Harness, at
-from support.reference_model import Candle, Trade, reference_candles
+from support.reference_model import Trade, reference_candles
 
 DAY = ("--start", "2026-03-01T00:00:00Z", "--end", "2026-03-02T00:00:00Z")
 
@@ -36,23 +37,6 @@ def stored_trades(harness: Harness) -> list[Trade]:
     names = Trade.__dataclass_fields__
     rows = harness.table().scan(selected_fields=tuple(names)).to_arrow().to_pylist()
     return [Trade(**row) for row in rows]
-
-
-def table_row(candle: Candle) -> dict[str, Any]:
-    """Return the fields of a candle under the column names of the table."""
-    return {
-        "symbol": candle.symbol,
-        "exchange": candle.exchange,
-        "window_start": EPOCH + candle.window_start_us * MICROSECOND,
-        "window_end": EPOCH + candle.window_end_us * MICROSECOND,
-        "open_price": candle.open,
-        "high_price": candle.high,
-        "low_price": candle.low,
-        "close_price": candle.close,
-        "volume": candle.volume,
-        "trade_count": candle.trade_count,
-        "vwap": candle.vwap,
-    }
 
 
 def parse_row(row: Mapping[str, str]) -> dict[str, Any]:

@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg import tables as iceberg_tables
+from ohlcv.model.intervals import EPOCH, MICROSECOND
 from ohlcv.model.table_contracts import candles_contract
 from ohlcv.model.timeframes import Timeframe, get_timeframe
+from support.reference_model import Candle
 
 MINUTE = get_timeframe("1m")
 HOUR = get_timeframe("1h")
@@ -49,6 +51,23 @@ def candle(
         "vwap": price + Decimal("0.25"),
         "created_at": CREATED_AT,
         "updated_at": CREATED_AT + timedelta(minutes=1),
+    }
+
+
+def table_row(candle: Candle) -> dict[str, Any]:
+    """Return the fields of a candle of the reference model under the column names of the table."""
+    return {
+        "symbol": candle.symbol,
+        "exchange": candle.exchange,
+        "window_start": EPOCH + candle.window_start_us * MICROSECOND,
+        "window_end": EPOCH + candle.window_end_us * MICROSECOND,
+        "open_price": candle.open,
+        "high_price": candle.high,
+        "low_price": candle.low,
+        "close_price": candle.close,
+        "volume": candle.volume,
+        "trade_count": candle.trade_count,
+        "vwap": candle.vwap,
     }
 
 

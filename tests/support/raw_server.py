@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socketserver
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ohlcv.spark.processes import HOST
+from support.server_thread import running
 
 
 def http_response(body: bytes, status: str = "200 OK", length: int | None = None) -> bytes:
@@ -36,12 +36,5 @@ def raw_server(answer: bytes, *, endless: bool = False) -> Iterator[str]:
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
 
-    server = Server((HOST, 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://{HOST}:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with running(Server((HOST, 0), Handler)) as address:
+        yield address

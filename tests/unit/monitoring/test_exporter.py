@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from ohlcv.spark.processes import HOST
 from support.health_sources import filled_settings
 from support.json_server import json_server
 from support.prometheus import parse_samples
+from support.server_thread import running
 
 # pyiceberg does not close the connections of its catalogs, so the garbage collector does.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
@@ -41,15 +41,8 @@ ASPECTS = {
 @contextmanager
 def running_exporter(settings: Settings) -> Iterator[str]:
     """Run the exporter and yield its address."""
-    server = make_server(settings, HOST, 0)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://{HOST}:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with running(make_server(settings, HOST, 0)) as address:
+        yield address
 
 
 def test_alerts_and_values_are_gauges() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ohlcv.cli.main import main
+from ohlcv.config import limited_reading
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg import rest_catalog
 from ohlcv.iceberg.tables import open_catalog
@@ -201,8 +202,7 @@ def test_responses_have_a_largest_size(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_responses_have_a_longest_duration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Every look at the clock advances it by ten minutes.
     clock = itertools.count(step=600)
-    for module in (http_json, rest_catalog):
-        monkeypatch.setattr(module, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
+    monkeypatch.setattr(limited_reading, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
     with raw_server(http_response(b'{"workers": 1', length=2**40), endless=True) as web:
         settings = settings_with(web, tmp_path)
         assert (

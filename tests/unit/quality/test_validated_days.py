@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from ohlcv.config.settings import Settings, load_settings
-from ohlcv.iceberg import tables as iceberg_tables
+from ohlcv.config.settings import Settings
 from ohlcv.ingest.loader import load_trades
 from ohlcv.model.intervals import Range
 from ohlcv.model.timeframes import get_timeframe
@@ -18,13 +15,6 @@ from support.candle_rows import MINUTE, at, candle, write_candles
 
 FIVE_MINUTES = get_timeframe("5m")
 ALL_TIMES = Range(at("0001-01-01T00:00"), at("9999-12-31T23:59"))
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    settings = load_settings({"OHLCV_HOME": str(tmp_path / "home")})
-    iceberg_tables.create_tables(settings)
-    return settings
 
 
 @pytest.fixture

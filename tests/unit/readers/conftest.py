@@ -1,24 +1,14 @@
-"""Settings of an embedded catalog with empty tables, and a record of the scans of a test."""
+"""Record of the scans of a test."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyiceberg.table import DataScan
 
-from ohlcv.config.settings import Settings, load_settings
-from ohlcv.iceberg import tables as iceberg_tables
 from support.candle_rows import Scan
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    settings = load_settings({"OHLCV_HOME": str(tmp_path / "home")})
-    iceberg_tables.create_tables(settings)
-    return settings
 
 
 @pytest.fixture
