@@ -26,6 +26,7 @@ TRACES = re.compile(
     r"Traceback \(most recent call last\)|Exception ignored|Fatal Python error|Error in sys\.excepthook|"
     r"terminate called|INTERNAL Error|During handling of the above|Segmentation fault"
 )
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Printed if a load is committed, but its report is lost.
 LOST_REPORT = "the trades are loaded, but the report could not be printed"
@@ -124,7 +125,10 @@ def check_command(case: Case, arguments: list[str], ended: Ended) -> Iterator[st
     if ended.peak_bytes > MEMORY_LIMIT and arguments[:1] != ["doctor"]:
         yield f"memory: {ended.peak_bytes / 2**20:.0f} MiB"
     exact = arguments[:1] == ["candles"] and "csv" in arguments
-    if found := CONTROL_CHARACTERS.search(ended.stderr + ("" if exact else ended.stdout)):
+    shown = ended.stderr + ("" if exact else ended.stdout)
+    if case.settings.get("FORCE_COLOR"):
+        shown = COLOUR.sub("", shown)
+    if found := CONTROL_CHARACTERS.search(shown):
         yield f"control character: {found[0]!r} is printed"
     if case.secret is not None and case.secret in output:
         yield f"secret: a password is printed: {last_line(ended.stderr)}"
