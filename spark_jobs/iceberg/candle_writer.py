@@ -205,9 +205,11 @@ def write(
 ) -> int | None:
     """Replace the changed partitions (of large ones only a part) in one commit and return its snapshot id.
 
-    Return None if other commits followed and the catalog no longer shows this one. The rebuilt windows replace the old ones. All other rows of the replaced part are carried over. With a write lock
+    The rebuilt windows replace the old ones. All other rows of the replaced part are carried over. With a write lock
     this is a plain overwrite without an isolation level: the one operation that survives a lost reply of the catalog's
     database. Without a lock (REST catalogs) Iceberg validates that nobody changed the same rows since they were read.
+
+    Return None if other commits followed at once and the catalog no longer shows this one.
     """
     columns = [column.name for column in CANDLE_COLUMNS]
     in_partitions = partition_filter(timeframe, comparison.changed_partitions)
