@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
+from ohlcv.config.candle_api import API_NAMES, ApiSettings, api_settings
 from ohlcv.config.storage import (
     S3_NAMES,
     CatalogAddress,
@@ -54,6 +55,7 @@ GENERAL_NAMES = (
     "OHLCV_AIRFLOW_USER",
     "OHLCV_AIRFLOW_PASSWORD",
     "OHLCV_AIRFLOW_PASSWORD_FILE",
+    *API_NAMES,
     "OHLCV_VALIDATION_RUNTIME",
     "OHLCV_VALIDATION_IMAGE",
     "OHLCV_VALIDATION_NETWORK",
@@ -143,6 +145,7 @@ class Settings:
     spark_workers: int
     # Source of the run history. None if there is no access to Airflow.
     airflow: AirflowAddress | None
+    api: ApiSettings
     validation: Validation
     # Recipients of notifications by email.
     alert_email: tuple[str, ...]
@@ -205,6 +208,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         spark_web=web_address(values, "OHLCV_SPARK_WEB"),
         spark_workers=whole_number("OHLCV_SPARK_WORKERS", values.get("OHLCV_SPARK_WORKERS") or "1", MAX_WORKERS),
         airflow=_airflow_address(values),
+        api=api_settings(values),
         validation=_validation(values),
         alert_email=recipients(values.get("OHLCV_ALERT_EMAIL")),
         tuning={

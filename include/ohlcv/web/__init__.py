@@ -1,0 +1,1 @@
+"""Candle service: the HTTP API of the candles, and the built page."""
