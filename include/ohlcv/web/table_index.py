@@ -1,0 +1,130 @@
+"""Index of the data files of a table, kept up to date by a thread, so that requests do not read the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from pyiceberg.conversions import from_bytes
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import FileScanTask, Table
+from pyiceberg.typedef import Record
+from pyiceberg.types import PrimitiveType
+
+from ohlcv.iceberg.damage import report_damage
+from ohlcv.model.source_hours import partition_hour
+from ohlcv.model.table_contracts import TRADES, TableContract
+
+# Columns whose lower and upper bounds in the manifests exclude files.
+_BOUNDED = ("symbol", "exchange", "window_start", "updated_at")
+
+# Path of a data file, followed by those of its delete files.
+FileKey = tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class IndexedFile:
+    """A data file with its partition and the bounds of its columns."""
+
+    key: FileKey
+    task: FileScanTask
+    # Number of the day or month; of the hour in the trades table. None for rows without a date.
+    partition: int | None
+    rows: int
+    bytes: int
+    # Lower and upper bound by column: text, or microseconds. A column without bounds is missing.
+    bounds: Mapping[str, tuple[str | int, str | int]]
+
+    def may_contain(self, column: str, low: str | int | None, high: str | int | None) -> bool:
+        """Return whether the file may contain a value from low to high, both inclusive; None means unbounded."""
+        bounds = self.bounds.get(column)
+        if bounds is None:
+            return True
+        first, last = bounds
+        return (low is None or last >= low) and (high is None or first <= high)  # type: ignore[operator]  # same types
+
+
+@dataclass(frozen=True, eq=False)
+class TableIndex:
+    """The data files of one snapshot of a table."""
+
+    table: Table
+    # None if the table is empty.
+    snapshot_id: int | None
+    committed_at: datetime | None
+    schema_id: int
+    # Columns of the contract in its order, with the types of the table.
+    schema: pa.Schema
+    # The newest partition first.
+    files: tuple[IndexedFile, ...]
+
+    @property
+    def identity(self) -> tuple[int | None, int]:
+        """Return what changes whenever an answer may change: snapshot and schema."""
+        return self.snapshot_id, self.schema_id
+
+    @property
+    def rows(self) -> int:
+        """Return the number of stored rows, before delete files."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+
+def build_index(table: Table, contract: TableContract) -> TableIndex:
+    """Return the index of the current snapshot. Reads its manifests."""
+    scan = table.scan()
+    with report_damage(table, scan):
+        tasks = list(scan.plan_files())
+    snapshot = table.current_snapshot()
+    arrow = table.schema().as_arrow()
+    fields = {
+        field.field_id: (field.name, field.field_type)
+        for field in table.schema().fields
+        if field.name in _BOUNDED and isinstance(field.field_type, PrimitiveType)
+    }
+    files = [_indexed_file(task, contract, fields) for task in tasks]
+    files.sort(key=lambda file: (file.partition is not None, file.partition or 0, file.key), reverse=True)
+    return TableIndex(
+        table=table,
+        snapshot_id=None if snapshot is None else snapshot.snapshot_id,
+        committed_at=None if snapshot is None else datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC),
+        schema_id=table.schema().schema_id,
+        schema=pa.schema([(name, arrow.field(name).type) for name in contract.column_names]),
+        files=tuple(files),
+    )
+
+
+def _indexed_file(
+    task: FileScanTask, contract: TableContract, fields: Mapping[int, tuple[str, PrimitiveType]]
+) -> IndexedFile:
+    file = task.file
+    deletes = sorted(task.delete_files, key=lambda each: each.file_path)
+    return IndexedFile(
+        key=(file.file_path, *(each.file_path for each in deletes)),
+        task=task,
+        partition=_partition(file.partition, contract),
+        rows=file.record_count,
+        bytes=file.file_size_in_bytes,
+        bounds=_bounds(file, fields),
+    )
+
+
+def _partition(record: Record, contract: TableContract) -> int | None:
+    if contract.name == TRADES.name:
+        return partition_hour(record[0], record[1])
+    number: int | None = record[0]
+    return number
+
+
+def _bounds(file: DataFile, fields: Mapping[int, tuple[str, PrimitiveType]]) -> dict[str, tuple[str | int, str | int]]:
+    lower, upper = file.lower_bounds or {}, file.upper_bounds or {}
+    return {
+        name: (from_bytes(kind, lower[number]), from_bytes(kind, upper[number]))
+        for number, (name, kind) in fields.items()
+        if number in lower and number in upper
+    }
