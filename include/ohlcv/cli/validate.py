@@ -92,10 +92,9 @@ def _validate_run(run_id: str | None, ranges: Sequence[str]) -> int:
     for name, span in run_ranges:
         results.append(validator.validate(settings, settings.timeframe(name), span, run_id))
         echo(report.format_result(results[-1]), err=True, keep="\n")
-    failure = report.failure_message(results)
-    events = [report.asset_event_extra(result) for result in results]
-    click.echo(json.dumps({"complaint": failure, "events": events}))
-    return 1 if failure else 0
+    run_report = report.run_report(results, datetime.now(UTC))
+    click.echo(json.dumps(run_report))
+    return 1 if run_report["complaint"] else 0
 
 
 def _parse_run_range(text: str) -> tuple[str, Range]:

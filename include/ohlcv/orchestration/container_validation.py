@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 from airflow.providers.docker.exceptions import DockerContainerFailedException
 from airflow.providers.docker.operators.docker import DockerOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import iso
 from ohlcv.orchestration.callbacks import summarize_error
-from ohlcv.orchestration.validate_operator import TargetResolver, ValidationTarget, update_assets
+from ohlcv.orchestration.validate_operator import TargetResolver, ValidationTarget, publish
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -69,16 +69,16 @@ class ContainerValidateOperator(DockerOperator):
         except DockerContainerFailedException as error:
             lines = [line.decode() if isinstance(line, bytes) else line for line in error.logs or []]
             report = _find_report(lines)
-            if report and report["complaint"]:
-                raise AirflowFailException(report["complaint"]) from None
-            raise AirflowException(summarize_error("\n".join(lines) or error)) from None
-        report = _find_report(lines if isinstance(lines, list) else [])
-        if report is None:
-            raise AirflowException(
-                f"the image {self.image} did not run 'ohlcv validate' (its log has no report): "
-                "set OHLCV_VALIDATION_IMAGE to an image of this project"
-            )
-        update_assets(context, report["events"])
+            if report is None or not report["complaint"]:
+                raise AirflowException(summarize_error("\n".join(lines) or error)) from None
+        else:
+            report = _find_report(lines if isinstance(lines, list) else [])
+            if report is None:
+                raise AirflowException(
+                    f"the image {self.image} did not run 'ohlcv validate' (its log has no report): "
+                    "set OHLCV_VALIDATION_IMAGE to an image of this version of the project"
+                )
+        publish(context, report)
 
 
 def validate_arguments(targets: list[ValidationTarget], run_id: str) -> list[str]:
@@ -121,5 +121,5 @@ def _find_report(lines: list[str]) -> dict[str, Any] | None:
     for line in reversed(lines):
         if line.startswith('{"complaint":'):
             report: dict[str, Any] = json.loads(line)
-            return report
+            return report if report.keys() >= {"verdicts", "events"} else None
     return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator
@@ -13,6 +14,7 @@ from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.model.intervals import Range
 from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.model.timeframes import Timeframe, get_timeframe
+from ohlcv.quality.report import VERDICT_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -35,8 +37,17 @@ def update_assets(context: Context, events: Iterable[dict[str, Any]]) -> None:
         context["outlet_events"][asset_of(get_timeframe(event["timeframe"]))].extra = event
 
 
+def publish(context: Context, report: Mapping[str, Any]) -> None:
+    """Persist the verdicts of a run, then add events to the assets, or fail if a rule failed."""
+    # Airflow drops the asset events of a failed task, but keeps its XComs until the next try.
+    context["ti"].xcom_push(key=VERDICT_KEY, value=report["verdicts"])
+    if report["complaint"]:
+        raise AirflowFailException(report["complaint"])
+    update_assets(context, report["events"])
+
+
 class ValidateOperator(BaseOperator):
-    """Validate ranges of candles, add events to their assets, and fail if a rule fails."""
+    """Validate ranges of candles, persist the verdict, add events to the assets, and fail if a rule fails."""
 
     template_fields = ("day",)
 
@@ -50,7 +61,7 @@ class ValidateOperator(BaseOperator):
         targets = self.resolve_targets(context, self.day)
         # DuckDB and pyiceberg are imported when the task runs, not when DAG files are parsed.
         from ohlcv.config.settings import load_settings
-        from ohlcv.quality.report import asset_event_extra, failure_message, format_result
+        from ohlcv.quality.report import format_result, run_report
         from ohlcv.quality.validator import validate
 
         settings = load_settings()
@@ -59,6 +70,4 @@ class ValidateOperator(BaseOperator):
         for timeframe, target_range in targets:
             results.append(validate(settings, timeframe, target_range, run_id))
             log.info("%s", format_result(results[-1]))
-        update_assets(context, map(asset_event_extra, results))
-        if message := failure_message(results):
-            raise AirflowFailException(message)
+        publish(context, run_report(results, datetime.now(UTC)))

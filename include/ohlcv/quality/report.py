@@ -1,4 +1,4 @@
-"""Results of a validation, as text, JSON and asset events."""
+"""Results of a validation, as text, JSON, verdicts and asset events."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from ohlcv.model import summary_keys
@@ -14,6 +15,10 @@ from ohlcv.quality.rules import RULES, Severity
 
 # Maximum number of findings in a log or JSON report; their total number is always included.
 MAX_LISTED_FINDINGS = 20
+# Airflow persists the verdict of every run in its database, so its size is limited.
+VERDICT_KEY = "verdict"
+MAX_LISTED_RANGES, MAX_LISTED_NOTES = 50, 20
+MAX_TEXT = 200
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,40 @@ def result_to_json(result: ValidationResult) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in [*result.failures, *result.warnings][:MAX_LISTED_FINDINGS]],
         "notes": result.notes,
     }
+
+
+def run_report(results: Sequence[ValidationResult], validated_at: datetime) -> dict[str, Any]:
+    """Return everything that the validation task of a run publishes: complaint, verdicts and asset events."""
+    return {
+        "complaint": failure_message(results),
+        "verdicts": [verdict(result, validated_at) for result in results],
+        "events": [asset_event_extra(result) for result in results],
+    }
+
+
+def verdict(result: ValidationResult, validated_at: datetime) -> dict[str, Any]:
+    """Return a result as JSON types of limited size."""
+    document = result_to_json(result)
+    ranges, notes = document["ranges"], document["notes"]
+    if len(ranges) > MAX_LISTED_RANGES:
+        notes = [f"and {len(ranges) - MAX_LISTED_RANGES:,} more ranges", *notes]
+    return {
+        **document,
+        "at": iso(validated_at),
+        "passed": not result.failures,
+        "ranges": ranges[:MAX_LISTED_RANGES],
+        "rules": {
+            name: {"severity": rule["severity"], "findings": rule["findings"]}
+            for name, rule in document["rules"].items()
+        },
+        "findings": [{name: shorten(text) for name, text in finding.items()} for finding in document["findings"]],
+        "notes": [shorten(text) for text in notes[:MAX_LISTED_NOTES]],
+    }
+
+
+def shorten(text: str) -> str:
+    """Return a text of limited length."""
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
 
 
 def asset_event_extra(result: ValidationResult) -> dict[str, Any]:
