@@ -1,0 +1,114 @@
+"""The recipes of docs/reading.md: each returns the candles that are stored, exactly."""
+
+from __future__ import annotations
+
+import re
+from decimal import localcontext
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import yaml
+
+from ohlcv.config.catalog_properties import pyiceberg_properties, spark_properties
+from ohlcv.config.settings import load_settings
+from ohlcv.spark.toolchain import JARS
+from support.candle_rows import HOUR, Row, filled_candle, unfilled
+from support.documents import named_blocks, run_block
+from support.reading import NEWER_HOUR, store_candles
+
+BLOCKS = named_blocks("reading.md")
+FRAMES = ("ohlcv", "pandas", "polars", "duckdb", "pyiceberg", "open-catalog", "polars-scan")
+# Other tests of this file, tests/spark/test_reading_document.py.
+OTHERS = {"ohlcv-newest", "history", "pyiceberg-properties", "spark-command", "spark", "spark-properties"}
+# The document marks them as not executed.
+NOT_EXECUTED = {"duckdb-extension", "trino-properties", "trino"}
+
+DEPLOYMENT = {
+    "OHLCV_CATALOG_URI": "postgresql://candles@db.example:5432/catalog",
+    "OHLCV_CATALOG_PASSWORD": "PASSWORD",
+    "OHLCV_WAREHOUSE": "s3://candles/warehouse",
+    "OHLCV_S3_ENDPOINT": "http://store.example:7070",
+    "OHLCV_S3_REGION": "eu-central-1",
+    "OHLCV_S3_ACCESS_KEY": "ACCESS-KEY",
+    "OHLCV_S3_SECRET_KEY": "SECRET-KEY",
+}
+
+
+@pytest.fixture(scope="module", params=["narrow volume", "wide volume"])
+def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
+    home = tmp_path_factory.mktemp("reading")
+    return home, store_candles(load_settings({"OHLCV_HOME": str(home)}), wide=request.param == "wide volume")
+
+
+@pytest.fixture
+def hours(stored: tuple[Path, list[Row]], monkeypatch: pytest.MonkeyPatch) -> list[Row]:
+    """Name the stored candles by the environment, and return those that the recipes read."""
+    home, hours = stored
+    monkeypatch.setenv("OHLCV_HOME", str(home))
+    monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")
+    return hours
+
+
+def rows(candles: Any) -> list[Row]:
+    """Return the rows of a table or frame as its reader converts them to Python values."""
+    if isinstance(candles, pa.Table):
+        return candles.to_pylist()
+    if isinstance(candles, pl.DataFrame):
+        return candles.to_dicts()
+    assert isinstance(candles, pd.DataFrame)
+    return candles.to_dict("records")
+
+
+def test_every_block_is_executed_or_marked() -> None:
+    assert BLOCKS.keys() == {*FRAMES, *OTHERS, *NOT_EXECUTED}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_recipe_returns_the_stored_candles(hours: list[Row], name: str) -> None:
+    found = rows(run_block(BLOCKS, name)["candles"])
+    assert found == hours
+    # A float can equal a decimal.
+    kinds = {column: type(value) for column, value in hours[0].items()}
+    assert all(isinstance(row[column], kind) for row in found for column, kind in kinds.items())
+
+
+@pytest.mark.parametrize("name", ["pandas", "polars"])
+def test_sums_of_products_are_exact(hours: list[Row], name: str) -> None:
+    with localcontext(prec=60):
+        expected = sum(row["vwap"] * row["volume"] for row in hours)
+    assert run_block(BLOCKS, name)["turnover"] == expected
+
+
+def test_the_newest_windows_are_filled(hours: list[Row]) -> None:
+    close = str(hours[-1]["close_price"])
+    assert rows(run_block(BLOCKS, "ohlcv-newest")["candles"]) == [
+        filled_candle(HOUR, "2026-03-01T23:00", close, "BTC-USD", "coinbase"),
+        filled_candle(HOUR, "2026-03-02T00:00", close, "BTC-USD", "coinbase"),
+        unfilled(NEWER_HOUR),
+    ]
+
+
+def test_an_old_snapshot_has_the_candles_of_its_time(hours: list[Row]) -> None:
+    assert rows(run_block(BLOCKS, "history")["candles"]) == hours[:-1]
+
+
+class TestProperties:
+    def test_pyiceberg_has_the_properties_of_the_settings(self) -> None:
+        documented = yaml.safe_load(BLOCKS["pyiceberg-properties"].code)["catalog"]
+        expected = pyiceberg_properties(load_settings(DEPLOYMENT))
+        # A class of this package.
+        del expected["py-io-impl"]
+        assert documented == {"iceberg": expected}
+
+    def test_spark_has_the_properties_of_the_settings(self) -> None:
+        documented = dict(line.split() for line in BLOCKS["spark-properties"].code.splitlines())
+        assert documented == spark_properties(load_settings(DEPLOYMENT))
+
+    def test_the_versions_of_the_jars_are_those_of_the_set_up(self) -> None:
+        text = (Path(__file__).parents[3] / "docs" / "reading.md").read_text()
+        documented = set(re.findall(r"[\w.]+:[\w.-]+:\d[\w.]*", text))
+        assert documented == {jar.coordinate for jar in JARS}
