@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import polars as pl
-import pyarrow as pa
 import pytest
 import yaml
 
@@ -55,12 +54,11 @@ def hours(stored: tuple[Path, list[Row]], monkeypatch: pytest.MonkeyPatch) -> li
 
 def rows(candles: Any) -> list[Row]:
     """Return the rows of a table or frame as its reader converts them to Python values."""
-    if isinstance(candles, pa.Table):
-        return candles.to_pylist()
-    if isinstance(candles, pl.DataFrame):
-        return candles.to_dicts()
-    assert isinstance(candles, pd.DataFrame)
-    return candles.to_dict("records")
+    if isinstance(candles, pd.DataFrame):
+        found = candles.to_dict("records")
+    else:
+        found = candles.to_dicts() if isinstance(candles, pl.DataFrame) else candles.to_pylist()
+    return list(found)
 
 
 def test_every_block_is_executed_or_marked() -> None:
