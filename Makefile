@@ -31,7 +31,7 @@ test: setup ## Run the tests (ORDER=random: in random order)
 test-unit: setup ## Run the unit tests: no Spark, no server (a minute)
 	@$(PYTEST) -n 2 $(ORDER_OPTION) tests/unit
 
-LANES := archives benchmarks crash-recovery hostile servers services catalogs containers compose
+LANES := archives benchmarks crash-recovery hostile servers services catalogs page containers compose
 
 .PHONY: test-all
 test-all: ## Run the tests and every lane, one after another (two hours)
@@ -65,6 +65,10 @@ test-services: setup ## Run the long tests on real services: backfills, outages,
 test-catalogs: require-catalogs setup ## Run the tests on SQLite, PostgreSQL and REST catalogs, files and S3 (ten minutes)
 	@$(PYTEST) -m catalogs -rP tests/catalogs
 
+.PHONY: test-page
+test-page: require-page setup ## Test the candle page and its access on real API servers of Airflow, in a browser
+	@$(PYTEST) -m page -rP tests/orchestration tests/page
+
 .PHONY: test-containers
 test-containers: require-containers setup ## Build the image and run validations in it by podman, as root (ten minutes)
 	@$(PYTEST) -m containers -rP tests/deployment/containers
@@ -73,8 +77,8 @@ test-containers: require-containers setup ## Build the image and run validations
 test-compose: require-compose setup ## Build the image and run docker-compose.yaml by podman-compose, as root (half an hour)
 	@$(PYTEST) -m compose -rP tests/deployment/compose
 
-.PHONY: require-catalogs require-containers require-compose
-require-catalogs require-containers require-compose: require-%:
+.PHONY: require-catalogs require-containers require-compose require-page
+require-catalogs require-containers require-compose require-page: require-%:
 	@tools/require_commands.sh $*
 
 .PHONY: env

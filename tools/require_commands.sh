@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Check that the commands a test lane needs are installed. Print one line that names the missing packages, and fail.
-# Usage: require_commands.sh containers|compose|catalogs
+# Usage: require_commands.sh containers|compose|catalogs|page
 set -euo pipefail
 
 lane=$1
@@ -12,8 +12,9 @@ compose)
         [chromium]=chromium [chromedriver]=chromium-driver [go]='')
     ;;
 catalogs) packages=([go]='') ;;
+page) packages=([chromium]=chromium [chromedriver]=chromium-driver) ;;
 *)
-    echo "usage: require_commands.sh containers|compose|catalogs" >&2
+    echo "usage: require_commands.sh containers|compose|catalogs|page" >&2
     exit 2
     ;;
 esac
@@ -34,7 +35,7 @@ if [ -n "${packages[go]+needed}" ] && ! command -v go >/dev/null; then
     advice+=("install Go 1.24 or later from https://go.dev/dl")
 fi
 # podman and debootstrap create users and mount file systems.
-if [ "$lane" != catalogs ] && [ "$(id -u)" != 0 ]; then
+if [ -n "${packages[podman]+needed}" ] && [ "$(id -u)" != 0 ]; then
     advice+=("run it as root")
 fi
 if [ ${#advice[@]} -gt 0 ]; then

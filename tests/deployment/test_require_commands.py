@@ -12,7 +12,8 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "tools" / "require_commands.sh"
 # Debian package by command.
 CONTAINER_PACKAGES = {"podman": "podman", "buildah": "buildah", "runc": "runc", "debootstrap": "debootstrap"}
-COMPOSE_PACKAGES = CONTAINER_PACKAGES | {"chromium": "chromium", "chromedriver": "chromium-driver"}
+PAGE_PACKAGES = {"chromium": "chromium", "chromedriver": "chromium-driver"}
+COMPOSE_PACKAGES = CONTAINER_PACKAGES | PAGE_PACKAGES
 
 
 def require(lane: str, folder: Path, *commands: str) -> subprocess.CompletedProcess[str]:
@@ -31,8 +32,8 @@ def require(lane: str, folder: Path, *commands: str) -> subprocess.CompletedProc
 
 @pytest.mark.parametrize(
     ("lane", "packages"),
-    [("containers", CONTAINER_PACKAGES), ("compose", COMPOSE_PACKAGES)],
-    ids=["containers", "compose"],
+    [("containers", CONTAINER_PACKAGES), ("compose", COMPOSE_PACKAGES), ("page", PAGE_PACKAGES)],
+    ids=["containers", "compose", "page"],
 )
 def test_missing_packages_are_named_in_one_line(lane: str, packages: dict[str, str], tmp_path: Path) -> None:
     result = require(lane, tmp_path, "go")
