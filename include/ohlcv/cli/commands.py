@@ -26,6 +26,7 @@ COMMANDS = {
     "validate": "Validate stored candles by rules and by recomputation.",
     "health": "Show freshness, run success, durations, workers and storage.",
     "doctor": "Diagnose the installation and show how to fix faults.",
+    "serve": "Serve candles by HTTP.",
     "demo": "Run the complete pipeline locally with sample trades.",
     "env": "Print the environment of the running demo for a shell.",
     "airflow": "Run an airflow command against the running demo.",

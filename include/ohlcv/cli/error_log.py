@@ -18,7 +18,8 @@ from ohlcv.cli.control_characters import neutralize
 from ohlcv.config.values import secret
 from ohlcv.model.errors import InputError
 
-_SECRET_NAME = re.compile(r"OHLCV_\w*(PASSWORD|TOKEN|SECRET)\w*")
+# OHLCV_API_TOKENS is the path of a file, which messages name.
+_SECRET_NAME = re.compile(r"(?!OHLCV_API_TOKENS$)OHLCV_\w*(PASSWORD|TOKEN|SECRET)\w*")
 
 
 def log_error(error: BaseException, environment: Mapping[str, str]) -> Path | None:

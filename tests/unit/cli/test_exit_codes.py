@@ -36,6 +36,7 @@ COMMAND_LINES = [
     ("validate",),
     ("health",),
     ("doctor",),
+    ("serve",),
     ("demo",),
     ("env",),
     ("airflow", "dags", "list"),

@@ -1,0 +1,79 @@
+"""Candles in the shape of ccxt's fetch_ohlcv: rows of [milliseconds, open, high, low, close, volume]."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import pyarrow as pa
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from ohlcv.model.intervals import EPOCH
+from ohlcv.web.caching import Answer, entity_tag, matches, not_modified, snapshot_headers
+from ohlcv.web.candle_query import CandleQuery
+from ohlcv.web.encoding import json_rows, one_chunk
+from ohlcv.web.parameters import MAX_CANDLES, Name, Number, Parameters, TimeframeName
+from ohlcv.web.service import Service, ServiceState, check_readable
+from ohlcv.web.texts import milliseconds, number_texts
+
+router = APIRouter(tags=["ccxt"])
+
+DEFAULT_ROWS = 500
+MAX_MILLISECONDS = 253_402_300_799_999  # the end of year 9999
+AMOUNTS = ("open_price", "high_price", "low_price", "close_price", "volume")
+
+
+class OhlcvParameters(Parameters):
+    """Parameters of /ccxt/ohlcv."""
+
+    exchange: Name
+    symbol: Name
+    timeframe: TimeframeName = "1m"
+    since: Annotated[
+        Annotated[Number, Field(ge=0, le=MAX_MILLISECONDS)] | None,
+        Field(description="First window start in milliseconds. Without it: the newest rows."),
+    ] = None
+    limit: Annotated[Number, Field(ge=1, le=MAX_CANDLES, description="Number of rows.")] = DEFAULT_ROWS
+
+
+@router.get("/ccxt/ohlcv", summary="Candles as rows", response_model=list[list[float]])
+async def ohlcv(request: Request, service: ServiceState, given: Annotated[OhlcvParameters, Query()]) -> Response:
+    """Return rows of [milliseconds, open, high, low, close, volume] in ascending order, from `since` on.
+
+    The numbers have all digits: a parser of decimals reads them exactly.
+    """
+    check_readable(request, given.timeframe)
+    index = service.index(given.timeframe)
+    headers = snapshot_headers(index)
+
+    async def read() -> Answer:
+        return Answer(await service.work.run(_rows, service, given), headers)
+
+    if service.data.stale_seconds(given.timeframe) is not None:
+        return Response((await read()).body, headers=headers, media_type="application/json")
+    headers["ETag"] = entity_tag(request.url.path, [index], given.model_dump())
+    if matches(request, headers["ETag"]):
+        return not_modified(headers)
+    return Response(
+        (await service.cache.get(headers["ETag"], read)).body, headers=headers, media_type="application/json"
+    )
+
+
+def _rows(service: Service, given: OhlcvParameters) -> bytes:
+    start = None if given.since is None else _time(given.since)
+    query = CandleQuery(
+        symbol=given.symbol,
+        exchange=given.exchange,
+        start=start,
+        newest=given.limit if start is None else None,
+        limit=None if start is None else given.limit,
+    )
+    table = service.data.candles(given.timeframe, query).table
+    times = milliseconds(one_chunk(table["window_start"])).cast(pa.string())
+    return json_rows([times, *(number_texts(one_chunk(table[name])) for name in AMOUNTS)])
+
+
+def _time(number: int) -> datetime:
+    return EPOCH + timedelta(milliseconds=number)

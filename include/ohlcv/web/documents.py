@@ -1,0 +1,184 @@
+"""JSON documents of the API: their parts, and their schemas for the API documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from ohlcv.model.intervals import iso
+from ohlcv.web.table_index import TableIndex
+
+PROBLEM = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "example": "about:blank"},
+        "title": {"type": "string", "example": "Bad Request"},
+        "status": {"type": "integer", "example": 400},
+        "detail": {"type": "string", "description": "One line that says what to do."},
+    },
+}
+ERRORS = {
+    400: "An invalid or unknown parameter.",
+    401: "No valid token.",
+    403: "No read access to the timeframe.",
+    429: "Too many requests with this token. Retry-After says when to try again.",
+    503: "The answer is not available in time: the catalog is not reachable, or the service is busy.",
+}
+
+
+def error_responses() -> dict[int | str, dict[str, Any]]:
+    """Return the description of the error responses of every route."""
+    return {
+        status: {"description": text, "content": {"application/problem+json": {"schema": PROBLEM}}}
+        for status, text in ERRORS.items()
+    }
+
+
+def candle_responses(bulk_types: Iterable[str]) -> dict[int | str, dict[str, Any]]:
+    """Return the description of the responses of the candles route, except its errors."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    header = {"schema": {"type": "string"}}
+    names = ("ETag", "X-Ohlcv-Snapshot", "X-Ohlcv-Committed-At")
+    return {
+        200: {
+            "description": "A page of candles, or all candles of the range in another format.",
+            "headers": dict.fromkeys(names, header),
+            "content": {media_type.partition(";")[0]: binary for media_type in bulk_types},
+        },
+        304: {"description": "The client has this answer already (If-None-Match)."},
+    }
+
+
+def snapshot_document(index: TableIndex | None) -> dict[str, str] | None:
+    """Return the snapshot of an index, or None for an empty table."""
+    if index is None or index.snapshot_id is None or index.committed_at is None:
+        return None
+    return {"id": str(index.snapshot_id), "committed_at": iso(index.committed_at)}
+
+
+def rounded(seconds: float | None) -> float | None:
+    """Return seconds with one decimal place."""
+    return None if seconds is None else round(seconds, 1)
+
+
+Time = Field(examples=["2026-03-01T12:00:00Z"])
+Amount = Field(examples=["84100.50000000"], description="Exact decimal.")
+
+
+class Snapshot(BaseModel):
+    """Snapshot of the candle table that an answer is from."""
+
+    id: str = Field(examples=["5841283497593412345"])
+    committed_at: str = Time
+
+
+class Stale(BaseModel):
+    """Part of each document."""
+
+    stale_seconds: float | None = Field(
+        None, description="Null, or the age of the answer while the catalog is not reachable."
+    )
+
+
+class Candle(BaseModel):
+    """A candle. `filled` is present with fill=previous."""
+
+    symbol: str = Field(examples=["BTC-USD"])
+    exchange: str = Field(examples=["coinbase"])
+    window_start: str = Time
+    window_end: str = Time
+    window_date: str = Field(examples=["2026-03-01"])
+    open_price: str = Amount
+    high_price: str = Amount
+    low_price: str = Amount
+    close_price: str = Amount
+    volume: str = Amount
+    trade_count: int = Field(examples=[1234])
+    vwap: str | None = Amount
+    created_at: str | None = Time
+    updated_at: str | None = Time
+    filled: bool | None = None
+
+
+class ProvisionalCandles(BaseModel):
+    """Candles newer than the newest stored one, computed from trades."""
+
+    trades_snapshot: str | None
+    computed_at: str = Time
+    candles: list[Candle]
+
+
+class CandlesDocument(Stale):
+    """A page of candles."""
+
+    timeframe: str = Field(examples=["1h"])
+    snapshot: Snapshot | None
+    candles: list[Candle]
+    next_cursor: str | None = Field(description="Cursor of the next page; null on the last one.")
+    provisional: ProvisionalCandles | None
+
+
+class TimeframeDocument(BaseModel):
+    """A timeframe of the registry and its stored range."""
+
+    name: str = Field(examples=["1h"])
+    seconds: int = Field(examples=[3600])
+    table: str = Field(examples=["gold_ohlcv_1h"])
+    dag_id: str = Field(examples=["ohlcv_1h"])
+    cron: str = Field(examples=["15 * * * *"])
+    retention_days: int | None = Field(description="Null if the retention is in years.")
+    retention: str = Field(examples=["3 years"])
+    time_target_seconds: float = Field(examples=[60])
+    snapshot: Snapshot | None
+    first_window: str | None = Time
+    newest_window: str | None = Time
+
+
+class TimeframesDocument(Stale):
+    """Timeframes that the client may read."""
+
+    timeframes: list[TimeframeDocument]
+
+
+class SeriesItem(BaseModel):
+    """A series with its stored range."""
+
+    symbol: str = Field(examples=["BTC-USD"])
+    exchange: str = Field(examples=["coinbase"])
+    first_window: str = Time
+    newest_window: str = Time
+
+
+class SeriesDocument(Stale):
+    """Series of a timeframe, sorted by symbol and exchange."""
+
+    timeframe: str = Field(examples=["1h"])
+    snapshot: Snapshot | None
+    series: list[SeriesItem]
+    truncated: bool = Field(False, description="True if there are more series: use search.")
+
+
+class AirflowState(BaseModel):
+    """Whether the runs could be read."""
+
+    reachable: bool
+    detail: str | None
+
+
+class StatusDocument(Stale):
+    """State of the pipeline per timeframe."""
+
+    airflow: AirflowState
+    timeframes: list[dict[str, Any]] = Field(
+        description="Per timeframe: newest window, lag, last run, runs of 24 hours, rejected and withheld counts, "
+        "rows, files, bytes, retention horizon, last maintenance and the last 100 durations."
+    )
+
+
+class QualityDocument(BaseModel):
+    """Verdicts of the validations per timeframe."""
+
+    airflow: AirflowState
+    timeframes: list[dict[str, Any]] = Field(description="Per timeframe: up to 20 verdicts, the newest first.")

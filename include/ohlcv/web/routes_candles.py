@@ -1,0 +1,168 @@
+"""/api/v1/candles: pages of candles as JSON, and whole ranges as CSV, Parquet or Arrow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Annotated, Any
+
+import pyarrow as pa
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from ohlcv.model.intervals import iso
+from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.web.bulk import MAX_ROWS, MEDIA_TYPES, BulkResponse, encode_stream
+from ohlcv.web.caching import Answer, entity_tag, matches, not_modified, snapshot_headers
+from ohlcv.web.candle_query import CandleQuery
+from ohlcv.web.cursor import make_cursor, read_cursor
+from ohlcv.web.documents import CandlesDocument, candle_responses, rounded, snapshot_document
+from ohlcv.web.encoding import json_objects
+from ohlcv.web.parameters import DEFAULT_CANDLES, CandleParameters, check_candle_parameters
+from ohlcv.web.problems import bad_request
+from ohlcv.web.service import Service, ServiceState, check_readable
+from ohlcv.web.table_index import TableIndex
+
+router = APIRouter()
+
+
+@router.get(
+    "/api/v1/candles",
+    summary="Candles",
+    tags=["candles"],
+    response_model=CandlesDocument,
+    responses=candle_responses(MEDIA_TYPES.values()),
+)
+async def candles(request: Request, service: ServiceState, given: Annotated[CandleParameters, Query()]) -> Response:
+    """Return candles in the order window_start, symbol, exchange.
+
+    JSON answers are pages of at most 5,000 candles; request the next one with `cursor`. CSV, Parquet and Arrow answers
+    contain all candles of the range, at most 1,000,000.
+    """
+    check_readable(request, given.timeframe)
+    check_candle_parameters(given)
+    selection = given.model_dump(exclude={"cursor", "limit", "format", "provisional"}, exclude_none=True)
+    reader = _Reader(service, request.url.path, given, selection, _query(given, selection))
+    etag = reader.headers(service.index(given.timeframe)).get("ETag")
+    if etag and matches(request, etag):
+        return not_modified(reader.headers(service.index(given.timeframe)))
+    if given.format != "json":
+        return BulkResponse(service.bulk, reader.download, MEDIA_TYPES[given.format])
+
+    async def read_page() -> Answer:
+        return await service.work.run(reader.page)
+
+    answer = await (service.cache.get(etag, read_page) if etag else read_page())
+    return Response(answer.body, headers=dict(answer.headers), media_type="application/json")
+
+
+def _query(given: CandleParameters, selection: dict[str, Any]) -> CandleQuery:
+    return CandleQuery(
+        symbol=given.symbol,
+        exchange=given.exchange,
+        start=given.start,
+        end=given.end,
+        newest=given.newest,
+        updated_since=given.updated_since,
+        fill=given.fill,
+        limit=None if given.format != "json" or given.newest else given.limit or DEFAULT_CANDLES,
+        after=None if given.cursor is None else read_cursor(given.cursor, selection),
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """The blocking work of a request."""
+
+    service: Service
+    path: str
+    given: CandleParameters
+    # The parameters that all pages of a request have in common.
+    selection: dict[str, Any]
+    query: CandleQuery
+
+    def headers(self, index: TableIndex) -> dict[str, str]:
+        """Return the headers of an answer from one snapshot. Provisional and stale answers have no ETag."""
+        found = snapshot_headers(index)
+        if self.given.provisional == "false" and self.service.data.stale_seconds(self.given.timeframe) is None:
+            found["ETag"] = entity_tag(self.path, [index], self.given.model_dump(exclude_none=True))
+        return found
+
+    def page(self) -> Answer:
+        """Read and encode a page."""
+        timeframe = self.given.timeframe
+        page = self.service.data.candles(timeframe, self.query)
+        next_cursor = None
+        if page.next_key is not None:
+            next_cursor = make_cursor(page.next_key, self.selection, page.index.snapshot_id)
+        begin: dict[str, Any] = {
+            "timeframe": timeframe,
+            "snapshot": snapshot_document(page.index),
+            "stale_seconds": rounded(self.service.data.stale_seconds(timeframe)),
+        }
+        body = b"".join(
+            (
+                _opened(begin),
+                b',"candles":',
+                json_objects(page.table),
+                f',"next_cursor":{json.dumps(next_cursor)},"provisional":'.encode(),
+                self._provisional(),
+                b"}",
+            )
+        )
+        return Answer(body, self.headers(page.index))
+
+    def _provisional(self) -> bytes:
+        if self.given.provisional == "false":
+            return b"null"
+        assert self.query.symbol is not None
+        assert self.query.exchange is not None
+        found = self.service.data.provisional(self.given.timeframe, self.query.symbol, self.query.exchange)
+        begin = {
+            "trades_snapshot": None if found.trades_snapshot is None else str(found.trades_snapshot),
+            "computed_at": iso(found.computed_at),
+        }
+        return _opened(begin) + b',"candles":' + json_objects(found.table) + b"}"
+
+    def download(self) -> tuple[dict[str, str], Generator[bytes]]:
+        """Begin to read all candles of the request. Return the headers and the parts of the file."""
+        timeframe, format = self.given.timeframe, self.given.format
+        self._check_size()
+        while True:
+            index = self.service.index(timeframe)
+            batches = self.service.data.batches(timeframe, self.query)
+            first = next(batches, None)
+            # The headers must name the snapshot that the batches are of.
+            if self.service.index(timeframe).identity == index.identity:
+                break
+        headers = self.headers(index)
+        if format != "arrow":
+            headers["Content-Disposition"] = f'attachment; filename="{TIMEFRAMES[timeframe].table}.{format}"'
+        if first is None:
+            schema = index.schema.append(pa.field("filled", pa.bool_())) if self.query.fill else index.schema
+            return headers, encode_stream(format, schema, iter(()))
+        return headers, encode_stream(format, first.schema, chain([first], batches))
+
+    def _check_size(self) -> None:
+        timeframe = self.given.timeframe
+        if self.service.data.count(timeframe, self.query) <= MAX_ROWS:
+            return
+        # Counted from metadata, which do not distinguish the series of a file.
+        length = TIMEFRAMES[timeframe].length
+        windows = 0
+        for series in self.service.data.series(timeframe):
+            if self.query.symbol in (None, series.symbol) and self.query.exchange in (None, series.exchange):
+                first = max(series.first_window, self.query.start or series.first_window)
+                last = min(series.newest_window + length, self.query.end or series.newest_window + length)
+                windows += max(0, -((first - last) // length))
+        if windows > MAX_ROWS:
+            raise bad_request(
+                f"the range may have more than {MAX_ROWS:,} candles: narrow it by time, symbol or exchange"
+            )
+
+
+def _opened(document: dict[str, Any]) -> bytes:
+    """Return a JSON object without its closing brace."""
+    return json.dumps(document, separators=(",", ":"))[:-1].encode()

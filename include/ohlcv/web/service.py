@@ -1,0 +1,74 @@
+"""State of the candle service that the routes share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ohlcv.config.settings import Settings
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.web.caching import ResponseCache
+from ohlcv.web.data import CandleData
+from ohlcv.web.problems import ProblemError, unavailable
+from ohlcv.web.request_limits import WorkPool
+from ohlcv.web.table_index import TableIndex
+
+
+@dataclass
+class Service:
+    """Data, threads and cached responses of a candle service."""
+
+    settings: Settings
+    data: CandleData
+    # Requests for candles: short work on cached columns, or reading of files.
+    work: WorkPool = field(default_factory=lambda: WorkPool("candles", threads=6, queue=250))
+    # Bulk downloads. The queue is short: each has a large answer.
+    bulk: WorkPool = field(default_factory=lambda: WorkPool("bulk", threads=2, queue=6))
+    # Status and quality: they wait for Airflow.
+    documents: WorkPool = field(default_factory=lambda: WorkPool("documents", threads=2, queue=50))
+    cache: ResponseCache = field(default_factory=ResponseCache)
+
+    def overrun(self) -> bool:
+        """Return whether some work has exceeded its deadline three times."""
+        return any(pool.overrun() for pool in (self.work, self.bulk, self.documents))
+
+    def close(self) -> None:
+        """Start no further work and end the refresher."""
+        for pool in (self.work, self.bulk, self.documents):
+            pool.close()
+        self.data.close()
+
+    def index(self, timeframe: str) -> TableIndex:
+        """Return the index of a candle table. Raise ProblemError if it is not known."""
+        try:
+            found = self.data.index(timeframe)
+        except OhlcvError:
+            raise unavailable("the candle tables have not been read yet: try again") from None
+        if found is None:
+            raise unavailable(f"there is no table of {timeframe} candles: run 'ohlcv tables create'", 60)
+        return found
+
+
+def find_service(request: Request) -> Service:
+    """Return the state of the service that handles a request."""
+    service: Service = request.app.state.service
+    return service
+
+
+def readable_timeframes(request: Request) -> tuple[str, ...]:
+    """Return the timeframes that the client may read."""
+    names: tuple[str, ...] = request.scope["state"]["timeframes"]
+    return names
+
+
+def check_readable(request: Request, timeframe: str) -> None:
+    """Raise ProblemError if the client may not read a timeframe."""
+    if timeframe not in readable_timeframes(request):
+        dag_id = TIMEFRAMES[timeframe].dag_id
+        raise ProblemError(403, f"you may not read the timeframe {timeframe}: ask for read access to the DAG {dag_id}")
+
+
+ServiceState = Annotated[Service, Depends(find_service)]
