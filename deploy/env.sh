@@ -41,6 +41,13 @@ SLACK_CONNECTION=
 AIRFLOW_METRICS=False
 GRAFANA_PASSWORD=$(secret)
 
+# Profile 'api': address and port of this machine on which the candle service listens, origins of web pages that may
+# read it (https://charts.example, comma separated), and requests per second and token (20).
+OHLCV_API_HOST=127.0.0.1
+OHLCV_API_PORT=8090
+OHLCV_API_ORIGINS=
+OHLCV_API_RATE=
+
 # Secrets that the services use among themselves.
 POSTGRES_PASSWORD=$(secret)
 AIRFLOW_DATABASE_PASSWORD=$(secret)
@@ -49,6 +56,7 @@ OHLCV_CATALOG_TOKEN=
 OHLCV_S3_ACCESS_KEY=ohlcv
 OHLCV_S3_SECRET_KEY=$(secret)
 OHLCV_SPARK_SECRET=$(secret)
+OHLCV_API_GATEWAY_TOKEN=$(secret)
 AIRFLOW_HEALTH_PASSWORD=$(secret)
 AIRFLOW_FERNET_KEY=$(fernet_key)
 AIRFLOW_API_SECRET=$(secret)

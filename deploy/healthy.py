@@ -15,7 +15,11 @@ from pathlib import Path
 AIRFLOW = os.environ.get("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", "http://127.0.0.1:8080/execution/")
 TIMEOUT_SECONDS = 8
 COMPONENTS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
-PAGES = {"api-server": "http://127.0.0.1:8080/api/v2/version", "ohlcv.monitoring.exporter": "http://127.0.0.1:9100/"}
+PAGES = {
+    "api-server": "http://127.0.0.1:8080/api/v2/version",
+    "serve": "http://127.0.0.1:8090/health",
+    "ohlcv.monitoring.exporter": "http://127.0.0.1:9100/",
+}
 SPARK_PAGES = {"master": "http://127.0.0.1:8080/json/", "worker": "http://127.0.0.1:8081/json/"}
 
 

@@ -108,6 +108,7 @@ def assert_five_validated_scheduled_runs(text: str) -> None:
     assert runs == [(f"ohlcv_{name}", "success") for name in ("1m", "5m", "30m", "1h", "1d")]
     assert "BTC-USD" in text
     assert re.search(r"Airflow:  http://127\.0\.0\.1:\d+   user admin   password \S+", text)
+    assert re.search(r"Candles:  http://127\.0\.0\.1:\d+/plugin/candles   also for user viewer   password \S+", text)
 
 
 def assert_cleared_run_builds_its_range_again_without_a_commit(demo: Demo, api: AirflowApi) -> None:

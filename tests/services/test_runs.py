@@ -93,7 +93,7 @@ def test_health_measures_runs_and_workers(loaded_site: Site, scheduled: Run) -> 
             "OHLCV_SPARK_WEB": loaded_site.cluster.web,
             "OHLCV_AIRFLOW_URL": loaded_site.airflow.url,
             "OHLCV_AIRFLOW_USER": USER,
-            "OHLCV_AIRFLOW_PASSWORD": loaded_site.airflow.password,
+            "OHLCV_AIRFLOW_PASSWORD": loaded_site.airflow.passwords[USER],
         }
     )
     assert workers(settings).found == "1 alive, 1 cores, 1,024 MiB"

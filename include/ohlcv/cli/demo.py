@@ -31,7 +31,7 @@ def demo(trades: int, once: bool) -> int:
     its files are below OHLCV_HOME (./.ohlcv).
     """
     from ohlcv.demo.demo import demo_services
-    from ohlcv.demo.local_airflow import USER
+    from ohlcv.demo.local_airflow import USER, VIEWER
     from ohlcv.readers.candles import read_candles
 
     settings = load_settings()
@@ -50,10 +50,14 @@ def demo(trades: int, once: bool) -> int:
                 )
             ready = True
             if not once:
-                echo(f"Airflow:  {running.airflow.url}   user {USER}   password {running.airflow.password}")
+                passwords = running.airflow.passwords
+                echo(f"Airflow:  {running.airflow.url}   user {USER}   password {passwords[USER]}")
+                echo(
+                    f"Candles:  {running.airflow.url}/plugin/candles   also for user {VIEWER}   password {passwords[VIEWER]}"
+                )
                 echo(f"Spark:    {running.spark_web}")
                 echo('Commands: eval "$(.venv/bin/ohlcv env)" in a second shell, then airflow or ohlcv commands')
-                echo("Candles:  .venv/bin/ohlcv candles --timeframe 1m --symbol BTC-USD")
+                echo("Example:  .venv/bin/ohlcv candles --timeframe 1m --symbol BTC-USD")
                 echo("Ctrl-C stops everything. Finished runs, beginning with the two days of history:")
                 running.fill_history()
                 running.watch(_print_line)

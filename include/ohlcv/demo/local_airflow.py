@@ -22,8 +22,11 @@ from ohlcv.spark.processes import HOST, START_SECONDS, free_port, parent_of, sta
 from ohlcv.spark.spark_submit import job_environment, script_folder
 
 SERVICES = ("api-server", "dag-processor", "scheduler", "triggerer")
-USER = "admin"
-PASSWORD_FILE, LOGINS_FILE = "password", "passwords.json"
+USER, VIEWER = "admin", "viewer"
+# Roles of the users in Airflow's simple auth manager, and the files with their generated passwords.
+ROLES = {USER: "admin", VIEWER: "viewer"}
+PASSWORD_FILES = {USER: "password", VIEWER: "viewer-password"}
+LOGINS_FILE = "passwords.json"
 # Tasks running at a time: Spark jobs share one slot anyway, the others validate.
 PARALLELISM = 4
 # The environment of a running Airflow, for `ohlcv env` and `ohlcv airflow`.
@@ -31,11 +34,11 @@ ENVIRONMENT_FILE = "environment.json"
 
 
 class LocalAirflow(AirflowApi):
-    """A running Airflow: its processes, environment, login and REST API."""
+    """A running Airflow: its processes, environment, passwords by user and REST API."""
 
-    def __init__(self, url: str, password: str, environment: dict[str, str], folder: Path) -> None:
-        super().__init__(url, USER, password)
-        self.password = password
+    def __init__(self, url: str, passwords: Mapping[str, str], environment: dict[str, str], folder: Path) -> None:
+        super().__init__(url, USER, passwords[USER])
+        self.passwords = passwords
         self.environment = environment
         self.folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -94,7 +97,7 @@ def local_airflow(
             **_database_settings(folder, stack),
             **environment,
         }
-        airflow = LocalAirflow(f"http://{HOST}:{port}", _password(folder), {**os.environ, **settings}, folder)
+        airflow = LocalAirflow(f"http://{HOST}:{port}", _passwords(folder), {**os.environ, **settings}, folder)
         airflow.command("db", "migrate")
         pool_file = folder / "pools.json"
         pool_file.write_text(json.dumps(pools()))
@@ -143,17 +146,19 @@ def read_environment(folder: Path) -> dict[str, str]:
     return environment
 
 
-def _password(folder: Path) -> str:
-    """Return the generated password of the folder, and write it in the format of Airflow's simple auth manager."""
-    path = folder / PASSWORD_FILE
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(12))
-    password = path.read_text()
+def _passwords(folder: Path) -> dict[str, str]:
+    """Return the generated passwords of the users, and write them in the format of Airflow's simple auth manager."""
+    passwords = {}
+    for user, name in PASSWORD_FILES.items():
+        path = folder / name
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_urlsafe(12))
+        passwords[user] = path.read_text()
     logins = folder / LOGINS_FILE
     logins.touch(mode=0o600)
-    logins.write_text(json.dumps({USER: password}))
-    return password
+    logins.write_text(json.dumps(passwords))
+    return passwords
 
 
 def _settings(folder: Path, port: int, master: str, spark_web: str, dags: Path) -> dict[str, str]:
@@ -164,7 +169,7 @@ def _settings(folder: Path, port: int, master: str, spark_web: str, dags: Path) 
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": str(PARALLELISM),
         "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in ROLES.items()),
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(folder / LOGINS_FILE),
         "CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
         "API__BASE_URL": f"http://{HOST}:{port}",
@@ -192,7 +197,7 @@ def _settings(folder: Path, port: int, master: str, spark_web: str, dags: Path) 
         "OHLCV_SPARK_WEB": spark_web,
         "OHLCV_AIRFLOW_URL": f"http://{HOST}:{port}",
         "OHLCV_AIRFLOW_USER": USER,
-        "OHLCV_AIRFLOW_PASSWORD_FILE": str(folder / PASSWORD_FILE),
+        "OHLCV_AIRFLOW_PASSWORD_FILE": str(folder / PASSWORD_FILES[USER]),
         # SparkSubmitOperator searches spark-submit on the path.
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
     }

@@ -1,7 +1,7 @@
 """Initialization of Airflow's database before the services start: `python -m ohlcv.orchestration.bootstrap`.
 
-It creates the schema, the pool, the connections and the users. A later start updates what a new version of the project
-may change (schema, pool, Spark connection) and keeps what administrators may have changed (users, passwords,
+It creates the schema, the pool, the connections and the users, and lets viewers list plugins, so that they see the
+candle page. A later start updates what a new version of the project may change (schema, pool, Spark connection) and keeps what administrators may have changed (users, passwords,
 connections for notifications).
 
 Everything runs as `airflow` commands, but in one process: a process per command would load Airflow for seconds each,
@@ -25,6 +25,8 @@ SECRETS = Path("/run/secrets")
 # Users and their roles: Viewer reads, Op runs and clears, Admin does everything. The container health check logs in as
 # `health`.
 ROLES = {"admin": "Admin", "operator": "Op", "viewer": "Viewer", "health": "Viewer"}
+# Without this permission Airflow's interface shows no page of a plugin. Op and Admin have it.
+PAGE_ROLES, PAGE_PERMISSION = ("Viewer", "User"), ("--resource", "Plugins", "--action", "can_read")
 # The database may still be starting: retry for two minutes.
 RETRIES, RETRY_DELAY_SECONDS = 60, 2
 
@@ -62,6 +64,7 @@ def initialize(secrets: Path = SECRETS) -> None:
             *("users", "create", "--username", name, "--role", role, "--password", password),
             *("--firstname", name, "--lastname", "ohlcv", "--email", f"{name}@localhost"),
         )
+    run_airflow("roles", "add-perms", *PAGE_ROLES, *PAGE_PERMISSION)
 
 
 def _write_json(folder: str, name: str, content: Any) -> str:

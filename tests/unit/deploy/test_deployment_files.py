@@ -58,9 +58,19 @@ def test_every_image_is_pinned(name: str) -> None:
 
 
 @each_service
-def test_only_the_web_interface_is_published_and_only_locally(name: str) -> None:
-    ports = SERVICES[name].get("ports", [])
-    assert ports == (["${OHLCV_WEB_HOST:-127.0.0.1}:${OHLCV_WEB_PORT:-8080}:8080"] if name == "api-server" else [])
+def test_only_the_web_interface_and_the_api_are_published_and_only_locally(name: str) -> None:
+    published = {
+        "api-server": ["${OHLCV_WEB_HOST:-127.0.0.1}:${OHLCV_WEB_PORT:-8080}:8080"],
+        "candles-api": ["${OHLCV_API_HOST:-127.0.0.1}:${OHLCV_API_PORT:-8090}:8090"],
+    }
+    assert SERVICES[name].get("ports", []) == published.get(name, [])
+
+
+def test_the_candle_services_need_different_tokens() -> None:
+    """The published service does not accept the token of the API server, which may name any timeframes."""
+    assert "api_gateway_token" in SERVICES["candles"]["secrets"]
+    assert "api_gateway_token" not in str(SERVICES["candles-api"])
+    assert SERVICES["candles-api"]["profiles"] == ["api"]
 
 
 @each_service
