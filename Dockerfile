@@ -15,8 +15,9 @@ RUN mkdir -p /usr/share/man/man1 \
 FROM base AS build
 WORKDIR /opt/ohlcv
 # The input of the setup. DAGs and plugins are copied later, so that a change of them does not rebuild this layer.
-COPY pyproject.toml requirements.txt requirements-dev.txt requirements-jre.txt README.md ./
-COPY tools/setup.sh tools/setup.sh
+COPY pyproject.toml requirements.txt requirements-dev.txt requirements-jre.txt requirements-page.txt README.md ./
+COPY tools/setup.sh tools/page.sh tools/
+COPY page page
 COPY include include
 COPY spark_jobs spark_jobs
 # Without CDS archives every job would start at half the speed without a message, so the build checks for them.

@@ -8,7 +8,7 @@ help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## Create .venv with the locked packages and the jars, and a JRE if the machine has no Java 17 or 21
+setup: ## Create .venv with packages and jars, a JRE if the machine has no Java 17 or 21, and build the Candles page
 	@tools/setup.sh
 
 .PHONY: demo
@@ -103,9 +103,14 @@ check: setup ## Check style, types, layers, locks, documents, shell and YAML; ch
 	@tools/check.sh
 
 .PHONY: fix
-fix: setup ## Fix formatting, imports and other findings of ruff
+fix: setup ## Fix formatting, imports and other findings of ruff and biome
 	@$(VENV)/ruff format .
 	@$(VENV)/ruff check --fix .
+	@tools/page.sh fix
+
+.PHONY: page-dev
+page-dev: setup ## Serve the Candles page with generated data on 127.0.0.1:5173
+	@tools/page.sh dev
 
 .PHONY: lock
 lock: setup ## Compile the requirements files from pyproject.toml

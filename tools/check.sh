@@ -28,6 +28,7 @@ run_check lock tools/lock.sh --check
 run_check packages .venv/bin/uv pip check --quiet --python .venv/bin/python
 run_check shell .venv/bin/shellcheck "${shell_files[@]}"
 run_check yaml .venv/bin/yamllint --strict "${yaml_files[@]}"
+run_check page tools/page.sh check
 # Static checks only: `make test-containers` and `make test-compose` run the image and the services.
 run_check dockerfile .venv/bin/hadolint Dockerfile
 run_check compose .venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yaml

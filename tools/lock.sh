@@ -15,12 +15,13 @@ compile() { # compile TARGET SOURCE...: existing pins in TARGET are kept, so the
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 status=0
-for target in requirements.txt requirements-dev.txt requirements-jre.txt requirements-bench.txt; do
+for target in requirements.txt requirements-dev.txt requirements-jre.txt requirements-page.txt requirements-bench.txt; do
     case $target in
         requirements.txt) source=(pyproject.toml) ;;
         # A package in both files has the same version in both.
         requirements-dev.txt) source=(--group dev --constraints requirements.txt) ;;
         requirements-jre.txt) source=(--group jre) ;;
+        requirements-page.txt) source=(--group page) ;;
         # Installed in addition to requirements.txt, so common packages must have the same version.
         requirements-bench.txt) source=(--group bench --constraints requirements.txt) ;;
     esac

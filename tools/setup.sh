@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install into .venv the locked packages, this package, the Iceberg and JDBC jars, and a JRE if the machine has no
-# Java 17 or 21. A second call returns at once. With `--runtime`, for an image, the development packages and the tools
+# Java 17 or 21, and build the Candles page. A second call returns at once. With `--runtime`, for an image, the development packages and the tools
 # of the setup are left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,6 +16,7 @@ esac
 stamp=.venv/.setup-stamp
 wanted=$(cat "${locks[@]}" requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/spark/toolchain.py include/ohlcv/setup/slim_spark_home.py | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/ohlcv ]; then
+    tools/page.sh build "$@"
     # CDS archives are created again after an upgrade of Java.
     exec .venv/bin/python -m ohlcv.setup.class_data_sharing
 fi
@@ -74,6 +75,7 @@ fi
 say "downloading Iceberg and JDBC jars"
 .venv/bin/python -m ohlcv.spark.toolchain jars
 .venv/bin/python -m ohlcv.setup.class_data_sharing
+tools/page.sh build "$@"
 if [ "${1:-}" = --runtime ]; then
     .venv/bin/uv pip uninstall --quiet --python .venv/bin/python pip setuptools uv
 fi

@@ -1,0 +1,134 @@
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { readSeries } from "../api/client";
+import type { TimeframeInfo } from "../api/types";
+import type { Select } from "../CandlesPage";
+import { RANGES, type Selection } from "../selection";
+import { useLoaded } from "../shared/hooks";
+import { ErrorNotice, Notice } from "../shared/Notice";
+import { formatDuration } from "../shared/times";
+import type { SeriesKey } from "./bounds";
+import { ChartHelp } from "./ChartHelp";
+import { ChartPanes } from "./ChartPanes";
+import type { ChartSession, SessionState } from "./session";
+import { Toolbar } from "./Toolbar";
+import type { Target } from "./target";
+
+interface ChartTabProps {
+  timeframes: TimeframeInfo[];
+  timeframe: string;
+  selection: Selection;
+  select: Select;
+}
+
+const URL_DELAY = 400;
+
+export function ChartTab({ timeframes, timeframe, selection, select }: ChartTabProps) {
+  const [search, setSearch] = useState("");
+  const series = useLoaded(`${timeframe} ${search}`, (signal) => readSeries(timeframe, search || undefined, signal));
+  const [state, setState] = useState<SessionState | null>(null);
+  const session = useRef<ChartSession | null>(null);
+
+  const ranges = series.data?.series;
+  const symbol = selection.symbol ?? ranges?.[0]?.symbol ?? null;
+  const exchanges = useMemo(
+    () => [...new Set((ranges ?? []).filter((item) => item.symbol === symbol).map((item) => item.exchange))],
+    [ranges, symbol],
+  );
+  const exchange = selection.exchange ?? exchanges[0] ?? null;
+  const compare = selection.compare !== exchange ? selection.compare : null;
+  const keys = useMemo<SeriesKey[]>(() => {
+    if (!symbol || !exchange) return [];
+    return [exchange, ...(compare ? [compare] : [])].map((name) => ({ symbol, exchange: name }));
+  }, [symbol, exchange, compare]);
+
+  const written = useUrlOfView(state, selection, select);
+  const target = targetOf(selection);
+  const targetKey = JSON.stringify(target);
+  // A change of the URL by a link or the back button moves the chart; its own writing does not.
+  useEffect(() => {
+    if (targetKey !== written.current) session.current?.show(JSON.parse(targetKey));
+    written.current = targetKey;
+  }, [targetKey, written]);
+
+  const retry = useCallback(() => session.current?.retry(), []);
+  if (series.error !== null && !ranges) return <ErrorNotice error={series.error} retry={series.reload} />;
+  if (!ranges) return <p className="oc-muted">Loading …</p>;
+  if (keys.length === 0) {
+    return (
+      <Notice kind="info">
+        {selection.symbol
+          ? `There are no ${timeframe} candles of ${selection.symbol.slice(0, 60)}.`
+          : `There are no ${timeframe} candles yet. They appear after the first run of the DAG.`}
+      </Notice>
+    );
+  }
+  return (
+    <section className="oc-chart" aria-label="Chart">
+      <Toolbar
+        timeframes={timeframes}
+        timeframe={timeframe}
+        series={ranges}
+        symbol={symbol as string}
+        exchanges={exchanges}
+        exchange={exchange as string}
+        compare={compare}
+        selection={selection}
+        view={state?.view ?? null}
+        onSearch={series.data?.truncated || search ? setSearch : undefined}
+        select={select}
+      />
+      <div className="oc-notices">
+        {state?.error ? <ErrorNotice error={state.error} retry={retry} /> : null}
+        {state?.staleSeconds != null && (
+          <Notice kind="warning">
+            The catalog cannot be reached. The candles are {formatDuration(state.staleSeconds)} old.
+          </Notice>
+        )}
+        {state?.noData && (
+          <Notice kind="info">
+            There are no {timeframe} candles of {keys.map((key) => `${key.symbol} on ${key.exchange}`).join(" and ")}.
+          </Notice>
+        )}
+        {state?.emptyView && !state.noData && (
+          <Notice kind="info" action={{ label: "Go to the newest", run: () => session.current?.goTo("newest") }}>
+            There are no candles in this range.
+          </Notice>
+        )}
+      </div>
+      <ChartPanes
+        keys={keys}
+        timeframes={timeframes}
+        timeframe={timeframe}
+        target={target}
+        log={selection.log}
+        zone={selection.zone}
+        state={state}
+        onState={setState}
+        session={session}
+      />
+      <ChartHelp />
+    </section>
+  );
+}
+
+function targetOf(selection: Selection): Target {
+  if (selection.start !== null && selection.end !== null) return { from: selection.start, to: selection.end };
+  return { newest: RANGES.find(([name]) => name === selection.range)?.[1] ?? null };
+}
+
+/** Write the view into the URL when it rests. Return the target that the chart itself wrote last. */
+function useUrlOfView(state: SessionState | null, selection: Selection, select: Select) {
+  const written = useRef(JSON.stringify(targetOf(selection)));
+  const from = state?.view && Math.round(state.view.from);
+  const to = state?.view && Math.round(state.view.to);
+  const moved = state?.moved ?? false;
+  useEffect(() => {
+    if (!from || !to || !moved) return undefined;
+    const timer = window.setTimeout(() => {
+      written.current = JSON.stringify({ from, to });
+      select({ start: from, end: to, range: null }, { replace: true });
+    }, URL_DELAY);
+    return () => window.clearTimeout(timer);
+  }, [from, to, moved, select]);
+  return written;
+}

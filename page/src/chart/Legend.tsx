@@ -1,0 +1,52 @@
+import { formatCount, formatDecimal } from "../shared/numbers";
+import { formatIso, formatTime, localZoneName, type Zone } from "../shared/times";
+import type { Hover } from "./session";
+
+interface LegendProps {
+  hover: Hover | null;
+  index: number;
+  zone: Zone;
+  loading: boolean;
+}
+
+/** Exact values of the window at the crosshair, or of the newest one. */
+export function Legend({ hover, index, zone, loading }: LegendProps) {
+  const drawn = hover?.candles[index];
+  const candle = drawn?.candle;
+  const values: [string, string][] = candle
+    ? [
+        ["Open", formatDecimal(candle.open_price, 2)],
+        ["High", formatDecimal(candle.high_price, 2)],
+        ["Low", formatDecimal(candle.low_price, 2)],
+        ["Close", formatDecimal(candle.close_price, 2)],
+        ["Volume", formatDecimal(candle.volume)],
+        ["Trades", formatCount(candle.trade_count)],
+        ["VWAP", formatDecimal(candle.vwap, 2)],
+        ["Created", formatIso(candle.created_at, zone)],
+        ["Updated", formatIso(candle.updated_at, zone)],
+      ]
+    : [];
+  return (
+    <div className="oc-legend" aria-live={hover?.crosshair ? "polite" : "off"}>
+      <div className="oc-legend-time">
+        {hover?.time != null && (
+          <span title={zone === "local" ? localZoneName() : undefined}>
+            {formatTime(hover.time, zone)}
+            {candle && ` – ${formatIso(candle.window_end, zone)}`}
+          </span>
+        )}
+        {drawn?.provisional && <span className="oc-badge oc-provisional">provisional</span>}
+        {hover?.time != null && !drawn && !loading && <span className="oc-muted">no trades</span>}
+        {loading && <span className="oc-muted">loading …</span>}
+      </div>
+      <dl>
+        {values.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+    </div>
+  );
+}

@@ -1,0 +1,2 @@
+/** Name of the component in `globalThis`: the `name` of the entries in the Airflow plugin. Airflow shows it as the label. */
+export const GLOBAL_NAME = "Candles";

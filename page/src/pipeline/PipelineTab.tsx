@@ -1,0 +1,3 @@
+export function PipelineTab(_: { zone?: unknown; timeframes?: unknown; select?: unknown }) {
+  return null;
+}

@@ -1,0 +1,3 @@
+export function QualityTab(_: { zone?: unknown; timeframes?: unknown; select?: unknown }) {
+  return null;
+}

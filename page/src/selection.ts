@@ -1,0 +1,92 @@
+/** The selection of the page in the query string, so that links and the back button restore it. */
+
+import { toIso, toSeconds, type Zone } from "./shared/times";
+
+export const TABS = ["chart", "pipeline", "quality"] as const;
+export type Tab = (typeof TABS)[number];
+
+/** Presets of the range: name in the URL, and seconds. */
+export const RANGES: [string, number | "all"][] = [
+  ["6h", 6 * 3600],
+  ["1d", 86_400],
+  ["1w", 7 * 86_400],
+  ["1m", 30 * 86_400],
+  ["3m", 91 * 86_400],
+  ["1y", 365 * 86_400],
+  ["all", "all"],
+];
+
+export interface Selection {
+  tab: Tab;
+  symbol: string | null;
+  exchange: string | null;
+  /** Second exchange, beside the first. */
+  compare: string | null;
+  timeframe: string | null;
+  /** Name of a preset: a span up to the newest window. */
+  range: string | null;
+  start: number | null;
+  end: number | null;
+  log: boolean;
+  zone: Zone;
+}
+
+export const DEFAULTS: Selection = {
+  tab: "chart",
+  symbol: null,
+  exchange: null,
+  compare: null,
+  timeframe: null,
+  range: null,
+  start: null,
+  end: null,
+  log: false,
+  zone: "utc",
+};
+
+function time(text: string | null): number | null {
+  const seconds = text ? toSeconds(text) : Number.NaN;
+  return Number.isNaN(seconds) ? null : seconds;
+}
+
+export function parseSelection(query: URLSearchParams): Selection {
+  const tab = query.get("tab") as Tab;
+  const range = query.get("range");
+  const start = time(query.get("start"));
+  const end = time(query.get("end"));
+  const fixed = start !== null && end !== null && start < end;
+  return {
+    tab: TABS.includes(tab) ? tab : DEFAULTS.tab,
+    symbol: query.get("symbol"),
+    exchange: query.get("exchange"),
+    compare: query.get("compare"),
+    timeframe: query.get("timeframe"),
+    range: RANGES.some(([name]) => name === range) ? range : null,
+    start: fixed ? start : null,
+    end: fixed ? end : null,
+    log: query.get("scale") === "log",
+    zone: query.get("zone") === "local" ? "local" : "utc",
+  };
+}
+
+/** Return the query with the selection. Parameters of others stay, defaults are left out. */
+export function withSelection(query: URLSearchParams, selection: Selection): URLSearchParams {
+  const result = new URLSearchParams(query);
+  const values: Record<string, string | null> = {
+    tab: selection.tab === DEFAULTS.tab ? null : selection.tab,
+    symbol: selection.symbol,
+    exchange: selection.exchange,
+    compare: selection.compare,
+    timeframe: selection.timeframe,
+    range: selection.range,
+    start: selection.start === null ? null : toIso(selection.start),
+    end: selection.end === null ? null : toIso(selection.end),
+    scale: selection.log ? "log" : null,
+    zone: selection.zone === "local" ? "local" : null,
+  };
+  for (const [name, value] of Object.entries(values)) {
+    if (value) result.set(name, value);
+    else result.delete(name);
+  }
+  return result;
+}
