@@ -50,11 +50,9 @@ def demo(trades: int, once: bool) -> int:
                 )
             ready = True
             if not once:
-                passwords = running.airflow.passwords
-                echo(f"Airflow:  {running.airflow.url}   user {USER}   password {passwords[USER]}")
-                echo(
-                    f"Candles:  {running.airflow.url}/plugin/candles   also for user {VIEWER}   password {passwords[VIEWER]}"
-                )
+                url, passwords = running.airflow.url, running.airflow.passwords
+                echo(f"Airflow:  {url}   user {USER}   password {passwords[USER]}")
+                echo(f"Candles:  {url}/plugin/candles   also for user {VIEWER}   password {passwords[VIEWER]}")
                 echo(f"Spark:    {running.spark_web}")
                 echo('Commands: eval "$(.venv/bin/ohlcv env)" in a second shell, then airflow or ohlcv commands')
                 echo("Example:  .venv/bin/ohlcv candles --timeframe 1m --symbol BTC-USD")
