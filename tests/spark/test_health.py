@@ -13,7 +13,17 @@ import pytest
 
 from ohlcv.config.settings import load_settings
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.monitoring.health import Measurement, duration, freshness, health, runs, storage, success_rate, workers
+from ohlcv.monitoring.health import (
+    Measurement,
+    RunCounts,
+    duration,
+    freshness,
+    health,
+    runs,
+    storage,
+    success_rate,
+    workers,
+)
 from support.harness import Harness, at, trade
 
 NOON = at("2026-03-01 12:00")
@@ -80,7 +90,7 @@ def test_empty_tables_are_quiet_until_there_are_trades(harness: Harness) -> None
     ("good", "failed", "state"), [(0, 0, "unknown"), (19, 1, "ok"), (95, 5, "ok"), (94, 6, "alert"), (0, 1, "alert")]
 )
 def test_a_low_success_rate_is_an_alert(good: int, failed: int, state: str) -> None:
-    assert success_rate("1m", ["success"] * good + ["failed"] * failed).state == state
+    assert success_rate("1m", RunCounts(good + failed, good)).state == state
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(None, "unknown"), (30.0, "ok"), (30.1, "alert")])

@@ -47,6 +47,6 @@ def responses() -> dict[str, object]:
     }
     for dag_id in dag_ids:
         runs = f"/api/v2/dags/{dag_id}/dagRuns"
-        answers[runs] = {"dag_runs": [{"dag_run_id": "r", "state": "success"}]}
+        answers[runs] = {"dag_runs": [{"dag_run_id": "r", "state": "success"}], "total_entries": 1}
         answers[f"{runs}/r/taskInstances"] = {"task_instances": [{"task_id": "aggregate", "duration": 9.5}]}
     return answers

@@ -102,6 +102,13 @@ def test_malformed_workers_are_reported(workers: Any, tmp_path: Path) -> None:
         {
             "/api/v2/dags": {"dags": [{"dag_id": "ohlcv_1m"}]},
             "/api/v2/dags/ohlcv_1m/dagRuns": {"dag_runs": [{"dag_run_id": "r", "state": "success"}]},
+        },
+        {
+            "/api/v2/dags": {"dags": [{"dag_id": "ohlcv_1m"}]},
+            "/api/v2/dags/ohlcv_1m/dagRuns": {
+                "dag_runs": [{"dag_run_id": "r", "state": "success"}],
+                "total_entries": 1,
+            },
             "/api/v2/dags/ohlcv_1m/dagRuns/r/taskInstances": {"task_instances": [None]},
         },
     ],

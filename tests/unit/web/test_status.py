@@ -1,0 +1,208 @@
+"""The document of the pipeline page: facts of the tables, of the runs, and of both when Airflow does not answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ohlcv.config.settings import Settings
+from ohlcv.iceberg.tables import load_table, open_catalog
+from ohlcv.model import summary_keys
+from ohlcv.model.intervals import floor_time, iso
+from ohlcv.model.table_contracts import candles_contract
+from ohlcv.spark.processes import HOST, free_port
+from ohlcv.web import airflow_reader, refreshed
+from ohlcv.web.data import CandleData
+from ohlcv.web.status import read_status
+from ohlcv.web.table_index import TableIndex, build_index
+from support.candle_rows import HOUR, MINUTE, candle, write_candles
+from support.fake_airflow import FakeAirflow, fake_airflow
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class Data(CandleData):
+    """Candle data whose indexes always have the newest snapshot."""
+
+    def index(self, timeframe: str) -> TableIndex | None:
+        contract = candles_contract(self._settings.timeframe(timeframe))
+        return build_index(load_table(open_catalog(self._settings), contract), contract)
+
+    def stale_seconds(self, timeframe: str) -> float | None:
+        return {"1m": None, "1h": 7.5}[timeframe]
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAirflow]:
+    # Every call reads again.
+    monkeypatch.setattr(airflow_reader, "RUNS_SECONDS", 0)
+    monkeypatch.setattr(refreshed, "PATIENCE_SECONDS", 3_600)
+    with fake_airflow() as running:
+        yield running
+
+
+@pytest.fixture
+def connected(settings: Settings, airflow: FakeAirflow) -> Settings:
+    return replace(settings, airflow=airflow.address)
+
+
+def status_of(settings: Settings, name: str = "1m") -> dict[str, Any]:
+    (found,) = read_status(settings, Data(settings), [name])["timeframes"]
+    return dict(found)
+
+
+def commit(settings: Settings, **summary: str) -> datetime:
+    """Add a snapshot without candles, with entries in its summary, and return its time."""
+    table = load_table(open_catalog(settings), candles_contract(MINUTE))
+    names = {name: getattr(summary_keys, name) for name in summary}
+    table.append(
+        table.schema().as_arrow().empty_table(),
+        snapshot_properties={names[name]: value for name, value in summary.items()},
+    )
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    return datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC)
+
+
+def test_an_empty_table_has_no_candles(settings: Settings) -> None:
+    found = status_of(settings)
+    assert {name: found[name] for name in ("newest_window_end", "lag_seconds", "rejected", "withheld")} == {
+        "newest_window_end": None,
+        "lag_seconds": None,
+        "rejected": {},
+        "withheld": None,
+    }
+    assert (found["rows"], found["files"], found["bytes"], found["last_maintenance"]) == (0, 0, 0, None)
+
+
+def test_the_size_and_age_of_the_candles_are_measured(settings: Settings) -> None:
+    now = datetime.now(UTC)
+    newest = floor_time(now, timedelta(minutes=1)) - timedelta(minutes=10)
+    write_candles(settings, MINUTE, candle(MINUTE, START), candle(MINUTE, newest))
+    found = status_of(settings)
+    assert (found["name"], found["dag_id"], found["time_target_seconds"]) == ("1m", "ohlcv_1m", 20)
+    assert found["newest_window_end"] == iso(newest + timedelta(minutes=1))
+    age = (datetime.now(UTC) - newest).total_seconds() - 60
+    assert (now - newest).total_seconds() - 60 <= found["lag_seconds"] <= age
+    assert (found["rows"], found["files"]) == (2, 2)
+    assert found["bytes"] > 1_000
+    cutoffs = {MINUTE.cutoff(now.date()).isoformat(), MINUTE.cutoff(datetime.now(UTC).date()).isoformat()}
+    assert found["retention_horizon"] in cutoffs
+
+
+def test_counts_are_those_of_the_newest_job(settings: Settings) -> None:
+    """A maintenance commit and one of another writer have no counts."""
+    commit(settings, RUN_ID="old", TRADES_REJECTED=json.dumps({"price": 9}), CANDLES_WITHHELD="9")
+    commit(settings, RUN_ID="new", TRADES_REJECTED=json.dumps({"quantity": 2, "side": 1}), CANDLES_WITHHELD="3")
+    at = commit(settings, MAINTENANCE="compact", RUN_ID="")
+    commit(settings)
+    found = status_of(settings)
+    assert (found["rejected"], found["withheld"]) == ({"quantity": 2, "side": 1}, 3)
+    assert found["last_maintenance"] == {"at": iso(at), "run_id": None}
+
+
+def test_runs_are_those_of_airflow(connected: Settings, airflow: FakeAirflow) -> None:
+    now = datetime.now(UTC)
+    times = {
+        "start_date": (now - timedelta(minutes=2)).isoformat(),
+        "end_date": (now - timedelta(minutes=1)).isoformat(),
+    }
+    airflow.paused = {"ohlcv_1m": False, "ohlcv_1h": True}
+    airflow.add_run("ohlcv_1m", "scheduled__old", "failed", end_date=(now - timedelta(hours=25)).isoformat())
+    airflow.add_run("ohlcv_1m", "scheduled__1", "failed", **times)
+    airflow.add_run("ohlcv_1m", "manual__1", "failed", **times)
+    airflow.add_run("ohlcv_1m", "scheduled__2", **times)
+    airflow.add_run("ohlcv_1m", "scheduled__3", "running", start_date=times["start_date"])
+    for run_id, duration, state in (("1", 21.5, "failed"), ("2", 9.5, "success"), ("3", None, "running")):
+        airflow.add_job("ohlcv_1m", f"scheduled__{run_id}", duration, state)
+    document = read_status(connected, Data(connected), ["1m", "1h"])
+    assert document["airflow"] == {"reachable": True, "detail": None}
+    assert document["stale_seconds"] == 7.5
+    found, other = document["timeframes"]
+    assert (found["paused"], found["runs_24h"], found["succeeded_24h"]) == (False, 2, 1)
+    assert found["last_run"] == {
+        "run_id": "scheduled__3",
+        "run_type": "scheduled",
+        "state": "running",
+        "start": times["start_date"].replace("+00:00", "Z"),
+        "end": None,
+        "duration_seconds": None,
+    }
+    assert [(each["run_id"], each["duration_seconds"], each["state"]) for each in found["durations"]] == [
+        ("scheduled__1", 21.5, "failed"),
+        ("scheduled__2", 9.5, "success"),
+    ]
+    assert found["durations"][0]["start"] == "2026-03-01T12:00:05Z"
+    assert (other["paused"], other["last_run"], other["durations"]) == (True, None, [])
+
+
+def test_unchanged_runs_are_not_read_again(connected: Settings, airflow: FakeAirflow) -> None:
+    airflow.paused = {"ohlcv_1m": False}
+    airflow.add_run("ohlcv_1m", "scheduled__1", end_date=datetime.now(UTC).isoformat())
+    airflow.add_job("ohlcv_1m", "scheduled__1", 9.5)
+    status_of(connected)
+    jobs = "dags/ohlcv_1m/dagRuns/~/taskInstances"
+    assert airflow.requests.count(jobs) == 1
+    airflow.requests.clear()
+    assert len(status_of(connected)["durations"]) == 1
+    assert airflow.requests == ["dags", "dags/ohlcv_1m/dagRuns"]
+    airflow.add_run("ohlcv_1m", "scheduled__2", end_date=datetime.now(UTC).isoformat())
+    airflow.add_job("ohlcv_1m", "scheduled__2", 8.5)
+    found = status_of(connected)
+    assert (found["last_run"]["duration_seconds"], found["succeeded_24h"], len(found["durations"])) == (8.5, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("conf", "maintained"),
+    [({}, True), ({"dry_run": True}, False), ({"timeframes": ["1h"]}, False), ({"timeframes": ["1m", "1h"]}, True)],
+)
+def test_a_retention_run_that_changed_nothing_is_maintenance(
+    conf: dict[str, Any], maintained: bool, connected: Settings, airflow: FakeAirflow
+) -> None:
+    at = commit(connected, MAINTENANCE="delete", RUN_ID="scheduled__1")
+    end = at + timedelta(hours=1)
+    airflow.paused = {"ohlcv_retention": False}
+    airflow.add_run("ohlcv_retention", "scheduled__2", end_date=end.isoformat(), conf=conf)
+    airflow.add_run("ohlcv_retention", "scheduled__3", "failed", end_date=(end + timedelta(hours=1)).isoformat())
+    expected = (end, "scheduled__2") if maintained else (at, "scheduled__1")
+    assert status_of(connected)["last_maintenance"] == {"at": iso(expected[0]), "run_id": expected[1]}
+
+
+def test_the_newer_one_of_commit_and_retention_run_is_the_last_maintenance(
+    connected: Settings, airflow: FakeAirflow
+) -> None:
+    airflow.paused = {"ohlcv_retention": False}
+    airflow.add_run("ohlcv_retention", "scheduled__2", end_date="2026-03-01T12:00:00+00:00", conf=None)
+    assert status_of(connected)["last_maintenance"]["run_id"] == "scheduled__2"
+    at = commit(connected, MAINTENANCE="compact", RUN_ID="manual__1")
+    assert status_of(connected)["last_maintenance"] == {"at": iso(at), "run_id": "manual__1"}
+
+
+def test_without_airflow_the_facts_of_the_tables_remain(connected: Settings, airflow: FakeAirflow) -> None:
+    write_candles(connected, HOUR, candle(HOUR, START))
+    unreachable = f"http://{HOST}:{free_port()}"
+    for address, detail in (
+        (replace(airflow.address, url=unreachable), f"Airflow at {unreachable} does not answer"),
+        (None, "OHLCV_AIRFLOW_URL is not set"),
+    ):
+        settings = replace(connected, airflow=address)
+        document = read_status(settings, Data(settings), ["1h"])
+        assert document["airflow"]["reachable"] is False
+        assert document["airflow"]["detail"].startswith(detail)
+        (found,) = document["timeframes"]
+        assert (found["newest_window_end"], found["rows"]) == ("2026-03-01T13:00:00Z", 1)
+        assert (found["paused"], found["last_run"], found["runs_24h"], found["durations"]) == (None, None, 0, [])
+
+
+def test_runs_of_an_airflow_that_stops_answering_are_not_shown(connected: Settings, airflow: FakeAirflow) -> None:
+    airflow.paused = {"ohlcv_1m": False}
+    assert status_of(connected)["paused"] is False
+    airflow.fails = True
+    document = read_status(connected, Data(connected), ["1m"])
+    assert document["airflow"]["reachable"] is False
+    assert document["timeframes"][0]["paused"] is None
