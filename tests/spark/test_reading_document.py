@@ -15,11 +15,10 @@ from support.reading import store_candles
 BLOCKS = named_blocks("reading.md")
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["narrow volume", "wide volume"])
 def test_spark_sql_returns_the_stored_candles(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wide: bool
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hours = store_candles(load_settings({"OHLCV_HOME": str(tmp_path)}), wide)
+    hours = store_candles(load_settings({"OHLCV_HOME": str(tmp_path)}), wide=True)
     monkeypatch.setenv("OHLCV_HOME", str(tmp_path))
     # The builder of the recipe configures this session instead of the one that all tests share.
     session = spark.newSession()

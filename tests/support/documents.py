@@ -1,7 +1,8 @@
-"""Code blocks of documents."""
+"""Code blocks of documents and cells of notebooks."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,5 +39,16 @@ def run_block(blocks: dict[str, Block], name: str) -> dict[str, Any]:
     """Run a block of Python code after the blocks that it continues, and return its variables."""
     block = blocks[name]
     variables: dict[str, Any] = {} if block.after is None else run_block(blocks, block.after)
-    exec(compile(block.code, f"code block {name}", "exec"), variables)  # noqa: S102  # the documents belong to this project
+    run_code(block.code, f"code block {name}", variables)
     return variables
+
+
+def notebook_cells(notebook: str) -> dict[str, str]:
+    """Return the code of each code cell of a notebook in docs/, by the cell's id."""
+    cells = json.loads((DOCUMENTS / notebook).read_text())["cells"]
+    return {cell["id"]: "".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"}
+
+
+def run_code(code: str, name: str, variables: dict[str, Any]) -> None:
+    """Run code with variables. `name` is shown in tracebacks."""
+    exec(compile(code, name, "exec"), variables)  # noqa: S102  # the documents belong to this project
