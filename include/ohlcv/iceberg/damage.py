@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.io import FileIO
-from pyiceberg.table import DataScan, Table
+from pyiceberg.table import DataScan, FileScanTask, Table
 
 from ohlcv.iceberg.file_io import is_store_error, name_unreadable
 from ohlcv.model.errors import DamagedFileError, OhlcvError
@@ -40,8 +40,20 @@ def report_damage(table: Table, scan: DataScan) -> Iterator[None]:
         if not is_store_error(error):
             _check_metadata(table, scan.snapshot_id)
             for task in scan.plan_files():
-                for file in (task.file, *task.delete_files):
-                    _check_content(table.io, file.file_path, file.file_size_in_bytes)
+                _check_task(table.io, task)
+        raise
+
+
+@contextmanager
+def report_damaged_file(table: Table, task: FileScanTask) -> Iterator[None]:
+    """Raise OhlcvError like `report_damage` if the block, which reads one data file, fails because of damage."""
+    try:
+        yield
+    except OhlcvError:
+        raise
+    except Exception as error:
+        if not is_store_error(error):
+            _check_task(table.io, task)
         raise
 
 
@@ -108,6 +120,11 @@ def _check_size(io: FileIO, path: str, expected: int) -> None:
         size = len(io.new_input(path))
     if size != expected:
         raise DamagedFileError(path, f"has {size:,} bytes instead of {expected:,}" if size else "is empty")
+
+
+def _check_task(io: FileIO, task: FileScanTask) -> None:
+    for file in (task.file, *task.delete_files):
+        _check_content(io, file.file_path, file.file_size_in_bytes)
 
 
 def _check_content(io: FileIO, path: str, size: int) -> None:

@@ -45,7 +45,7 @@ from ohlcv.iceberg.object_store import find_store_problem
 from ohlcv.iceberg.registration import check_no_files
 from ohlcv.iceberg.rest_catalog import LimitedRestCatalog, RestProtocolError
 from ohlcv.iceberg.table_definitions import ICEBERG_TYPES, iceberg_partitions, iceberg_schema
-from ohlcv.model.errors import DamagedFileError, InputError, OhlcvError
+from ohlcv.model.errors import DamagedFileError, InputError, MissingTableError, OhlcvError
 from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition_predicate
 from ohlcv.model.table_contracts import NAMESPACE, TableContract, TableShape, contract_differences, contracts
 
@@ -146,7 +146,7 @@ def _load_any_table(catalog: Catalog, contract: TableContract) -> Table:
     try:
         return catalog.load_table((NAMESPACE, contract.name))
     except NoSuchTableError:
-        raise OhlcvError(f"there is no table {NAMESPACE}.{contract.name}: run 'ohlcv tables create'") from None
+        raise MissingTableError(f"there is no table {NAMESPACE}.{contract.name}: run 'ohlcv tables create'") from None
     except FileNotFoundError as error:
         raise OhlcvError(
             f"the metadata file of {NAMESPACE}.{contract.name} is missing ({error}): "
@@ -196,6 +196,17 @@ def table_names(catalog: Catalog) -> set[str]:
     with contextlib.suppress(NoSuchNamespaceError):
         return {name for _, name in catalog.list_tables(NAMESPACE)}
     return set()
+
+
+def metadata_locations(catalog: Catalog) -> dict[str, str] | None:
+    """Return the metadata file of each table by name, from one query; None if the catalog is a REST service."""
+    if not isinstance(catalog, SqlCatalog):
+        return None
+    query = select(IcebergTables.table_name, IcebergTables.metadata_location).where(
+        IcebergTables.catalog_name == CATALOG_NAME, IcebergTables.table_namespace == NAMESPACE
+    )
+    with catalog.engine.connect() as connection:
+        return {name: location or "" for name, location in connection.execute(query)}
 
 
 def shape_of(table: Table) -> TableShape:

@@ -15,6 +15,10 @@ class InputError(OhlcvError):
     exit_code = 2
 
 
+class MissingTableError(OhlcvError):
+    """A table that the catalog does not contain."""
+
+
 class DamagedFileError(OhlcvError):
     """A file of a table or of the catalog that is missing, truncated or unreadable."""
 

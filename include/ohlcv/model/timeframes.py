@@ -92,6 +92,12 @@ class Timeframe:
             return date(1970, 1, 1) + number * DAY
         return date(1970 + number // 12, number % 12 + 1, 1)
 
+    def partition_number(self, day: date) -> int:
+        """Return the number of the partition that contains a day."""
+        if self.partition == "day":
+            return (day - date(1970, 1, 1)).days
+        return (day.year - 1970) * 12 + day.month - 1
+
     def partition_of(self, day: date) -> date:
         """Return the first day of the partition that contains a day."""
         return day.replace(day=1) if self.partition == "month" else day

@@ -58,13 +58,9 @@ def read_candles(
         before = And(series_filter, time_condition(None, start))
         previous = newest_candles(table, timeframe, before, single_series(symbol, exchange), 1)
         candles = pa.concat_tables([previous, candles])
-    # Whole numbers: times near the years 1 and 9999 cannot be rounded as datetime.
-    length = timeframe.microseconds
-    first = None if start is None else -(-to_microseconds(start) // length) * length
-    last = None
-    if end is not None and (newest_start := newest_window_start(table, timeframe)) is not None:
-        last = min((to_microseconds(end) - 1) // length * length, newest_start)
-    return _filled(candles, timeframe, first, last, newest)
+    newest_start = None if end is None else newest_window_start(table, timeframe)
+    first, last = windows_to_fill(timeframe, start, end, newest_start)
+    return fill_windows(candles, timeframe, first, last, newest)
 
 
 def _check_request(start: datetime | None, end: datetime | None, newest: int | None, fill: str | None) -> None:
@@ -88,7 +84,6 @@ _SORT = """
     ORDER BY symbol, exchange, window_start
 """
 
-# `candles` may contain one candle before `$first` per series: its close fills the first windows.
 _FILL = """
     WITH ranges AS (
         SELECT symbol, exchange,
@@ -145,9 +140,28 @@ def _sorted(candles: pa.Table, newest: int | None) -> pa.Table:
     return _query(query, candles, {"newest": newest}).cast(candles.schema)
 
 
-def _filled(
+def windows_to_fill(
+    timeframe: Timeframe, start: datetime | None, end: datetime | None, newest_start: int | None
+) -> tuple[int | None, int | None]:
+    """Return the first and the last window start to fill, in microseconds; None for those of the candles.
+
+    `newest_start` is the start of the newest candle of the table.
+    """
+    # Whole numbers: times near the years 1 and 9999 cannot be rounded as datetime.
+    length = timeframe.microseconds
+    first = None if start is None else -(-to_microseconds(start) // length) * length
+    if end is None or newest_start is None:
+        return first, None
+    return first, min((to_microseconds(end) - 1) // length * length, newest_start)
+
+
+def fill_windows(
     candles: pa.Table, timeframe: Timeframe, first: int | None, last: int | None, newest: int | None
 ) -> pa.Table:
+    """Return the candles with the windows from first to last that have no trades, sorted by series.
+
+    `candles` may contain one candle before `first` for each series: its close fills the first windows.
+    """
     expressions = _fill_expressions(candles.schema)
     query = _FILL.format(columns=", ".join(expressions.get(name, name) for name in candles.column_names))
     values = {

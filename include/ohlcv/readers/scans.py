@@ -24,7 +24,7 @@ from ohlcv.model.intervals import MICROSECOND
 from ohlcv.model.table_contracts import CANDLE_COLUMNS
 from ohlcv.model.timeframes import Timeframe
 
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 # (symbol, exchange)
 Series = tuple[str, str]
@@ -59,7 +59,7 @@ def time_condition(start: datetime | None, end: datetime | None) -> BooleanExpre
         )
     if end is not None:
         end = end.astimezone(UTC)
-        last_day = (end - MICROSECOND).date() if end > _EARLIEST else end.date()
+        last_day = (end - MICROSECOND).date() if end > EARLIEST else end.date()
         condition = And(
             condition,
             compare(LessThanOrEqual, "window_date", last_day),

@@ -2,113 +2,115 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.tables import load_table, open_catalog
-from ohlcv.model.errors import OhlcvError
-from ohlcv.model.table_contracts import candles_contract
-from ohlcv.readers.candles import read_candles
-from ohlcv.web.candle_query import CandlePage, CandleQuery
+from ohlcv.model.errors import MissingTableError
+from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
+from ohlcv.web.candle_query import CandlePage, CandleQuery, CandleReader
+from ohlcv.web.file_cache import FileCache
+from ohlcv.web.index_refresher import REFRESH_SECONDS, IndexRefresher
 from ohlcv.web.provisional import Provisional
-from ohlcv.web.table_index import TableIndex, build_index
+from ohlcv.web.series_ranges import SeriesRange, SeriesRanges
+from ohlcv.web.table_index import TableIndex
 
-_ORDER = [("window_start", "ascending"), ("symbol", "ascending"), ("exchange", "ascending")]
+_log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class SeriesRange:
-    """A series with its first and newest window start."""
-
-    symbol: str
-    exchange: str
-    first_window: datetime
-    newest_window: datetime
+# Seconds that the first requests wait for the first refresh.
+_WAIT_SECONDS = 8.0
 
 
 class CandleData:
     """Stored candles of all timeframes, their series, and provisional candles."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: Settings, *, interval: float = REFRESH_SECONDS, cache: FileCache | None = None
+    ) -> None:
+        self.cache = cache or FileCache()
+        self._refresher = IndexRefresher(
+            settings, interval=interval, wait=_WAIT_SECONDS, after_refresh=self._scan_series
+        )
+        self._readers = {name: CandleReader(self.cache, timeframe) for name, timeframe in TIMEFRAMES.items()}
+        self._series = {name: SeriesRanges() for name in TIMEFRAMES}
 
     def start(self) -> None:
         """Start the thread that keeps the indexes up to date."""
+        self._refresher.start()
 
     def close(self) -> None:
         """End the thread."""
+        self._refresher.close()
+
+    def refresh(self) -> None:
+        """Read the catalog now, and scan the series of new files."""
+        self._refresher.refresh()
+        self._scan_series(None)
 
     def index(self, timeframe: str) -> TableIndex | None:
         """Return the index of a candle table; None if the table does not exist.
 
         Raise OhlcvError if the catalog or the table could not be read yet.
         """
-        contract = candles_contract(self._settings.timeframe(timeframe))
-        try:
-            return build_index(load_table(open_catalog(self._settings), contract), contract)
-        except OhlcvError as error:
-            if "there is no table" in str(error):
-                return None
-            raise
+        return self._refresher.index(get_timeframe(timeframe).table)
 
-    def stale_seconds(self, timeframe: str) -> float | None:  # noqa: ARG002
+    def stale_seconds(self, timeframe: str) -> float | None:
         """Return the age of the index if the catalog has not confirmed it; None if it is up to date."""
-        return None
+        return self._refresher.stale_seconds(get_timeframe(timeframe).table)
 
     def series(self, timeframe: str) -> list[SeriesRange]:
-        """Return the series of a timeframe, sorted by symbol and exchange. Empty if there is no table."""
+        """Return the series of a timeframe, sorted by symbol and exchange. Empty if there is no table.
+
+        A series without a candle in the newest 31 partitions may be missing in a table of very many series.
+        """
         if self.index(timeframe) is None:
             return []
-        candles = read_candles(self._settings, self._settings.timeframe(timeframe))
-        groups = candles.group_by(["symbol", "exchange"]).aggregate([("window_start", "min"), ("window_start", "max")])
-        return sorted(
-            (SeriesRange(*row) for row in zip(*groups.to_pydict().values(), strict=True)),
-            key=lambda each: (each.symbol, each.exchange),
-        )
+        return self._series[timeframe].ranges(_WAIT_SECONDS)
 
     def candles(self, timeframe: str, query: CandleQuery) -> CandlePage:
-        """Return one page of candles. Raise OhlcvError if there is no such table."""
-        index = self.index(timeframe)
-        if index is None:
-            raise OhlcvError(f"there are no {timeframe} candles yet: run 'ohlcv tables create'")
-        table = read_candles(
-            self._settings,
-            self._settings.timeframe(timeframe),
-            query.symbol,
-            query.exchange,
-            start=query.start,
-            end=query.end,
-            newest=query.newest,
-            fill=query.fill,
-        )
-        if query.updated_since is not None:
-            table = table.filter(pc.field("updated_at") >= query.updated_since)
-        table = table.sort_by(_ORDER)
-        if query.after is not None:
-            keys = zip(*(table[name].to_pylist() for name, _ in _ORDER), strict=True)
-            table = table.filter(pa.array([key > query.after for key in keys], pa.bool_()))
-        if query.limit is None or len(table) <= query.limit:
-            return CandlePage(table, None, index)
-        page = table.slice(0, query.limit)
-        last = page.slice(query.limit - 1).to_pylist()[0]
-        return CandlePage(page, (last["window_start"], last["symbol"], last["exchange"]), index)
+        """Return one page of candles. Raise MissingTableError if there is no such table."""
+        return self._readers[timeframe].page(self._existing_index(timeframe), query)
 
     def batches(self, timeframe: str, query: CandleQuery) -> Iterator[pa.RecordBatch]:
         """Return all candles of a query in batches, in the order of the pages."""
-        yield from self.candles(timeframe, query).table.to_batches()
+        return self._readers[timeframe].batches(self._existing_index(timeframe), query)
 
     def count(self, timeframe: str, query: CandleQuery) -> int:
-        """Return an upper bound of the number of candles of a query, from metadata and cache."""
-        return len(self.candles(timeframe, query).table)
+        """Return an upper bound of the number of candles of a query, from metadata and known series."""
+        known = self._series[timeframe]
+        series = None
+        if known.covers_all:
+            series = sum(
+                query.symbol in (None, each.symbol) and query.exchange in (None, each.exchange)
+                for each in known.ranges(0)
+            )
+        return self._readers[timeframe].count(self._existing_index(timeframe), query, series)
 
     def provisional(self, timeframe: str, symbol: str, exchange: str) -> Provisional:  # noqa: ARG002
         """Return the candles of a series that are newer than its newest stored one."""
+        return Provisional(None, datetime.now(UTC), self._existing_index(timeframe).schema.empty_table())
+
+    def _existing_index(self, timeframe: str) -> TableIndex:
         index = self.index(timeframe)
         if index is None:
-            raise OhlcvError(f"there are no {timeframe} candles yet: run 'ohlcv tables create'")
-        return Provisional(None, datetime.now(UTC), index.schema.empty_table())
+            raise MissingTableError(f"there is no table of {timeframe} candles: run 'ohlcv tables create'")
+        return index
+
+    def _scan_series(self, until: float | None) -> None:
+        """Scan files until a monotonic time, one of each timeframe in turn, the newest first."""
+        unfinished = set(TIMEFRAMES)
+        while unfinished and (until is None or time.monotonic() < until):
+            for name in sorted(unfinished):
+                try:
+                    is_unfinished = self._series[name].scan_next(self._refresher.last_index(get_timeframe(name).table))
+                except (
+                    Exception
+                ) as error:  # a damaged file, or an error of the store: tried again after the next refresh
+                    _log.warning("the series of %s candles are incomplete: %s", name, error)
+                    is_unfinished = False
+                if not is_unfinished:
+                    unfinished.discard(name)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 from pyiceberg.conversions import from_bytes
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.typedef import Record
@@ -75,9 +76,9 @@ class TableIndex:
         return sum(file.bytes for file in self.files)
 
 
-def build_index(table: Table, contract: TableContract) -> TableIndex:
-    """Return the index of the current snapshot. Reads its manifests."""
-    scan = table.scan()
+def build_index(table: Table, contract: TableContract, condition: BooleanExpression | None = None) -> TableIndex:
+    """Return the index of the files of the current snapshot that may meet a condition. Reads the manifests."""
+    scan = table.scan(condition or AlwaysTrue())
     with report_damage(table, scan):
         tasks = list(scan.plan_files())
     snapshot = table.current_snapshot()

@@ -1,0 +1,161 @@
+"""Cache of decoded data files, bounded by bytes. Data files never change; an entry is loaded once for all threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ohlcv.model.intervals import MICROSECOND
+from ohlcv.model.timeframes import DAY
+from ohlcv.web.file_decoder import KEY_COLUMNS, WHOLE, Part, decode_parts, rows_of_part, sorted_rows
+from ohlcv.web.table_index import FileKey, IndexedFile, TableIndex
+
+CACHE_BYTES = 160 * 2**20
+# A file with more rows is not kept as a whole: 200,000 rows need about 30 MB.
+WHOLE_ROWS = 200_000
+# Files that are decoded at the same time.
+_DECODERS = 2
+# Parts of a large file that one pass decodes for waiting threads. Each has at most about 15 MB.
+_PARTS_PER_PASS = 4
+# Memory of the objects of an entry in addition to its columns.
+_ENTRY_BYTES = 12_000
+# Stands for a missing window_date. No time of this type is so early.
+_NO_DAY = -(2**31)
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedRows:
+    """Rows in the order window_start, symbol, exchange, with the columns of the contract.
+
+    symbol and exchange are dictionaries; a part of one series has neither. Rows without a complete key are left out.
+    """
+
+    table: pa.Table
+    # window_start in microseconds.
+    starts: npt.NDArray[np.int64]
+    # Whether each window_date is the date of its window_start.
+    dates_match: bool
+
+    @property
+    def bytes(self) -> int:
+        """Return the memory of the entry; `starts` is a view of a column."""
+        return int(self.table.nbytes) + _ENTRY_BYTES
+
+
+_Key = tuple[FileKey, int, Part]
+_FileVersion = tuple[FileKey, int]
+
+
+class FileCache:
+    """Decoded rows by data file (with its delete files), schema and part. The least recently used are evicted."""
+
+    def __init__(self, max_bytes: int = CACHE_BYTES, whole_rows: int = WHOLE_ROWS) -> None:
+        self._max_bytes = max_bytes
+        self._whole_rows = whole_rows
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[_Key, DecodedRows] = OrderedDict()
+        self._bytes = 0
+        self._loading: dict[_Key, Future[DecodedRows]] = {}
+        # Parts of large files that no pass has begun to decode.
+        self._waiting: dict[_FileVersion, dict[Part, Future[DecodedRows]]] = {}
+        self._passes: dict[_FileVersion, threading.Lock] = {}
+        self._decoders = threading.BoundedSemaphore(_DECODERS)
+
+    @property
+    def bytes(self) -> int:
+        """Return the memory of all entries."""
+        return self._bytes
+
+    def is_large(self, file: IndexedFile) -> bool:
+        """Return whether only parts of a file are kept."""
+        return file.rows > self._whole_rows
+
+    def rows(self, index: TableIndex, file: IndexedFile, part: Part) -> DecodedRows:
+        """Return the rows of a part of a file. The whole of a large file is refused."""
+        key = (file.key, index.schema_id, part)
+        with self._lock:
+            found = self._entries.get(key)
+            if found is not None:
+                self._entries.move_to_end(key)
+                return found
+            future = self._loading.get(key)
+            is_first = future is None
+            if future is None:
+                future = self._loading[key] = Future()
+                if self.is_large(file):
+                    self._waiting.setdefault(key[:2], {})[part] = future
+        if not is_first:
+            return future.result()
+        if self.is_large(file):
+            self._load_waiting(index, file, future)
+        elif part == WHOLE:
+            self._complete({part: future}, key[:2], partial(self._decode, index, file, [part]))
+        else:
+            self._complete({part: future}, key[:2], lambda: [rows_of_part(self.rows(index, file, WHOLE).table, part)])
+        return future.result()
+
+    def _load_waiting(self, index: TableIndex, file: IndexedFile, future: Future[DecodedRows]) -> None:
+        """Decode a large file, one pass at a time, until a pass has contained the part of this future."""
+        version = (file.key, index.schema_id)
+        with self._lock:
+            pass_lock = self._passes.setdefault(version, threading.Lock())
+        while not future.done():
+            with pass_lock:
+                with self._lock:
+                    waiting = self._waiting.get(version, {})
+                    parts = dict(list(waiting.items())[:_PARTS_PER_PASS])
+                    for part in parts:
+                        del waiting[part]
+                    if not waiting:
+                        self._waiting.pop(version, None)
+                if parts:
+                    self._complete(parts, version, partial(self._decode, index, file, list(parts)))
+        with self._lock:
+            if version not in self._waiting:
+                self._passes.pop(version, None)
+
+    def _decode(self, index: TableIndex, file: IndexedFile, parts: Sequence[Part]) -> list[pa.Table]:
+        with self._decoders:
+            return decode_parts(index, file, parts)
+
+    def _complete(
+        self, futures: dict[Part, Future[DecodedRows]], version: _FileVersion, load: Callable[[], list[pa.Table]]
+    ) -> None:
+        """Load parts of a file, store them and set their futures."""
+        try:
+            loaded = {part: _decoded(table, part) for part, table in zip(futures, load(), strict=True)}
+        except BaseException as error:
+            with self._lock:
+                for part in futures:
+                    del self._loading[*version, part]
+            for future in futures.values():
+                future.set_exception(error)
+            return
+        with self._lock:
+            for part, rows in loaded.items():
+                del self._loading[*version, part]
+                self._entries[*version, part] = rows
+                self._bytes += rows.bytes
+            while self._bytes > self._max_bytes:
+                _, evicted = self._entries.popitem(last=False)
+                self._bytes -= evicted.bytes
+        for part, future in futures.items():
+            future.set_result(loaded[part])
+
+
+def _decoded(table: pa.Table, part: Part) -> DecodedRows:
+    if part.is_series:
+        # Otherwise each part would hold the dictionary of its file.
+        table = table.drop_columns(list(KEY_COLUMNS))
+    table = sorted_rows(table)
+    starts = table["window_start"].combine_chunks().cast(pa.int64()).to_numpy()
+    days = table["window_date"].combine_chunks().cast(pa.int32()).fill_null(_NO_DAY).to_numpy()
+    return DecodedRows(table, starts, bool((starts // (DAY // MICROSECOND) == days).all()))
