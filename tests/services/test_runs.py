@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
-from ohlcv.config.settings import load_settings
-from ohlcv.demo.local_airflow import USER
+from ohlcv.config.settings import Settings, load_settings
+from ohlcv.demo.local_airflow import VIEWER
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, Range, floor_time, iso, scheduled_range
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
 from ohlcv.monitoring.health import runs as health_of_runs
 from ohlcv.monitoring.health import workers
+from ohlcv.web.data import CandleData
+from ohlcv.web.quality import read_quality
+from ohlcv.web.status import read_status
 from support.harness import trade
 from support.processes import wait_for
 from support.sites import POLL_SECONDS, Run, Site
@@ -86,21 +89,61 @@ def test_a_scheduled_run_builds_its_lookback_and_validates_it(loaded_site: Site,
     assert (event["extra"]["inserted"], event["extra"]["candles_checked"]) == (16, 16)
 
 
-def test_health_measures_runs_and_workers(loaded_site: Site, scheduled: Run) -> None:
-    settings = load_settings(
+def connected(site: Site) -> Settings:
+    """Return the settings of a program outside of Airflow that reads tables, runs and workers."""
+    return load_settings(
         {
-            "OHLCV_HOME": str(loaded_site.settings.home),
-            "OHLCV_SPARK_WEB": loaded_site.cluster.web,
-            "OHLCV_AIRFLOW_URL": loaded_site.airflow.url,
-            "OHLCV_AIRFLOW_USER": USER,
-            "OHLCV_AIRFLOW_PASSWORD": loaded_site.airflow.passwords[USER],
+            "OHLCV_HOME": str(site.settings.home),
+            "OHLCV_SPARK_WEB": site.cluster.web,
+            "OHLCV_AIRFLOW_URL": site.airflow.url,
+            "OHLCV_AIRFLOW_USER": VIEWER,
+            "OHLCV_AIRFLOW_PASSWORD": site.airflow.passwords[VIEWER],
         }
     )
+
+
+def test_health_measures_runs_and_workers(loaded_site: Site, scheduled: Run) -> None:
+    settings = connected(loaded_site)
     assert workers(settings).found == "1 alive, 1 cores, 1,024 MiB"
     found = {(each.subject, each.aspect): each.found for each in health_of_runs(settings, datetime.now(UTC))}
     assert found["1d", "runs in 24 h"] == "1 of 1 successful (100.0%)"
     assert found["1d", "last job"] == f"{loaded_site.task(scheduled, 'aggregate')['duration']:.1f} s"
     assert found["1m", "runs in 24 h"] == "no run has ended"
+
+
+def wait_for_verdict(site: Site, timeframe: str, dag_id: str, passed: bool, map_index: int = -1) -> dict[str, Any]:
+    """Wait for the newest verdict of a timeframe, and return it."""
+
+    def find() -> dict[str, Any] | None:
+        document = read_quality(connected(site), [timeframe])
+        assert document["airflow"] == {"reachable": True, "detail": None}
+        verdicts: list[dict[str, Any]] = document["timeframes"][0]["verdicts"]
+        wanted = (dag_id, passed, map_index)
+        origin = [(each["dag_id"], each["passed"], each["map_index"]) for each in verdicts[:1]]
+        return verdicts[0] if origin == [wanted] else None
+
+    return wait_for(find, f"the newest verdict of {timeframe} is one of {dag_id}", POLL_SECONDS)
+
+
+def test_a_run_has_a_verdict_and_a_status(loaded_site: Site, first_attempt: FirstAttempt) -> None:
+    run = first_attempt.run
+    verdict = wait_for_verdict(loaded_site, "1d", "ohlcv_1d", passed=True)
+    expected = interval_range(run, "1d")
+    assert (verdict["run_id"], verdict["candles"], verdict["failures"]) == (run.run_id, 16, 0)
+    assert verdict["ranges"] == [{"start": iso(expected.start), "end": iso(expected.end)}]
+    assert {rule["findings"] for rule in verdict["rules"].values() if rule["severity"] == "FAIL"} == {0}
+    settings = connected(loaded_site)
+    document = read_status(settings, CandleData(settings), ["1d", "1m"])
+    assert document["airflow"] == {"reachable": True, "detail": None}
+    status, other = document["timeframes"]
+    duration = loaded_site.task(run, "aggregate")["duration"]
+    assert (status["paused"], status["runs_24h"], status["succeeded_24h"], status["rows"]) == (False, 1, 1, 16)
+    last_run = status["last_run"]
+    assert (last_run["run_id"], last_run["run_type"], last_run["state"]) == (run.run_id, "scheduled", "success")
+    assert last_run["duration_seconds"] == duration
+    assert [(each["run_id"], each["duration_seconds"]) for each in status["durations"]] == [(run.run_id, duration)]
+    assert (status["newest_window_end"], status["withheld"]) == (iso(expected.end), 0)
+    assert (other["paused"], other["last_run"], other["durations"], other["rows"]) == (True, None, [], 0)
 
 
 def test_a_cleared_run_builds_exactly_its_range_and_commits_nothing_when_nothing_changed(
@@ -129,6 +172,28 @@ def test_a_run_cleared_after_a_late_trade_updates_only_that_candle(loaded_site: 
         len(snapshots) + 1,
     )
     loaded_site.assert_exact("1d", expected.start, expected.end)
+
+
+def test_a_failed_validation_has_a_verdict(loaded_site: Site, scheduled: Run) -> None:
+    start = interval_range(scheduled, "1d").start
+    loaded_site.sql(
+        "UPDATE market_data.gold_ohlcv_1d SET volume = volume + 1 "
+        f"WHERE symbol = 'BTC-USD' AND exchange = 'binance' AND window_start = TIMESTAMP '{start:%F %T}'"
+    )
+    loaded_site.airflow.call(
+        "POST",
+        f"/dags/{scheduled.dag_id}/clearTaskInstances",
+        {"dry_run": False, "task_ids": ["validate"], "dag_run_id": scheduled.run_id, "only_failed": False},
+    )
+    assert loaded_site.wait_until_ended(scheduled).state == "failed"
+    verdict = wait_for_verdict(loaded_site, "1d", "ohlcv_1d", passed=False)
+    (finding,) = [each for each in verdict["findings"] if each["rule"] == "fields_equal_the_trades"]
+    assert (finding["symbol"], finding["exchange"], finding["window_start"]) == ("BTC-USD", "binance", iso(start))
+    assert (verdict["run_id"], verdict["rules"]["fields_equal_the_trades"]["findings"]) == (scheduled.run_id, 1)
+    # The job replaces the wrong candle, and the next try replaces the verdict.
+    loaded_site.clear(scheduled)
+    loaded_site.wait_until_successful(scheduled)
+    assert wait_for_verdict(loaded_site, "1d", "ohlcv_1d", passed=True)["run_id"] == scheduled.run_id
 
 
 def test_a_task_links_to_its_running_application_and_afterwards_to_the_master(loaded_site: Site) -> None:
@@ -228,3 +293,5 @@ def test_days_are_reprocessed_in_all_timeframes_after_a_dry_run_that_changes_not
     assert [len(loaded_site.snapshots(name)) - len(before[name]) for name in names] == [2, 2]
     assert loaded_site.assert_exact("1h", BEGIN, BEGIN + 2 * DAY) == 384
     assert loaded_site.assert_exact("1m", BEGIN, BEGIN + 2 * DAY) > 384
+    verdict = wait_for_verdict(loaded_site, "1h", "ohlcv_reprocess", passed=True, map_index=1)
+    assert verdict["ranges"] == [{"start": iso(BEGIN + DAY), "end": iso(BEGIN + 2 * DAY)}]
