@@ -133,7 +133,9 @@ def test_a_run_has_a_verdict_and_a_status(loaded_site: Site, first_attempt: Firs
     assert verdict["ranges"] == [{"start": iso(expected.start), "end": iso(expected.end)}]
     assert {rule["findings"] for rule in verdict["rules"].values() if rule["severity"] == "FAIL"} == {0}
     settings = connected(loaded_site)
-    document = read_status(settings, CandleData(settings), ["1d", "1m"])
+    data = CandleData(settings)
+    data.refresh()
+    document = read_status(settings, data, ["1d", "1m"])
     assert document["airflow"] == {"reachable": True, "detail": None}
     status, other = document["timeframes"]
     duration = loaded_site.task(run, "aggregate")["duration"]

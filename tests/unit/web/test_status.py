@@ -19,22 +19,24 @@ from ohlcv.spark.processes import HOST, free_port
 from ohlcv.web import airflow_reader, refreshed
 from ohlcv.web.data import CandleData
 from ohlcv.web.status import read_status
-from ohlcv.web.table_index import TableIndex, build_index
 from support.candle_rows import HOUR, MINUTE, candle, write_candles
 from support.fake_airflow import FakeAirflow, fake_airflow
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-class Data(CandleData):
-    """Candle data whose indexes always have the newest snapshot."""
-
-    def index(self, timeframe: str) -> TableIndex | None:
-        contract = candles_contract(self._settings.timeframe(timeframe))
-        return build_index(load_table(open_catalog(self._settings), contract), contract)
+class StaleData(CandleData):
+    """Candle data of which the catalog has confirmed only some."""
 
     def stale_seconds(self, timeframe: str) -> float | None:
         return {"1m": None, "1h": 7.5}[timeframe]
+
+
+def read(settings: Settings, *names: str, data_class: type[CandleData] = CandleData) -> dict[str, Any]:
+    """Return the document of timeframes with the newest snapshots of their tables."""
+    data = data_class(settings)
+    data.refresh()
+    return read_status(settings, data, names)
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def connected(settings: Settings, airflow: FakeAirflow) -> Settings:
 
 
 def status_of(settings: Settings, name: str = "1m") -> dict[str, Any]:
-    (found,) = read_status(settings, Data(settings), [name])["timeframes"]
+    (found,) = read(settings, name)["timeframes"]
     return dict(found)
 
 
@@ -120,7 +122,7 @@ def test_runs_are_those_of_airflow(connected: Settings, airflow: FakeAirflow) ->
     airflow.add_run("ohlcv_1m", "scheduled__3", "running", start_date=times["start_date"])
     for run_id, duration, state in (("1", 21.5, "failed"), ("2", 9.5, "success"), ("3", None, "running")):
         airflow.add_job("ohlcv_1m", f"scheduled__{run_id}", duration, state)
-    document = read_status(connected, Data(connected), ["1m", "1h"])
+    document = read(connected, "1m", "1h", data_class=StaleData)
     assert document["airflow"] == {"reachable": True, "detail": None}
     assert document["stale_seconds"] == 7.5
     found, other = document["timeframes"]
@@ -191,7 +193,7 @@ def test_without_airflow_the_facts_of_the_tables_remain(connected: Settings, air
         (None, "OHLCV_AIRFLOW_URL is not set"),
     ):
         settings = replace(connected, airflow=address)
-        document = read_status(settings, Data(settings), ["1h"])
+        document = read(settings, "1h")
         assert document["airflow"]["reachable"] is False
         assert document["airflow"]["detail"].startswith(detail)
         (found,) = document["timeframes"]
@@ -203,6 +205,6 @@ def test_runs_of_an_airflow_that_stops_answering_are_not_shown(connected: Settin
     airflow.paused = {"ohlcv_1m": False}
     assert status_of(connected)["paused"] is False
     airflow.fails = True
-    document = read_status(connected, Data(connected), ["1m"])
+    document = read(connected, "1m")
     assert document["airflow"]["reachable"] is False
     assert document["timeframes"][0]["paused"] is None
