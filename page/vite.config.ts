@@ -45,5 +45,5 @@ export default defineConfig({
       },
     },
   },
-  test: { include: ["src/**/*.test.ts", "dev/**/*.test.ts"], environment: "node" },
+  test: { include: ["src/**/*.test.ts", "dev/**/*.test.ts"], environment: "node", pool: "threads", isolate: false },
 });

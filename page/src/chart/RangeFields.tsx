@@ -30,7 +30,9 @@ export function RangeFields({ view, zone, select }: RangeFieldsProps) {
     <form className="oc-range" onSubmit={apply}>
       {(["from", "to"] as const).map((name) => (
         <label className="oc-field" key={name}>
-          <span>{name === "from" ? "From" : "To"}</span>
+          <span>
+            {name === "from" ? "From" : "To"} ({zone === "utc" ? "UTC" : "local"})
+          </span>
           <input
             type="datetime-local"
             value={shown[name]}

@@ -43,6 +43,7 @@ export class Pane {
   private readonly axis: ISeriesApi<"Line">;
   private frame: Frame | null = null;
   private decimals = 2;
+  private crosshair = 0;
 
   constructor(
     readonly element: HTMLElement,
@@ -73,7 +74,8 @@ export class Pane {
       crosshairMarkerVisible: false,
     });
     this.axis = this.chart.addSeries(LineSeries, {
-      priceScaleId: "axis",
+      // The price scale ignores them.
+      autoscaleInfoProvider: () => null,
       lineVisible: false,
       priceLineVisible: false,
       lastValueVisible: false,
@@ -126,13 +128,14 @@ export class Pane {
     const volumes: HistogramData[] = [];
     const averages: LineData[] = [];
     let decimals = 0;
-    let gap = true;
     for (let index = 0; index < frame.count; index += 1) {
       const seconds = frame.start + index * frame.step;
       const time = seconds as UTCTimestamp;
       const drawn = find(seconds);
       if (!drawn) {
-        gap = true;
+        // The colour of a point is that of the line that leaves it: no line across a gap.
+        const last = averages.at(-1);
+        if (last) last.color = "transparent";
         continue;
       }
       const { candle, provisional } = drawn;
@@ -148,15 +151,13 @@ export class Pane {
       }
       volumes.push({ time, value: Number(candle.volume), color: rises ? theme.upVolume : theme.downVolume });
       if (candle.vwap !== null) {
-        // The colour of a point is that of the line that leads to it: no line across a gap.
-        averages.push({ time, value: Number(candle.vwap), ...(gap ? { color: "transparent" } : {}) });
-        gap = false;
+        averages.push({ time, value: Number(candle.vwap) });
       }
       if (decimals < MAX_DECIMALS) decimals = Math.max(decimals, decimalsOf(candle.close_price));
     }
     if (frame !== this.frame) {
       this.frame = frame;
-      this.axis.setData(timesOf(frame).map((time) => ({ time, value: 0 })));
+      this.axis.setData(timesOf(frame).map((time) => ({ time, value: 1 })));
     }
     this.candles.setData(bars);
     this.volume.setData(volumes);
@@ -180,11 +181,15 @@ export class Pane {
 
   /** Show the crosshair at a window, at the price if it has a candle. */
   showCrosshair(time: number | null, price: number | null): void {
+    cancelAnimationFrame(this.crosshair);
     if (time === null) {
       this.chart.clearCrosshairPosition();
       return;
     }
-    this.chart.setCrosshairPosition(price ?? 0, time as UTCTimestamp, price === null ? this.axis : this.candles);
+    // The chart applies a new range with its next frame. Before, the window may be outside the old range.
+    this.crosshair = requestAnimationFrame(() => {
+      this.chart.setCrosshairPosition(price ?? 0, time as UTCTimestamp, this.candles);
+    });
   }
 
   /** Return the width of the part with candles. */
@@ -193,6 +198,7 @@ export class Pane {
   }
 
   remove(): void {
+    cancelAnimationFrame(this.crosshair);
     this.chart.remove();
   }
 }

@@ -336,7 +336,8 @@ export class ChartSession {
     if (step !== this.step || !after || !view || this.closing.signal.aborted) return;
     const shift = after.newest - before.newest;
     if (shift > 0 && !this.dragging) {
-      if (view.to > before.newest) this.view = { from: view.from + shift, to: view.to + shift };
+      const follows = this.moved || "newest" in this.target;
+      if (follows && view.to > before.newest) this.view = { from: view.from + shift, to: view.to + shift };
       this.frame = frameOf(this.view as View, after, step.seconds);
     }
     this.draw();

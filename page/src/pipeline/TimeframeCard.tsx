@@ -85,5 +85,5 @@ function Maintenance({ status, zone }: { status: TimeframeStatus; zone: Zone }) 
 export function rejectedText(rejected: Record<string, number>): string {
   const reasons = Object.entries(rejected).filter(([, count]) => count > 0);
   if (reasons.length === 0) return "0";
-  return reasons.map(([reason, count]) => `${formatCount(count)} ${reason}`).join(", ");
+  return reasons.map(([reason, count]) => `${reason}: ${formatCount(count)}`).join(", ");
 }
