@@ -35,6 +35,10 @@ _TRADE_DAYS = 3
 _log = logging.getLogger(__name__)
 
 
+class NoAnswerError(OhlcvError):
+    """The catalog has not answered since the start."""
+
+
 @dataclass
 class _Entry:
     contract: TableContract
@@ -88,7 +92,7 @@ class IndexRefresher:
         Raise OhlcvError if there is none because the catalog or the table cannot be read.
         """
         if not self._refreshed.wait(self._wait):
-            raise OhlcvError(f"the catalog {self._settings.catalog} does not answer: try again, see 'ohlcv doctor'")
+            raise NoAnswerError(f"the catalog {self._settings.catalog} does not answer: try again, see 'ohlcv doctor'")
         entry = self._entries[name]
         if entry.index is None and entry.problem is not None:
             raise OhlcvError(entry.problem)

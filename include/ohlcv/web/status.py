@@ -11,14 +11,20 @@ from weakref import WeakKeyDictionary
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.snapshot_summary import job_summary
 from ohlcv.model import summary_keys
+from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import from_microseconds, iso
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.readers.latest import newest_window_start
 from ohlcv.web.airflow_reader import NOT_CONFIGURED, DagFacts, Json, Runs, airflow_document, airflow_reader
 from ohlcv.web.data import CandleData
+from ohlcv.web.index_refresher import NoAnswerError
 from ohlcv.web.table_index import TableIndex
 
-_known_tables: WeakKeyDictionary[TableIndex, dict[str, Any]] = WeakKeyDictionary()
+NO_TABLE: Json = {
+    **{"newest_window_end": None, "rejected": {}, "withheld": None},
+    **{"rows": 0, "files": 0, "bytes": 0, "last_maintenance": None},
+}
+_known_tables: WeakKeyDictionary[TableIndex, Json] = WeakKeyDictionary()
 
 
 def read_status(settings: Settings, data: CandleData, timeframes: Sequence[str]) -> dict[str, Any]:
@@ -32,18 +38,28 @@ def read_status(settings: Settings, data: CandleData, timeframes: Sequence[str])
     return {
         "airflow": airflow_document(problem),
         "stale_seconds": max(ages, default=None),
-        "timeframes": [_status(settings.timeframe(name), data.index(name), runs, now) for name in timeframes],
+        "timeframes": [_status(settings.timeframe(name), data, runs, now) for name in timeframes],
     }
 
 
-def _status(timeframe: Timeframe, index: TableIndex | None, runs: Runs, now: datetime) -> Json:
+def _status(timeframe: Timeframe, data: CandleData, runs: Runs, now: datetime) -> Json:
     facts = runs.dags.get(timeframe.dag_id, DagFacts())
-    table = _no_table() if index is None else _table_facts(timeframe, index)
+    table, problem = NO_TABLE, None
+    try:
+        if (index := data.index(timeframe.name)) is not None:
+            table = _table_facts(timeframe, index)
+    except NoAnswerError:
+        # The next table would wait as long.
+        raise
+    except (OhlcvError, OSError) as error:
+        # The other tables may be readable.
+        problem = str(error)
     end = table["newest_window_end"]
-    commits = [table.pop("maintenance"), *_retention_runs(timeframe, runs)]
+    maintenance = [table["last_maintenance"], *_retention_runs(timeframe, runs)]
     return {
         "name": timeframe.name,
         "dag_id": timeframe.dag_id,
+        "problem": problem,
         **table,
         "newest_window_end": None if end is None else iso(end),
         "lag_seconds": None if end is None else (now - end).total_seconds(),
@@ -54,14 +70,7 @@ def _status(timeframe: Timeframe, index: TableIndex | None, runs: Runs, now: dat
         "succeeded_24h": facts.counts.successful,
         "durations": [_duration(job) for job in reversed(facts.jobs) if job["duration"] is not None],
         "retention_horizon": timeframe.cutoff(now.date()).isoformat(),
-        "last_maintenance": max(filter(None, commits), key=lambda each: each["at"], default=None),
-    }
-
-
-def _no_table() -> Json:
-    return {
-        **{"newest_window_end": None, "rejected": {}, "withheld": None},
-        **{"rows": 0, "files": 0, "bytes": 0, "maintenance": None},
+        "last_maintenance": max(filter(None, maintenance), key=lambda each: each["at"], default=None),
     }
 
 
@@ -69,7 +78,7 @@ def _table_facts(timeframe: Timeframe, index: TableIndex) -> Json:
     """Return the facts of the table, which are read once per index."""
     if index not in _known_tables:
         _known_tables[index] = _read_table(timeframe, index)
-    return dict(_known_tables[index])
+    return _known_tables[index]
 
 
 def _read_table(timeframe: Timeframe, index: TableIndex) -> Json:
@@ -91,7 +100,7 @@ def _read_table(timeframe: Timeframe, index: TableIndex) -> Json:
         "rows": index.rows,
         "files": len(index.files),
         "bytes": index.bytes,
-        "maintenance": maintenance,
+        "last_maintenance": maintenance,
     }
 
 

@@ -13,6 +13,7 @@ import pytest
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
+from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import floor_time, iso
 from ohlcv.model.table_contracts import candles_contract
 from ohlcv.spark.processes import HOST, free_port
@@ -95,6 +96,23 @@ def test_the_size_and_age_of_the_candles_are_measured(settings: Settings) -> Non
     assert found["bytes"] > 1_000
     cutoffs = {MINUTE.cutoff(now.date()).isoformat(), MINUTE.cutoff(datetime.now(UTC).date()).isoformat()}
     assert found["retention_horizon"] in cutoffs
+
+
+def test_a_table_that_cannot_be_read_does_not_hide_the_others(settings: Settings) -> None:
+    write_candles(settings, MINUTE, candle(MINUTE, START))
+    write_candles(settings, HOUR, candle(HOUR, START))
+    for file in settings.home.glob("gold_ohlcv_1m*.parquet"):
+        file.unlink()
+    damaged, whole = read(settings, "1m", "1h")["timeframes"]
+    assert "gold_ohlcv_1m" in damaged["problem"]
+    assert (damaged["newest_window_end"], damaged["rows"]) == (None, 0)
+    assert (whole["problem"], whole["newest_window_end"]) == (None, "2026-03-01T13:00:00Z")
+
+
+def test_a_catalog_that_does_not_answer_is_waited_for_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ohlcv.web.data._WAIT_SECONDS", 0.01)
+    with pytest.raises(OhlcvError, match="does not answer: try again"):
+        read_status(settings, CandleData(settings), ["1m", "1h"])
 
 
 def test_counts_are_those_of_the_newest_job(settings: Settings) -> None:
