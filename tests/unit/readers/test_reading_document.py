@@ -21,8 +21,20 @@ from support.reading import NEWER_HOUR, store_candles
 
 BLOCKS = named_blocks("reading.md")
 FRAMES = ("ohlcv", "pandas", "polars", "duckdb", "pyiceberg", "open-catalog", "polars-scan")
-# Other tests of this file, tests/spark/test_reading_document.py.
-OTHERS = {"ohlcv-newest", "history", "pyiceberg-properties", "spark-command", "spark", "spark-properties"}
+# Other tests of this file, tests/spark/test_reading_document.py and tests/integration/test_reading_http.py.
+OTHERS = {
+    "api-service",
+    "api-curl",
+    "api-json",
+    "api-arrow",
+    "api-etag",
+    "ohlcv-newest",
+    "history",
+    "pyiceberg-properties",
+    "spark-command",
+    "spark",
+    "spark-properties",
+}
 # The document marks them as not executed.
 NOT_EXECUTED = {"duckdb-extension", "trino-properties", "trino"}
 
