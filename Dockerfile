@@ -24,7 +24,7 @@ COPY spark_jobs spark_jobs
 RUN tools/setup.sh --runtime \
     && .venv/bin/python -c 'from ohlcv.setup.class_data_sharing import is_current; raise SystemExit(not is_current())' \
     && .venv/bin/python -m compileall -q include spark_jobs \
-    && rm -rf /root/.cache /root/.ivy2
+    && rm -rf /root/.cache /root/.ivy2 /root/.npm
 COPY dags dags
 COPY plugins plugins
 COPY deploy/healthy.py deploy/healthy.py

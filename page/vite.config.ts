@@ -1,8 +1,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import type { Plugin } from "vite";
-import { defineConfig } from "vitest/config";
+import { defineConfig, type Plugin } from "vite";
 import { GLOBAL_NAME } from "./src/globalName.ts";
 
 /** Copy the two files of Swagger UI that the API documentation needs. */
@@ -45,5 +44,4 @@ export default defineConfig({
       },
     },
   },
-  test: { include: ["src/**/*.test.ts", "dev/**/*.test.ts"], environment: "node", pool: "threads", isolate: false },
 });

@@ -26,13 +26,15 @@ use_node() {
         .venv/bin/uv pip install --quiet --python .venv/bin/python --target page/.node --require-hashes \
             --requirement requirements-page.txt
         rm -rf "$wheel/include"
+        # A wheel has copies where node's archive has links.
+        ln -sf ../lib/node_modules/npm/bin/npm-cli.js "$wheel/bin/npm"
     fi
     PATH=$PWD/$wheel/bin:$PATH
 }
 
 use_packages() { # use_packages [OPTION]: install the locked packages of the page
     local wanted
-    wanted=$(cat page/package-lock.json page/.npmrc | sha256sum)
+    wanted="$(cat page/package-lock.json page/.npmrc | sha256sum) $*"
     if [ "$(cat page/node_modules/.stamp 2>/dev/null)" != "$wanted" ]; then
         say "installing the packages of the Candles page"
         npm --prefix page ci --silent "$@"
