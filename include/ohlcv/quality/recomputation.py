@@ -21,7 +21,7 @@ from ohlcv.model.timeframes import Timeframe
 from ohlcv.quality.report import Finding, ValidationResult
 from ohlcv.quality.rules import RULES, VALUES, Rule
 
-_TRADE_COLUMNS = (
+TRADE_COLUMNS = (
     "symbol",
     "exchange",
     "trade_id",
@@ -128,13 +128,12 @@ def validate_against_trades(
 ) -> ValidationResult:
     """Recompute the candles of the ranges from one trades snapshot (None: the current one), and run the rules."""
     hours = hours_overlapping(ranges)
-    scan = trades.scan(hours_filter(hours), selected_fields=_TRADE_COLUMNS, snapshot_id=snapshot)
+    scan = trades.scan(hours_filter(hours), selected_fields=TRADE_COLUMNS, snapshot_id=snapshot)
     with report_damage(trades, scan):
         source = scan.to_arrow()
     with candle_database(timeframe, candles, ranges) as connection:
         connection.register("read_trades", source)
-        connection.execute(f"CREATE TEMP TABLE trades AS {_TRADES}")
-        connection.execute(f"CREATE TEMP TABLE expected AS {_EXPECTED.format(in_ranges=_in_ranges(ranges))}")
+        compute_candles(connection, ranges)
         _create_empty_hours(connection, hours)
         fields = ", ".join(
             f"unique_stored.{name} AS stored_{name}, expected.{name} AS expected_{name}" for name in VALUES
@@ -149,6 +148,15 @@ def validate_against_trades(
         ]
         count = connection.execute("SELECT count(*) FROM stored").fetchone()
     return ValidationResult(timeframe.name, ranges, int(count[0] if count else 0), len(source), findings, [])
+
+
+def compute_candles(connection: duckdb.DuckDBPyConnection, ranges: list[Range]) -> None:
+    """Compute the candles of the ranges into the table `expected`, from the stored trades in `read_trades`.
+
+    The variable `length` is that of a window in microseconds. Amounts are whole numbers of 10^-8.
+    """
+    connection.execute(f"CREATE TEMP TABLE trades AS {_TRADES}")
+    connection.execute(f"CREATE TEMP TABLE expected AS {_EXPECTED.format(in_ranges=_in_ranges(ranges))}")
 
 
 def _create_empty_hours(connection: duckdb.DuckDBPyConnection, hours: set[int]) -> None:

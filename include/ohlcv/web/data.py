@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from ohlcv.config.settings import Settings
 from ohlcv.model.errors import MissingTableError
+from ohlcv.model.table_contracts import TRADES_TABLE
 from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 from ohlcv.web.candle_query import CandlePage, CandleQuery, CandleReader
 from ohlcv.web.file_cache import FileCache
 from ohlcv.web.index_refresher import REFRESH_SECONDS, IndexRefresher
-from ohlcv.web.provisional import Provisional
+from ohlcv.web.provisional import Provisional, ProvisionalCandles
 from ohlcv.web.series_ranges import SeriesRange, SeriesRanges
 from ohlcv.web.table_index import TableIndex
 
@@ -37,6 +38,11 @@ class CandleData:
         )
         self._readers = {name: CandleReader(self.cache, timeframe) for name, timeframe in TIMEFRAMES.items()}
         self._series = {name: SeriesRanges() for name in TIMEFRAMES}
+        self._provisional = ProvisionalCandles(
+            self._readers,
+            lambda timeframe: self._refresher.index(timeframe.table),
+            lambda: self._refresher.index(TRADES_TABLE),
+        )
 
     def start(self) -> None:
         """Start the thread that keeps the indexes up to date."""
@@ -90,9 +96,10 @@ class CandleData:
             )
         return self._readers[timeframe].count(self._existing_index(timeframe), query, series)
 
-    def provisional(self, timeframe: str, symbol: str, exchange: str) -> Provisional:  # noqa: ARG002
+    def provisional(self, timeframe: str, symbol: str, exchange: str) -> Provisional:
         """Return the candles of a series that are newer than its newest stored one."""
-        return Provisional(None, datetime.now(UTC), self._existing_index(timeframe).schema.empty_table())
+        index = self._existing_index(timeframe)
+        return self._provisional.candles(get_timeframe(timeframe), index, symbol, exchange, datetime.now(UTC))
 
     def _existing_index(self, timeframe: str) -> TableIndex:
         index = self.index(timeframe)

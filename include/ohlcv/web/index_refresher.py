@@ -177,8 +177,11 @@ def _updated_index(table: Table, contract: TableContract, known: TableIndex | No
 
 
 def _first_trade_day(table: Table) -> date:
-    """Return the first of the newest days with trades, by the partition bounds of the manifests. Not after today."""
-    today = datetime.now(UTC).date()
+    """Return the first of the newest days with trades, by the partition bounds of the manifests, or an earlier day.
+
+    Other writers may store a day after today. The manifest with such a day does not tell its newest past day.
+    """
+    today = (datetime.now(UTC).date() - EPOCH.date()).days
     snapshot = table.current_snapshot()
     manifests = [] if snapshot is None else snapshot.manifests(table.io)
     bounds = [
@@ -186,7 +189,6 @@ def _first_trade_day(table: Table) -> date:
         for each in manifests
         if each.content == ManifestContent.DATA and each.partitions and each.partitions[0].upper_bound
     ]
-    # Days since the epoch.
     days: list[int] = [from_bytes(DateType(), bound) for bound in bounds]  # type: ignore[misc]  # the type of a date
-    newest = min((today - EPOCH.date()).days, max(days, default=0))
+    newest = max((day for day in days if 0 <= day <= today), default=today)
     return EPOCH.date() + (newest - _TRADE_DAYS + 1) * DAY
