@@ -17,6 +17,7 @@ from deployment.compose.stack import POLL_SECONDS, Stack
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import floor_time, iso
 from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.quality.report import VERDICT_KEY
 from support.processes import all_pids, command_line, wait_for
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(3600)]
@@ -155,6 +156,11 @@ def test_the_master_rejects_a_driver_without_the_secret(live: Stack) -> None:
 def test_roles_have_the_documented_permissions(live: Stack) -> None:
     for user in ("viewer", "operator", "admin"):
         assert set(DAGS) <= set(live.api(user).dags())
+    # The candle service reads the verdicts as this user.
+    verdicts = live.api("health").call(
+        "GET", "/dags/~/dagRuns/~/taskInstances/~/xcomEntries", xcom_key=VERDICT_KEY, limit=1
+    )
+    assert verdicts["total_entries"] >= len(TIMEFRAMES)
     body = {"is_paused": True}
     with pytest.raises(OhlcvError, match="403"):
         live.api("viewer").call("PATCH", "/dags/ohlcv_retention", body)

@@ -13,7 +13,14 @@ import pytest
 from deployment.containers.conftest import Engine
 from ohlcv.model.intervals import Range, floor_time, iso, scheduled_range
 from ohlcv.model.timeframes import DAY, TIMEFRAMES
-from ohlcv.quality.report import asset_event_extra, failure_message, format_result
+from ohlcv.quality.report import (
+    VERDICT_KEY,
+    ValidationResult,
+    asset_event_extra,
+    failure_message,
+    format_result,
+    verdict,
+)
 from ohlcv.quality.validator import validate
 from support.harness import at
 from support.processes import wait_for
@@ -50,6 +57,7 @@ class FirstAttempt:
     run: Run
     log: str
     events: list[dict[str, Any]]
+    verdicts: list[dict[str, Any]]
     containers: set[str]
 
 
@@ -58,7 +66,21 @@ def first_attempt(site: Site, engine: Engine) -> FirstAttempt:
     """Complete the due run of 1d. The next one is not due during these tests."""
     run = site.complete_first_scheduled_run("ohlcv_1d", quiet=timedelta(minutes=15))
     events = site.airflow.call("GET", "/assets/events", source_run_id=run.run_id)["asset_events"]
-    return FirstAttempt(run, site.log(run, "validate"), events, engine.containers())
+    return FirstAttempt(run, site.log(run, "validate"), events, read_verdicts(site, run), engine.containers())
+
+
+def read_verdicts(site: Site, run: Run) -> list[dict[str, Any]]:
+    """Return the verdicts of a run, without their times."""
+    path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/validate/xcomEntries/{VERDICT_KEY}"
+    value: list[dict[str, Any]] = site.airflow.call("GET", path)["value"]
+    return [{name: each for name, each in entry.items() if name != "at"} for entry in value]
+
+
+def without_time(result: ValidationResult) -> dict[str, Any]:
+    """Return the verdict of a result, without its time."""
+    document = verdict(result, datetime.now(UTC))
+    del document["at"]
+    return document
 
 
 @pytest.fixture
@@ -83,6 +105,7 @@ def test_a_validation_in_a_container_reports_the_same_as_one_without(
     (event,) = first_attempt.events
     expected_extra = asset_event_extra(expected)
     assert {name: event["extra"][name] for name in expected_extra} == expected_extra
+    assert first_attempt.verdicts == [without_time(expected)]
     assert first_attempt.containers == set()
 
 
@@ -123,10 +146,12 @@ def test_a_wrong_candle_fails_the_task_without_a_retry(site: Site, scheduled: Ru
         assert site.wait_until_ended(scheduled).state == "failed"
         task = site.task(scheduled, "validate")
         log = site.log(scheduled, "validate")
-        message = failure_message([validate(site.settings, TIMEFRAMES["1d"], expected, scheduled.run_id)])
+        result = validate(site.settings, TIMEFRAMES["1d"], expected, scheduled.run_id)
+        message = failure_message([result])
         assert message is not None
         assert "key_is_unique" in message
         assert message in log
+        assert read_verdicts(site, scheduled) == [without_time(result)]
         # A retry would find the same candles.
         assert task["try_number"] == attempts + 1, log
     finally:
