@@ -31,7 +31,9 @@ def source_files() -> set[str]:
         str(Path(package) / path.relative_to(folder))
         for package, folder in PACKAGES.items()
         for path in folder.rglob("*")
-        if path.suffix in {".py", ".properties"} or path.name == "py.typed" or path.parent.name == "static"
+        # .stamp is a file of tools/page.sh, which builds the folder static.
+        if path.name != ".stamp"
+        and (path.suffix in {".py", ".properties"} or path.name == "py.typed" or path.parent.name == "static")
     }
 
 
