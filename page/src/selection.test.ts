@@ -14,6 +14,7 @@ describe("selection in the URL", () => {
       range: null,
       start: 1_772_323_200,
       end: 1_772_409_600,
+      at: 1_772_330_000,
       log: true,
       zone: "local",
     };

@@ -27,6 +27,8 @@ export interface Selection {
   range: string | null;
   start: number | null;
   end: number | null;
+  /** Window of the crosshair. */
+  at: number | null;
   log: boolean;
   zone: Zone;
 }
@@ -40,6 +42,7 @@ export const DEFAULTS: Selection = {
   range: null,
   start: null,
   end: null,
+  at: null,
   log: false,
   zone: "utc",
 };
@@ -64,6 +67,7 @@ export function parseSelection(query: URLSearchParams): Selection {
     range: RANGES.some(([name]) => name === range) ? range : null,
     start: fixed ? start : null,
     end: fixed ? end : null,
+    at: fixed ? time(query.get("at")) : null,
     log: query.get("scale") === "log",
     zone: query.get("zone") === "local" ? "local" : "utc",
   };
@@ -81,6 +85,7 @@ export function withSelection(query: URLSearchParams, selection: Selection): URL
     range: selection.range,
     start: selection.start === null ? null : toIso(selection.start),
     end: selection.end === null ? null : toIso(selection.end),
+    at: selection.at === null ? null : toIso(selection.at),
     scale: selection.log ? "log" : null,
     zone: selection.zone === "local" ? "local" : null,
   };

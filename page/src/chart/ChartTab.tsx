@@ -112,7 +112,8 @@ export function ChartTab({ timeframes, timeframe, selection, select }: ChartTabP
 }
 
 function targetOf(selection: Selection): Target {
-  if (selection.start !== null && selection.end !== null) return { from: selection.start, to: selection.end };
+  const { start, end, at } = selection;
+  if (start !== null && end !== null) return { from: start, to: end, ...(at === null ? {} : { at }) };
   return { newest: RANGES.find(([name]) => name === selection.range)?.[1] ?? null };
 }
 
@@ -126,7 +127,7 @@ function useUrlOfView(state: SessionState | null, selection: Selection, select: 
     if (!from || !to || !moved) return undefined;
     const timer = window.setTimeout(() => {
       written.current = JSON.stringify({ from, to });
-      select({ start: from, end: to, range: null }, { replace: true });
+      select({ start: from, end: to, at: null, range: null }, { replace: true });
     }, URL_DELAY);
     return () => window.clearTimeout(timer);
   }, [from, to, moved, select]);

@@ -24,7 +24,7 @@ export function RangeFields({ view, zone, select }: RangeFieldsProps) {
   const valid = from !== null && to !== null && from < to;
   const apply = (event: FormEvent) => {
     event.preventDefault();
-    if (edited && valid) select({ start: from, end: to, range: null });
+    if (edited && valid) select({ start: from, end: to, at: null, range: null });
   };
   return (
     <form className="oc-range" onSubmit={apply}>

@@ -1,4 +1,4 @@
-import { useMemo } from "react";
+import { useMemo, useState } from "react";
 import type { SeriesRange, TimeframeInfo } from "../api/types";
 import type { Select } from "../CandlesPage";
 import { RANGES, type Selection } from "../selection";
@@ -27,6 +27,7 @@ export function Toolbar(props: ToolbarProps) {
   const { timeframes, timeframe, series, symbol, exchanges, exchange, compare, selection, view, onSearch, select } =
     props;
   const symbols = useMemo(() => [...new Set(series.map((item) => item.symbol))], [series]);
+  const [open, setOpen] = useState(false);
   const others = exchanges.filter((name) => name !== exchange);
   const chooseSymbol = (value: string) => {
     const offered = series.filter((item) => item.symbol === value).map((item) => item.exchange);
@@ -74,45 +75,50 @@ export function Toolbar(props: ToolbarProps) {
           ))}
         </div>
       </fieldset>
-      <fieldset className="oc-field">
-        <legend>Newest</legend>
-        <div className="oc-group">
-          {RANGES.map(([name]) => (
-            <button
-              key={name}
-              type="button"
-              aria-pressed={name === selection.range}
-              onClick={() => select({ range: name, start: null, end: null })}
-            >
-              {LABELS[name] ?? name}
-            </button>
-          ))}
-        </div>
-      </fieldset>
-      <RangeFields view={view} zone={selection.zone} select={select} />
-      <fieldset className="oc-field">
-        <legend>Time</legend>
-        <div className="oc-group">
-          {(["utc", "local"] as const).map((zone) => (
-            <button
-              key={zone}
-              type="button"
-              aria-pressed={zone === selection.zone}
-              onClick={() => select({ zone }, { replace: true })}
-            >
-              {zone === "utc" ? "UTC" : "Local"}
-            </button>
-          ))}
-        </div>
-      </fieldset>
-      <label className="oc-check">
-        <input
-          type="checkbox"
-          checked={selection.log}
-          onChange={(event) => select({ log: event.target.checked }, { replace: true })}
-        />
-        Log scale
-      </label>
+      <button type="button" className="oc-toggle" aria-expanded={open} onClick={() => setOpen(!open)}>
+        Range …
+      </button>
+      <div className={open ? "oc-more oc-open" : "oc-more"}>
+        <fieldset className="oc-field">
+          <legend>Newest</legend>
+          <div className="oc-group">
+            {RANGES.map(([name]) => (
+              <button
+                key={name}
+                type="button"
+                aria-pressed={name === selection.range}
+                onClick={() => select({ range: name, start: null, end: null, at: null })}
+              >
+                {LABELS[name] ?? name}
+              </button>
+            ))}
+          </div>
+        </fieldset>
+        <RangeFields view={view} zone={selection.zone} select={select} />
+        <fieldset className="oc-field">
+          <legend>Time</legend>
+          <div className="oc-group">
+            {(["utc", "local"] as const).map((zone) => (
+              <button
+                key={zone}
+                type="button"
+                aria-pressed={zone === selection.zone}
+                onClick={() => select({ zone }, { replace: true })}
+              >
+                {zone === "utc" ? "UTC" : "Local"}
+              </button>
+            ))}
+          </div>
+        </fieldset>
+        <label className="oc-check">
+          <input
+            type="checkbox"
+            checked={selection.log}
+            onChange={(event) => select({ log: event.target.checked }, { replace: true })}
+          />
+          Log scale
+        </label>
+      </div>
     </div>
   );
 }

@@ -277,6 +277,7 @@ export class ChartSession {
       const bounds = this.data.table(selected.name)?.bounds;
       if (!bounds) return;
       this.view = viewOf(this.target, bounds, selected.seconds, limit);
+      this.cursor = ("from" in this.target && this.target.at) || null;
     }
     const step = shownStep(this.available(), selected.name, this.step?.name ?? null, this.view, limit);
     const table = step && this.data.table(step.name);
@@ -295,6 +296,7 @@ export class ChartSession {
       this.draw();
     }
     if (!sameRange(this.view, this.applied)) this.applyRange();
+    if (changed && this.cursor !== null) this.setCursor(this.cursor);
     this.queue.replace(this.data.requests(this.view, step));
     if (changed) this.poll();
   }
@@ -324,9 +326,10 @@ export class ChartSession {
   private async poll(): Promise<void> {
     const { step } = this;
     const before = this.data.bounds(step);
-    if (!step || !before || this.error) return;
+    if (!step || !before) return;
     try {
       await this.data.poll(step);
+      this.error = null;
     } catch (error) {
       this.fail(error);
       return;

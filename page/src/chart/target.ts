@@ -1,7 +1,10 @@
 import type { Bounds, View } from "./frame";
 
-/** What to show first: a fixed span, or a span of this length up to the newest window (null: the default length). */
-export type Target = View | { newest: number | "all" | null };
+/**
+ * What to show: a fixed span, if wanted with the crosshair at a window, or a span of this length up to the newest window
+ * (null: the default length).
+ */
+export type Target = (View & { at?: number }) | { newest: number | "all" | null };
 
 /** Return the view that ends a little after the newest window. */
 export function newestView(bounds: Bounds, span: number, step: number): View {
@@ -11,7 +14,7 @@ export function newestView(bounds: Bounds, span: number, step: number): View {
 
 /** Return the view of a target. `limit` is the largest number of windows in view. */
 export function viewOf(target: Target, bounds: Bounds, step: number, limit: number): View {
-  if ("from" in target) return target;
+  if ("from" in target) return { from: target.from, to: target.to };
   const whole = (bounds.newest + step - bounds.first) * 1.05;
   if (target.newest === "all") return newestView(bounds, whole, step);
   const usual = Math.max(40, Math.min(150, limit / 8)) * step;

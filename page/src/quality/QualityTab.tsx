@@ -28,7 +28,7 @@ export function QualityTab({ timeframes, zone, select }: QualityTabProps) {
     const length = timeframes.find((item) => item.name === timeframe)?.seconds ?? 3600;
     const start = toSeconds(finding.window_start);
     const { symbol, exchange } = finding;
-    const span = { start: start - CONTEXT * length, end: start + (CONTEXT + 1) * length };
+    const span = { start: start - CONTEXT * length, end: start + (CONTEXT + 1) * length, at: start };
     select({ tab: "chart", timeframe, symbol, exchange, compare: null, range: null, ...span });
   };
   return (

@@ -34,7 +34,7 @@ export function RebuildDialog({ range, timeframes, close }: RebuildDialogProps) 
   const start = fromInput(from, "utc");
   const end = fromInput(to, "utc");
   const days = utcDays(start, end);
-  const ready = days !== null && chosen.length > 0 && (dryRun || confirmed) && !sending;
+  const ready = days !== null && chosen.length > 0 && (dryRun || confirmed) && !sending && !isStarted(result);
   const toggle = (name: string) => {
     const next = chosen.includes(name) ? chosen.filter((item) => item !== name) : [...chosen, name];
     setChosen(timeframes.filter((item) => next.includes(item)));
@@ -107,6 +107,10 @@ export function RebuildDialog({ range, timeframes, close }: RebuildDialogProps) 
       </form>
     </dialog>
   );
+}
+
+function isStarted(result: Result | null): boolean {
+  return result !== null && "runId" in result;
 }
 
 function ResultNotice({ result }: { result: Result }) {

@@ -1,6 +1,6 @@
 import { useState } from "react";
 import type { Finding, Verdict } from "../api/types";
-import { formatCount } from "../shared/numbers";
+import { formatNumberOf } from "../shared/numbers";
 import { RunLink } from "../shared/RunLink";
 import { StateBadge } from "../shared/StateBadge";
 import { formatIso, type Zone } from "../shared/times";
@@ -48,8 +48,8 @@ export function VerdictCard({ name, dagId, verdicts, zone, onOpen, onRebuild }: 
         </label>
       </div>
       <p>
-        {formatCount(verdict.candles)} candles compared with {formatCount(verdict.trades)} trades:{" "}
-        {formatCount(verdict.failures)} failures, {formatCount(verdict.warnings)} warnings.{" "}
+        {formatNumberOf(verdict.candles, "candle")} compared with {formatNumberOf(verdict.trades, "trade")}:{" "}
+        {formatNumberOf(verdict.failures, "failure")}, {formatNumberOf(verdict.warnings, "warning")}.{" "}
         <RunLink dagId={verdict.dag_id} runId={verdict.run_id}>
           Run
         </RunLink>

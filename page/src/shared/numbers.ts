@@ -21,6 +21,11 @@ export function formatCount(value: number | null | undefined): string {
   return value === null || value === undefined ? "–" : formatDecimal(String(Math.round(value)));
 }
 
+/** Return for example "1 warning" or "2,000 warnings". */
+export function formatNumberOf(count: number, noun: string): string {
+  return `${formatCount(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 
 export function formatBytes(value: number): string {
