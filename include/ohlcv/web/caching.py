@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -23,18 +23,21 @@ MAX_BODY_BYTES = 6 * 1024 * 1024
 _VERSION = version("ohlcv")
 
 
-def entity_tag(path: str, indexes: Iterable[TableIndex | None], request: Mapping[str, Any]) -> str:
-    """Return the strong ETag of the answer to a request: it depends on snapshots, schemas and parameters."""
-    identities = [None if index is None else index.identity for index in indexes]
-    text = json.dumps([_VERSION, path, identities, sorted(request.items())], default=str)
-    return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+def entity_tag(path: str, index: TableIndex, parameters: Mapping[str, Any]) -> str:
+    """Return the strong ETag of the answer to a request: it depends on snapshot, schema and parameters."""
+    return content_tag(json.dumps([_VERSION, path, index.identity, sorted(parameters.items())], default=str).encode())
 
 
-def matches(request: Request, etag: str) -> bool:
+def content_tag(content: bytes) -> str:
+    """Return the strong ETag of a content."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def matches(request: Request, etag: str | None) -> bool:
     """Return whether the client has the entity already (If-None-Match)."""
     header = request.headers.get("If-None-Match", "")
     candidates = [each.strip().removeprefix("W/") for each in header.split(",")]
-    return etag in candidates or candidates == ["*"]
+    return etag is not None and (etag in candidates or candidates == ["*"])
 
 
 def not_modified(headers: Mapping[str, str]) -> Response:
@@ -42,9 +45,9 @@ def not_modified(headers: Mapping[str, str]) -> Response:
     return Response(status_code=304, headers=dict(headers))
 
 
-def snapshot_headers(index: TableIndex | None) -> dict[str, str]:
+def snapshot_headers(index: TableIndex) -> dict[str, str]:
     """Return the headers that name the snapshot of an answer."""
-    if index is None or index.snapshot_id is None or index.committed_at is None:
+    if index.snapshot_id is None or index.committed_at is None:
         return {}
     return {"X-Ohlcv-Snapshot": str(index.snapshot_id), "X-Ohlcv-Committed-At": iso(index.committed_at)}
 

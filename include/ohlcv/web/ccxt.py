@@ -11,11 +11,12 @@ from pydantic import Field
 from starlette.responses import Response
 
 from ohlcv.model.intervals import EPOCH
-from ohlcv.web.caching import Answer, entity_tag, matches, not_modified, snapshot_headers
+from ohlcv.web.answers import SnapshotAnswer
 from ohlcv.web.candle_query import CandleQuery
 from ohlcv.web.encoding import json_rows, one_chunk
 from ohlcv.web.parameters import MAX_CANDLES, Name, Number, Parameters, TimeframeName
-from ohlcv.web.service import Service, ServiceState, check_readable
+from ohlcv.web.service import Service, ServiceState
+from ohlcv.web.table_index import TableIndex
 from ohlcv.web.texts import milliseconds, number_texts
 
 router = APIRouter(tags=["ccxt"])
@@ -44,24 +45,11 @@ async def ohlcv(request: Request, service: ServiceState, given: Annotated[OhlcvP
 
     The numbers have all digits: a parser of decimals reads them exactly.
     """
-    check_readable(request, given.timeframe)
-    index = service.index(given.timeframe)
-    headers = snapshot_headers(index)
-
-    async def read() -> Answer:
-        return Answer(await service.work.run(_rows, service, given), headers)
-
-    if service.data.stale_seconds(given.timeframe) is not None:
-        return Response((await read()).body, headers=headers, media_type="application/json")
-    headers["ETag"] = entity_tag(request.url.path, [index], given.model_dump())
-    if matches(request, headers["ETag"]):
-        return not_modified(headers)
-    return Response(
-        (await service.cache.get(headers["ETag"], read)).body, headers=headers, media_type="application/json"
-    )
+    answer = SnapshotAnswer(service, request, given.timeframe, given.model_dump())
+    return await answer.respond(lambda: _rows(service, given))
 
 
-def _rows(service: Service, given: OhlcvParameters) -> bytes:
+def _rows(service: Service, given: OhlcvParameters) -> tuple[bytes, TableIndex]:
     start = None if given.since is None else _time(given.since)
     query = CandleQuery(
         symbol=given.symbol,
@@ -70,9 +58,9 @@ def _rows(service: Service, given: OhlcvParameters) -> bytes:
         newest=given.limit if start is None else None,
         limit=None if start is None else given.limit,
     )
-    table = service.data.candles(given.timeframe, query).table
-    times = milliseconds(one_chunk(table["window_start"])).cast(pa.string())
-    return json_rows([times, *(number_texts(one_chunk(table[name])) for name in AMOUNTS)])
+    page = service.data.candles(given.timeframe, query)
+    times = milliseconds(one_chunk(page.table["window_start"])).cast(pa.string())
+    return json_rows([times, *(number_texts(one_chunk(page.table[name])) for name in AMOUNTS)]), page.index
 
 
 def _time(number: int) -> datetime:

@@ -14,15 +14,15 @@ from starlette.responses import Response
 
 from ohlcv.model.intervals import iso
 from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.web.answers import SnapshotAnswer
 from ohlcv.web.bulk import MAX_ROWS, MEDIA_TYPES, BulkResponse, encode_stream
-from ohlcv.web.caching import Answer, entity_tag, matches, not_modified, snapshot_headers
 from ohlcv.web.candle_query import CandleQuery
 from ohlcv.web.cursor import make_cursor, read_cursor
 from ohlcv.web.documents import CandlesDocument, candle_responses, rounded, snapshot_document
 from ohlcv.web.encoding import json_objects
 from ohlcv.web.parameters import DEFAULT_CANDLES, CandleParameters, check_candle_parameters
 from ohlcv.web.problems import bad_request
-from ohlcv.web.service import Service, ServiceState, check_readable
+from ohlcv.web.service import Service, ServiceState
 from ohlcv.web.table_index import TableIndex
 
 router = APIRouter()
@@ -41,21 +41,18 @@ async def candles(request: Request, service: ServiceState, given: Annotated[Cand
     JSON answers are pages of at most 5,000 candles; request the next one with `cursor`. CSV, Parquet and Arrow answers
     contain all candles of the range, at most 1,000,000.
     """
-    check_readable(request, given.timeframe)
     check_candle_parameters(given)
+    # Equal for all pages of a request.
     selection = given.model_dump(exclude={"cursor", "limit", "format", "provisional"}, exclude_none=True)
-    reader = _Reader(service, request.url.path, given, selection, _query(given, selection))
-    etag = reader.headers(service.index(given.timeframe)).get("ETag")
-    if etag and matches(request, etag):
-        return not_modified(reader.headers(service.index(given.timeframe)))
-    if given.format != "json":
-        return BulkResponse(service.bulk, reader.download, MEDIA_TYPES[given.format])
-
-    async def read_page() -> Answer:
-        return await service.work.run(reader.page)
-
-    answer = await (service.cache.get(etag, read_page) if etag else read_page())
-    return Response(answer.body, headers=dict(answer.headers), media_type="application/json")
+    query = _query(given, selection)
+    parameters = given.model_dump(exclude_none=True)
+    answer = SnapshotAnswer(service, request, given.timeframe, parameters, has_etag=given.provisional == "false")
+    reader = _Reader(service, given, selection, query)
+    if given.format == "json":
+        return await answer.respond(reader.page)
+    if unchanged := await answer.unchanged():
+        return unchanged
+    return BulkResponse(service.bulk, lambda: reader.download(answer), MEDIA_TYPES[given.format])
 
 
 def _query(given: CandleParameters, selection: dict[str, Any]) -> CandleQuery:
@@ -77,20 +74,11 @@ class _Reader:
     """The blocking work of a request."""
 
     service: Service
-    path: str
     given: CandleParameters
-    # The parameters that all pages of a request have in common.
     selection: dict[str, Any]
     query: CandleQuery
 
-    def headers(self, index: TableIndex) -> dict[str, str]:
-        """Return the headers of an answer from one snapshot. Provisional and stale answers have no ETag."""
-        found = snapshot_headers(index)
-        if self.given.provisional == "false" and self.service.data.stale_seconds(self.given.timeframe) is None:
-            found["ETag"] = entity_tag(self.path, [index], self.given.model_dump(exclude_none=True))
-        return found
-
-    def page(self) -> Answer:
+    def page(self) -> tuple[bytes, TableIndex]:
         """Read and encode a page."""
         timeframe = self.given.timeframe
         page = self.service.data.candles(timeframe, self.query)
@@ -112,7 +100,7 @@ class _Reader:
                 b"}",
             )
         )
-        return Answer(body, self.headers(page.index))
+        return body, page.index
 
     def _provisional(self) -> bytes:
         if self.given.provisional == "false":
@@ -126,7 +114,7 @@ class _Reader:
         }
         return _opened(begin) + b',"candles":' + json_objects(found.table) + b"}"
 
-    def download(self) -> tuple[dict[str, str], Generator[bytes]]:
+    def download(self, answer: SnapshotAnswer) -> tuple[dict[str, str], Generator[bytes]]:
         """Begin to read all candles of the request. Return the headers and the parts of the file."""
         timeframe, format = self.given.timeframe, self.given.format
         self._check_size()
@@ -137,7 +125,7 @@ class _Reader:
             # The headers must name the snapshot that the batches are of.
             if self.service.index(timeframe).identity == index.identity:
                 break
-        headers = self.headers(index)
+        headers = answer.headers(index)
         if format != "arrow":
             headers["Content-Disposition"] = f'attachment; filename="{TIMEFRAMES[timeframe].table}.{format}"'
         if first is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from ohlcv.model.intervals import iso
-from ohlcv.web.caching import entity_tag, matches, not_modified, snapshot_headers
+from ohlcv.web.caching import content_tag, matches, not_modified, snapshot_headers
 from ohlcv.web.documents import (
     QualityDocument,
     SeriesDocument,
@@ -19,7 +19,9 @@ from ohlcv.web.documents import (
     snapshot_document,
 )
 from ohlcv.web.parameters import QualityParameters, SeriesParameters
+from ohlcv.web.quality import read_quality
 from ohlcv.web.service import Service, ServiceState, check_readable, readable_timeframes
+from ohlcv.web.status import read_status
 
 MAX_SERIES = 1_000
 
@@ -36,19 +38,17 @@ async def timeframes(request: Request, service: ServiceState) -> Response:
 async def series(request: Request, service: ServiceState, given: Annotated[SeriesParameters, Query()]) -> Response:
     """Return the series (symbol and exchange) of a timeframe, at most 1,000."""
     check_readable(request, given.timeframe)
-    index = service.index(given.timeframe)
-    headers = snapshot_headers(index)
-    if service.data.stale_seconds(given.timeframe) is None:
-        headers["ETag"] = entity_tag(request.url.path, [index], given.model_dump())
-        if matches(request, headers["ETag"]):
-            return not_modified(headers)
-    return JSONResponse(await service.work.run(_series, service, given), headers=headers)
+    index = await service.find_index(given.timeframe)
+    content = json.dumps(await service.work.run(_series, service, given)).encode()
+    headers = {**snapshot_headers(index), "ETag": content_tag(content)}
+    if matches(request, headers["ETag"]):
+        return not_modified(headers)
+    return Response(content, headers=headers, media_type="application/json")
 
 
 @router.get("/api/v1/status", summary="State of the pipeline", tags=["pipeline"], response_model=StatusDocument)
 async def status(request: Request, service: ServiceState) -> Response:
     """Return per timeframe: newest candle and lag, runs and their durations, sizes, retention."""
-    read_status = import_module("ohlcv.web.status").read_status
     names = readable_timeframes(request)
     return JSONResponse(await service.documents.run(read_status, service.settings, service.data, names))
 
@@ -56,7 +56,6 @@ async def status(request: Request, service: ServiceState) -> Response:
 @router.get("/api/v1/quality", summary="Verdicts of the validations", tags=["pipeline"], response_model=QualityDocument)
 async def quality(request: Request, service: ServiceState, given: Annotated[QualityParameters, Query()]) -> Response:
     """Return the newest validations per timeframe, with the findings of each."""
-    read_quality = import_module("ohlcv.web.quality").read_quality
     if given.timeframe:
         check_readable(request, given.timeframe)
     names = (given.timeframe,) if given.timeframe else readable_timeframes(request)

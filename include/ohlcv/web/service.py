@@ -30,6 +30,7 @@ class Service:
     # Status and quality: they wait for Airflow.
     documents: WorkPool = field(default_factory=lambda: WorkPool("documents", threads=2, queue=50))
     cache: ResponseCache = field(default_factory=ResponseCache)
+    _refreshed: bool = False
 
     def overrun(self) -> bool:
         """Return whether some work has exceeded its deadline three times."""
@@ -41,12 +42,20 @@ class Service:
             pool.close()
         self.data.close()
 
+    async def find_index(self, timeframe: str) -> TableIndex:
+        """Return the index of a candle table. Only before the first refresh it waits, in a thread."""
+        if self._refreshed:
+            return self.index(timeframe)
+        found = await self.work.run(self.index, timeframe)
+        self._refreshed = True
+        return found
+
     def index(self, timeframe: str) -> TableIndex:
-        """Return the index of a candle table. Raise ProblemError if it is not known."""
+        """Return the index of a candle table. Raise ProblemError if it is not known. Waits for the first refresh."""
         try:
             found = self.data.index(timeframe)
-        except OhlcvError:
-            raise unavailable("the candle tables have not been read yet: try again") from None
+        except OhlcvError:  # the refresher has logged it
+            raise unavailable("the catalog cannot be read: try again, or ask the operator to see the log") from None
         if found is None:
             raise unavailable(f"there is no table of {timeframe} candles: run 'ohlcv tables create'", 60)
         return found

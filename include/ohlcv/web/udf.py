@@ -16,12 +16,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import EPOCH
 from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
-from ohlcv.web.caching import Answer, entity_tag, matches, not_modified, snapshot_headers
+from ohlcv.web.answers import SnapshotAnswer
 from ohlcv.web.candle_query import CandlePage, CandleQuery
 from ohlcv.web.encoding import json_list, one_chunk
 from ohlcv.web.parameters import MAX_CANDLES, Name, Number, Parameters, Text
 from ohlcv.web.problems import bad_request, quoted
-from ohlcv.web.service import Service, ServiceState, check_readable, readable_timeframes
+from ohlcv.web.service import Service, ServiceState, readable_timeframes
+from ohlcv.web.table_index import TableIndex
 from ohlcv.web.texts import number_texts, seconds
 
 router = APIRouter(prefix="/udf", tags=["TradingView UDF"])
@@ -122,26 +123,11 @@ async def history(request: Request, service: ServiceState, given: Annotated[Hist
         raise bad_request("from and countback are missing: give one of them")
     if given.countback is None and given.from_ is not None and given.from_ >= given.to:
         raise bad_request("from must be before to: exchange them, or give a later to")
-    check_readable(request, name)
-    index = service.index(name)
-    headers = snapshot_headers(index)
-    if service.data.stale_seconds(name) is not None:
-        return await _bars_response(service, name, given, headers)
-    headers["ETag"] = entity_tag(request.url.path, [index], given.model_dump())
-    if matches(request, headers["ETag"]):
-        return not_modified(headers)
-    return await _bars_response(service, name, given, headers)
-
-
-async def _bars_response(service: Service, name: str, given: HistoryParameters, headers: dict[str, str]) -> Response:
-    async def read() -> Answer:
-        return Answer(await service.work.run(_history, service, name, given), headers)
-
+    answer = SnapshotAnswer(service, request, name, given.model_dump())
     try:
-        answer = await (service.cache.get(headers["ETag"], read) if "ETag" in headers else read())
+        return await answer.respond(lambda: _history(service, name, given))
     except InputError as error:
         return _error(error)
-    return Response(answer.body, headers=headers, media_type="application/json")
 
 
 def _error(error: InputError) -> Response:
@@ -227,32 +213,33 @@ def _search(service: Service, names: tuple[str, ...], given: SearchParameters) -
     ]
 
 
-def _history(service: Service, name: str, given: HistoryParameters) -> bytes:
+def _history(service: Service, name: str, given: HistoryParameters) -> tuple[bytes, TableIndex]:
     exchange, symbol = _pair(given.symbol)
-    _timeframes_of(service, [name], exchange, symbol)
 
     def read(**selection: Any) -> CandlePage:
         return service.data.candles(name, CandleQuery(symbol=symbol, exchange=exchange, **selection))
 
     end = _time(given.to)
     if given.countback is not None:
-        return _bars(read(end=end, newest=given.countback)) or b'{"s":"no_data"}'
-    assert given.from_ is not None
-    start = _time(given.from_)
-    page = read(start=start, end=end, limit=MAX_CANDLES)
-    if page.next_key is not None:
-        raise InputError(f"more than {MAX_CANDLES:,} bars from {given.from_} to {given.to}: request fewer")
-    if bars := _bars(page):
-        return bars
-    before = read(end=start, newest=1).table
-    if not len(before):
-        return b'{"s":"no_data"}'
-    return json.dumps({"s": "no_data", "nextTime": seconds(one_chunk(before["window_start"]))[0].as_py()}).encode()
+        page = read(end=end, newest=given.countback)
+        start = None
+    else:
+        start = _time(given.from_ or 0)
+        page = read(start=start, end=end, limit=MAX_CANDLES)
+        if page.next_key is not None:
+            raise InputError(f"more than {MAX_CANDLES:,} bars from {given.from_} to {given.to}: request fewer")
+    if len(page.table):
+        return _bars(page), page.index
+    _timeframes_of(service, [name], exchange, symbol)
+    answer: dict[str, Any] = {"s": "no_data"}
+    if start is not None:
+        before = one_chunk(read(end=start, newest=1).table["window_start"])
+        if len(before):
+            answer["nextTime"] = seconds(before)[0].as_py()
+    return json.dumps(answer).encode(), page.index
 
 
-def _bars(page: CandlePage) -> bytes | None:
-    if not len(page.table):
-        return None
+def _bars(page: CandlePage) -> bytes:
     columns = {name: one_chunk(page.table[name]) for name in page.table.column_names}
     members = {
         "t": seconds(columns["window_start"]).cast(pa.string()),
