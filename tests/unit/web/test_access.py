@@ -93,9 +93,7 @@ def test_a_user_of_the_gateway_reads_only_timeframes_of_readable_dags(service: S
 
 
 @pytest.mark.parametrize("path", OF_EVERY_TIMEFRAME)
-def test_lists_contain_only_readable_timeframes(
-    service: Service, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lists_contain_only_readable_timeframes(service: Service, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def read_status(_: object, __: object, names: tuple[str, ...]) -> dict[str, Any]:
         return {"timeframes": [{"name": name} for name in names]}
 

@@ -13,7 +13,6 @@ from starlette.testclient import TestClient
 
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.web.service import Service
 from support.candle_rows import HOUR, at, candle
 from support.memory_candles import SCHEMA, MemoryCandles
 
@@ -57,11 +56,11 @@ def test_a_document_names_its_snapshot_and_has_exact_values(client: TestClient) 
 
 
 def test_pages_contain_every_candle_once(client: TestClient) -> None:
-    found, cursor = [], {}
-    while cursor is not None:
-        document = get(client, limit=5, **cursor)
+    document = get(client, limit=5)
+    found = starts(document)
+    while document["next_cursor"]:
+        document = get(client, limit=5, cursor=document["next_cursor"])
         found += starts(document)
-        cursor = document["next_cursor"] and {"cursor": document["next_cursor"]}
     assert found == [f"0{hour}{exchange}" for hour in range(6) for exchange in "XY"]
 
 
@@ -96,7 +95,10 @@ def test_the_parameters_select(client: TestClient) -> None:
             {**ONE_SERIES, "fill": "previous", "start": "2020-01-01", "end": "2026-01-01"},
             "fill is limited to 5,000 windows: give a later start or an earlier end",
         ),
-        ({"start": RANGE["end"], "end": RANGE["start"]}, "start must be before end: exchange them, or give a later end"),
+        (
+            {"start": RANGE["end"], "end": RANGE["start"]},
+            "start must be before end: exchange them, or give a later end",
+        ),
         ({"start": "2026-03-01T00:00:00"}, "parameter 'start': '2026-03-01T00:00:00' has no time zone: add Z for UTC"),
         ({"provisional": "true"}, "provisional needs symbol and exchange: add them"),
         (
@@ -282,11 +284,13 @@ def test_an_unexpected_error_is_a_problem_without_details(
     assert "unexpected ValueError in request: secret\\ndetail (" in caplog.records[-1].getMessage()
 
 
-def test_an_error_after_the_begin_of_a_bulk_answer_breaks_it_off(service: Service, client: TestClient) -> None:
+def test_an_error_after_the_begin_of_a_bulk_answer_breaks_it_off(
+    client: TestClient, candles: MemoryCandles, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> Any:
         yield pa.RecordBatch.from_pylist([candle(HOUR, "2026-03-01")], schema=SCHEMA)
         raise ValueError("damaged file")
 
-    service.data.batches = broken  # type: ignore[method-assign]
+    monkeypatch.setattr(candles, "batches", broken)
     with pytest.raises(ValueError, match="damaged file"):
         client.get(CANDLES, params={"timeframe": "1h", "format": "csv"})
