@@ -91,6 +91,8 @@ export interface RunDuration {
 export interface TimeframeStatus {
   name: string;
   dag_id: string;
+  /** Why the table cannot be read. */
+  problem?: string | null;
   newest_window_end: string | null;
   lag_seconds: number | null;
   time_target_seconds: number;
@@ -144,6 +146,8 @@ export interface TimeRange {
 
 export interface Verdict {
   run_id: string;
+  /** Number of the task in a run that validates several days. */
+  map_index?: number;
   dag_id: string;
   at: string;
   passed: boolean;

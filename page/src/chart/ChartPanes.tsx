@@ -53,6 +53,7 @@ export function ChartPanes(props: ChartPanesProps) {
   useEffect(() => session.current?.setZone(zone), [zone, identity]);
   useEffect(() => session.current?.setTimeframe(timeframe), [timeframe, session]);
 
+  const shown = timeframes.find((item) => item.name === state?.shown);
   const onKeyDown = (event: KeyboardEvent) => {
     if (session.current && pressKey(session.current, event)) event.preventDefault();
   };
@@ -68,7 +69,7 @@ export function ChartPanes(props: ChartPanesProps) {
                 <span className="oc-muted"> {timeframe} when zoomed in</span>
               )}
             </h2>
-            {state?.view && state.shown && <ExportLinks series={key} timeframe={state.shown} view={state.view} />}
+            {state?.view && shown && <ExportLinks series={key} timeframe={shown} view={state.view} />}
           </div>
           <Legend hover={hover} index={index} zone={zone} loading={index === 0 && (state?.loading ?? true)} />
           <div

@@ -2,19 +2,20 @@ import { useState } from "react";
 import { apiUrl, readAllCandles } from "../api/client";
 import { toIso } from "../shared/times";
 import type { SeriesKey } from "./bounds";
-import type { View } from "./frame";
+import { type Step, type View, windowsOf } from "./frame";
 
 interface ExportProps {
   series: SeriesKey;
-  timeframe: string;
+  timeframe: Step;
   view: View;
 }
 
 /** Downloads of the candles in view. */
 export function ExportLinks({ series, timeframe, view }: ExportProps) {
   const [state, setState] = useState<"idle" | "busy" | string>("idle");
-  const range = { timeframe, ...series, start: toIso(Math.ceil(view.from)), end: toIso(Math.ceil(view.to)) };
-  const name = `${series.exchange}-${series.symbol}-${timeframe}`.replace(/[^\w.-]+/g, "_");
+  const { from, to } = windowsOf(view, timeframe.seconds);
+  const range = { timeframe: timeframe.name, ...series, start: toIso(from), end: toIso(to) };
+  const name = `${series.exchange}-${series.symbol}-${timeframe.name}`.replace(/[^\w.-]+/g, "_");
   const downloadJson = async () => {
     setState("busy");
     try {

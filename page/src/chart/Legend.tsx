@@ -13,7 +13,8 @@ interface LegendProps {
 export function Legend({ hover, index, zone, loading }: LegendProps) {
   const drawn = hover?.candles[index];
   const candle = drawn?.candle;
-  const values: [string, string][] = candle
+  // The last one is the exact text, where the shown one is shorter.
+  const values: [string, string, string?][] = candle
     ? [
         ["Open", formatDecimal(candle.open_price, 2)],
         ["High", formatDecimal(candle.high_price, 2)],
@@ -22,8 +23,8 @@ export function Legend({ hover, index, zone, loading }: LegendProps) {
         ["Volume", formatDecimal(candle.volume)],
         ["Trades", formatCount(candle.trade_count)],
         ["VWAP", formatDecimal(candle.vwap, 2)],
-        ["Created", formatIso(candle.created_at, zone)],
-        ["Updated", formatIso(candle.updated_at, zone)],
+        ["Created", formatIso(candle.created_at, zone), candle.created_at ?? undefined],
+        ["Updated", formatIso(candle.updated_at, zone), candle.updated_at ?? undefined],
       ]
     : [];
   return (
@@ -40,8 +41,8 @@ export function Legend({ hover, index, zone, loading }: LegendProps) {
         {loading && <span className="oc-muted">loading …</span>}
       </div>
       <dl>
-        {values.map(([name, value]) => (
-          <div key={name}>
+        {values.map(([name, value, exact]) => (
+          <div key={name} title={exact}>
             <dt>{name}</dt>
             <dd>{value}</dd>
           </div>

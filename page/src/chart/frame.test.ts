@@ -10,6 +10,7 @@ import {
   needsFrame,
   shownStep,
   toLogical,
+  windowsOf,
 } from "./frame";
 
 const STEPS = [
@@ -43,6 +44,11 @@ describe("shownStep", () => {
   it("returns null for an unknown timeframe", () => {
     expect(shownStep(STEPS, "2h", null, { from: 0, to: 60 }, 1000)).toBeNull();
   });
+});
+
+it("widens a view to whole windows", () => {
+  expect(windowsOf({ from: 61, to: 121 }, 60)).toEqual({ from: 60, to: 180 });
+  expect(windowsOf({ from: 60, to: 120 }, 60)).toEqual({ from: 60, to: 120 });
 });
 
 describe("clampView", () => {

@@ -71,6 +71,11 @@ export function shownStep(
   return ordered.at(-1) ?? null;
 }
 
+/** Return the span of the windows in view, those at the edges whole. */
+export function windowsOf(view: View, step: number): View {
+  return { from: floorTo(view.from, step), to: floorTo(view.to - 1, step) + step };
+}
+
 /** Return the view moved and shortened so that it stays near the data. */
 export function clampView(view: View, bounds: Bounds, step: number, limit: number): View {
   const longest = Math.max(bounds.newest + step - bounds.first, MIN_VISIBLE * step) * 1.1;

@@ -26,7 +26,12 @@ export function PipelineTab({ zone }: { zone: Zone }) {
       {!status.data && status.error === null && <p className="oc-muted">Loading …</p>}
       <div className="oc-cards">
         {status.data?.timeframes.map((timeframe) => (
-          <TimeframeCard key={timeframe.name} status={timeframe} zone={zone} />
+          <TimeframeCard
+            key={timeframe.name}
+            status={timeframe}
+            known={status.data?.airflow.reachable ?? false}
+            zone={zone}
+          />
         ))}
       </div>
     </section>

@@ -1,25 +1,28 @@
 import type { ReactNode } from "react";
 import { Link } from "react-router-dom";
-import type { TimeframeStatus } from "../api/types";
+import type { LastRun as LastRunDocument, TimeframeStatus } from "../api/types";
+import { Notice } from "../shared/Notice";
 import { formatBytes, formatCount, formatPercent } from "../shared/numbers";
 import { RunLink } from "../shared/RunLink";
 import { StateBadge } from "../shared/StateBadge";
 import { formatDuration, formatIso, type Zone } from "../shared/times";
 import { DurationPlot } from "./DurationPlot";
 
+interface TimeframeCardProps {
+  status: TimeframeStatus;
+  /** Airflow answered: runs are known. */
+  known: boolean;
+  zone: Zone;
+}
+
+type Fact = [string, ReactNode];
+
 /** Everything that is known of one timeframe. */
-export function TimeframeCard({ status, zone }: { status: TimeframeStatus; zone: Zone }) {
-  const { last_run: run, time_target_seconds: target } = status;
-  const facts: [string, ReactNode][] = [
+export function TimeframeCard({ status, known, zone }: TimeframeCardProps) {
+  const facts: Fact[] = [
     ["Newest candle ends", formatIso(status.newest_window_end, zone)],
     ["Lag", formatDuration(status.lag_seconds)],
-    ["Last run", run ? <LastRun key="run" status={status} /> : "none"],
-    ["Started", run ? formatIso(run.start, zone) : "–"],
-    ["Duration", run ? <Duration key="duration" seconds={run.duration_seconds} target={target} /> : "–"],
-    [
-      "Successful in 24 h",
-      `${formatPercent(status.succeeded_24h, status.runs_24h)} (${status.succeeded_24h} of ${status.runs_24h})`,
-    ],
+    ...(known ? runFacts(status, zone) : ([["Runs", "unknown"]] as Fact[])),
     ["Rejected trades", rejectedText(status.rejected)],
     ["Withheld candles", formatCount(status.withheld)],
     ["Rows", formatCount(status.rows)],
@@ -33,6 +36,7 @@ export function TimeframeCard({ status, zone }: { status: TimeframeStatus; zone:
         {status.name} <Link to={`/dags/${encodeURIComponent(status.dag_id)}`}>{status.dag_id}</Link>
         {status.paused && <StateBadge state="paused" />}
       </h2>
+      {status.problem && <Notice kind="warning">{status.problem}</Notice>}
       <dl className="oc-facts">
         {facts.map(([name, value]) => (
           <div key={name}>
@@ -41,9 +45,19 @@ export function TimeframeCard({ status, zone }: { status: TimeframeStatus; zone:
           </div>
         ))}
       </dl>
-      <DurationPlot durations={status.durations} target={target} zone={zone} />
+      {known && <DurationPlot durations={status.durations} target={status.time_target_seconds} zone={zone} />}
     </article>
   );
+}
+
+function runFacts(status: TimeframeStatus, zone: Zone): Fact[] {
+  const { last_run: run, runs_24h: ended, succeeded_24h: succeeded } = status;
+  return [
+    ["Last run", run ? <LastRun key="run" status={status} /> : "none"],
+    ["Started", run ? formatIso(run.start, zone) : "–"],
+    ["Duration", run ? <Duration key="duration" run={run} target={status.time_target_seconds} /> : "–"],
+    ["Successful in 24 h", ended ? `${formatPercent(succeeded, ended)} (${succeeded} of ${ended})` : "no runs"],
+  ];
 }
 
 function LastRun({ status }: { status: TimeframeStatus }) {
@@ -59,8 +73,9 @@ function LastRun({ status }: { status: TimeframeStatus }) {
   );
 }
 
-function Duration({ seconds, target }: { seconds: number | null; target: number }) {
-  if (seconds === null) return <>running, target {formatDuration(target)}</>;
+function Duration({ run, target }: { run: LastRunDocument; target: number }) {
+  const seconds = run.duration_seconds;
+  if (seconds === null) return `not known, target ${formatDuration(target)}`;
   const late = seconds > target;
   return (
     <span className={late ? "oc-late" : undefined}>

@@ -82,5 +82,5 @@ export function VerdictCard({ name, dagId, verdicts, zone, onOpen, onRebuild }: 
 }
 
 function keyOf(verdict: Verdict): string {
-  return `${verdict.run_id} ${verdict.at}`;
+  return `${verdict.dag_id} ${verdict.run_id} ${verdict.map_index} ${verdict.at}`;
 }
