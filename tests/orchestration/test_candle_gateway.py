@@ -16,6 +16,7 @@ import pytest
 from fastapi import HTTPException
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from ohlcv.config.settings import load_settings
@@ -266,6 +267,27 @@ def test_requests_beyond_the_connections_are_answered_503(gateway: Starlette, mo
             return sorted(answer.status_code for answer in answers)
 
     assert EventLoop.runner.run(send_two()) == [503, 504]
+
+
+@pytest.mark.parametrize("hanging", ["service", "database"])
+def test_pages_of_airflow_are_answered_while_the_service_or_the_database_hangs(
+    gateway: Starlette, monkeypatch: pytest.MonkeyPatch, hanging: str
+) -> None:
+    if hanging == "database":
+        monkeypatch.setattr(candle_access, "readable_dags", lambda *_: stub.Handler.released.wait() and ALL)
+    gateway.routes.append(Route("/own", lambda _: PlainTextResponse("own page")))
+
+    async def send() -> list[int]:
+        async with client_of(gateway) as client:
+            waiting = [asyncio.create_task(client.get("/ohlcv/wait", headers=LOGIN)) for _ in range(20)]
+            while not stub.Handler.seen and hanging == "service":
+                await asyncio.sleep(0.01)
+            assert (await client.get("/own")).text == "own page"
+            assert not any(task.done() for task in waiting)
+            stub.Handler.released.set()
+            return [answer.status_code for answer in await asyncio.gather(*waiting)]
+
+    assert EventLoop.runner.run(send()) == [200] * 20
 
 
 def test_invalid_settings_are_named(permissions: Permissions) -> None:

@@ -1,0 +1,48 @@
+"""API servers of Airflow with the simple and the FAB auth manager, which start the candle service themselves."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from ohlcv.config.settings import load_settings
+from ohlcv.iceberg.tables import create_tables
+from ohlcv.model.timeframes import TIMEFRAMES
+from support.api_servers import ApiServer, api_server
+from support.candle_rows import at, candle, write_candles
+
+REQUIRE_COMMANDS = Path(__file__).parents[2] / "tools" / "require_commands.sh"
+BEGIN = at("2026-03-01")
+CANDLES = 48
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.option.collectonly or not any(item.get_closest_marker("page") for item in session.items):
+        return
+    result = subprocess.run([REQUIRE_COMMANDS, "page"], capture_output=True, text=True, check=False)
+    if result.returncode:
+        pytest.exit(result.stderr.strip(), returncode=1)
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with candles of one series in every table."""
+    home = tmp_path_factory.mktemp("home")
+    settings = load_settings({"OHLCV_HOME": str(home)})
+    create_tables(settings)
+    for timeframe in TIMEFRAMES.values():
+        starts: list[datetime] = [BEGIN + number * timeframe.length for number in range(CANDLES)]
+        rows = [candle(timeframe, start, "100", "BTC-USD", "coinbase") for start in starts]
+        write_candles(settings, timeframe, *rows)
+    return home
+
+
+@pytest.fixture(scope="session", params=["simple", "fab"])
+def server(request: pytest.FixtureRequest, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    folder = tmp_path_factory.mktemp(request.param) / "airflow"
+    with api_server(folder, request.param, {"OHLCV_HOME": str(home)}) as running:
+        yield running
