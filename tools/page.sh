@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Build the Candles page (page/) into include/ohlcv/web/static, or check it. A build without changes returns at once.
 # Node comes from this machine, or from the package index as a wheel if the machine has none.
-# Usage: page.sh build [--runtime] | check | fix | dev. With --runtime, for an image, only the build remains.
+# Usage: page.sh build [--runtime] | check | fix | dev | udf-client ARGUMENTS. With --runtime, for an image, only the
+# build remains. udf-client runs the UDF adapter of the tests (tests/page/udf).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stamp=include/ohlcv/web/static/.stamp
@@ -32,13 +33,14 @@ use_node() {
     PATH=$PWD/$wheel/bin:$PATH
 }
 
-use_packages() { # use_packages [OPTION]: install the locked packages of the page
-    local wanted
-    wanted="$(cat page/package-lock.json page/.npmrc | sha256sum) $*"
-    if [ "$(cat page/node_modules/.stamp 2>/dev/null)" != "$wanted" ]; then
-        say "installing the packages of the Candles page"
-        npm --prefix page ci --silent "$@"
-        printf '%s\n' "$wanted" >page/node_modules/.stamp
+use_packages() { # use_packages FOLDER [OPTION]: install the locked packages of a folder
+    local folder=$1 wanted
+    shift
+    wanted="$(cat "$folder/package-lock.json" "$folder/.npmrc" | sha256sum) $*"
+    if [ "$(cat "$folder/node_modules/.stamp" 2>/dev/null)" != "$wanted" ]; then
+        say "installing the packages of $folder"
+        npm --prefix "$folder" ci --silent "$@"
+        printf '%s\n' "$wanted" >"$folder/node_modules/.stamp"
     fi
 }
 
@@ -50,9 +52,9 @@ build() {
     fi
     use_node
     if [ "${1:-}" = --runtime ]; then
-        use_packages --omit=dev
+        use_packages page --omit=dev
     else
-        use_packages
+        use_packages page
     fi
     say "building the Candles page"
     npm --prefix page run --silent build -- --logLevel warn
@@ -66,11 +68,16 @@ case ${1:-} in
     build) build "${2:-}" ;;
     check | fix | dev)
         use_node
-        use_packages
+        use_packages page
         npm --prefix page run --silent "$1"
         ;;
+    udf-client)
+        use_node
+        use_packages tests/page/udf
+        node tests/page/udf/client.mjs "${@:2}"
+        ;;
     *)
-        echo "usage: tools/page.sh build [--runtime] | check | fix | dev" >&2
+        echo "usage: tools/page.sh build [--runtime] | check | fix | dev | udf-client ARGUMENTS" >&2
         exit 2
         ;;
 esac

@@ -5,84 +5,20 @@ This is the only test outside the services lane that starts Airflow.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.snapshot_summary import job_summary
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
 from ohlcv.model.table_contracts import candles_contract
 from ohlcv.model.timeframes import get_timeframe
 from ohlcv.monitoring.airflow_client import AirflowApi
-from support.processes import QUICK_JAVA, all_pids, command_line, processes_with_environment, wait_for
+from support.demos import BIN, ROOT, Demo, running_demo
+from support.processes import all_pids, command_line, processes_with_environment, wait_for
 from support.sites import parse_job_arguments
-
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
-READY = "Ctrl-C stops everything"
-
-
-@dataclass(frozen=True)
-class Demo:
-    """A running demo."""
-
-    home: Path
-    log: Path
-    process: subprocess.Popen[bytes]
-
-    def shell(self, commands: str) -> subprocess.CompletedProcess[str]:
-        """Type commands in a second shell, in the checkout."""
-        return subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", commands],
-            cwd=ROOT,
-            env=os.environ | {"OHLCV_HOME": str(self.home)},
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-
-    def api(self) -> AirflowApi:
-        """Return a client with the login that the demo publishes."""
-        values = json.loads(self.shell(f"{BIN}/ohlcv env --format json").stdout)
-        password = Path(values["OHLCV_AIRFLOW_PASSWORD_FILE"]).read_text()
-        return AirflowApi(values["OHLCV_AIRFLOW_URL"], values["OHLCV_AIRFLOW_USER"], password)
-
-    def commits(self, name: str, run_id: str) -> int:
-        """Return the number of commits that a run made in a candle table."""
-        settings = load_settings({"OHLCV_HOME": str(self.home)})
-        table = load_table(open_catalog(settings), candles_contract(get_timeframe(name)))
-        return sum(job_summary(snapshot).get(summary_keys.RUN_ID) == run_id for snapshot in table.snapshots())
-
-
-@contextmanager
-def running_demo(folder: Path) -> Iterator[Demo]:
-    """Start the demo, wait until it is ready, and stop it with Ctrl-C."""
-    home, log = folder / "home", folder / "log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [str(BIN / "ohlcv"), "demo", "--trades", "30000"],
-            env=os.environ | dict([QUICK_JAVA]) | {"OHLCV_HOME": str(home)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        wait_for(lambda: READY in log.read_text() or process.poll() is not None, "the demo is ready", patience=900)
-        assert READY in log.read_text(), log.read_text()
-        yield Demo(home, log, process)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(120)
 
 
 def test_the_demo_runs_answers_a_second_shell_and_stops_completely(tmp_path: Path) -> None:
@@ -115,7 +51,7 @@ def assert_cleared_run_builds_its_range_again_without_a_commit(demo: Demo, api: 
     (run,) = [each for each in api.runs("ohlcv_1d") if each["run_type"] == "scheduled"]
     path = f"/dags/ohlcv_1d/dagRuns/{run['dag_run_id']}"
     built = parse_job_arguments(api.call("GET", f"{path}/taskInstances/aggregate"))
-    assert demo.commits("1d", run["dag_run_id"]) == 1
+    assert commits(demo, "1d", run["dag_run_id"]) == 1
     api.call("POST", f"{path}/clear", {"dry_run": False, "only_failed": False})
     # The demo reprocesses its days of history meanwhile; the pool runs one Spark job at a time.
     wait_for(
@@ -126,7 +62,7 @@ def assert_cleared_run_builds_its_range_again_without_a_commit(demo: Demo, api: 
     again = parse_job_arguments(api.call("GET", f"{path}/taskInstances/aggregate"))
     assert (again["--start"], again["--end"]) == (built["--start"], built["--end"])
     assert (built["--rebuild-pending"], again["--rebuild-pending"]) == ("yes", "no")
-    assert demo.commits("1d", run["dag_run_id"]) == 1
+    assert commits(demo, "1d", run["dag_run_id"]) == 1
 
 
 def assert_backfill_command_of_the_readme_works(demo: Demo, api: AirflowApi) -> None:
@@ -141,3 +77,9 @@ def assert_backfill_command_of_the_readme_works(demo: Demo, api: AirflowApi) -> 
     assert result.returncode == 0, result.stdout + result.stderr
     assert "1 of 1 runs done" in result.stderr
     assert [run["state"] for run in api.runs("ohlcv_1h") if run["run_type"] == "backfill"] == ["success"]
+
+
+def commits(demo: Demo, name: str, run_id: str) -> int:
+    """Return the number of commits that a run made in a candle table."""
+    table = load_table(open_catalog(demo.settings), candles_contract(get_timeframe(name)))
+    return sum(job_summary(snapshot).get(summary_keys.RUN_ID) == run_id for snapshot in table.snapshots())

@@ -90,7 +90,7 @@ class Access:
                 # The server closes the connection, so that the client notices that the response is incomplete.
                 LOG.error("an answer to %s was broken off: %s", scope["path"], one_line(repr(error.__cause__ or error)))
                 raise
-            await problem_response(as_problem(error))(scope, receive, send_with_headers)
+            await problem_response(as_problem(error), scope["path"])(scope, receive, send_with_headers)
 
     def _admit(self, scope: Scope) -> None:
         """Set the timeframes that the client may read. Raise ProblemError if it is not admitted."""

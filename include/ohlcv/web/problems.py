@@ -55,14 +55,17 @@ def one_line(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def problem_response(problem: ProblemError) -> Response:
-    """Return the response for an error."""
+def problem_response(problem: ProblemError, path: str = "") -> Response:
+    """Return the response for an error of a path."""
     document = {
         "type": "about:blank",
         "title": http.HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "detail": one_line(problem.detail)[:MAX_DETAIL],
     }
+    if path.startswith("/udf/"):
+        # Clients of this protocol show this member only.
+        document |= {"s": "error", "errmsg": document["detail"]}
     headers = {"Cache-Control": "no-store", **problem.headers}
     return Response(json.dumps(document), problem.status, headers, MEDIA_TYPE)
 
@@ -76,8 +79,8 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _handle)
 
 
-def _handle(_: Request, error: Exception) -> Response:
-    return problem_response(as_problem(error))
+def _handle(request: Request, error: Exception) -> Response:
+    return problem_response(as_problem(error), request.url.path)
 
 
 def as_problem(error: Exception) -> ProblemError:

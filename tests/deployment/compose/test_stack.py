@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from deployment.compose.browser import browser
 from deployment.compose.stack import POLL_SECONDS, Stack
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import floor_time, iso
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.quality.report import VERDICT_KEY
+from support.browser import browser
 from support.processes import all_pids, command_line, wait_for
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(3600)]
