@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import HTTPException
+from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -243,6 +244,11 @@ def test_a_request_is_sent_again_if_the_process_behind_its_connection_was_replac
     assert request(gateway, "/ohlcv/drop-once").text == "second"
 
 
+def test_a_service_may_have_a_path(server: str, permissions: Permissions) -> None:
+    app = mounted(lambda: RunningService(f"{server}/candles", TOKEN))
+    assert request(app, "/ohlcv/api/v1/series?timeframe=1h").json()["path"] == "/candles/api/v1/series?timeframe=1h"
+
+
 def test_a_service_that_does_not_run_is_named(permissions: Permissions) -> None:
     app = mounted(lambda: RunningService("http://127.0.0.1:1", TOKEN))
     response = request(app, "/ohlcv/api/v1/series")
@@ -325,6 +331,16 @@ def test_a_database_that_hangs_is_answered_503(
     monkeypatch.setattr(candle_access, "readable_dags", lambda *_: released.wait() and ALL)
     response = request(gateway, "/ohlcv/x")
     released.set()
+    assert response.status_code == 503
+    assert "database" in detail(response)
+
+
+def test_a_database_error_during_the_login_is_answered_503(gateway: Starlette, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def get_user(*_: object) -> None:
+        raise OperationalError("SELECT", None, Exception("no connection"))
+
+    monkeypatch.setattr(candle_access, "get_user", get_user)
+    response = request(gateway, "/ohlcv/x")
     assert response.status_code == 503
     assert "database" in detail(response)
 

@@ -38,7 +38,7 @@ FILE_ROUTES = {"/page/{file}", "/static/{path:path}"}
 
 
 def static_files() -> list[str]:
-    return sorted(path.name for path in STATIC.glob("*") if path.is_file()) if STATIC.is_dir() else []
+    return sorted(path.name for path in STATIC.glob("[!.]*") if path.is_file())
 
 
 def addresses() -> list[str]:

@@ -47,8 +47,13 @@ async def database_result(query: asyncio.Future[T]) -> T:
     try:
         return await asyncio.wait_for(asyncio.shield(query), DATABASE_SECONDS)
     except (SQLAlchemyError, TimeoutError) as error:
-        log.error("ohlcv: Airflow's database does not answer: %s", error)
-        raise ProblemError(503, "Airflow's database does not answer: try again in a few seconds", 5) from None
+        raise database_problem(error) from None
+
+
+def database_problem(error: Exception) -> ProblemError:
+    """Log an error of Airflow's database, and return the response."""
+    log.error("ohlcv: Airflow's database does not answer: %r", error)
+    return ProblemError(503, "Airflow's database does not answer: try again in a few seconds", 5)
 
 
 def readable_dags(user: BaseUser, dag_ids: Iterable[str]) -> set[str]:
@@ -81,6 +86,8 @@ class AccessMiddleware:
             user, names = await self._authorize(Request(scope, receive))
         except ProblemError as error:
             await error.response()(scope, receive, send)
+        except SQLAlchemyError as error:
+            await database_problem(error).response()(scope, receive, send)
         except HTTPException:  # of Airflow's authentication
             response = problem(401, "log in to Airflow, or send a valid token", {"WWW-Authenticate": "Bearer"})
             await response(scope, receive, send)

@@ -44,7 +44,8 @@ class Forwarding:
         headers["authorization"] = f"Bearer {service.token}"
         headers["x-ohlcv-timeframes"] = ",".join(request.scope[TIMEFRAME_NAMES])
         try:
-            url = service.client.base_url.copy_with(raw_path=target)
+            base = service.client.base_url
+            url = base.copy_with(raw_path=base.raw_path.rstrip(b"/") + target)
             forwarded = service.client.build_request(request.method, url, headers=headers)
         except (httpx.InvalidURL, UnicodeError):
             raise ProblemError(400, "the address contains invalid characters: write them as %XX") from None
