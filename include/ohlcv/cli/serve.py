@@ -153,6 +153,9 @@ def _unix_listener(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         raise OhlcvError(f"cannot listen on {path} ({error.strerror or error}): choose another --socket") from None
+    except OhlcvError:
+        listener.close()
+        raise
     return listener
 
 

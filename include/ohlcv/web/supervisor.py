@@ -23,7 +23,7 @@ END_SECONDS = 15.0
 TICK_SECONDS = 1.0
 # A worker that has run for so long is not part of a crash loop.
 STABLE_SECONDS = 60.0
-MAX_DELAY_SECONDS = 60.0
+FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = 1.0, 60.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Heartbeat of a worker with stuck work (worker.OVERRUN). The supervisor does not import the worker: it stays small.
 _OVERRUN = b"!"
@@ -111,9 +111,11 @@ class Supervisor:
                 with suppress(subprocess.TimeoutExpired):
                     worker.process.wait(END_SECONDS)
         finally:
-            for worker in self._workers:
+            for worker in [*self._workers]:
                 worker.process.kill()
+                worker.process.wait()
                 self._remove(worker)
+            self._selector.close()
 
     def _tick(self) -> None:
         for worker in [*self._workers]:
@@ -150,7 +152,9 @@ class Supervisor:
         """Delay the next start but one if workers fail repeatedly soon after their start."""
         lived = time.monotonic() - worker.started_at
         self._failures = 1 if lived > STABLE_SECONDS else self._failures + 1
-        self._next_start = time.monotonic() + min(MAX_DELAY_SECONDS, 2.0 ** (self._failures - 1))
+        self._next_start = time.monotonic() + min(
+            MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(self._failures - 1, 10)
+        )
 
     def _start(self) -> None:
         own, channel = socket.socketpair()
@@ -192,8 +196,7 @@ class Supervisor:
         with suppress(KeyError, ValueError):
             self._selector.unregister(worker.channel)
         worker.channel.close()
-        if worker in self._workers:
-            self._workers.remove(worker)
+        self._workers.remove(worker)
 
 
 def resident_bytes(pid: int) -> int:
