@@ -56,7 +56,7 @@ function verdict(name: string, step: number, now: number, age: number, passed: b
     : [
         {
           rule: "matches_trades",
-          severity: "error",
+          severity: "FAIL",
           symbol: "BTC-USD",
           exchange: "coinbase",
           window_start: toIso(end - 3 * step),
@@ -65,7 +65,7 @@ function verdict(name: string, step: number, now: number, age: number, passed: b
         },
         {
           rule: "matches_trades",
-          severity: "error",
+          severity: "FAIL",
           symbol: "ETH-USD",
           exchange: "coinbase",
           window_start: toIso(end - 2 * step),
@@ -85,13 +85,13 @@ function verdict(name: string, step: number, now: number, age: number, passed: b
     warnings: 1,
     rules: {
       matches_trades: {
-        severity: "error",
+        severity: "FAIL",
         description: "Every field equals the recomputation from trades.",
         findings: findings.length,
       },
-      no_orphan_candles: { severity: "error", description: "Each candle has trades.", findings: 0 },
-      price_order: { severity: "error", description: "Low ≤ open, close ≤ high.", findings: 0 },
-      no_large_jump: { severity: "warning", description: "The price moves by less than half.", findings: 1 },
+      no_orphan_candles: { severity: "FAIL", description: "Each candle has trades.", findings: 0 },
+      price_order: { severity: "FAIL", description: "Low ≤ open, close ≤ high.", findings: 0 },
+      no_large_jump: { severity: "WARN", description: "The price moves by less than half.", findings: 1 },
     },
     findings,
     notes: passed ? [] : ["2 candles were preserved, because their trades have expired."],

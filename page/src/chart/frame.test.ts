@@ -59,6 +59,10 @@ describe("clampView", () => {
     expect(clampView({ from: -1e9, to: -1e9 + 6000 }, YEAR, 60, 1000).to).toBeGreaterThanOrEqual(0);
     expect(clampView({ from: 1e12, to: 1e12 + 6000 }, YEAR, 60, 1000).from).toBeLessThanOrEqual(YEAR.newest + 60);
   });
+  it("keeps the newest window when it shortens a view", () => {
+    const few = { first: 0, newest: 540 };
+    expect(clampView({ from: -1e6, to: 660 }, few, 60, 1000)).toEqual({ from: 660 - 3600, to: 660 });
+  });
   it("limits the number of windows", () => {
     const { from, to } = clampView({ from: 0, to: 1e9 }, YEAR, 60, 1000);
     expect((to - from) / 60).toBe(1000);

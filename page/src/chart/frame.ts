@@ -34,6 +34,8 @@ export interface Step {
 const REFINE_BELOW = 0.7;
 /** Fewest windows in view. */
 export const MIN_VISIBLE = 10;
+/** The width of a view of few candles. */
+export const FEW_WINDOWS = 60;
 
 export function floorTo(time: number, step: number): number {
   return Math.floor(time / step) * step;
@@ -78,14 +80,13 @@ export function windowsOf(view: View, step: number): View {
 
 /** Return the view moved and shortened so that it stays near the data. */
 export function clampView(view: View, bounds: Bounds, step: number, limit: number): View {
-  const longest = Math.max(bounds.newest + step - bounds.first, MIN_VISIBLE * step) * 1.1;
+  const end = bounds.newest + step;
+  const longest = Math.max(1.1 * (end - bounds.first), FEW_WINDOWS * step);
   const span = Math.min(Math.max(view.to - view.from, MIN_VISIBLE * step), longest, limit * step);
-  const margin = span / 2;
-  const center = (view.from + view.to) / 2;
-  const lowest = bounds.first - margin + span / 2;
-  const highest = bounds.newest + step + margin - span / 2;
-  const middle = Math.min(Math.max(center, lowest), highest);
-  return { from: Math.round(middle - span / 2), to: Math.round(middle + span / 2) };
+  // A shortened view keeps the newest window if it has it, else its middle.
+  const wanted = view.to >= end ? view.to : (view.from + view.to + span) / 2;
+  const to = Math.min(Math.max(wanted, Math.min(bounds.first + span / 2, end)), end + span / 2);
+  return { from: Math.round(to - span), to: Math.round(to) };
 }
 
 /** Return the frame of a view: the view and two screens on each side, cut at the data. */

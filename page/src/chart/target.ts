@@ -1,4 +1,4 @@
-import type { Bounds, View } from "./frame";
+import { type Bounds, FEW_WINDOWS, type View } from "./frame";
 
 /**
  * What to show: a fixed span, if wanted with the crosshair at a window, or a span of this length up to the newest window
@@ -18,5 +18,5 @@ export function viewOf(target: Target, bounds: Bounds, step: number, limit: numb
   const whole = (bounds.newest + step - bounds.first) * 1.05;
   if (target.newest === "all") return newestView(bounds, whole, step);
   const usual = Math.max(40, Math.min(150, limit / 8)) * step;
-  return newestView(bounds, target.newest ?? Math.min(usual, Math.max(whole, 20 * step)), step);
+  return newestView(bounds, target.newest ?? Math.min(usual, Math.max(whole, FEW_WINDOWS * step)), step);
 }

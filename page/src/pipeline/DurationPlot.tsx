@@ -1,4 +1,5 @@
 import type { RunDuration } from "../api/types";
+import { formatNumberOf } from "../shared/numbers";
 import { formatDuration, formatIso, type Zone } from "../shared/times";
 import { median, niceMaximum } from "./plotScale";
 
@@ -24,7 +25,7 @@ export function DurationPlot({ durations, target, zone }: DurationPlotProps) {
   const late = values.filter((value) => value > target).length;
   const failed = durations.filter((run) => run.state === "failed").length;
   const summary =
-    `Durations of the last ${durations.length} runs: median ${formatDuration(median(values))}, ` +
+    `Durations of ${formatNumberOf(durations.length, "run")}: median ${formatDuration(median(values))}, ` +
     `longest ${formatDuration(Math.max(...values))}, ${late} above the target of ${formatDuration(target)}, ${failed} failed`;
   return (
     <figure className="oc-plot">

@@ -1,5 +1,5 @@
 import { readIncidents, readStatus } from "../api/client";
-import { AirflowNotice } from "../shared/AirflowNotice";
+import { AirflowNotice, pauseOf } from "../shared/AirflowNotice";
 import { useLoaded } from "../shared/hooks";
 import { ErrorNotice, Notice } from "../shared/Notice";
 import { formatDuration, type Zone } from "../shared/times";
@@ -10,8 +10,8 @@ const REFRESH_MILLISECONDS = 15_000;
 
 /** State of the pipeline, one card per timeframe. */
 export function PipelineTab({ zone }: { zone: Zone }) {
-  const status = useLoaded("status", readStatus, REFRESH_MILLISECONDS);
-  const incidents = useLoaded("incidents", readIncidents, REFRESH_MILLISECONDS);
+  const status = useLoaded("status", readStatus, pauseOf(REFRESH_MILLISECONDS));
+  const incidents = useLoaded("incidents", readIncidents, () => REFRESH_MILLISECONDS);
   return (
     <section className="oc-scroll" aria-label="Pipeline">
       {status.error !== null && <ErrorNotice error={status.error} retry={status.reload} />}

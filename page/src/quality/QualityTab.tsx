@@ -2,7 +2,7 @@ import { useCallback, useState } from "react";
 import { readQuality } from "../api/client";
 import type { Finding, TimeframeInfo } from "../api/types";
 import type { Select } from "../CandlesPage";
-import { AirflowNotice } from "../shared/AirflowNotice";
+import { AirflowNotice, pauseOf } from "../shared/AirflowNotice";
 import { useLoaded } from "../shared/hooks";
 import { ErrorNotice } from "../shared/Notice";
 import { toSeconds, type Zone } from "../shared/times";
@@ -21,7 +21,7 @@ interface QualityTabProps {
 
 /** Latest validation of each timeframe, and the way to rebuild a range. */
 export function QualityTab({ timeframes, zone, select }: QualityTabProps) {
-  const { data, error, reload } = useLoaded("quality", readQuality, REFRESH_MILLISECONDS);
+  const { data, error, reload } = useLoaded("quality", readQuality, pauseOf(REFRESH_MILLISECONDS));
   const [rebuild, setRebuild] = useState<RebuildRange | null>(null);
   const close = useCallback(() => setRebuild(null), []);
   const open = (timeframe: string, finding: Finding) => {
@@ -43,6 +43,7 @@ export function QualityTab({ timeframes, zone, select }: QualityTabProps) {
             name={name}
             dagId={dag_id}
             verdicts={verdicts}
+            known={data.airflow.reachable}
             zone={zone}
             onOpen={(finding) => open(name, finding)}
             onRebuild={setRebuild}

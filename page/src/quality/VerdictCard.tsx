@@ -11,20 +11,24 @@ interface VerdictCardProps {
   name: string;
   dagId: string;
   verdicts: Verdict[];
+  /** Airflow answered: missing verdicts do not exist. */
+  known: boolean;
   zone: Zone;
   onOpen: (finding: Finding) => void;
   onRebuild: (range: RebuildRange) => void;
 }
 
 /** One verdict of a timeframe, at first the newest. */
-export function VerdictCard({ name, dagId, verdicts, zone, onOpen, onRebuild }: VerdictCardProps) {
+export function VerdictCard({ name, dagId, verdicts, known, zone, onOpen, onRebuild }: VerdictCardProps) {
   const [chosen, setChosen] = useState<string | null>(null);
   const verdict = verdicts.find((item) => keyOf(item) === chosen) ?? verdicts[0];
   if (!verdict) {
     return (
       <article className="oc-card" aria-label={`Validation of ${name}`}>
         <h2>{name}</h2>
-        <p className="oc-muted">No validation yet. Each run of {dagId} ends with one.</p>
+        <p className="oc-muted">
+          {known ? `No validation yet. Each run of ${dagId} ends with one.` : "Validations are not known."}
+        </p>
       </article>
     );
   }

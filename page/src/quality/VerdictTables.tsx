@@ -2,6 +2,8 @@ import type { Finding, RuleResult } from "../api/types";
 import { formatCount, formatDecimal } from "../shared/numbers";
 import { formatIso, type Zone } from "../shared/times";
 
+const SEVERITIES: Record<string, string> = { FAIL: "failure", WARN: "warning" };
+
 /** The rules with their number of findings, those with findings first. */
 export function Rules({ rules }: { rules: Record<string, RuleResult> }) {
   const ordered = Object.entries(rules).sort(([, one], [, other]) => other.findings - one.findings);
@@ -27,7 +29,7 @@ export function Rules({ rules }: { rules: Record<string, RuleResult> }) {
                 <th scope="row" title={rule.description}>
                   {name}
                 </th>
-                <td>{rule.severity}</td>
+                <td>{SEVERITIES[rule.severity] ?? rule.severity}</td>
                 <td className={rule.findings > 0 ? "oc-number oc-late" : "oc-number"}>{formatCount(rule.findings)}</td>
               </tr>
             ))}
