@@ -27,6 +27,8 @@ class FakeAirflow:
     runs: list[Json] = field(default_factory=list)
     jobs: list[Json] = field(default_factory=list)
     xcoms: list[Json] = field(default_factory=list)
+    # DAGs whose runs are not found.
+    missing: set[str] = field(default_factory=set)
     # Runs whose XComs are listed but not found.
     cleared: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
@@ -59,7 +61,7 @@ class FakeAirflow:
         match path.split("/"):
             case ["dags"]:
                 return {"dags": [{"dag_id": name, "is_paused": paused} for name, paused in self.paused.items()]}
-            case ["dags", dag_id, "dagRuns"]:
+            case ["dags", dag_id, "dagRuns"] if dag_id not in self.missing:
                 runs = [run for run in self.runs if run["dag_id"] == dag_id and _matches(run, query)]
                 return {"dag_runs": runs[:limit], "total_entries": len(runs)}
             case ["dags", dag_id, "dagRuns", run_id, "taskInstances"]:

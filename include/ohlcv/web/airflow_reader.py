@@ -23,7 +23,8 @@ RETENTION_DAG, REPROCESS_DAG = "ohlcv_retention", "ohlcv_reprocess"
 REQUEST_SECONDS = 10.0
 # Runs change every few minutes, and the page asks every few seconds.
 RUNS_SECONDS, VERDICTS_SECONDS = 5.0, 10.0
-# Facts of a DAG whose newest run has not changed are read again after this time: older runs may have been cleared.
+# Runs and verdicts of a DAG whose newest run has not changed are listed again after this time: older runs may have been
+# cleared. Airflow has no index for the lists, so each reads all runs of the DAG.
 UNCHANGED_SECONDS = 60.0
 DURATIONS = 100
 RETENTION_RUNS = 20
@@ -78,6 +79,7 @@ class AirflowReader:
         self._api = AirflowApi(address.url, address.user, address.password, REQUEST_SECONDS)
         self._dag_ids = [timeframe.dag_id for timeframe in TIMEFRAMES.values()]
         self._known_dags: dict[str, tuple[float, Any, DagFacts]] = {}
+        self._known_lists: dict[str, tuple[float, Any, list[EntryKey]]] = {}
         self._known_verdicts: dict[EntryKey, Verdict] = {}
         self.runs = Refreshed(self._read_runs, RUNS_SECONDS)
         self.verdicts = Refreshed(self._read_verdicts, VERDICTS_SECONDS)
@@ -95,8 +97,7 @@ class AirflowReader:
         return Runs(found, tuple(retention))
 
     def _read_dag(self, dag_id: str) -> DagFacts:
-        runs, total = self._api.newest_runs(dag_id, 1)
-        state = [total, *([run["dag_run_id"], run["state"], run.get("end_date")] for run in runs)]
+        last_run, state = self._newest_run(dag_id)
         read_at, known_state, known = self._known_dags.get(dag_id, (0.0, None, DagFacts()))
         if state == known_state and time.monotonic() < read_at + UNCHANGED_SECONDS:
             return known
@@ -109,7 +110,6 @@ class AirflowReader:
             order_by="-run_after",
             limit=DURATIONS,
         )
-        last_run = runs[0] if runs else None
         facts = DagFacts(
             last_run=last_run,
             last_duration=None if last_run is None else self._job_duration(dag_id, last_run["dag_run_id"]),
@@ -118,6 +118,14 @@ class AirflowReader:
         )
         self._known_dags[dag_id] = time.monotonic(), state, facts
         return facts
+
+    def _newest_run(self, dag_id: str) -> tuple[Json | None, Any]:
+        """Return the newest run of a DAG, and what changes with every new, started or ended run."""
+        runs, total = self._api.newest_runs(dag_id, 1)
+        return next(iter(runs), None), [
+            total,
+            *([run["dag_run_id"], run["state"], run.get("end_date")] for run in runs),
+        ]
 
     def _job_duration(self, dag_id: str, run_id: str) -> float | None:
         duration = self._api.tasks(dag_id, run_id).get(JOB_TASK, {}).get("duration")
@@ -136,6 +144,16 @@ class AirflowReader:
         return tuple(self._known_verdicts[key] for key in newest_first if key in self._known_verdicts)
 
     def _list_verdicts(self, dag_id: str) -> list[EntryKey]:
+        try:
+            _, state = self._newest_run(dag_id)
+        except RefusedRequestError as error:
+            # The DAG is not deployed.
+            if error.status == HTTPStatus.NOT_FOUND:
+                return []
+            raise
+        read_at, known_state, known = self._known_lists.get(dag_id, (0.0, None, []))
+        if state == known_state and time.monotonic() < read_at + UNCHANGED_SECONDS:
+            return known
         entries, _ = self._api.page(
             f"/dags/{dag_id}/dagRuns/~/taskInstances/~/xcomEntries",
             "xcom_entries",
@@ -144,7 +162,9 @@ class AirflowReader:
             order_by="-timestamp",
             limit=VERDICTS,
         )
-        return [_entry_key(entry) for entry in entries]
+        keys = [_entry_key(entry) for entry in entries]
+        self._known_lists[dag_id] = time.monotonic(), state, keys
+        return keys
 
     def _read_verdict(self, key: EntryKey) -> None:
         dag_id, run_id, task_id, map_index, _ = key

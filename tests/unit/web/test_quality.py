@@ -31,6 +31,7 @@ def settings(tmp_path: Path) -> Settings:
 def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAirflow]:
     # Every call reads again.
     monkeypatch.setattr(airflow_reader, "VERDICTS_SECONDS", 0)
+    monkeypatch.setattr(airflow_reader, "UNCHANGED_SECONDS", 0)
     monkeypatch.setattr(airflow_reader, "NEW_VERDICTS_SECONDS", 3_600)
     monkeypatch.setattr(refreshed, "PATIENCE_SECONDS", 3_600)
     with fake_airflow() as running:
@@ -129,6 +130,28 @@ def test_a_verdict_is_read_once_unless_its_task_is_cleared(connected: Settings, 
     assert [(each["run_id"], each["passed"]) for each in verdicts_of(document, "1m")] == [
         *(("r1", True), ("r3", True), ("r2", True)),
     ]
+
+
+def test_verdicts_are_listed_again_when_the_newest_run_has_changed(
+    connected: Settings, airflow: FakeAirflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(airflow_reader, "UNCHANGED_SECONDS", 3_600)
+    airflow.add_run("ohlcv_1m", "r1", "running")
+    airflow.add_verdict("ohlcv_1m", "r1", [entry("1m", 1)], time(1))
+    assert len(verdicts_of(read_quality(connected, ["1m"]), "1m")) == 1
+    airflow.requests.clear()
+    airflow.add_verdict("ohlcv_1m", "r2", [entry("1m", 2)], time(2))
+    assert len(verdicts_of(read_quality(connected, ["1m"]), "1m")) == 1
+    assert not [path for path in airflow.requests if "xcomEntries" in path]
+    airflow.runs[0]["state"] = "success"
+    assert len(verdicts_of(read_quality(connected, ["1m"]), "1m")) == 2
+
+
+def test_a_dag_that_is_not_deployed_has_no_verdicts(connected: Settings, airflow: FakeAirflow) -> None:
+    airflow.add_verdict("ohlcv_1m", "r1", [entry("1m", 1)], time(1))
+    airflow.missing.add("ohlcv_reprocess")
+    document = read_quality(connected, ["1m"])
+    assert (document["airflow"]["reachable"], len(verdicts_of(document, "1m"))) == (True, 1)
 
 
 def test_twenty_verdicts_per_timeframe_are_shown(connected: Settings, airflow: FakeAirflow) -> None:
