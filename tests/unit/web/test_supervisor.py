@@ -132,7 +132,7 @@ def test_a_faulty_worker_is_replaced_while_it_serves(
         monkeypatch.setattr(module, "resident_bytes", lambda pid: 600 * 1024 * 1024 if pid == first else 0)
     assert running.wait_for("replacing") == f"worker {first} {reason}"
     running.wait_for("serves", 2)
-    # The old one has been told to end after the new one was ready.
+    # The old one gets SIGTERM after the new one was ready.
     while running.send() == first:
         pass
     assert [line for line in running.log if "ended" in line] == []
