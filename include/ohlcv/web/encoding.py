@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ohlcv.web.texts import column_texts, csv_fields, json_strings
+from ohlcv.web.texts import column_texts, csv_fields, is_text, json_strings
 
 
 def json_objects(table: pa.Table) -> bytes:
@@ -35,9 +35,7 @@ def json_list(column: pa.Array) -> bytes:
 
 def csv_lines(batch: pa.RecordBatch) -> bytes:
     """Return the rows as lines of CSV. Texts are quoted where necessary; nulls are empty."""
-    cells = [
-        csv_fields(column) if pa.types.is_string(column.type) else column_texts(column) for column in batch.columns
-    ]
+    cells = [csv_fields(column) if is_text(column.type) else column_texts(column) for column in batch.columns]
     lines = pc.binary_join_element_wise(*cells, ",", null_handling="replace", null_replacement="")
     return bytes(_joined(pc.binary_join_element_wise(lines, "\n", "")))
 
@@ -45,7 +43,7 @@ def csv_lines(batch: pa.RecordBatch) -> bytes:
 def _json_values(column: pa.Array) -> pa.Array:
     if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
         texts = column.cast(pa.string())
-    elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    elif is_text(column.type):
         texts = json_strings(column)
     else:
         texts = pc.binary_join_element_wise('"', column_texts(column), '"', "")

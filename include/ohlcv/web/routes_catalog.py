@@ -39,7 +39,7 @@ async def series(request: Request, service: ServiceState, given: Annotated[Serie
     """Return the series (symbol and exchange) of a timeframe, at most 1,000."""
     check_readable(request, given.timeframe)
     index = await service.find_index(given.timeframe)
-    content = json.dumps(await service.work.run(_series, service, given)).encode()
+    content = json.dumps(await service.work.run(_series, service, given), separators=(",", ":")).encode()
     headers = {**snapshot_headers(index), "ETag": content_tag(content)}
     if matches(request, headers["ETag"]):
         return not_modified(headers)

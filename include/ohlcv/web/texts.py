@@ -33,7 +33,12 @@ def column_texts(column: pa.Array) -> pa.Array:
         return time_texts(column)
     if pa.types.is_date(column.type):
         return _by_distinct_value(column, lambda day: day.isoformat())
-    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+    return column.cast(pa.string())
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a column contains texts. Iceberg tables are read with large strings."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def decimal_texts(column: pa.Array) -> pa.Array:

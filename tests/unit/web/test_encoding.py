@@ -57,12 +57,20 @@ def odd_table() -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
+def large_texts(table: pa.Table) -> pa.Table:
+    """Return the table as it is read from Iceberg."""
+    return table.cast(
+        pa.schema([(each.name, pa.large_string() if each.type == pa.string() else each.type) for each in SCHEMA])
+    )
+
+
 @pytest.mark.parametrize("chunks", [1, 3], ids="{} rows per chunk".format)
 def test_objects_equal_those_of_json_dumps(chunks: int) -> None:
     table = odd_table()
     table = pa.concat_tables([table.slice(start, chunks) for start in range(0, len(table), chunks)])
     expected = [{name: text(value) for name, value in row.items()} for row in table.to_pylist()]
     assert json_objects(table).decode() == json.dumps(expected, separators=(",", ":"))
+    assert json_objects(large_texts(table)) == json_objects(table)
 
 
 def test_a_part_of_a_table_is_encoded_alone() -> None:
@@ -82,7 +90,7 @@ def test_a_widened_volume_has_all_digits() -> None:
 
 def test_csv_equals_that_of_the_csv_module() -> None:
     table = odd_table()
-    for batch in table.to_batches():
+    for batch in [*table.to_batches(), *large_texts(table).to_batches()]:
         lines = csv_lines(batch).decode()
         expected = [[text(value) for value in row.values()] for row in table.to_pylist()]
         assert list(csv.reader(io.StringIO(lines, newline=""))) == [

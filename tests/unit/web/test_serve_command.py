@@ -140,7 +140,7 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
 
 
 def test_a_service_replaces_its_worker_and_ends_by_a_signal(serving: Serving) -> None:
-    with urllib.request.urlopen(f"{serving.address}/health") as response:  # noqa: S310
+    with urllib.request.urlopen(f"{serving.address}/health") as response:
         assert response.read() == b"ok"
         assert "server" not in response.headers
     worker = serving.worker()
