@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
-from ohlcv.web import routes_pages
+from ohlcv.web import routes_catalog, routes_pages
 from ohlcv.web.app import create_routes
 from ohlcv.web.service import Service
 
@@ -81,3 +82,13 @@ def test_the_openapi_document_is_complete(client: TestClient, service: Service) 
         "application/vnd.apache.parquet",
         "application/vnd.apache.arrow.stream",
     }
+
+
+def test_the_document_has_a_working_example_of_every_route(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It needs the tables themselves.
+    monkeypatch.setattr(routes_catalog, "read_status", lambda *_: {"timeframes": []})
+    text = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    examples = re.findall(r"^    curl .*?\$API(/[^\" \n]+)", text, re.MULTILINE)
+    for address in examples:
+        assert client.get(address).status_code == 200, address
+    assert {address.partition("?")[0] for address in examples} == set(client.get("/openapi.json").json()["paths"])
