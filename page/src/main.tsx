@@ -1,13 +1,15 @@
 import { CandlesPage } from "./CandlesPage";
 import { GLOBAL_NAME } from "./globalName";
-import styles from "./style.css?inline";
+import cards from "./styles/cards.css?inline";
+import chart from "./styles/chart.css?inline";
+import page from "./styles/page.css?inline";
 
 const STYLE_ID = "ohlcv-candles-style";
 
 if (!document.getElementById(STYLE_ID)) {
   const element = document.createElement("style");
   element.id = STYLE_ID;
-  element.textContent = styles;
+  element.textContent = page + chart + cards;
   document.head.append(element);
 }
 

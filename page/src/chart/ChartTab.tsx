@@ -41,6 +41,12 @@ export function ChartTab({ timeframes, timeframe, selection, select }: ChartTabP
     return [exchange, ...(compare ? [compare] : [])].map((name) => ({ symbol, exchange: name }));
   }, [symbol, exchange, compare]);
 
+  // A part of a long list does not show what is missing, but the chart has asked for its series.
+  const listed = (key: SeriesKey) =>
+    ranges?.some((item) => item.symbol === key.symbol && item.exchange === key.exchange);
+  const complete = ranges !== undefined && !series.data?.truncated && !search;
+  const missing = keys.filter((key) => (complete ? !listed(key) : state?.noData));
+
   const written = useUrlOfView(state, selection, select);
   const target = targetOf(selection);
   const targetKey = JSON.stringify(target);
@@ -84,9 +90,10 @@ export function ChartTab({ timeframes, timeframe, selection, select }: ChartTabP
             The catalog cannot be reached. The candles are {formatDuration(state.staleSeconds)} old.
           </Notice>
         )}
-        {state?.noData && (
+        {missing.length > 0 && (
           <Notice kind="info">
-            There are no {timeframe} candles of {keys.map((key) => `${key.symbol} on ${key.exchange}`).join(" and ")}.
+            There are no {timeframe} candles of {missing.map((key) => `${key.symbol} on ${key.exchange}`).join(" and ")}
+            .
           </Notice>
         )}
         {state?.emptyView && !state.noData && (

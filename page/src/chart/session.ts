@@ -1,4 +1,4 @@
-import { isAbort } from "../api/client";
+import { ApiError, isAbort } from "../api/client";
 import type { Zone } from "../shared/times";
 import type { SeriesKey } from "./bounds";
 import { CandleData } from "./candleData";
@@ -15,6 +15,7 @@ import {
   type View,
   visibleLimit,
 } from "./frame";
+import { movedCursor, panned, viewWith, zoomed } from "./moves";
 import { type Drawn, Pane } from "./pane";
 import { RequestQueue } from "./requestQueue";
 import { newestView, type Target, viewOf } from "./target";
@@ -161,19 +162,13 @@ export class ChartSession {
     this.poll();
   }
 
-  /** Zoom around the crosshair or the middle. A factor below 1 shows fewer windows. */
+  /** Zoom. A factor below 1 shows fewer windows. */
   zoom(factor: number): void {
-    if (!this.view) return;
-    const { from, to } = this.view;
-    const center = this.cursor !== null && this.cursor >= from && this.cursor < to ? this.cursor : (from + to) / 2;
-    this.moveTo({ from: center - (center - from) * factor, to: center + (to - center) * factor });
+    if (this.view) this.moveTo(zoomed(this.view, factor, this.cursor));
   }
 
-  /** Move by a number of screens. */
   pan(screens: number): void {
-    if (!this.view) return;
-    const shift = screens * (this.view.to - this.view.from);
-    this.moveTo({ from: this.view.from + shift, to: this.view.to + shift });
+    if (this.view) this.moveTo(panned(this.view, screens));
   }
 
   goTo(end: "first" | "newest"): void {
@@ -189,12 +184,9 @@ export class ChartSession {
   moveCursor(windows: number): void {
     const bounds = this.data.bounds(this.step);
     if (!this.view || !this.step || !bounds) return;
-    const step = this.step.seconds;
-    const start = this.cursor ?? Math.min(bounds.newest, Math.floor(this.view.to / step) * step) - windows * step;
-    const time = Math.min(Math.max(start + windows * step, bounds.first), bounds.newest);
-    const { from, to } = this.view;
-    if (time < from) this.moveTo({ from: time, to: time + to - from });
-    else if (time + step > to) this.moveTo({ from: time + step - (to - from), to: time + step });
+    const time = movedCursor(this.cursor, windows, this.view, bounds, this.step.seconds);
+    const view = viewWith(time, this.view, this.step.seconds);
+    if (view !== this.view) this.moveTo(view);
     this.setCursor(time);
   }
 
@@ -326,7 +318,8 @@ export class ChartSession {
   private async poll(): Promise<void> {
     const { step } = this;
     const before = this.data.bounds(step);
-    if (!step || !before) return;
+    const loggedOut = this.error instanceof ApiError && this.error.status === 401;
+    if (!step || !before || loggedOut) return;
     try {
       await this.data.poll(step);
       this.error = null;
