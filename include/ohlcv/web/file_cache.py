@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,12 +18,11 @@ from ohlcv.model.timeframes import DAY
 from ohlcv.web.file_decoder import KEY_COLUMNS, WHOLE, Part, decode_parts, rows_of_part, sorted_rows
 from ohlcv.web.table_index import FileKey, IndexedFile, TableIndex
 
-CACHE_BYTES = 160 * 2**20
+# The service has 512 MB: 190 MB for libraries, and up to 150 MB while a large file is decoded.
+CACHE_BYTES = 112 * 2**20
 # A file with more rows is not kept as a whole: 200,000 rows need about 30 MB.
 WHOLE_ROWS = 200_000
-# Files that are decoded at the same time.
-_DECODERS = 2
-# Parts of a large file that one pass decodes for waiting threads. Each has at most about 15 MB.
+# Parts of a large file that one pass decodes for waiting threads. Each has at most about 8 MB.
 _PARTS_PER_PASS = 4
 # Memory of the objects of an entry in addition to its columns.
 _ENTRY_BYTES = 12_000
@@ -67,7 +66,9 @@ class FileCache:
         # Parts of large files that no pass has begun to decode.
         self._waiting: dict[_FileVersion, dict[Part, Future[DecodedRows]]] = {}
         self._passes: dict[_FileVersion, threading.Lock] = {}
-        self._decoders = threading.BoundedSemaphore(_DECODERS)
+        # One thread decodes all files: a decoded file is temporarily several times as large, and the memory that the
+        # allocator keeps for a thread grows with the number of threads.
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="file decoder")
 
     @property
     def bytes(self) -> int:
@@ -99,7 +100,11 @@ class FileCache:
         elif part == WHOLE:
             self._complete({part: future}, key[:2], partial(self._decode, index, file, [part]))
         else:
-            self._complete({part: future}, key[:2], lambda: [rows_of_part(self.rows(index, file, WHOLE).table, part)])
+            self._complete(
+                {part: future},
+                key[:2],
+                lambda: [_decoded(rows_of_part(self.rows(index, file, WHOLE).table, part), part)],
+            )
         return future.result()
 
     def _load_waiting(self, index: TableIndex, file: IndexedFile, future: Future[DecodedRows]) -> None:
@@ -122,16 +127,15 @@ class FileCache:
             if version not in self._waiting:
                 self._passes.pop(version, None)
 
-    def _decode(self, index: TableIndex, file: IndexedFile, parts: Sequence[Part]) -> list[pa.Table]:
-        with self._decoders:
-            return decode_parts(index, file, parts)
+    def _decode(self, index: TableIndex, file: IndexedFile, parts: Sequence[Part]) -> list[DecodedRows]:
+        return self._decoder.submit(_decode, index, file, parts).result()
 
     def _complete(
-        self, futures: dict[Part, Future[DecodedRows]], version: _FileVersion, load: Callable[[], list[pa.Table]]
+        self, futures: dict[Part, Future[DecodedRows]], version: _FileVersion, load: Callable[[], list[DecodedRows]]
     ) -> None:
         """Load parts of a file, store them and set their futures."""
         try:
-            loaded = {part: _decoded(table, part) for part, table in zip(futures, load(), strict=True)}
+            loaded = dict(zip(futures, load(), strict=True))
         except BaseException as error:
             with self._lock:
                 for part in futures:
@@ -149,6 +153,14 @@ class FileCache:
                 self._bytes -= evicted.bytes
         for part, future in futures.items():
             future.set_result(loaded[part])
+
+
+def _decode(index: TableIndex, file: IndexedFile, parts: Sequence[Part]) -> list[DecodedRows]:
+    tables = decode_parts(index, file, parts)
+    # Each table is freed before the next one is sorted.
+    found = [_decoded(tables.pop(0), part) for part in parts]
+    pa.default_memory_pool().release_unused()
+    return found
 
 
 def _decoded(table: pa.Table, part: Part) -> DecodedRows:

@@ -23,9 +23,9 @@ from ohlcv.web.table_index import IndexedFile, TableIndex
 KEY_COLUMNS = ("symbol", "exchange")
 TEXT = pa.dictionary(pa.int32(), pa.string())
 # Rows that are decoded at a time.
-_BATCH_ROWS = 65_536
+_BATCH_ROWS = 16_384
 # Without a buffer, pyarrow reads all columns of a row group at once.
-_OPTIONS: dict[str, Any] = {"buffer_size": 2 * 2**20, "coerce_int96_timestamp_unit": "us"}
+_OPTIONS: dict[str, Any] = {"buffer_size": 2**19, "coerce_int96_timestamp_unit": "us"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read_batches(index: TableIndex, file: IndexedFile, columns: Sequence[str]) -
             reader = pq.ParquetFile(
                 stream, read_dictionary=[names[name] for name in schema.names if name in KEY_COLUMNS], **_OPTIONS
             )
-            for batch in reader.iter_batches(_BATCH_ROWS, columns=list(names.values())):
+            for batch in reader.iter_batches(_BATCH_ROWS, columns=list(names.values()), use_threads=False):
                 # Other writers may store times in nanoseconds, which pyiceberg truncates, too.
                 arrays = [
                     batch[names[field.name]].cast(field.type, safe=not pa.types.is_timestamp(field.type))

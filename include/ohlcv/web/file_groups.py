@@ -11,8 +11,8 @@ from ohlcv.model.intervals import to_microseconds
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.web.table_index import IndexedFile
 
-# Rows of a slice; about 15 MB.
-_SLICE_ROWS = 100_000
+# Rows of a slice; about 8 MB.
+_SLICE_ROWS = 50_000
 
 # First and last window start, both inclusive, in microseconds; None means unbounded.
 Span = tuple[int | None, int | None]
