@@ -57,7 +57,7 @@ build() {
         use_packages page
     fi
     say "building the Candles page"
-    npm --prefix page run --silent build -- --logLevel warn
+    npm --prefix page run --silent build -- --logLevel error
     printf '%s\n' "$wanted" >"$stamp"
     if [ "${1:-}" = --runtime ]; then
         rm -rf page/node_modules page/.node

@@ -54,7 +54,8 @@ it("loads the candles of a view once, for each series, below the base address of
 it("adds provisional candles after the newest stored one", async () => {
   const data = await open();
   expect(data.bounds(STEP)?.newest).toBe(NEWEST);
-  await data.poll(STEP);
+  expect(await data.poll(STEP)).toBe(true);
+  expect(await data.poll(STEP)).toBe(false);
   const next = NEWEST + 3600;
   expect(data.bounds(STEP)?.newest).toBe(next);
   expect(data.find(0, STEP, next)).toMatchObject({ provisional: true });

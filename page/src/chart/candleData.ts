@@ -23,6 +23,8 @@ export class CandleData {
   private provisional: Map<number, Candle>[];
   private provisionalStep: Step | null = null;
   private reading: string | null = null;
+  /** Content of the newest poll. */
+  private polled = "";
   computedAt: string | null = null;
 
   constructor(
@@ -105,18 +107,24 @@ export class CandleData {
     });
   }
 
-  /** Read the newest and the provisional candles. After a new snapshot all candles are read again when needed. */
-  async poll(step: Step): Promise<void> {
+  /**
+   * Read the newest and the provisional candles. After a new snapshot all candles are read again when needed. Return
+   * whether anything has changed.
+   */
+  async poll(step: Step): Promise<boolean> {
     const answers = await Promise.all(
       this.keys.map((key) =>
         readCandles({ timeframe: step.name, ...key, newest: 1, provisional: true }, this.closing.signal),
       ),
     );
     const table = this.tables.get(step.name);
-    if (!table?.bounds || this.closing.signal.aborted) return;
+    if (!table?.bounds || this.closing.signal.aborted) return false;
+    const content = JSON.stringify(answers.map((answer) => [step.name, answer.snapshot, answer.provisional?.candles]));
+    const changed = content !== this.polled;
+    this.polled = content;
     for (const answer of answers) {
       // A late trade changes old candles, too.
-      if (answer.snapshot?.id !== table.snapshot?.id) for (const cache of this.caches.values()) cache.expire();
+      if (answer.snapshot?.id !== table.snapshot?.id) this.expire(step);
       table.snapshot = answer.snapshot;
       table.staleSeconds = answer.stale_seconds;
       const newest = answer.candles.at(-1);
@@ -127,6 +135,13 @@ export class CandleData {
     this.provisional = answers.map(
       (answer) => new Map(answer.provisional?.candles.map((candle) => [toSeconds(candle.window_start), candle])),
     );
+    return changed;
+  }
+
+  private expire(step: Step): void {
+    this.keys.forEach((_, series) => {
+      this.cache(series, step).expire();
+    });
   }
 
   private cache(series: number, step: Step): BlockCache {

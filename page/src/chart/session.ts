@@ -75,6 +75,8 @@ export class ChartSession {
   private scheduled = 0;
   private cursor: number | null = null;
   private error: unknown = null;
+  /** Timeframe whose newest candles are being read. */
+  private polling: Step | null = null;
 
   constructor(
     elements: HTMLElement[],
@@ -319,13 +321,17 @@ export class ChartSession {
     const { step } = this;
     const before = this.data.bounds(step);
     const loggedOut = this.error instanceof ApiError && this.error.status === 401;
-    if (!step || !before || loggedOut) return;
+    if (!step || !before || loggedOut || this.polling === step) return;
+    let changed: boolean;
+    this.polling = step;
     try {
-      await this.data.poll(step);
+      changed = await this.data.poll(step);
       this.error = null;
     } catch (error) {
       this.fail(error);
       return;
+    } finally {
+      this.polling = null;
     }
     const after = this.data.bounds(step);
     const { view } = this;
@@ -336,7 +342,7 @@ export class ChartSession {
       if (follows && view.to > before.newest) this.view = { from: view.from + shift, to: view.to + shift };
       this.frame = frameOf(this.view as View, after, step.seconds);
     }
-    this.draw();
+    if (changed) this.draw();
     this.update();
   }
 
