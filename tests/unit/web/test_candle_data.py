@@ -44,7 +44,7 @@ def random_rows(chance: random.Random, count: int) -> list[Row]:
         if chance.random() < 0.1:
             row["vwap"] = None
         if chance.random() < 0.03:
-            row["window_date"] = chance.choice([None, start.date() + timedelta(days=1)])
+            row["window_date"] = None
         rows[row["window_start"], row["symbol"], row["exchange"]] = row
     return list(rows.values())
 
