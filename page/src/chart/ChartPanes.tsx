@@ -1,5 +1,6 @@
 import { type KeyboardEvent, type RefObject, useEffect, useRef, useState } from "react";
 import type { TimeframeInfo } from "../api/types";
+import { Notice } from "../shared/Notice";
 import type { Zone } from "../shared/times";
 import type { SeriesKey } from "./bounds";
 import { ExportLinks } from "./ExportLinks";
@@ -72,17 +73,26 @@ export function ChartPanes(props: ChartPanesProps) {
             {state?.view && shown && <ExportLinks series={key} timeframe={shown} view={state.view} />}
           </div>
           <Legend hover={hover} index={index} zone={zone} loading={index === 0 && (state?.loading ?? true)} />
-          <div
-            className="oc-canvas"
-            role="application"
-            aria-label={`Candles of ${key.symbol} on ${key.exchange}. Arrow keys move the crosshair, the legend has the values.`}
-            // biome-ignore lint/a11y/noNoninteractiveTabindex: the chart is operated by keys.
-            tabIndex={0}
-            onKeyDown={onKeyDown}
-            ref={(element) => {
-              elements.current[index] = element;
-            }}
-          />
+          <div className="oc-stack">
+            <div
+              className="oc-canvas"
+              role="application"
+              aria-label={`Candles of ${key.symbol} on ${key.exchange}. Arrow keys move the crosshair, the legend has the values.`}
+              // biome-ignore lint/a11y/noNoninteractiveTabindex: the chart is operated by keys.
+              tabIndex={0}
+              onKeyDown={onKeyDown}
+              ref={(element) => {
+                elements.current[index] = element;
+              }}
+            />
+            {state?.emptyView && !state.noData && (
+              <div className="oc-over">
+                <Notice kind="info" action={{ label: "Go to the newest", run: () => session.current?.goTo("newest") }}>
+                  There are no candles in this range.
+                </Notice>
+              </div>
+            )}
+          </div>
         </div>
       ))}
     </div>

@@ -96,11 +96,6 @@ export function ChartTab({ timeframes, timeframe, selection, select }: ChartTabP
             .
           </Notice>
         )}
-        {state?.emptyView && !state.noData && (
-          <Notice kind="info" action={{ label: "Go to the newest", run: () => session.current?.goTo("newest") }}>
-            There are no candles in this range.
-          </Notice>
-        )}
       </div>
       <ChartPanes
         keys={keys}
