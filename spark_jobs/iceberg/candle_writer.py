@@ -60,11 +60,8 @@ class CommitGuard:
         """Return the guard of a table. The validation covers all commits after the state in which it was loaded."""
         if has_lock:
             return cls(assert_lock_held, {})
-        options = {"isolation-level": "serializable"}
-        # A table without a snapshot needs no start: Iceberg then checks every snapshot.
-        if (snapshot := table.currentSnapshot()) is not None:
-            options["validate-from-snapshot-id"] = str(snapshot.snapshotId())
-        return cls(assert_lock_held, options)
+        start = str(table.currentSnapshot().snapshotId())
+        return cls(assert_lock_held, {"isolation-level": "serializable", "validate-from-snapshot-id": start})
 
 
 @dataclass(frozen=True)
@@ -202,14 +199,12 @@ def write(
     ranges: list[Range],
     summary: dict[str, str],
     guard: CommitGuard,
-) -> int | None:
+) -> int:
     """Replace the changed partitions (of large ones only a part) in one commit and return its snapshot id.
 
     The rebuilt windows replace the old ones. All other rows of the replaced part are carried over. With a write lock
     this is a plain overwrite without an isolation level: the one operation that survives a lost reply of the catalog's
     database. Without a lock (REST catalogs) Iceberg validates that nobody changed the same rows since they were read.
-
-    Return None if other commits followed at once and the catalog no longer shows this one.
     """
     columns = [column.name for column in CANDLE_COLUMNS]
     in_partitions = partition_filter(timeframe, comparison.changed_partitions)
@@ -242,7 +237,13 @@ def write(
         if snapshot is None:
             raise
         return snapshot
-    return _find_commit(table, summary[summary_keys.ATTEMPT])
+    snapshot = _find_commit(table, summary[summary_keys.ATTEMPT])
+    if snapshot is None:
+        # A catalog may show only the newest snapshot (Nessie), so a lost commit and a hidden one look the same.
+        raise OhlcvError(
+            f"{contract.name}: the commit is not among the newest snapshots: run again, a rerun writes what is missing"
+        )
+    return snapshot
 
 
 def _group_by_file(

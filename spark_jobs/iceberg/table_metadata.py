@@ -28,7 +28,14 @@ from ohlcv.model.source_hours import (
     partition_blocks,
     partition_hour,
 )
-from ohlcv.model.table_contracts import NAMESPACE, TRADES, TableContract, TableShape, contract_differences
+from ohlcv.model.table_contracts import (
+    NAMESPACE,
+    TRADES,
+    TableContract,
+    TableShape,
+    contract_differences,
+    missing_snapshot_problem,
+)
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
 # The collections library that is packaged with Iceberg.
@@ -131,6 +138,8 @@ def load_table_to_write(spark: SparkSession, contract: TableContract) -> JavaObj
     table = load_table(spark, contract)
     prefix = f"spark.sql.catalog.{CATALOG_NAME}"
     if spark.conf.get(f"{prefix}.type") == "rest":
+        if table.currentSnapshot() is None:
+            raise OhlcvError(missing_snapshot_problem(contract))
         return table  # the service decides where its tables are stored
     warehouse = str(spark.conf.get(f"{prefix}.warehouse"))
     if problem := find_location_problem(f"{NAMESPACE}.{contract.name}", str(table.location()), warehouse):

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyiceberg.exceptions import CommitFailedException
 
 from catalogs.conftest import CatalogUnderTest
 from ohlcv.iceberg.retention_plan import measure_table, plan_retention
+from ohlcv.iceberg.tables import load_table_to_write, open_catalog
+from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, day_range
-from ohlcv.model.table_contracts import NAMESPACE
+from ohlcv.model.table_contracts import NAMESPACE, TRADES, candles_contract
 from ohlcv.quality.report import format_result
 from ohlcv.quality.validator import built_range, validate
 from ohlcv.spark.spark_submit import build_job, run
@@ -174,6 +177,36 @@ def test_a_run_with_a_conflict_right_before_its_commit_starts_again(
     assert (len(guards), report["candles"]["inserted"]) == (2, 60)
     assert matches_reference(harness, NOON - 2 * HOUR, NOON)
     catalog.observations.append("started again once")
+
+
+@pytest.mark.parametrize("catalog", ["rest and s3"], indirect=True)
+def test_a_new_table_refuses_a_commit_that_does_not_follow_the_newest_one(catalog: CatalogUnderTest) -> None:
+    """Nessie checks this only if the table has a snapshot, so `create_tables` adds the first one."""
+    harness = catalog.harness
+    first, second = (harness.table("1m") for _ in range(2))
+    rows = first.schema().as_arrow().empty_table()
+    late = second.transaction()
+    late.append(rows)
+    first.append(rows)
+    second.metadata.properties["commit.retry.num-retries"] = "0"
+    with pytest.raises(CommitFailedException):
+        second.catalog.commit_table(second, late._requirements, late._updates)
+    catalog.observations.append("the second commit is refused")
+
+
+@pytest.mark.parametrize("catalog", ["rest and s3"], indirect=True)
+def test_a_table_without_a_snapshot_is_not_written(catalog: CatalogUnderTest) -> None:
+    harness = catalog.harness
+    harness.load(trades_each_minute(NOON - HOUR))
+    service = open_catalog(harness.settings)
+    for contract in (candles_contract(harness.settings.timeframe("1m")), TRADES):
+        table = service.load_table((NAMESPACE, contract.name))
+        service.drop_table(table.name())
+        service.create_table(table.name(), table.schema(), partition_spec=table.spec(), properties=contract.properties)
+        with pytest.raises(OhlcvError, match=f"{contract.name} has no first snapshot, .*: drop the empty table"):
+            load_table_to_write(harness.settings, contract)
+    with pytest.raises(OhlcvError, match="gold_ohlcv_1m has no first snapshot"):
+        harness.build("1m", NOON - HOUR, NOON)
 
 
 def test_reprocessing_a_day_twice_changes_nothing_the_second_time(catalog: CatalogUnderTest) -> None:

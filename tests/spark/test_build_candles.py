@@ -81,15 +81,14 @@ def test_a_rerun_commits_nothing(harness: Harness, timeframe: str) -> None:
     assert harness.table(timeframe).metadata_location == metadata
 
 
-def test_a_commit_that_the_catalog_no_longer_shows_is_a_success(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nessie shows only the newest snapshot of a table. Another commit may follow before the job looks for its own."""
+def test_a_commit_that_the_catalog_does_not_show_is_an_error(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another commit may have replaced it. Only a rerun shows whether candles are missing."""
     harness.load(some_trades())
-    monkeypatch.setattr("spark_jobs.iceberg.candle_writer.find_snapshot", lambda *_: None)
-    report = harness.build("1m", NOON, ONE)
-    assert report["snapshot"] is None
-    assert report["candles"]["inserted"] == len(harness.candles("1m")) > 0
+    with monkeypatch.context() as patch:
+        patch.setattr("spark_jobs.iceberg.candle_writer.find_snapshot", lambda *_: None)
+        with pytest.raises(OhlcvError, match="not among the newest snapshots: run again"):
+            harness.build("1m", NOON, ONE)
+    assert total_changes(harness.build("1m", NOON, ONE)["candles"]) == 0
 
 
 def test_a_range_without_trades_succeeds_with_a_note(harness: Harness) -> None:

@@ -47,7 +47,14 @@ from ohlcv.iceberg.rest_catalog import LimitedRestCatalog, RestProtocolError
 from ohlcv.iceberg.table_definitions import ICEBERG_TYPES, iceberg_partitions, iceberg_schema
 from ohlcv.model.errors import DamagedFileError, InputError, MissingTableError, OhlcvError
 from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition_predicate
-from ohlcv.model.table_contracts import NAMESPACE, TableContract, TableShape, contract_differences, contracts
+from ohlcv.model.table_contracts import (
+    NAMESPACE,
+    TableContract,
+    TableShape,
+    contract_differences,
+    contracts,
+    missing_snapshot_problem,
+)
 
 # Errors of a catalog that does not answer or denies access: those of its database and those of a REST service.
 CATALOG_ERRORS = (SQLAlchemyError, sqlite3.Error, RESTError, RequestException)
@@ -171,6 +178,8 @@ def load_table_to_write(settings: Settings, contract: TableContract) -> Table:
     """Return a table. Raise OhlcvError also if it is stored outside the warehouse: it may belong to another home."""
     table = load_table(open_catalog(settings), contract)
     check_location(settings, table)
+    if settings.catalog.engine == "rest" and table.current_snapshot() is None:
+        raise OhlcvError(missing_snapshot_problem(contract))
     return table
 
 
@@ -249,7 +258,7 @@ def create_tables(settings: Settings) -> CreatedTables:
     for contract in missing:
         schema = iceberg_schema(contract)
         try:
-            catalog.create_table(
+            table = catalog.create_table(
                 (NAMESPACE, contract.name),
                 schema=schema,
                 partition_spec=iceberg_partitions(contract, schema),
@@ -259,6 +268,10 @@ def create_tables(settings: Settings) -> CreatedTables:
             load_table(catalog, contract)
             result.existing.append(contract.name)
         else:
+            if settings.catalog.engine == "rest":
+                # Not in one commit with the table: Nessie does not support this. Until then nothing is written
+                # (see `missing_snapshot_problem`).
+                table.append(table.schema().as_arrow().empty_table())
             result.created.append(contract.name)
     return result
 

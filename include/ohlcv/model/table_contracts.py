@@ -177,6 +177,18 @@ def contract_differences(shape: TableShape, contract: TableContract) -> list[str
     return differences
 
 
+def missing_snapshot_problem(contract: TableContract) -> str:
+    """Return the error of a table of a REST catalog without a snapshot.
+
+    Nessie 0.99 accepts a first commit even if another one was made since the writer loaded the table, and so loses the
+    other one. It checks all later commits.
+    """
+    return (
+        f"{NAMESPACE}.{contract.name} has no first snapshot, and a REST catalog may lose one of two concurrent first "
+        "commits: drop the empty table and run 'ohlcv tables create', which adds one"
+    )
+
+
 # Views over all timeframes. They cast `volume` to the wide type, so they stay valid when one table is widened.
 CANDLES_VIEW = "ohlcv"
 LATEST_VIEW = "ohlcv_latest"
