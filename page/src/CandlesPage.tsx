@@ -1,4 +1,4 @@
-import { useCallback, useMemo } from "react";
+import { useCallback, useEffect, useMemo } from "react";
 import { useSearchParams } from "react-router-dom";
 import { readTimeframes } from "./api/client";
 import type { TimeframeInfo } from "./api/types";
@@ -19,7 +19,17 @@ export type Select = (change: Partial<Selection>, options?: { replace?: boolean 
 
 const TITLES: Record<Tab, string> = { chart: "Chart", pipeline: "Pipeline", quality: "Quality" };
 
+/** Whether Airflow has rendered the component before. */
+let rendered = false;
+
 export function CandlesPage({ dagId }: PageProps) {
+  const [, setQuery] = useSearchParams();
+  useEffect(() => {
+    // Airflow renders a plugin by React.lazy until the next change of the address, and directly from then on. This
+    // replaces the whole page once. An equal address does it before a user could lose the focus.
+    if (!rendered) setQuery((current) => current, { replace: true });
+    rendered = true;
+  }, [setQuery]);
   const { data, error, reload } = useLoaded("timeframes", readTimeframes);
   return (
     <div className="oc-page">
@@ -49,7 +59,9 @@ function Tabs({ timeframes, usual }: { timeframes: TimeframeInfo[]; usual: strin
   const selection = useMemo(() => parseSelection(query), [query]);
   const select = useCallback<Select>(
     (change, options) => {
-      setQuery((current) => withSelection(current, { ...parseSelection(current), ...change }), options);
+      // The address is newer than the router's state while React has not yet rendered the last change.
+      const current = new URLSearchParams(window.location.search);
+      setQuery(withSelection(current, { ...parseSelection(current), ...change }), options);
     },
     [setQuery],
   );

@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { readSeries } from "../api/client";
-import type { TimeframeInfo } from "../api/types";
+import type { SeriesRange, TimeframeInfo } from "../api/types";
 import type { Select } from "../CandlesPage";
 import { RANGES, type Selection } from "../selection";
 import { useLoaded } from "../shared/hooks";
@@ -28,7 +28,10 @@ export function ChartTab({ timeframes, timeframe, selection, select }: ChartTabP
   const [state, setState] = useState<SessionState | null>(null);
   const session = useRef<ChartSession | null>(null);
 
-  const ranges = series.data?.series;
+  // The last list stays while another one loads: a control that is removed would lose the focus.
+  const latest = useRef<SeriesRange[] | undefined>(undefined);
+  latest.current = series.data?.series ?? latest.current;
+  const ranges = latest.current;
   const symbol = selection.symbol ?? ranges?.[0]?.symbol ?? null;
   const exchanges = useMemo(
     () => [...new Set((ranges ?? []).filter((item) => item.symbol === symbol).map((item) => item.exchange))],
