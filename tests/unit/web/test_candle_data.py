@@ -24,10 +24,11 @@ from ohlcv.web.file_cache import FileCache
 from support.candle_rows import HOUR, Row, at, candle, write_candles
 
 FIRST = at("2026-02-27T00:00")
-DAYS = 4
-SYMBOLS, EXCHANGES = ("BTC", "ETH", "Ä'; --"), ("X", "Y")
+DAYS = 3
+SYMBOLS, EXCHANGES = ("BTC", "Ä'; --"), ("X", "Y")
 
-Change = Callable[[Settings, random.Random], None]
+# Receives the stored candles.
+Change = Callable[[Settings, random.Random, list[Row]], None]
 
 
 def table_of(settings: Settings) -> Table:
@@ -45,35 +46,37 @@ def random_rows(chance: random.Random, count: int) -> list[Row]:
             row["vwap"] = None
         if chance.random() < 0.03:
             row["window_date"] = None
-        rows[row["window_start"], row["symbol"], row["exchange"]] = row
+        rows[key_of(row)] = row
     return list(rows.values())
 
 
-def append(settings: Settings, chance: random.Random) -> None:
-    stored = {(row["window_start"], row["symbol"], row["exchange"]) for row in read_candles(settings, HOUR).to_pylist()}
-    rows = random_rows(chance, 60)
-    new = [row for row in rows if (row["window_start"], row["symbol"], row["exchange"]) not in stored]
-    write_candles(settings, HOUR, *new)
+def key_of(row: Row) -> tuple[datetime, str, str]:
+    return row["window_start"], row["symbol"], row["exchange"]
 
 
-def delete_day(settings: Settings, chance: random.Random) -> None:
+def append(settings: Settings, chance: random.Random, stored: list[Row]) -> None:
+    keys = set(map(key_of, stored))
+    write_candles(settings, HOUR, *(row for row in random_rows(chance, 40) if key_of(row) not in keys))
+
+
+def delete_day(settings: Settings, chance: random.Random, _: list[Row]) -> None:
     table_of(settings).delete(f"window_date = '{(FIRST + timedelta(days=chance.randrange(DAYS))).date()}'")
 
 
-def roll_back(settings: Settings, chance: random.Random) -> None:
+def roll_back(settings: Settings, chance: random.Random, _: list[Row]) -> None:
     table = table_of(settings)
     older = chance.choice(table.snapshots()[:-1])
     with table.manage_snapshots() as manage:
         manage.set_current_snapshot(snapshot_id=older.snapshot_id)
 
 
-def widen(settings: Settings, chance: random.Random) -> None:
+def widen(settings: Settings, chance: random.Random, _: list[Row]) -> None:
     widen_volume(settings, candles_contract(HOUR))
     row = candle(HOUR, FIRST + timedelta(days=DAYS), symbol=chance.choice(SYMBOLS))
     write_candles(settings, HOUR, row | {"volume": Decimal("123456789012345678901234567890.00000001")})
 
 
-def change_columns(settings: Settings, _: random.Random) -> None:
+def change_columns(settings: Settings, _chance: random.Random, _: list[Row]) -> None:
     table = table_of(settings)
     with table.update_schema() as update:
         update.add_column("note", StringType())
@@ -88,7 +91,6 @@ CHANGES: list[Change] = [
     append,
     append,
     delete_day,
-    append,
     widen,
     roll_back,
     append,
@@ -149,35 +151,64 @@ def test_every_query_equals_the_candle_reader(
 ) -> None:
     chance = random.Random(f"queries {large_files}")
     if large_files:
-        monkeypatch.setattr(file_groups, "_SLICE_ROWS", 5)
-    data = CandleData(settings, cache=FileCache(100_000, 10) if large_files else None)
+        monkeypatch.setattr(file_groups, "_SLICE_ROWS", 8)
+    data = CandleData(settings, cache=FileCache(150_000, 10) if large_files else None)
+    stored: list[Row] = []
     for change in CHANGES:
-        change(settings, chance)
+        change(settings, chance, stored)
         data.refresh()
-        for _ in range(3):
-            query = random_query(chance)
-            wanted = expected(settings, query)
-            found = data.candles("1h", query)
-            assert found.next_key is None
-            assert found.table.schema == wanted.schema, (change, query)
-            assert found.table.to_pylist() == wanted.to_pylist(), (change, query)
-            batches = pa.Table.from_batches(data.batches("1h", query), wanted.schema)
-            assert batches.to_pylist() == wanted.to_pylist()
-            assert data.count("1h", query) >= (len(wanted) if query.fill is None else 0)
-            if query.newest is None:
-                assert pages(data, query, chance.randrange(1, 40)) == wanted.to_pylist()
-            if query.fill is None and query.newest is None:
-                since = FIRST + timedelta(seconds=chance.randrange(10**6))
-                newer = data.candles("1h", replace(query, updated_since=since)).table
-                assert newer.to_pylist() == [row for row in wanted.to_pylist() if row["updated_at"] >= since]
         stored = read_candles(settings, HOUR).to_pylist()
-        assert [(each.symbol, each.exchange) for each in data.series("1h")] == sorted(
-            {(row["symbol"], row["exchange"]) for row in stored}
-        )
-        for each in data.series("1h"):
-            starts = [
-                row["window_start"]
-                for row in stored
-                if (row["symbol"], row["exchange"]) == (each.symbol, each.exchange)
-            ]
-            assert (each.first_window, each.newest_window) == (min(starts), max(starts))
+        check_series(data, stored)
+        for _ in range(2):
+            check_query(settings, data, random_query(chance), chance)
+
+
+def check_query(settings: Settings, data: CandleData, query: CandleQuery, chance: random.Random) -> None:
+    wanted = expected(settings, query)
+    rows = wanted.to_pylist()
+    found = data.candles("1h", query)
+    assert found.next_key is None
+    assert found.table.schema == wanted.schema, query
+    assert found.table.to_pylist() == rows, query
+    assert pa.Table.from_batches(data.batches("1h", query), wanted.schema).to_pylist() == rows, query
+    assert data.count("1h", query) >= (len(rows) if query.fill is None else 0)
+    if query.newest is None:
+        assert pages(data, query, 1 + len(rows) // chance.randrange(2, 5)) == rows, query
+    if query.fill is None and query.newest is None:
+        since = FIRST + timedelta(seconds=chance.randrange(10**6))
+        newer = data.candles("1h", replace(query, updated_since=since)).table
+        assert newer.to_pylist() == [row for row in rows if row["updated_at"] >= since], query
+
+
+def check_series(data: CandleData, stored: list[Row]) -> None:
+    starts: dict[tuple[str, str], list[datetime]] = {}
+    for row in stored:
+        starts.setdefault((row["symbol"], row["exchange"]), []).append(row["window_start"])
+    assert [(each.symbol, each.exchange, each.first_window, each.newest_window) for each in data.series("1h")] == [
+        (*series, min(times), max(times)) for series, times in sorted(starts.items())
+    ]
+
+
+def test_the_newest_candles_are_those_of_the_newest_windows(settings: Settings, data: CandleData) -> None:
+    """Another writer may store a wrong date: partitions and dates do not decide."""
+    hours = [FIRST + number * HOUR.length for number in range(30)]
+    rows = [candle(HOUR, hour, str(number + 1)) for number, hour in enumerate(hours)]
+    # In the partition of the second day, but older than the newest windows of the first day.
+    rows[3]["window_date"] = rows[-1]["window_date"]
+    write_candles(settings, HOUR, *rows[:20])
+    write_candles(settings, HOUR, *rows[20:])
+    data.refresh()
+    for newest in (1, 5, 15, 28):
+        found = data.candles("1h", CandleQuery("BTC", "X", newest=newest)).table
+        assert found["window_start"].to_pylist() == hours[-newest:]
+
+
+def test_the_count_of_one_series_is_bounded_by_its_windows(
+    settings: Settings, data: CandleData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the series of the files are not known."""
+    monkeypatch.setattr(data, "_scan_series", lambda _: None)
+    write_candles(settings, HOUR, *(candle(HOUR, FIRST + HOUR.length, symbol=name) for name in "ABCDE"))
+    data.refresh()
+    assert data.count("1h", CandleQuery("A", "X")) == 1
+    assert data.count("1h", CandleQuery("A")) == 5
