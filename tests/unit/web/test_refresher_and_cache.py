@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from queue import SimpleQueue
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import load_table, open_catalog, widen_volume
 from ohlcv.model.errors import MissingTableError, OhlcvError
 from ohlcv.model.table_contracts import candles_contract
-from ohlcv.web import file_cache, file_decoder, index_refresher
+from ohlcv.web import file_cache, file_decoder, file_groups, index_refresher
 from ohlcv.web.candle_query import CandleQuery
 from ohlcv.web.data import CandleData
 from ohlcv.web.file_cache import FileCache
@@ -199,3 +200,49 @@ def test_rows_of_delete_files_are_left_out(settings: Settings, data: CandleData,
     file = with_deletes(settings, index.files[0], [1, 4])
     found = FileCache(whole_rows=whole_rows).rows(index, file, Part("BTC", "X")).table
     assert found["close_price"].to_pylist() == [1, 3, 4]
+
+
+def test_each_answer_during_refreshes_is_that_of_one_snapshot(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_groups, "_SLICE_ROWS", 2)
+    data = CandleData(settings, cache=FileCache(whole_rows=4))
+    data.refresh()
+    # Close prices by snapshot.
+    contents: dict[int | None, list[int]] = {None: []}
+    # Number of the reader, snapshot and close prices of a page, close prices of the batches.
+    answers: SimpleQueue[tuple[int, int | None, list[int], list[int]]] = SimpleQueue()
+    is_complete = threading.Event()
+
+    def read(number: int) -> None:
+        query = CandleQuery("BTC", "X") if number % 2 else CandleQuery()
+        while not is_complete.is_set():
+            page = data.candles("1m", query)
+            batches = pa.Table.from_batches(data.batches("1m", query), page.table.schema)
+            found, streamed = (table["close_price"].to_pylist() for table in (page.table, batches))
+            answers.put((number, page.index.snapshot_id, found, streamed))
+
+    readers = 4
+    with ThreadPoolExecutor(readers) as pool:
+        futures = [pool.submit(read, number) for number in range(readers)]
+        try:
+            for change in range(4):
+                # Windows between those of the other files, and of another day.
+                new = [*range(change + 1, 60, 10), 1440 * (change + 1)]
+                write_candles(
+                    settings, MINUTE, *(candle(MINUTE, NOON + close * MINUTE.length, str(close)) for close in new)
+                )
+                snapshot = load_table(open_catalog(settings), candles_contract(MINUTE)).current_snapshot()
+                assert snapshot is not None
+                contents[snapshot.snapshot_id] = sorted([*list(contents.values())[-1], *new])
+                data.refresh()
+                missing = set(range(readers))
+                while missing:
+                    number, snapshot_id, found, streamed = answers.get(timeout=120)
+                    assert found == contents[snapshot_id]
+                    assert streamed in contents.values()
+                    if snapshot_id == snapshot.snapshot_id:
+                        missing.discard(number)
+        finally:
+            is_complete.set()
+    assert [future.result() for future in futures] == [None] * readers
