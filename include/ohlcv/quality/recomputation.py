@@ -52,8 +52,9 @@ SELECT *, date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hou
 FROM read_trades
 """
 
-# Amounts are whole numbers of 10^-8, sums are 128-bit integers. The latest version of a trade and the order of trades
-# follow the data contract; ids made of digits compare as numbers.
+# Amounts are whole numbers of 10^-8, sums are 128-bit integers. A notional may have more bits, so it is summed in two
+# parts; one of more than 38 digits withholds the candle, and its vwap is null. The latest version of a trade and the
+# order of trades follow the data contract; ids made of digits compare as numbers.
 _EXPECTED = """
 WITH latest AS (
     SELECT * FROM trades WHERE valid
@@ -84,13 +85,23 @@ candles AS (
     SELECT symbol, exchange, window_start, arg_min(price, position) AS open_price, max(price) AS high_price,
         min(price) AS low_price, arg_max(price, position) AS close_price,
         sum(CAST(quantity AS HUGEINT)) AS volume, count(*) AS trade_count,
-        sum(CAST(price AS HUGEINT) * CAST(quantity AS HUGEINT)) AS notional
+        sum(CAST(price // 1000000000 AS HUGEINT) * quantity) AS high_notional,
+        sum(CAST(price % 1000000000 AS HUGEINT) * quantity) AS low_notional
     FROM ordered
     WHERE {in_ranges}
     GROUP BY symbol, exchange, window_start
+),
+notionals AS (
+    SELECT * EXCLUDE (high_notional, low_notional), CASE WHEN high_notional + low_notional // 1000000000 < {limit}
+        THEN high_notional * 1000000000 + low_notional END AS notional
+    FROM candles
 )
-SELECT * EXCLUDE (notional), notional // volume + CAST(notional % volume * 2 >= volume AS INTEGER) AS vwap FROM candles
+SELECT * EXCLUDE (notional), notional // volume + CAST(notional % volume * 2 >= volume AS INTEGER) AS vwap
+FROM notionals
 """
+
+# Limit of a notional of 38 digits, without its lower part.
+_HIGH_NOTIONAL_LIMIT = 10 ** (38 - 9)
 
 _STORED = """
 SELECT symbol, exchange, epoch_us(window_start) AS window_start, epoch_us(window_end) AS window_end, window_date,
@@ -153,10 +164,12 @@ def validate_against_trades(
 def compute_candles(connection: duckdb.DuckDBPyConnection, ranges: list[Range]) -> None:
     """Compute the candles of the ranges into the table `expected`, from the stored trades in `read_trades`.
 
-    The variable `length` is that of a window in microseconds. Amounts are whole numbers of 10^-8.
+    The variable `length` is that of a window in microseconds. Amounts are whole numbers of 10^-8. The vwap of a candle
+    that is withheld because of its notional is null.
     """
+    expected = _EXPECTED.format(in_ranges=_in_ranges(ranges), limit=_HIGH_NOTIONAL_LIMIT)
     connection.execute(f"CREATE TEMP TABLE trades AS {_TRADES}")
-    connection.execute(f"CREATE TEMP TABLE expected AS {_EXPECTED.format(in_ranges=_in_ranges(ranges))}")
+    connection.execute(f"CREATE TEMP TABLE expected AS {expected}")
 
 
 def _create_empty_hours(connection: duckdb.DuckDBPyConnection, hours: set[int]) -> None:

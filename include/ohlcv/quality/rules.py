@@ -28,9 +28,10 @@ Basis = Literal["candles", "trades", "finer timeframe", "schedule"]
 REJECTED_SHARE = 0.01
 VALUES = ("open_price", "high_price", "low_price", "close_price", "volume", "trade_count", "vwap")
 
-# SQL of the length of a window, and of whether the expected volume fits its column.
+# SQL of the length of a window, and of whether the expected candle fits its columns: its vwap is null if its notional
+# has too many digits.
 LENGTH = "getvariable('length')"
-FITS = "(expected_volume < getvariable('volume_limit'))"
+FITS = "(expected_volume < getvariable('volume_limit') AND expected_vwap IS NOT NULL)"
 
 Violations = Callable[[], str]
 
@@ -142,7 +143,7 @@ def fields_match_recomputation() -> str:
         stored, expected = show.format(f"stored_{name}"), show.format(f"expected_{name}")
         return (
             f"SELECT symbol, exchange, window_start, '{name} ' || coalesce({stored}, 'NULL') AS stored, "
-            f"{expected} AS expected FROM pairs "
+            f"coalesce({expected}, 'a withheld candle') AS expected FROM pairs "
             f"WHERE is_stored AND is_expected AND stored_{name} IS DISTINCT FROM expected_{name}"
         )
 
@@ -160,13 +161,14 @@ def no_missing_candles() -> str:
 @_rule(
     "none_is_withheld",
     "FAIL",
-    "no candle is withheld because its volume does not fit its column",
+    "no candle is withheld because its volume or its notional does not fit",
     "trades",
     reports_missing=True,
 )
 def no_withheld_candles() -> str:
     return (
-        "SELECT symbol, exchange, window_start, 'withheld' AS stored, 'volume ' || amount(expected_volume) AS expected "
+        "SELECT symbol, exchange, window_start, 'withheld' AS stored, 'volume ' || amount(expected_volume) || "
+        "CASE WHEN expected_vwap IS NULL THEN ' and a notional of more than 38 digits' ELSE '' END AS expected "
         f"FROM pairs WHERE NOT is_stored AND NOT {FITS}"
     )
 

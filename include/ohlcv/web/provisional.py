@@ -46,14 +46,6 @@ _COMPUTED = pa.schema(
     ]
 )
 
-# The sum of price * quantity of a candle that fits its columns is less than 10^20. 10^22 still fits 128 bits.
-_DELETE_EXTREMES = """
-DELETE FROM read_trades WHERE (symbol, exchange) IN (
-    SELECT (symbol, exchange) FROM read_trades
-    GROUP BY symbol, exchange HAVING sum(abs(CAST(price AS DOUBLE) * CAST(quantity AS DOUBLE))) > 1e22
-)
-"""
-
 
 @dataclass(frozen=True, eq=False)
 class Provisional:
@@ -220,15 +212,12 @@ def _compute(timeframe: Timeframe, trades: TableIndex, files: list[IndexedFile],
         for file in files:
             for batch in read_batches(trades, file, TRADE_COLUMNS):
                 _load(connection, batch, "INSERT INTO read_trades")
-        try:
-            compute_candles(connection, [hour_range(hour)])
-        except duckdb.OutOfRangeException:
-            connection.execute(_DELETE_EXTREMES)
-            connection.execute("DROP TABLE trades")
-            compute_candles(connection, [hour_range(hour)])
+        compute_candles(connection, [hour_range(hour)])
         names = ", ".join(_COMPUTED.names)
-        # Larger numbers are not a decimal of Arrow.
-        rows = connection.sql(f"SELECT {names} FROM expected WHERE volume < {10**38}").to_arrow_table()
+        # Larger numbers are not a decimal of Arrow. Without its vwap, a candle is withheld.
+        rows = connection.sql(
+            f"SELECT {names} FROM expected WHERE volume < {10**38} AND vwap IS NOT NULL"
+        ).to_arrow_table()
     return pa.table([_converted(rows[each.name].combine_chunks(), each.type) for each in _COMPUTED], schema=_COMPUTED)
 
 
