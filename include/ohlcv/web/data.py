@@ -88,7 +88,7 @@ class CandleData:
     def count(self, timeframe: str, query: CandleQuery) -> int:
         """Return an upper bound of the number of candles of a query, from metadata and known series."""
         known = self._series[timeframe]
-        series = None
+        series = 1 if query.part.is_series else None
         if known.covers_all:
             series = sum(
                 query.symbol in (None, each.symbol) and query.exchange in (None, each.exchange)

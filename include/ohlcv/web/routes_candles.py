@@ -117,7 +117,10 @@ class _Reader:
     def download(self, answer: SnapshotAnswer) -> tuple[dict[str, str], Generator[bytes]]:
         """Begin to read all candles of the request. Return the headers and the parts of the file."""
         timeframe, format = self.given.timeframe, self.given.format
-        self._check_size()
+        if self.service.data.count(timeframe, self.query) > MAX_ROWS:
+            raise bad_request(
+                f"the range may have more than {MAX_ROWS:,} candles: narrow it by time, symbol or exchange"
+            )
         while True:
             index = self.service.index(timeframe)
             batches = self.service.data.batches(timeframe, self.query)
@@ -132,23 +135,6 @@ class _Reader:
             schema = index.schema.append(pa.field("filled", pa.bool_())) if self.query.fill else index.schema
             return headers, encode_stream(format, schema, iter(()))
         return headers, encode_stream(format, first.schema, chain([first], batches))
-
-    def _check_size(self) -> None:
-        timeframe = self.given.timeframe
-        if self.service.data.count(timeframe, self.query) <= MAX_ROWS:
-            return
-        # Counted from metadata, which do not distinguish the series of a file.
-        length = TIMEFRAMES[timeframe].length
-        windows = 0
-        for series in self.service.data.series(timeframe):
-            if self.query.symbol in (None, series.symbol) and self.query.exchange in (None, series.exchange):
-                first = max(series.first_window, self.query.start or series.first_window)
-                last = min(series.newest_window + length, self.query.end or series.newest_window + length)
-                windows += max(0, -((first - last) // length))
-        if windows > MAX_ROWS:
-            raise bad_request(
-                f"the range may have more than {MAX_ROWS:,} candles: narrow it by time, symbol or exchange"
-            )
 
 
 def _opened(document: dict[str, Any]) -> bytes:
