@@ -94,6 +94,15 @@ def test_users_can_list_the_page(server: ApiServer, user: str) -> None:
         assert server.get(bundle, user).status_code == 200
 
 
+def test_head_is_answered_like_get_without_a_body(server: ApiServer) -> None:
+    for address in addresses():
+        head, get = (server.get(f"/ohlcv{address}", "viewer", method=method) for method in ("HEAD", "GET"))
+        assert (head.status_code, head.content) == (get.status_code, b"")
+        for name in ("content-type", "etag", "cache-control", "content-encoding"):
+            assert head.headers.get(name) == get.headers.get(name)
+    assert server.get("/ohlcv/api/v1/timeframes", method="HEAD").status_code == 401
+
+
 @pytest.mark.parametrize("user", [None, "admin"])
 def test_only_reading_is_possible(server: ApiServer, user: str | None) -> None:
     for method in ("POST", "PUT", "PATCH", "DELETE"):

@@ -82,7 +82,9 @@ class Access:
 
         try:
             self._admit(scope)
-            await self._app(scope, receive, send_with_headers)
+            # HEAD is answered like GET: the server leaves out the body.
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            await self._app({**scope, "method": method}, receive, send_with_headers)
         except Exception as error:
             if complete:
                 return  # Starlette raises an unexpected error again after it has been answered.
@@ -129,7 +131,7 @@ class Cors(CORSMiddleware):
         super().__init__(
             app,
             allow_origins=origins,
-            allow_methods=("GET",),
+            allow_methods=("GET", "HEAD"),
             allow_headers=("Authorization", "If-None-Match"),
             expose_headers=EXPOSED_HEADERS,
         )

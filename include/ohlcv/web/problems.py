@@ -95,7 +95,9 @@ def as_problem(error: Exception) -> ProblemError:
     if isinstance(error, RequestValidationError):
         return bad_request(_first_invalid_parameter(error))
     if isinstance(error, HTTPException):
-        return ProblemError(error.status_code, _http_detail(error.status_code), error.headers)
+        # Routes know of GET only.
+        allowed = {"Allow": "GET, HEAD"} if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED else {}
+        return ProblemError(error.status_code, _http_detail(error.status_code), {**(error.headers or {}), **allowed})
     log_unexpected(error)
     return ProblemError(500, "unexpected error: try again, or ask the operator to see the log of the candle service")
 
@@ -111,7 +113,7 @@ def _http_detail(status: int) -> str:
     if status == http.HTTPStatus.NOT_FOUND:
         return "there is no such path: see /docs for the paths"
     if status == http.HTTPStatus.METHOD_NOT_ALLOWED:
-        return "this path supports only GET: the service is read-only"
+        return "use GET or HEAD: candles are read-only"
     return f"{http.HTTPStatus(status).phrase}: correct the request"
 
 

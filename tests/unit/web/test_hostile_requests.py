@@ -188,13 +188,20 @@ def test_an_unknown_path_is_a_problem(client: TestClient, path: str) -> None:
     assert (response.status_code, response.headers["Content-Type"]) == (404, "application/problem+json")
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "X-ODD"])
-def test_only_get_is_allowed(client: TestClient, method: str) -> None:
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "X-ODD"])
+def test_only_reading_is_allowed(client: TestClient, method: str) -> None:
     for path in (*VALID, "/health", "/docs"):
         response = client.request(method, path)
         assert response.status_code == 405
-        assert response.headers["Allow"] == "GET"
+        assert response.headers["Allow"] == "GET, HEAD"
         assert response.headers["Content-Type"] == "application/problem+json"
+
+
+def test_head_is_answered_like_get_without_a_body(client: TestClient) -> None:
+    for path, parameters in {**VALID, "/health": {}, "/docs": {}, "/unknown": {}}.items():
+        head, get = (client.request(method, path, params=parameters) for method in ("HEAD", "GET"))
+        assert (head.status_code, head.content) == (get.status_code, b"")
+        assert head.headers == get.headers
 
 
 def test_odd_headers_are_refused(client: TestClient) -> None:
