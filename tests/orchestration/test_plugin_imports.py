@@ -64,7 +64,7 @@ def test_the_plugin_adds_no_engine_and_no_server(component: str, first_request: 
     found = json.loads(result.stdout.splitlines()[-1])
     added = set(found["added"]) - {"ohlcv_plugin"}
     print(f"{component}{' after its first request' if first_request else ''}: adds {', '.join(sorted(added)) or '-'}")
-    print(f"  modules: {', '.join(found['ohlcv'])}")
+    print(f"  modules: {', '.join(found['modules'])}")
     assert found["plugins"] == ["ohlcv"]
     assert found["errors"] == {}
     assert found["status"] == ([401] if first_request else [])
