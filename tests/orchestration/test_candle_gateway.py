@@ -354,6 +354,11 @@ def test_a_file_of_the_page_is_cached_by_the_browser_only(
     assert (response.status_code, response.text) == (200, "globalThis.Candles = 1")
     assert response.headers["cache-control"] == "private, max-age=31536000, immutable"
     assert response.headers["content-type"].startswith("text/javascript")
+    # Until it restarts, the API server names the bundle of an earlier build.
+    response = request(gateway, "/ohlcv/page/candles-0000.js")
+    assert response.status_code == 404
+    assert "restart" in detail(response)
+    assert "immutable" not in response.headers.get("cache-control", "")
 
 
 def test_websockets_are_refused(gateway: Starlette) -> None:

@@ -43,7 +43,9 @@ async def page_file(request: Request) -> Response:
     """Return a file of the page. Its name contains a hash of its content."""
     path = STATIC / request.path_params["file"]
     if not _FILE_NAME.fullmatch(path.name) or not await asyncio.to_thread(path.is_file):
-        raise ProblemError(404, "there is no such file: reload the page")
+        raise ProblemError(
+            404, "there is no such file: restart Airflow's API server if the page was built again, then reload"
+        )
     return FileResponse(path, headers=PAGE_HEADERS)
 
 
