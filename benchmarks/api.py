@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import api_airflow
 from benchmarks.bench_catalog import KEY_ORDER, BenchCatalog, generated_candles
-from benchmarks.harness import Bench, Grid, Section, Verdict, log_progress, require_equal
+from benchmarks.harness import Bench, Cell, Grid, Section, Verdict, log_progress, require_equal
 from benchmarks.http_load import Answers, Load, percentile, run_load
 from benchmarks.memory import PeakMemory
 from ohlcv.config.settings import Settings
@@ -272,9 +272,9 @@ def _measure_csv(service: RunningService, market: Market, peak: PeakMemory, sect
     section.grids.append(Grid("A bulk download by one client", columns, [row]))
 
 
-def summary(name: str, clients: int, found: Answers, status: int) -> tuple[str, int, int, *tuple[float, ...]]:
+def summary(name: str, clients: int, found: Answers, status: int) -> list[Cell]:
     """Return name, clients, answers, percentiles and throughput of a load; processor time as a share of one core."""
     times = found.milliseconds(status)
-    percentiles = (percentile(times, percent) for percent in (50, 95, 99))
-    rates = (len(times) / found.wall, found.bytes / 1e6 / found.wall, found.processor / found.wall)
-    return name, clients, len(times), *percentiles, *rates
+    percentiles = [percentile(times, percent) for percent in (50, 95, 99)]
+    rates = [len(times) / found.wall, found.bytes / 1e6 / found.wall, found.processor / found.wall]
+    return [name, clients, len(times), *percentiles, *rates]

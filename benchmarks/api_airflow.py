@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -151,9 +152,8 @@ def measure(folder: Path, settings: Settings, page: str, section: Section, quick
             section.measured[f"Airflow's requests: {name}"] = [{"ms": ms} for _, _, ms in found[name].rows]
             log_progress(f"{name}: {grid.rows[-1]}")
 
-        def load(path: str, pause: float = 0.0, grace: float = 60.0, **headers: str) -> Load:
-            given = airflow.load(path, clients=CLIENTS, pause=pause, seconds=seconds + 1, grace=grace)
-            return Load(**{**vars(given), "headers": {**airflow.headers, **headers}})
+        def load(path: str, pause: float = 0.0, grace: float = 60.0) -> Load:
+            return airflow.load(path, clients=CLIENTS, pause=pause, seconds=seconds + 1, grace=grace)
 
         etag = airflow.get(candles).headers["ETag"]
         for _ in range(2):
@@ -161,7 +161,7 @@ def measure(folder: Path, settings: Settings, page: str, section: Section, quick
         add("none", None)
         add("another endpoint", load(OTHER))
         add("candles", load(candles))
-        add("candles, unchanged (304)", load(candles, **{"If-None-Match": etag}))
+        add("candles, unchanged (304)", replace(load(candles), headers={**airflow.headers, "If-None-Match": etag}))
         add("candles, catalog locked", load(candles), _locked_catalog(settings))
         add("another endpoint, a request per second", load(OTHER, READING_PAUSE))
         add("candles, a request per second", load(candles, READING_PAUSE))

@@ -14,10 +14,12 @@ from ohlcv.web.texts import column_texts, csv_fields, is_text, json_strings
 def json_objects(table: pa.Table) -> bytes:
     """Return the rows as a JSON array of objects: decimals, times and dates are strings, counts are numbers."""
     parts: list[pa.Array | str] = []
-    for number, name in enumerate(table.column_names):
-        parts.append(("," if number else "{") + json.dumps(name) + ":")
-        parts.append(_json_values(one_chunk(table[name])))
-    return _json_array(parts, "}", len(table))
+    separator = "{"
+    for name in table.column_names:
+        quote, values = _json_values(one_chunk(table[name]))
+        parts += [separator + json.dumps(name) + ":" + quote, values]
+        separator = quote + ","
+    return _json_array(parts, separator[:-1] + "}", len(table))
 
 
 def json_rows(columns: Sequence[pa.Array]) -> bytes:
@@ -40,14 +42,17 @@ def csv_lines(batch: pa.RecordBatch) -> bytes:
     return bytes(_joined(pc.binary_join_element_wise(lines, "\n", "")))
 
 
-def _json_values(column: pa.Array) -> pa.Array:
+def _json_values(column: pa.Array) -> tuple[str, pa.Array]:
+    """Return the quote around all values, if they have the same, and the values."""
     if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
         texts = column.cast(pa.string())
     elif is_text(column.type):
         texts = json_strings(column)
-    else:
+    elif column.null_count:
         texts = pc.binary_join_element_wise('"', column_texts(column), '"', "")
-    return pc.fill_null(texts, "null") if texts.null_count else texts
+    else:
+        return '"', column_texts(column)
+    return "", pc.fill_null(texts, "null") if texts.null_count else texts
 
 
 def _json_array(parts: Sequence[pa.Array | str], end: str, rows: int) -> bytes:

@@ -133,7 +133,7 @@ class QualityParameters(Parameters):
     timeframe: Annotated[TimeframeName | None, Field(description="Only this timeframe.")] = None
 
 
-def check_parameter_names(request: Request) -> None:
+async def check_parameter_names(request: Request) -> None:
     """Raise ProblemError if a parameter is repeated, or if the route has no parameters and one is given."""
     counts = Counter(name for name, _ in request.query_params.multi_items())
     for name, count in counts.items():

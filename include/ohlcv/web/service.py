@@ -61,8 +61,8 @@ class Service:
         return found
 
 
-def find_service(request: Request) -> Service:
-    """Return the state of the service that handles a request."""
+async def find_service(request: Request) -> Service:
+    """Return the state of the service that handles a request. Asynchronous: others are executed in a thread."""
     service: Service = request.app.state.service
     return service
 
