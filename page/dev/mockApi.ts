@@ -116,6 +116,9 @@ function candles(query: URLSearchParams, now: number): Answer {
   const found = windows(symbol, exchange, Math.max(start, firstWindow(step, now)), end, step, limit);
   const provisional =
     query.get("provisional") === "true" ? windows(symbol, exchange, newest + step, now, step, limit) : null;
+  const known = SERIES.some((pair) => pair[0] === symbol && pair[1] === exchange);
+  if (!known && !provisional)
+    return problem(404, `no series '${symbol}' on '${exchange}' in ${name}: see /api/v1/series`);
   if (query.get("format") === "csv") {
     const lines = found.map((candle) => Object.values(candle).join(","));
     return { status: 200, type: "text/csv", body: [Object.keys(found[0] ?? {}).join(","), ...lines, ""].join("\n") };

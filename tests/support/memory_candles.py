@@ -40,6 +40,8 @@ class MemoryCandles:
         self.counted: int | None = None
         self.failure: Exception | None = None
         self.reads = 0
+        # Whether all series are known.
+        self.complete = True
 
     def as_data(self) -> CandleData:
         return cast("CandleData", self)
@@ -73,6 +75,11 @@ class MemoryCandles:
             for pair in pairs
         }
         return [SeriesRange(*pair, min(starts[pair]), max(starts[pair])) for pair in pairs]
+
+    def lacks_series(self, timeframe: str, index: TableIndex, symbol: str, exchange: str) -> bool:
+        return self.complete and all(
+            (each.symbol, each.exchange) != (symbol, exchange) for each in self.series(timeframe)
+        )
 
     def candles(self, timeframe: str, query: CandleQuery) -> CandlePage:
         self.reads += 1

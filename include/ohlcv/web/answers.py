@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ohlcv.web.caching import Answer, entity_tag, matches, not_modified, snapshot_headers
+from ohlcv.web.caching import Answer, accepts_gzip, entity_tag, matches, not_modified, snapshot_headers
 from ohlcv.web.service import Service, check_readable
 from ohlcv.web.table_index import TableIndex
+
+# Smaller bodies are not compressed.
+MIN_GZIP_BYTES = 10_000
+# Level 1 compresses candles five times. Higher levels take several times as long for little more.
+GZIP_LEVEL = 1
 
 
 @dataclass(frozen=True)
@@ -28,9 +34,10 @@ class SnapshotAnswer:
 
     def headers(self, index: TableIndex) -> dict[str, str]:
         """Return the headers of an answer from an index: its snapshot and the ETag. A stale answer has no ETag."""
-        found = snapshot_headers(index)
+        found = {**snapshot_headers(index), "Vary": "Accept-Encoding"}
         if self.has_etag and self.service.data.stale_seconds(self.timeframe) is None:
-            found["ETag"] = entity_tag(self.request.url.path, index, self.parameters)
+            parameters = {**self.parameters, "Accept-Encoding": accepts_gzip(self.request)}
+            found["ETag"] = entity_tag(self.request.url.path, index, parameters)
         return found
 
     async def unchanged(self) -> Response | None:
@@ -46,9 +53,16 @@ class SnapshotAnswer:
         etag = self.headers(await self.service.find_index(self.timeframe)).get("ETag")
 
         async def make() -> Answer:
-            body, index = await self.service.work.run(read)
-            # The table may have a newer snapshot than before.
-            return Answer(body, self.headers(index))
+            return await self.service.work.run(self._encoded, read)
 
         answer = await (self.service.cache.get(etag, make) if etag else make())
         return Response(answer.body, headers=dict(answer.headers), media_type="application/json")
+
+    def _encoded(self, read: Callable[[], tuple[bytes, TableIndex]]) -> Answer:
+        body, index = read()
+        # The table may have a newer snapshot than at the begin of the request.
+        headers = self.headers(index)
+        if len(body) > MIN_GZIP_BYTES and accepts_gzip(self.request):
+            headers["Content-Encoding"] = "gzip"
+            body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+        return Answer(body, headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ CACHE_BYTES = 48 * 1024 * 1024
 # Larger bodies are not cached: a few of them would replace all others.
 MAX_BODY_BYTES = 6 * 1024 * 1024
 _VERSION = version("ohlcv")
+# With a weight that is not zero, or without one.
+_GZIP = re.compile(r"gzip(?:;q=(?:0\.0*[1-9]\d*|1(?:\.0*)?))?")
 
 
 def entity_tag(path: str, index: TableIndex, parameters: Mapping[str, Any]) -> str:
@@ -38,6 +41,12 @@ def matches(request: Request, etag: str | None) -> bool:
     header = request.headers.get("If-None-Match", "")
     candidates = [each.strip().removeprefix("W/") for each in header.split(",")]
     return etag is not None and (etag in candidates or candidates == ["*"])
+
+
+def accepts_gzip(request: Request) -> bool:
+    """Return whether the client accepts compressed bodies (Accept-Encoding)."""
+    codings = request.headers.get("Accept-Encoding", "").lower().replace(" ", "").split(",")
+    return any(_GZIP.fullmatch(each) for each in codings)
 
 
 def not_modified(headers: Mapping[str, str]) -> Response:

@@ -59,6 +59,8 @@ def _rows(service: Service, given: OhlcvParameters) -> tuple[bytes, TableIndex]:
         limit=None if start is None else given.limit,
     )
     page = service.data.candles(given.timeframe, query)
+    if not len(page.table):
+        service.check_series(given.timeframe, page.index, given.symbol, given.exchange)
     times = milliseconds(one_chunk(page.table["window_start"])).cast(pa.string())
     return json_rows([times, *(number_texts(one_chunk(page.table[name])) for name in AMOUNTS)]), page.index
 

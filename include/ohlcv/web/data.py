@@ -77,6 +77,10 @@ class CandleData:
             return []
         return self._series[timeframe].ranges(_WAIT_SECONDS)
 
+    def lacks_series(self, timeframe: str, index: TableIndex, symbol: str, exchange: str) -> bool:
+        """Return whether it is certain that a table has no such series."""
+        return self._series[timeframe].lacks(index, symbol, exchange)
+
     def candles(self, timeframe: str, query: CandleQuery) -> CandlePage:
         """Return one page of candles. Raise MissingTableError if there is no such table."""
         return self._readers[timeframe].page(self._existing_index(timeframe), query)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
@@ -22,7 +22,6 @@ MAX_NAME = 500
 MAX_TIME = 40
 MAX_CURSOR = 4_000
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def _whole_number(value: Any) -> Any:
@@ -49,14 +48,11 @@ def _time(value: Any) -> datetime:
     if len(text) > MAX_TIME:
         raise ValueError(f"{quoted(text)} is not an ISO time such as 2026-01-31T13:00:00Z")
     try:
-        time, without_zone = parse_time(text)
+        return parse_time(text)[0]
     except InputError:
         # A + in a query stands for a space.
         hint = ", and write + as %2B" if " " in text else ""
         raise ValueError(f"{quoted(text)} is not an ISO time such as 2026-01-31T13:00:00Z: correct it{hint}") from None
-    if without_zone and not _DATE.fullmatch(text):
-        raise ValueError(f"{quoted(text)} has no time zone: add Z for UTC")
-    return time.astimezone(UTC)
 
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_name)]
@@ -95,7 +91,9 @@ class CandleParameters(Parameters):
     timeframe: TimeframeName
     symbol: Annotated[Name | None, Field(description="Only this symbol.")] = None
     exchange: Annotated[Name | None, Field(description="Only this exchange.")] = None
-    start: Annotated[Time | None, Field(description="First window start. A time with zone, or a date (UTC).")] = None
+    start: Annotated[
+        Time | None, Field(description="First window start: a time, or a date. Without a zone it is UTC.")
+    ] = None
     end: Annotated[Time | None, Field(description="End of the window starts, exclusive.")] = None
     newest: Annotated[
         Annotated[Number, Field(ge=1, le=MAX_CANDLES)] | None,

@@ -23,6 +23,14 @@ MAX_DETAIL = 300
 MAX_QUOTED = 50
 # Innermost frames of an unexpected error in its log line.
 LOGGED_FRAMES = 8
+# Details by the type of the validation error.
+_INVALID_VALUES = {
+    "greater_than_equal": "is too small: give at least {ge:,}",
+    "less_than_equal": "is too large: give at most {le:,}",
+    "literal_error": "has an unknown value: give {expected}",
+    "string_too_long": "is too long: give at most {max_length:,} characters",
+    "string_too_short": "is empty: give a value, or leave it out",
+}
 
 
 class ProblemError(Exception):
@@ -111,7 +119,7 @@ def log_unexpected(error: BaseException, place: str = "request") -> None:
 
 def _http_detail(status: int) -> str:
     if status == http.HTTPStatus.NOT_FOUND:
-        return "there is no such path: see /docs for the paths"
+        return "there is no such path: see /openapi.json for the paths"
     if status == http.HTTPStatus.METHOD_NOT_ALLOWED:
         return "use GET or HEAD: candles are read-only"
     return f"{http.HTTPStatus(status).phrase}: correct the request"
@@ -121,8 +129,9 @@ def _first_invalid_parameter(error: RequestValidationError) -> str:
     first = error.errors()[0]
     name = quoted(str(first["loc"][-1]))
     if first["type"] == "extra_forbidden":
-        return f"unknown parameter {name}: see /docs for the parameters"
+        return f"unknown parameter {name}: see /openapi.json for the parameters"
     if first["type"] == "missing":
         return f"parameter {name} is missing: add it"
-    message = str(first["msg"]).removeprefix("Value error, ")
-    return f"parameter {name}: {message[:1].lower()}{message[1:]}"
+    if first["type"] in _INVALID_VALUES:
+        return f"parameter {name} {_INVALID_VALUES[first['type']].format(**first.get('ctx', {}))}"
+    return f"parameter {name}: {str(first['msg']).removeprefix('Value error, ')}"

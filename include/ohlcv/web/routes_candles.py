@@ -82,6 +82,9 @@ class _Reader:
         """Read and encode a page."""
         timeframe = self.given.timeframe
         page = self.service.data.candles(timeframe, self.query)
+        # A series without stored candles may have provisional ones.
+        if not len(page.table) and self.given.provisional == "false":
+            self.service.check_series(timeframe, page.index, self.query.symbol, self.query.exchange)
         next_cursor = None
         if page.next_key is not None:
             next_cursor = make_cursor(page.next_key, self.selection, page.index.snapshot_id)
@@ -132,6 +135,7 @@ class _Reader:
         if format != "arrow":
             headers["Content-Disposition"] = f'attachment; filename="{TIMEFRAMES[timeframe].table}.{format}"'
         if first is None:
+            self.service.check_series(timeframe, index, self.query.symbol, self.query.exchange)
             schema = index.schema.append(pa.field("filled", pa.bool_())) if self.query.fill else index.schema
             return headers, encode_stream(format, schema, iter(()))
         return headers, encode_stream(format, first.schema, chain([first], batches))

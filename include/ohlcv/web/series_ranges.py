@@ -53,6 +53,13 @@ class SeriesRanges:
         """Return whether the series of all files are known, not only those of the newest ones."""
         return self._covers_all
 
+    def lacks(self, index: TableIndex, symbol: str, exchange: str) -> bool:
+        """Return whether it is certain that a table has no such series: all its files have been scanned."""
+        # In this order: the result is set before the files.
+        if not self._merged_files.issuperset(file.key for file in index.files) or not self._scanned.is_set():
+            return False
+        return not any(each.symbol == symbol and each.exchange == exchange for each in self._result)
+
     def scan_next(self, index: TableIndex | None) -> bool:
         """Read the newest file that has not been read. Return False if there is none, and the result is up to date."""
         files = () if index is None else index.files

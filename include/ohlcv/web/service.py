@@ -12,7 +12,7 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.web.caching import ResponseCache
 from ohlcv.web.data import CandleData
-from ohlcv.web.problems import ProblemError, unavailable
+from ohlcv.web.problems import ProblemError, quoted, unavailable
 from ohlcv.web.request_limits import WorkPool
 from ohlcv.web.table_index import TableIndex
 
@@ -59,6 +59,13 @@ class Service:
         if found is None:
             raise unavailable(f"there is no table of {timeframe} candles: run 'ohlcv tables create'", 60)
         return found
+
+    def check_series(self, timeframe: str, index: TableIndex, symbol: str | None, exchange: str | None) -> None:
+        """Raise ProblemError if it is certain that a table has no such series. For answers without a candle."""
+        if symbol and exchange and self.data.lacks_series(timeframe, index, symbol, exchange):
+            raise ProblemError(
+                404, f"no series {quoted(symbol)} on {quoted(exchange)} in {timeframe}: see /api/v1/series"
+            )
 
 
 async def find_service(request: Request) -> Service:

@@ -148,4 +148,4 @@ class TokenFile:
             self._tokens, errors = [], [str(error)]
         for each in errors:
             LOG.error("tokens file: %s", each)
-        LOG.info("tokens file: %d tokens", len(self._tokens))
+        LOG.info("the tokens file has been read; valid tokens: %d", len(self._tokens))

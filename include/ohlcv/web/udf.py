@@ -150,7 +150,7 @@ def _timeframes_of(service: Service, names: Iterable[str], exchange: str, symbol
         if any(each.symbol == symbol and each.exchange == exchange for each in service.data.series(name))
     ]
     if not found:
-        raise InputError(f"unknown symbol {quoted(f'{exchange}:{symbol}')}: choose one of /udf/search")
+        raise InputError(f"unknown symbol {quoted(f'{exchange}:{symbol}')}: see /udf/search for the symbols")
     return found
 
 

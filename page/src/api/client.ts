@@ -79,6 +79,16 @@ export function readCandles(parameters: Parameters, signal?: AbortSignal): Promi
   return requestJson(apiUrl("candles", parameters), { signal });
 }
 
+/** Return the candles of a range: none if the timeframe does not have the series (404). */
+export async function readRange(parameters: Parameters, signal: AbortSignal): Promise<Candle[]> {
+  try {
+    return (await readCandles(parameters, signal)).candles;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return [];
+    throw error;
+  }
+}
+
 /** Return all candles of a range, page by page. */
 export async function readAllCandles(parameters: Parameters, signal?: AbortSignal): Promise<Candle[]> {
   const candles: Candle[] = [];

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { newestWindow } from "../../dev/generated";
 import { answer } from "../../dev/mockApi";
+import type { SeriesKey } from "./bounds";
 import { CandleData } from "./candleData";
 
 const NOW = 1_772_366_400 + 45 * 60;
@@ -26,9 +27,9 @@ beforeEach(() => {
 });
 afterEach(() => vi.unstubAllGlobals());
 
-async function open() {
+async function open(keys = KEYS) {
   const onTable = vi.fn();
-  const data = new CandleData(KEYS, { onTable, onCandles: vi.fn(), onError: vi.fn() });
+  const data = new CandleData(keys, { onTable, onCandles: vi.fn(), onError: vi.fn() });
   data.table(STEP.name);
   await vi.waitFor(() => expect(onTable).toHaveBeenCalled());
   return data;
@@ -71,4 +72,13 @@ it("reads all candles again after a new snapshot", async () => {
   await data.poll(STEP);
   expect(data.requests(view, STEP)).toHaveLength(2);
   expect(data.find(0, STEP, NEWEST)).toMatchObject({ provisional: false });
+});
+
+it("shows the other series if the timeframe does not have one of them", async () => {
+  const data = await open([KEYS[0] as SeriesKey, { symbol: "BTC-USD", exchange: "none" }]);
+  const view = { from: NEWEST - 10 * 3600, to: NEWEST + 3600 };
+  expect(await load(data, view)).toHaveLength(2);
+  expect(data.find(0, STEP, NEWEST)?.candle.exchange).toBe("kraken");
+  expect(data.find(1, STEP, NEWEST)).toBeUndefined();
+  expect(data.requests(view, STEP)).toEqual([]);
 });

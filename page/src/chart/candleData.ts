@@ -1,4 +1,4 @@
-import { MAX_WINDOWS, readCandles } from "../api/client";
+import { MAX_WINDOWS, readCandles, readRange } from "../api/client";
 import type { Candle } from "../api/types";
 import { toIso, toSeconds } from "../shared/times";
 import { BlockCache } from "./blocks";
@@ -98,9 +98,9 @@ export class CandleData {
         key: `${series} ${step.name} ${range.from} ${range.to}`,
         run: async (signal: AbortSignal) => {
           const span = { start: toIso(range.from), end: toIso(range.to), limit: MAX_WINDOWS };
-          const answer = await readCandles({ timeframe: step.name, ...key, ...span }, signal);
+          const candles = await readRange({ timeframe: step.name, ...key, ...span }, signal);
           if (signal.aborted) return;
-          cache.put(range, answer.candles);
+          cache.put(range, candles);
           this.events.onCandles(series, step);
         },
       }));

@@ -85,9 +85,13 @@ def test_the_parameters_select(client: TestClient) -> None:
     [
         ({}, "parameter 'timeframe' is missing: add it"),
         ({"timeframe": "2h"}, "parameter 'timeframe': unknown timeframe '2h': choose one of 1m, 5m, 30m, 1h, 1d"),
-        ({"limit": "5001"}, "parameter 'limit': input should be less than or equal to 5000"),
+        ({"limit": "5001"}, "parameter 'limit' is too large: give at most 5,000"),
+        ({**ONE_SERIES, "newest": "0"}, "parameter 'newest' is too small: give at least 1"),
+        ({"symbol": ""}, "parameter 'symbol' is empty: give a value, or leave it out"),
+        ({"exchange": "x" * 501}, "parameter 'exchange' is too long: give at most 500 characters"),
+        ({"format": "xml"}, "parameter 'format' has an unknown value: give 'json', 'csv', 'parquet' or 'arrow'"),
         ({"limit": "1_0"}, "parameter 'limit': '1_0' is not a whole number: give digits 0 to 9"),
-        ({"symbols": "BTC"}, "unknown parameter 'symbols': see /docs for the parameters"),
+        ({"symbols": "BTC"}, "unknown parameter 'symbols': see /openapi.json for the parameters"),
         ({"newest": "3"}, "newest needs symbol and exchange: add them"),
         ({**ONE_SERIES, "newest": "3", "limit": "3"}, "newest cannot be combined with limit: remove one of them"),
         ({**RANGE, "fill": "previous"}, "fill needs symbol, exchange, start and end: add them"),
@@ -99,7 +103,6 @@ def test_the_parameters_select(client: TestClient) -> None:
             {"start": RANGE["end"], "end": RANGE["start"]},
             "start must be before end: exchange them, or give a later end",
         ),
-        ({"start": "2026-03-01T00:00:00"}, "parameter 'start': '2026-03-01T00:00:00' has no time zone: add Z for UTC"),
         ({"provisional": "true"}, "provisional needs symbol and exchange: add them"),
         (
             {**ONE_SERIES, "provisional": "true", "format": "csv"},
@@ -161,7 +164,7 @@ def test_an_unchanged_snapshot_is_answered_without_a_read(client: TestClient, ca
 def test_equal_times_have_one_entity_tag(client: TestClient) -> None:
     tags = {
         client.get(CANDLES, params={"timeframe": "1h", "start": start}).headers["ETag"]
-        for start in ("2026-03-01", "2026-03-01T00:00Z", "2026-03-01T01:00:00+01:00")
+        for start in ("2026-03-01", "2026-03-01T00:00", "2026-03-01T00:00Z", "2026-03-01T01:00:00+01:00")
     }
     assert len(tags) == 1
 
@@ -198,6 +201,53 @@ def test_bulk_formats_contain_all_candles(client: TestClient, candles: MemoryCan
         assert pa.ipc.open_stream(response.content).read_all().equals(expected)
     disposition = response.headers.get("Content-Disposition")
     assert disposition == (None if format == "arrow" else f'attachment; filename="gold_ohlcv_1h.{format}"')
+
+
+def test_a_series_that_does_not_exist_is_not_found(client: TestClient, candles: MemoryCandles) -> None:
+    unknown = {"timeframe": "1h", "symbol": "ETH", "exchange": "X"}
+    requests: list[tuple[str, dict[str, str]]] = [
+        (CANDLES, unknown),
+        (CANDLES, {**unknown, **RANGE, "fill": "previous"}),
+        *((CANDLES, {**unknown, "format": format}) for format in ("csv", "parquet", "arrow")),
+        ("/ccxt/ohlcv", unknown),
+    ]
+    for path, parameters in requests:
+        response = client.get(path, params=parameters)
+        assert (response.status_code, response.headers["Content-Type"]) == (404, "application/problem+json")
+        assert response.json()["detail"] == "no series 'ETH' on 'X' in 1h: see /api/v1/series"
+    # A series without a candle in the range exists. A new one may have provisional candles only.
+    assert get(client, **ONE_SERIES, end="2026-03-01")["candles"] == []
+    assert get(client, symbol="ETH", exchange="X", provisional="true")["candles"] == []
+    assert get(client, symbol="ETH")["candles"] == []
+    # The files may contain it.
+    candles.complete = False
+    for path, parameters in requests:
+        assert client.get(path, params=parameters).status_code == 200
+
+
+def test_a_large_answer_is_compressed_for_clients_that_accept_it(client: TestClient, candles: MemoryCandles) -> None:
+    parameters = {"timeframe": "1h"}
+    candles.rows["1h"] = [candle(HOUR, at("2026-03-01") + number * HOUR.length) for number in range(100)]
+    plain = {}
+    for header in ("", "identity", "gzip;q=0", "gzip;q=0.000, *", "x-gzip"):
+        response = client.get(CANDLES, params=parameters, headers={"Accept-Encoding": header})
+        assert "Content-Encoding" not in response.headers, header
+        plain[response.headers["ETag"]] = response.content
+    assert len(plain) == 1
+    for header in ("gzip", "br;q=1, GZIP ; q=0.5", "gzip;q=1.0"):
+        response = client.get(CANDLES, params=parameters, headers={"Accept-Encoding": header})
+        assert response.headers["Content-Encoding"] == "gzip", header
+        assert response.headers["Vary"] == "Accept-Encoding, Authorization"
+        assert int(response.headers["Content-Length"]) < len(response.content) / 4
+        [(tag, content)] = plain.items()
+        assert response.content == content
+        assert response.headers["ETag"] != tag
+    assert candles.reads == 2
+    headers = {"Accept-Encoding": "gzip", "If-None-Match": response.headers["ETag"]}
+    unchanged = client.get(CANDLES, params=parameters, headers=headers)
+    assert (unchanged.status_code, "Content-Encoding" in unchanged.headers) == (304, False)
+    # Small answers are not worth it.
+    assert "Content-Encoding" not in client.get(CANDLES, params={**parameters, "limit": 1}).headers
 
 
 @pytest.mark.parametrize("format", ["csv", "parquet", "arrow"])

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
 
-from ohlcv.web.app import create_routes
+from support.candle_rows import HOUR, candle
 from support.candle_service import client_of, service_of
 from support.memory_candles import MemoryCandles
 
@@ -41,7 +40,7 @@ ODD = {
 }
 NUMBERS = ["-1", "0", "1e3", "1.5", " 1", "+1", "١", "1_0", "NaN", "0x10", "9" * 30, "", "99999999999999999999"]
 TIMES = [
-    *("", "yesterday", "2026-13-01", "2026-02-30T00:00Z", "2026-03-01T00:00", "10000-01-01T00:00Z", "-0001-01-01"),
+    *("", "yesterday", "2026-13-01", "2026-02-30T00:00Z", "10000-01-01T00:00Z", "-0001-01-01"),
     *("0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00", "２０２６-03-01", "2026-03-01T00:00:00 00:00", "1" * 5_000),
 ]
 CURSORS = ["", "x", "=", "é", "A" * 3_000, "A" * 10_000, "W10", "e30", "bnVsbA", "W1tbW1tb" * 100]
@@ -49,16 +48,17 @@ CURSORS = ["", "x", "=", "é", "A" * 3_000, "A" * 10_000, "W10", "e30", "bnVsbA"
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    candles = MemoryCandles(**{"1h": []})
+    candles = MemoryCandles(**{"1h": [candle(HOUR, "2026-03-01")]})
     with client_of(service_of(candles, tmp_path_factory.mktemp("hostile"))) as client:
         yield client
 
 
-def documented(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return each path of the API with its parameters, from the application."""
-    document = create_routes(service_of(MemoryCandles(), folder)).openapi()
-    for path, operations in document["paths"].items():
-        yield path, {each["name"]: each["schema"] for each in operations["get"].get("parameters", [])}
+def documented(client: TestClient) -> dict[str, list[str]]:
+    """Return the parameters of each path of the API."""
+    return {
+        path: [each["name"] for each in operations["get"].get("parameters", [])]
+        for path, operations in client.get("/openapi.json").json()["paths"].items()
+    }
 
 
 def check_problem(client: TestClient, path: str, query: str) -> str:
@@ -82,8 +82,8 @@ def test_the_valid_requests_are_valid(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_text_is_refused_by_every_parameter(client: TestClient, tmp_path: Path, text: str) -> None:
-    routes = dict(documented(tmp_path))
+def test_a_hostile_text_is_refused_by_every_parameter(client: TestClient, text: str) -> None:
+    routes = documented(client)
     assert set(VALID) < set(routes)
     for path, parameters in routes.items():
         for name in parameters:
@@ -91,15 +91,17 @@ def test_a_hostile_text_is_refused_by_every_parameter(client: TestClient, tmp_pa
         check_problem(client, path, encoded({text: "1"}))
         check_problem(client, path, encoded({**VALID.get(path, {}), "unknown": text}))
         if parameters:
-            name = next(iter(parameters))
+            name = parameters[0]
             check_problem(client, path, f"{encoded(VALID.get(path, {}))}&{name}=1&{name}=2")
 
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 def test_an_odd_name_finds_nothing(client: TestClient, text: str) -> None:
-    found = client.get("/api/v1/candles", params={"timeframe": "1h", "symbol": text, "exchange": text})
+    series = {"timeframe": "1h", "symbol": text, "exchange": text}
+    found = client.get("/api/v1/candles", params={**series, "provisional": "true"})
     assert (found.status_code, found.json()["candles"]) == (200, [])
-    assert client.get("/ccxt/ohlcv", params={"exchange": text, "symbol": text, "timeframe": "1h"}).json() == []
+    for path in ("/api/v1/candles", "/ccxt/ohlcv"):
+        assert "see /api/v1/series" in check_problem(client, path, encoded(series))
     assert client.get("/udf/search", params={"query": text}).json() == []
     for path, name in [
         *(("/api/v1/candles", name) for name in ("timeframe", "start", "limit", "cursor", "fill", "format")),
@@ -139,7 +141,8 @@ def test_the_first_and_the_last_year_are_valid(client: TestClient, format: str) 
     assert client.get("/api/v1/candles", params=parameters).status_code == 200
     history = {**VALID["/udf/history"], "from": "-62135596800", "to": "253402300799", "symbol": "X:NONE"}
     assert client.get("/udf/history", params=history).json()["s"] == "error"
-    assert client.get("/ccxt/ohlcv", params={**VALID["/ccxt/ohlcv"], "since": "253402300799999"}).json() == []
+    ccxt = client.get("/ccxt/ohlcv", params={**VALID["/ccxt/ohlcv"], "since": "253402300799999"})
+    assert (ccxt.status_code, ccxt.json()) == (200, [])
 
 
 def forged_cursors() -> Iterator[str]:

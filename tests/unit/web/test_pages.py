@@ -11,6 +11,8 @@ from starlette.testclient import TestClient
 from ohlcv.web import routes_catalog, routes_pages
 from ohlcv.web.app import create_routes
 from ohlcv.web.service import Service
+from support.candle_rows import HOUR, candle
+from support.memory_candles import MemoryCandles
 
 
 @pytest.fixture
@@ -84,7 +86,10 @@ def test_the_openapi_document_is_complete(client: TestClient, service: Service) 
     }
 
 
-def test_the_document_has_a_working_example_of_every_route(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_document_has_a_working_example_of_every_route(
+    client: TestClient, candles: MemoryCandles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candles.rows["1h"] = [candle(HOUR, "2026-03-01", symbol="BTC-USD", exchange="coinbase")]
     # It needs the tables themselves.
     monkeypatch.setattr(routes_catalog, "read_status", lambda *_: {"timeframes": []})
     text = (Path(__file__).parents[3] / "docs" / "api.md").read_text()

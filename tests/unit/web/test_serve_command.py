@@ -1,4 +1,4 @@
-"""`ohlcv serve`: refusals in one line, and a real service that is started, replaced and ended."""
+"""`ohlcv serve`: refusals in one line, and a real service whose worker is replaced and which ends with its parent."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from ohlcv.spark.processes import descendants
-from support.candle_service import BEARER, TOKEN
-from support.command_line import OHLCV, ColdCommandLine, WarmCommandLine
+from support.candle_service import BEARER
+from support.command_line import WarmCommandLine
+from support.serving import Serving
 
 GATEWAY = {"OHLCV_API_GATEWAY_TOKEN": "g" * 40}
 
@@ -89,83 +86,46 @@ def _file(path: Path) -> Path:
     return path
 
 
-class Serving:
-    """A real `ohlcv serve`."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        tokens = folder / "tokens"
-        tokens.write_text(f"client {TOKEN}\n")
-        tokens.chmod(0o600)
-        environment = ColdCommandLine(folder).environment | {"OHLCV_API_TOKENS": str(tokens)}
-        self._log = folder / "log"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [OHLCV, "serve", *options],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self.process.stdout is not None
-        self.address = self.process.stdout.readline().strip().removeprefix("candle service: ")
-        assert self.address, self.log
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def worker(self) -> int:
-        [pid] = descendants(self.process.pid)
-        return pid
-
-    def end(self) -> int:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            code = self.process.wait(60)
-        finally:
-            self.process.kill()
-            self.process.stdin.close()
-            self.process.stdout.close()
-        return code
-
-
-@pytest.fixture
-def serving(tmp_path: Path) -> Iterator[Serving]:
-    found = Serving(tmp_path, "--port", "0")
-    yield found
-    found.process.terminate()
-    found.end()
-
-
-def test_a_service_replaces_its_worker_and_ends_by_a_signal(serving: Serving) -> None:
-    with urllib.request.urlopen(f"{serving.address}/health") as response:
-        assert response.read() == b"ok"
-        assert "server" not in response.headers
-    worker = serving.worker()
-    os.kill(worker, signal.SIGKILL)
-    with httpx.Client(base_url=serving.address, headers=BEARER, timeout=60) as client:
-        # A body would be read as the answer to the next request of the connection.
-        assert client.head("/docs").status_code == 200
-        # No table: the catalog is new.
-        missing = client.get("/api/v1/candles?timeframe=1h")
-        assert (missing.status_code, missing.headers["Content-Type"]) == (503, "application/problem+json")
-    assert serving.worker() != worker
-    _check_broken_requests(serving.address)
-    worker = serving.worker()
-    serving.process.terminate()
-    assert serving.end() == 0
+def test_a_service_replaces_its_worker_and_ends_with_its_parent(short: Path) -> None:
+    path = short / "folder" / "s"
+    with Serving(short, "--socket", str(path), "--exit-with-parent") as serving:
+        assert serving.address == str(path)
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        with _client(path) as client:
+            health = client.get("/health")
+            assert (health.text, "server" in health.headers) == ("ok", False)
+        worker = serving.worker()
+        os.kill(worker, signal.SIGKILL)
+        with _client(path) as client:
+            # A body would be read as the answer to the next request of the connection.
+            assert client.head("/docs").status_code == 200
+            # No table: the catalog is new.
+            missing = client.get("/api/v1/candles?timeframe=1h")
+            assert (missing.status_code, missing.headers["Content-Type"]) == (503, "application/problem+json")
+        assert serving.worker() != worker
+        _check_broken_requests(path)
+        worker = serving.worker()
+        assert serving.process.stdin is not None
+        serving.process.stdin.close()
+        assert serving.end() == 0
     assert not Path(f"/proc/{worker}").exists()
+    assert not path.exists()
     assert f"worker {worker} serves" in serving.log
     assert "Traceback" not in serving.log
     assert "GET /" not in serving.log
 
 
-def _check_broken_requests(address: str) -> None:
-    host, _, port = address.removeprefix("http://").partition(":")
+def _client(path: Path) -> httpx.Client:
+    transport = httpx.HTTPTransport(uds=str(path))
+    return httpx.Client(transport=transport, base_url="http://candles", headers=BEARER, timeout=60)
+
+
+def _check_broken_requests(path: Path) -> None:
     for request in (b"NONSENSE\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000):
-        with socket.create_connection((host, int(port)), timeout=60) as connection:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(60)
+            connection.connect(str(path))
             try:
                 connection.sendall(request)
                 answer = connection.recv(65_536)
@@ -173,20 +133,3 @@ def _check_broken_requests(address: str) -> None:
                 continue
         assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
         assert b"application/problem+json" in answer
-
-
-def test_a_service_on_a_unix_socket_ends_with_its_parent(short: Path) -> None:
-    path = short / "folder" / "s"
-    serving = Serving(short, "--socket", str(path), "--exit-with-parent")
-    assert serving.address == str(path)
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert path.parent.stat().st_mode & 0o777 == 0o700
-    worker = serving.worker()
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://candles", timeout=60) as client:
-        assert client.get("/udf/time").status_code == 401
-        assert client.get("/udf/time", headers=BEARER).status_code == 200
-    assert serving.process.stdin is not None
-    serving.process.stdin.close()
-    assert serving.end() == 0
-    assert not Path(f"/proc/{worker}").exists()
-    assert not path.exists()
