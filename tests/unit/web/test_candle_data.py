@@ -212,3 +212,20 @@ def test_the_count_of_one_series_is_bounded_by_its_windows(
     data.refresh()
     assert data.count("1h", CandleQuery("A", "X")) == 1
     assert data.count("1h", CandleQuery("A")) == 5
+
+
+def test_a_table_lacks_a_series_only_if_all_its_files_are_known(settings: Settings, data: CandleData) -> None:
+    def lacks(symbol: str) -> bool:
+        index = data.index("1h")
+        assert index is not None
+        return data.lacks_series("1h", index, symbol, "X")
+
+    write_candles(settings, HOUR, candle(HOUR, FIRST, symbol="BTC"))
+    data.refresh()
+    assert [lacks(symbol) for symbol in ("BTC", "ETH")] == [False, True]
+    write_candles(settings, HOUR, candle(HOUR, FIRST, symbol="ETH"))
+    # The index is newer than the series.
+    data._refresher.refresh()
+    assert [lacks(symbol) for symbol in ("ETH", "LTC")] == [False, False]
+    data.refresh()
+    assert [lacks(symbol) for symbol in ("ETH", "LTC")] == [False, True]
