@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.timeframes import TIMEFRAMES
-from support.candle_rows import HOUR, candle
+from support.candle_rows import HOUR, at, candle
 from support.memory_candles import SCHEMA, MemoryCandles
 
 CANDLES = "/api/v1/candles"
