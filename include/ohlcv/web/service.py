@@ -25,8 +25,8 @@ class Service:
     data: CandleData
     # Requests for candles: short work on cached columns, or reading of files.
     work: WorkPool = field(default_factory=lambda: WorkPool("candles", threads=6, queue=250))
-    # Bulk downloads. The queue is short: each has a large answer.
-    bulk: WorkPool = field(default_factory=lambda: WorkPool("bulk", threads=2, queue=6))
+    # Bulk downloads, one at a time: two exceed the memory of the worker. The queue is short: each has a large answer.
+    bulk: WorkPool = field(default_factory=lambda: WorkPool("bulk", threads=1, queue=6))
     # Status and quality: they wait for Airflow.
     documents: WorkPool = field(default_factory=lambda: WorkPool("documents", threads=2, queue=50))
     cache: ResponseCache = field(default_factory=ResponseCache)
