@@ -83,6 +83,14 @@ def test_a_timeframe_whose_dag_a_user_may_not_read_is_refused(server: ApiServer)
     assert len(server.get("/ohlcv/api/v1/timeframes", "viewer").json()["timeframes"]) > 1
 
 
+def test_the_user_of_the_health_check_can_read_verdicts(server: ApiServer) -> None:
+    if "health" not in server.passwords:
+        pytest.skip("in the simple auth manager every user may read every XCom")
+    path = "/api/v2/dags/ohlcv_1h/dagRuns/~/taskInstances/~/xcomEntries?xcom_key=verdict"
+    assert server.get(path, "health").status_code == 200
+    assert server.get(path, "one-dag").status_code == 403
+
+
 @pytest.mark.parametrize("user", ["viewer", "admin"])
 def test_users_can_list_the_page(server: ApiServer, user: str) -> None:
     plugins = server.get("/api/v2/plugins", user).json()["plugins"]
