@@ -105,7 +105,14 @@ class FileCache:
                 key[:2],
                 lambda: [_decoded(rows_of_part(self.rows(index, file, WHOLE).table, part), part)],
             )
+            self._evict_next((*key[:2], WHOLE))
         return future.result()
+
+    def _evict_next(self, key: _Key) -> None:
+        """Let an entry be the next that is evicted. A whole file would replace the parts of many others."""
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key, last=False)
 
     def _load_waiting(self, index: TableIndex, file: IndexedFile, future: Future[DecodedRows]) -> None:
         """Decode a large file, one pass at a time, until a pass has contained the part of this future."""

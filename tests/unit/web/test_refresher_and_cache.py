@@ -162,6 +162,16 @@ def test_the_cache_is_bounded_and_evicts_the_least_recently_used(settings: Setti
     assert cache.rows(index, index.files[0], WHOLE) is kept
 
 
+def test_whole_files_are_evicted_before_the_parts_of_a_series(settings: Settings) -> None:
+    rows = [candle(MINUTE, NOON + timedelta(days=day), symbol=f"S{number}") for day in range(9) for number in range(60)]
+    write_candles(settings, MINUTE, *rows)
+    # Enough for nine parts and one whole file.
+    cache = FileCache(max_bytes=140_000)
+    index = index_of(CandleData(settings, cache=cache))
+    first, second = ([cache.rows(index, file, Part("S1", "X")) for file in index.files] for _ in range(2))
+    assert [rows is again for rows, again in zip(first, second, strict=True)] == [True] * 9
+
+
 def test_a_failed_load_is_not_kept(settings: Settings, data: CandleData) -> None:
     write_candles(settings, MINUTE, candle(MINUTE, NOON, "3"))
     file = index_of(data).files[0].key[0].removeprefix("file://")
