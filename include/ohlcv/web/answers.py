@@ -29,7 +29,7 @@ class SnapshotAnswer:
     timeframe: str
     # Normalized parameters of the request.
     parameters: Mapping[str, Any]
-    # False if the answer depends on more than the snapshot.
+    # False if the answer depends on more than the snapshot: it has provisional candles.
     has_etag: bool = True
 
     def headers(self, index: TableIndex) -> dict[str, str]:
@@ -53,7 +53,8 @@ class SnapshotAnswer:
         etag = self.headers(await self.service.find_index(self.timeframe)).get("ETag")
 
         async def make() -> Answer:
-            return await self.service.work.run(self._encoded, read)
+            pool = self.service.work if self.has_etag else self.service.provisional
+            return await pool.run(self._encoded, read)
 
         answer = await (self.service.cache.get(etag, make) if etag else make())
         return Response(answer.body, headers=dict(answer.headers), media_type="application/json")

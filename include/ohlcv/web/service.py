@@ -23,8 +23,11 @@ class Service:
 
     settings: Settings
     data: CandleData
-    # Requests for candles: short work on cached columns, or reading of files.
-    work: WorkPool = field(default_factory=lambda: WorkPool("candles", threads=6, queue=250))
+    # Requests for candles: short work on cached columns, or reading of files. With six threads instead of two, 50
+    # clients wait a seventh longer, because the threads wait for each other (for the lock of the interpreter).
+    work: WorkPool = field(default_factory=lambda: WorkPool("candles", threads=2, queue=250))
+    # Requests with provisional candles: they read trades, while others need not wait.
+    provisional: WorkPool = field(default_factory=lambda: WorkPool("provisional", threads=2, queue=100))
     # Bulk downloads, one at a time: two exceed the memory of the worker. The queue is short: each has a large answer.
     bulk: WorkPool = field(default_factory=lambda: WorkPool("bulk", threads=1, queue=6))
     # Status and quality: they wait for Airflow.
@@ -34,13 +37,16 @@ class Service:
 
     def overrun(self) -> bool:
         """Return whether some work has exceeded its deadline three times."""
-        return any(pool.overrun() for pool in (self.work, self.bulk, self.documents))
+        return any(pool.overrun() for pool in self._pools())
 
     def close(self) -> None:
         """Start no further work and end the refresher."""
-        for pool in (self.work, self.bulk, self.documents):
+        for pool in self._pools():
             pool.close()
         self.data.close()
+
+    def _pools(self) -> tuple[WorkPool, ...]:
+        return self.work, self.provisional, self.bulk, self.documents
 
     async def find_index(self, timeframe: str) -> TableIndex:
         """Return the index of a candle table. Only before the first refresh it waits, in a thread."""
