@@ -17,6 +17,8 @@ from ohlcv.orchestration.problems import ProblemError
 
 # Bytes of path and query. The longest valid request is far shorter.
 MAX_TARGET = 8_192
+# Every chunk passes all middlewares of the API server. httpx reads 64 KiB at a time.
+CHUNK_BYTES = 256 * 1024
 # Cookies and tokens of the user stay here.
 REQUEST_HEADERS = ("accept", "accept-encoding", "if-none-match")
 # Headers of one connection, those that the API server writes itself, and permissions for other origins, which would
@@ -111,7 +113,7 @@ def _streamed(answer: httpx.Response) -> Response:
 
     async def body() -> AsyncIterator[bytes]:
         try:
-            async for chunk in answer.aiter_raw():
+            async for chunk in answer.aiter_raw(CHUNK_BYTES):
                 yield chunk
         finally:
             await answer.aclose()
