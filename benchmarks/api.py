@@ -40,7 +40,7 @@ CLIENTS = 50
 CANDLES = 5_000
 MINUTE = timedelta(minutes=1)
 RUN_MICROSECONDS = 300_000_000
-SECONDS, QUICK_SECONDS = 15.0, 2.0
+SECONDS, QUICK_SECONDS = 10.0, 2.0
 # Distinct ranges: more than a load requests, so that none is answered twice.
 RANGES = 20_000
 MAX_MILLISECONDS, MAX_UNCHANGED_MILLISECONDS, MAX_MEGABYTES = 300.0, 50.0, 512.0

@@ -32,16 +32,17 @@ from ohlcv.spark.spark_submit import script_folder
 CLIENTS, PROBES = 50, 4
 # Seconds between two requests of a client that a person would send, and of a probing client.
 READING_PAUSE, PROBE_PAUSE = 1.0, 0.05
-SECONDS, QUICK_SECONDS = 20.0, 4.0
+SECONDS, QUICK_SECONDS = 10.0, 4.0
 # The version needs no database; the second request is that of Airflow's page of DAGs.
 OWN = ("/api/v2/version", "/ui/dags?dags_limit=50")
+# Not without a pause: 50 concurrent requests exhaust Airflow's connections to its database, and fail after 30 s.
 OTHER = "/api/v2/dags?limit=50"
 # Of the 95th percentile of Airflow's own requests. Two runs of the same load differ by up to a fifth.
 MAX_RATIO = 1.25
 USER = "admin"
 COLUMNS = (
     *("load", "clients", "answers/s", "p50 ms", "p95 ms", "other statuses"),
-    *("version p50 ms", "version p95 ms", "DAGs page p50 ms", "DAGs page p95 ms"),
+    *("version p50 ms", "version p95 ms", "DAGs page p50 ms", "DAGs page p95 ms", "errors"),
 )
 
 
@@ -146,7 +147,6 @@ def measure(folder: Path, settings: Settings, page: str, section: Section, quick
             with state or nullcontext():
                 running = RunningLoad(load) if load else None
                 found[name] = run_load(airflow.load(*OWN, clients=PROBES, pause=PROBE_PAUSE, seconds=seconds))
-                found[name].require(200)
                 answers = running.answers() if running else None
             grid.rows.append((name, *_summary(load, answers), *_own(found[name])))
             section.measured[f"Airflow's requests: {name}"] = [{"ms": ms} for _, _, ms in found[name].rows]
@@ -159,23 +159,25 @@ def measure(folder: Path, settings: Settings, page: str, section: Section, quick
         for _ in range(2):
             run_load(airflow.load(*OWN, OTHER, candles, clients=PROBES, pause=0.0, seconds=2.0)).require(200)
         add("none", None)
-        add("another endpoint", load(OTHER))
+        add("another endpoint (version)", load(OWN[0]))
         add("candles", load(candles))
         add("candles, unchanged (304)", replace(load(candles), headers={**airflow.headers, "If-None-Match": etag}))
         add("candles, catalog locked", load(candles), _locked_catalog(settings))
-        add("another endpoint, a request per second", load(OTHER, READING_PAUSE))
+        add("another endpoint (DAGs), a request per second", load(OTHER, READING_PAUSE))
         add("candles, a request per second", load(candles, READING_PAUSE))
         add("candles, service stopped", load(candles, grace=0.0), _stopped_service(airflow))
     compared = {
-        "candles": "another endpoint",
-        "candles, unchanged (304)": "another endpoint",
-        "candles, catalog locked": "another endpoint",
-        "candles, a request per second": "another endpoint, a request per second",
+        "candles": "another endpoint (version)",
+        "candles, unchanged (304)": "another endpoint (version)",
+        "candles, catalog locked": "another endpoint (version)",
+        "candles, a request per second": "another endpoint (DAGs), a request per second",
         "candles, service stopped": "none",
     }
     for name, other in compared.items():
         for number, path in enumerate(OWN):
-            p95, base = (percentile(found[each].milliseconds(200, number), 95) for each in (name, other))
+            p95, base = (
+                percentile([ms for at, _, ms in found[each].rows if at == number], 95) for each in (name, other)
+            )
             what = f"{path.partition('?')[0]} under the load '{name}', relative to '{other}'"
             section.verdicts.append(Verdict(what, p95 / base, MAX_RATIO))
 
@@ -191,5 +193,8 @@ def _summary(load: Load | None, answers: Answers | None) -> tuple[int | float | 
     return load.clients, len(times) / answers.wall, *percentiles, others
 
 
-def _own(found: Answers) -> list[float]:
-    return [percentile(found.milliseconds(200, number), percent) for number in range(len(OWN)) for percent in (50, 95)]
+def _own(found: Answers) -> list[float | int | None]:
+    """Return percentiles of both requests, and the number of errors."""
+    times = [found.milliseconds(200, number) for number in range(len(OWN))]
+    figures = [percentile(each, percent) if each else None for each in times for percent in (50, 95)]
+    return [*figures, len(found.rows) - sum(map(len, times))]
