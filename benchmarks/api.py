@@ -174,7 +174,8 @@ def candle_service(settings: Settings) -> Iterator[RunningService]:
     process = start([program, "serve", "--port", "0"], environment, log)
     try:
         url = wait_for_line(process, log, r"candle service: (http\S+)")
-        yield RunningService(url, {"Authorization": f"Bearer {token}"}, process)
+        # The answers of all clients are uncompressed. Another encoding has another ETag.
+        yield RunningService(url, {"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"}, process)
     finally:
         stop(process)
 

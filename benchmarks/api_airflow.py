@@ -61,7 +61,8 @@ class Airflow:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise OhlcvError("Airflow's API server does not start")
             time.sleep(0.2)
-        self.headers = {"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"}
+        token = answer.raise_for_status().json()["access_token"]
+        self.headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"}
 
     def load(self, *targets: str, clients: int, pause: float, seconds: float, grace: float = 60.0) -> Load:
         return Load(HOST, self.port, targets, self.headers, clients, seconds, pause, grace)
