@@ -161,6 +161,15 @@ def _passwords(folder: Path) -> dict[str, str]:
     return passwords
 
 
+def fernet_key(folder: Path) -> str:
+    """Return the key that encrypts values in the metadata database, for example those of deferred tasks."""
+    path = folder / "fernet-key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+    return path.read_text()
+
+
 def _settings(folder: Path, port: int, master: str, spark_web: str, dags: Path) -> dict[str, str]:
     settings = {
         "CORE__DAGS_FOLDER": str(dags),
@@ -168,7 +177,7 @@ def _settings(folder: Path, port: int, master: str, spark_web: str, dags: Path) 
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": str(PARALLELISM),
-        "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "CORE__FERNET_KEY": fernet_key(folder),
         "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in ROLES.items()),
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(folder / LOGINS_FILE),
         "CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",

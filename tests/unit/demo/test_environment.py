@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from cryptography.fernet import Fernet
 
 from ohlcv.cli.commands import cli
-from ohlcv.demo.local_airflow import ENVIRONMENT_FILE, published_environment
+from ohlcv.demo.local_airflow import ENVIRONMENT_FILE, fernet_key, published_environment
 from ohlcv.model.errors import OhlcvError
 
 
@@ -58,3 +59,10 @@ def test_a_killed_demo_is_not_running(home: Path) -> None:
     for command in (["env"], ["airflow", "dags", "list"]):
         with pytest.raises(OhlcvError, match="no demo runs"):
             CliRunner().invoke(cli, command, catch_exceptions=False)
+
+
+def test_the_next_demo_has_the_key_with_which_the_last_one_encrypted(home: Path) -> None:
+    # Otherwise the triggerer ends at a task that was deferred when the last demo was stopped.
+    encrypted = Fernet(fernet_key(home / "airflow")).encrypt(b"trigger")
+    assert Fernet(fernet_key(home / "airflow")).decrypt(encrypted) == b"trigger"
+    assert (home / "airflow" / "fernet-key").stat().st_mode & 0o777 == 0o600
