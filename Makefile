@@ -112,6 +112,10 @@ fix: setup ## Fix formatting, imports and other findings of ruff and biome
 page-dev: setup ## Serve the Candles page with generated data on 127.0.0.1:5173
 	@tools/page.sh dev
 
+.PHONY: screenshots
+screenshots: require-page setup ## Take the screenshots of the Candles page in docs/images (a quarter of an hour)
+	@PYTHONPATH=tests $(VENV)/python tests/page/screenshots.py docs/images
+
 .PHONY: lock
 lock: setup ## Compile the requirements files from pyproject.toml
 	@tools/lock.sh

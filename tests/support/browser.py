@@ -27,6 +27,8 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
+# Errors of a command about an element that is not, or no longer, in the page.
+MISSING = ("no such element", "stale element reference")
 # Keys: https://www.w3.org/TR/webdriver2/#keyboard-actions
 TAB, ENTER, ESCAPE, HOME, END = "\ue004", "\ue007", "\ue00c", "\ue011", "\ue010"
 LEFT, UP, RIGHT, DOWN, SHIFT, PAGE_UP = "\ue012", "\ue013", "\ue014", "\ue015", "\ue008", "\ue00e"
@@ -54,8 +56,8 @@ image.src = `data:image/png;base64,${png}`;
 Color = tuple[int, int, int]
 
 
-class NoSuchElementError(LookupError):
-    """The page has no element for a selector."""
+class NoElementError(LookupError):
+    """The page has no element for a selector, or has just removed it."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Browser:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             problem = json.load(error)["value"]
-            kind = NoSuchElementError if problem["error"] == "no such element" else RuntimeError
+            kind = NoElementError if problem["error"] in MISSING else RuntimeError
             raise kind(f"{problem['error']}: {problem['message'].splitlines()[0]}") from None
 
     def _do(self, method: str, path: str, body: Any = None) -> Any:
@@ -119,14 +121,25 @@ class Browser:
         using = "xpath" if selector.startswith("/") else "css selector"
         return str(self._do("POST", "/element", {"using": using, "value": selector})[ELEMENT])
 
+    def element(self, selector: str) -> dict[str, str]:
+        """Return an element as an argument of run()."""
+        return {ELEMENT: self.find(selector)}
+
+    def is_visible(self, selector: str) -> bool:
+        try:
+            return bool(self._do("GET", f"/element/{self.find(selector)}/displayed"))
+        except NoElementError:
+            return False
+
     def has(self, selector: str) -> bool:
         try:
             return bool(self.find(selector))
-        except NoSuchElementError:
+        except NoElementError:
             return False
 
     def text_of(self, selector: str) -> str:
-        return str(self._do("GET", f"/element/{self.find(selector)}/text"))
+        """Return the visible text of the first element of a CSS selector, or nothing if there is none."""
+        return str(self.run("return document.querySelector(arguments[0])?.innerText ?? ''", selector))
 
     def type(self, selector: str, text: str) -> None:
         self._do("POST", f"/element/{self.find(selector)}/value", {"text": text})
@@ -170,9 +183,9 @@ class Browser:
         self._do("POST", "/window/rect", {"width": width, "height": height})
 
     def emulate_phone(self, width: int, height: int) -> None:
-        """Show pages as on a phone: a small viewport, two pixels per CSS pixel."""
+        """Show pages as on a phone. A canvas would not know an emulated density of pixels, so there is none."""
         self.devtools(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2, mobile=True
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=True
         )
 
     def stop_emulation(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import chain
@@ -13,7 +14,6 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ohlcv.model.intervals import iso
-from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.web.answers import SnapshotAnswer
 from ohlcv.web.bulk import MAX_ROWS, MEDIA_TYPES, BulkResponse, encode_stream
 from ohlcv.web.candle_query import CandleQuery
@@ -133,12 +133,17 @@ class _Reader:
                 break
         headers = answer.headers(index)
         if format != "arrow":
-            headers["Content-Disposition"] = f'attachment; filename="{TIMEFRAMES[timeframe].table}.{format}"'
+            headers["Content-Disposition"] = f'attachment; filename="{self._file_name()}"'
         if first is None:
             self.service.check_series(timeframe, index, self.query.symbol, self.query.exchange)
             schema = index.schema.append(pa.field("filled", pa.bool_())) if self.query.fill else index.schema
             return headers, encode_stream(format, schema, iter(()))
         return headers, encode_stream(format, first.schema, chain([first], batches))
+
+    def _file_name(self) -> str:
+        """Return the name under which a browser saves the answer."""
+        series = [part for part in (self.given.exchange, self.given.symbol) if part] or ["candles"]
+        return re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join([*series, self.given.timeframe])) + f".{self.given.format}"
 
 
 def _opened(document: dict[str, Any]) -> bytes:

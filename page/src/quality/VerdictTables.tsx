@@ -4,9 +4,11 @@ import { formatIso, type Zone } from "../shared/times";
 
 const SEVERITIES: Record<string, string> = { FAIL: "failure", WARN: "warning" };
 
-/** The rules with their number of findings, those with findings first. */
+/** The rules with their number of findings, those with findings first. A database may have changed their order. */
 export function Rules({ rules }: { rules: Record<string, RuleResult> }) {
-  const ordered = Object.entries(rules).sort(([, one], [, other]) => other.findings - one.findings);
+  const ordered = Object.entries(rules).sort(
+    ([name, rule], [otherName, other]) => other.findings - rule.findings || name.localeCompare(otherName),
+  );
   if (ordered.length === 0) return null;
   const failing = ordered.filter(([, rule]) => rule.findings > 0).length;
   return (
@@ -20,7 +22,9 @@ export function Rules({ rules }: { rules: Record<string, RuleResult> }) {
             <tr>
               <th scope="col">Rule</th>
               <th scope="col">Severity</th>
-              <th scope="col">Findings</th>
+              <th scope="col" className="oc-number">
+                Findings
+              </th>
             </tr>
           </thead>
           <tbody>
@@ -62,8 +66,12 @@ export function Findings({ findings, total, zone, onOpen }: FindingsProps) {
               <th scope="col">Window</th>
               <th scope="col">Series</th>
               <th scope="col">Rule</th>
-              <th scope="col">Stored</th>
-              <th scope="col">Expected</th>
+              <th scope="col" className="oc-number">
+                Stored
+              </th>
+              <th scope="col" className="oc-number">
+                Expected
+              </th>
             </tr>
           </thead>
           <tbody>

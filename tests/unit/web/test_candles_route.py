@@ -200,7 +200,14 @@ def test_bulk_formats_contain_all_candles(client: TestClient, candles: MemoryCan
     else:
         assert pa.ipc.open_stream(response.content).read_all().equals(expected)
     disposition = response.headers.get("Content-Disposition")
-    assert disposition == (None if format == "arrow" else f'attachment; filename="gold_ohlcv_1h.{format}"')
+    assert disposition == (None if format == "arrow" else f'attachment; filename="candles-1h.{format}"')
+
+
+def test_a_file_has_the_name_of_its_series(client: TestClient, candles: MemoryCandles) -> None:
+    series = {"symbol": 'BTC/"USD', "exchange": "a\u00f1b"}
+    candles.rows["1h"] = [{**candles.rows["1h"][0], **series}]
+    response = client.get(CANDLES, params={"timeframe": "1h", "format": "csv", **series})
+    assert response.headers["Content-Disposition"] == 'attachment; filename="a_b-BTC_USD-1h.csv"'
 
 
 def test_a_series_that_does_not_exist_is_not_found(client: TestClient, candles: MemoryCandles) -> None:

@@ -1,0 +1,81 @@
+"""Takes the screenshots in docs/images from a running demo: `make screenshots`.
+
+Usage: screenshots.py FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ohlcv.demo.local_airflow import USER
+from support.browser import browser
+from support.candles_page import CHART, CandlesPage
+from support.demos import running_demo
+from support.processes import wait_for
+
+TRADES = 300_000
+WIDTH, HEIGHT = 1280, 860
+PHONE = (360, 740)
+PATIENCE = 1_800
+MAX_BYTES = 300_000
+CHART_QUERY = "symbol=BTC-USD&exchange=binance&timeframe=30m"
+
+# The number of cards with a successful run.
+SUCCESSFUL = """
+return [...document.querySelectorAll(".oc-card")].filter((card) => /success/.test(card.innerText)).length;
+"""
+
+
+def take_screenshots(page: CandlesPage, save: Callable[[str], None]) -> None:
+    """Take all screenshots. The name of each is that of its file."""
+    page.choose_appearance("Light Mode")
+    for mode in ("light", "dark"):
+        page.choose_appearance(f"{mode.title()} Mode")
+        page.open(CHART_QUERY)
+        wait_for(lambda: page.is_provisional, "the current window is shown", 0.5, PATIENCE)
+        page.window.hover(CHART, 120, 70)
+        save(f"candles-{mode}")
+    page.choose_appearance("Light Mode")
+    page.open("tab=pipeline")
+    wait_for(lambda: page.window.run(SUCCESSFUL) >= 5, "all timeframes have runs", 0.5, PATIENCE)
+    save("candles-pipeline")
+    page.open("tab=quality")
+    wait_for(lambda: page.window.text.count("passed") >= 5, "all timeframes have verdicts", 0.5, PATIENCE)
+    page.window.run("document.querySelector('.oc-card details').open = true")
+    save("candles-quality")
+    page.window.emulate_phone(*PHONE)
+    page.open(CHART_QUERY)
+    wait_for(lambda: page.is_provisional, "the current window is shown", 0.5, PATIENCE)
+    save("candles-phone")
+
+
+def main(folder: Path) -> None:
+    """Start a demo, wait until the history is filled, and take the screenshots."""
+    with tempfile.TemporaryDirectory() as temporary, running_demo(Path(temporary), TRADES) as demo:
+        api = demo.api()
+        wait_for(
+            lambda: ("manual", "success") in [(run["run_type"], run["state"]) for run in api.runs("ohlcv_reprocess")],
+            "the demo has filled its history",
+            1.0,
+            PATIENCE,
+        )
+        url, login = demo.login(USER)
+        with browser(Path(temporary) / "browser") as window:
+            page = CandlesPage(window, url)
+            window.resize(WIDTH, HEIGHT)
+            page.log_in(**login)
+
+            def save(name: str) -> None:
+                picture = window.screenshot()
+                assert len(picture) < MAX_BYTES, f"{name}.png has {len(picture):,} bytes"
+                (folder / f"{name}.png").write_bytes(picture)
+                print(f"{name}.png: {len(picture):,} bytes")
+
+            take_screenshots(page, save)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
