@@ -113,7 +113,7 @@ page-dev: setup ## Serve the Candles page with generated data on 127.0.0.1:5173
 	@tools/page.sh dev
 
 .PHONY: screenshots
-screenshots: require-page setup ## Take the screenshots of the Candles page in docs/images (a quarter of an hour)
+screenshots: require-page setup ## Take the screenshots of the Candles page in docs/images (three minutes)
 	@PYTHONPATH=tests $(VENV)/python tests/page/screenshots.py docs/images
 
 .PHONY: lock

@@ -53,15 +53,9 @@ def take_screenshots(page: CandlesPage, save: Callable[[str], None]) -> None:
 
 
 def main(folder: Path) -> None:
-    """Start a demo, wait until the history is filled, and take the screenshots."""
+    """Start a demo, wait until its history is built, and take the screenshots."""
     with tempfile.TemporaryDirectory() as temporary, running_demo(Path(temporary), TRADES) as demo:
-        api = demo.api()
-        wait_for(
-            lambda: ("manual", "success") in [(run["run_type"], run["state"]) for run in api.runs("ohlcv_reprocess")],
-            "the demo has filled its history",
-            1.0,
-            PATIENCE,
-        )
+        demo.wait_for_history()
         url, login = demo.login(USER)
         with browser(Path(temporary) / "browser") as window:
             page = CandlesPage(window, url)

@@ -11,8 +11,10 @@ from support.processes import wait_for
 
 CHART = ".oc-canvas"
 NAVIGATION = "//a[contains(@href, '/plugin/candles')]"
-# The browser notes each response with an error status in the console. Two are no faults of the page.
+# Lines in the console that are no faults of the page. The browser notes each response with an error status there.
 EXPECTED_ERRORS = (
+    # Scripts of the login form of the FAB auth manager.
+    "/auth/static/appbuilder/",
     # Before the login Airflow's page asks for its configuration, and follows the refusal to the form.
     "/ui/config - Failed to load resource: the server responded with a status of 401",
     # On a busy machine the service misses its deadline. The page asks again.

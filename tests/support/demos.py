@@ -58,6 +58,17 @@ class Demo:
         password = (self.home / "airflow" / PASSWORD_FILES[user]).read_text()
         return url, {"username": user, "password": password}
 
+    def wait_for_history(self) -> None:
+        """Wait until the run that the demo triggers has built its two days of history."""
+        api = self.api()
+        finished = ("manual", "success")
+        wait_for(
+            lambda: finished in [(run["run_type"], run["state"]) for run in api.runs("ohlcv_reprocess")],
+            "the demo has built its history",
+            1.0,
+            patience=900,
+        )
+
 
 @contextmanager
 def running_demo(folder: Path, trades: int = 30_000) -> Iterator[Demo]:
