@@ -254,6 +254,8 @@ def test_the_chart_is_operated_by_keys(page: CandlesPage) -> None:
     else:
         pytest.fail(f"Tab does not reach the chart: {reached}")
     first = page.show_first_candle()
+    # The chart keeps the focus when the page writes its view into the address.
+    wait_for(lambda: "start" in page.selection, "the address has the view")
     start = page.window.text_of(TIME)
     page.window.press(RIGHT)
     wait_for(lambda: page.window.text_of(TIME) != start, "the crosshair moves")
