@@ -172,7 +172,10 @@ def execute(load: Load) -> Answers:
     begin, processor, sent, number = time.perf_counter(), time.process_time(), 0, 0
     end = float("inf") if load.seconds is None else begin + load.seconds
     # (time of the next request, number, client) of the clients without a request.
-    idle: list[tuple[float, int, _Client]] = [(begin, number, client) for number, client in enumerate(clients)]
+    # With a pause, their first requests are spread over it.
+    idle: list[tuple[float, int, _Client]] = [
+        (begin + load.pause * number / load.clients, number, client) for number, client in enumerate(clients)
+    ]
     running: set[_Client] = set()
     number = len(clients)
     while True:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
@@ -22,14 +20,13 @@ from starlette.routing import Mount, Route
 
 from ohlcv.config.settings import load_settings
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.orchestration import candle_access, candle_gateway, candle_page, candle_service
-from ohlcv.orchestration.candle_gateway import create_gateway
-from ohlcv.orchestration.candle_service import CandleService, RunningService
+from ohlcv.orchestration import candle_access, candle_forwarding, candle_gateway, candle_service
+from ohlcv.orchestration.candle_service import RunningService
 from support import candle_service_stub as stub
+from support.gateway import LOGIN, EventLoop, client_of, detail, mounted, request
 from support.server_thread import running
 
 TOKEN = "t" * 40
-LOGIN = {"Authorization": "Bearer good"}
 ALL = {timeframe.dag_id for timeframe in TIMEFRAMES.values()}
 
 Get = Callable[..., httpx.Response]
@@ -45,14 +42,6 @@ class Permissions:
     def readable_dags(self, user: object, dag_ids: object) -> set[str]:
         self.queries += 1
         return self.dag_ids
-
-
-class EventLoop:
-    """The event loop of a test: connections and pending queries belong to it, as in the API server."""
-
-    runner: asyncio.Runner
-    # Closed at the end of the test.
-    services: list[CandleService]
 
 
 @pytest.fixture(autouse=True)
@@ -89,38 +78,6 @@ def server() -> Iterator[str]:
 @pytest.fixture
 def gateway(server: str, permissions: Permissions) -> Starlette:
     return mounted(lambda: RunningService(server, TOKEN))
-
-
-def mounted(create: Callable[[], CandleService]) -> Starlette:
-    """Return an application that mounts the gateway as Airflow does."""
-
-    def create_service() -> CandleService:
-        EventLoop.services.append(service := create())
-        return service
-
-    return Starlette(routes=[Mount("/ohlcv", create_gateway(create_service))])
-
-
-def client_of(app: Starlette) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://airflow")
-
-
-def request(app: Starlette, path: str, method: str = "GET", **options: Any) -> httpx.Response:
-    async def send() -> httpx.Response:
-        async with client_of(app) as client:
-            return await client.request(method, path, headers=LOGIN | options.pop("headers", {}), **options)
-
-    return EventLoop.runner.run(send())
-
-
-def detail(response: httpx.Response) -> str:
-    """Return the one line of an error response."""
-    assert response.headers["content-type"] == "application/problem+json"
-    body = response.json()
-    assert body["status"] == response.status_code
-    assert "\n" not in body["detail"]
-    return str(body["detail"])
 
 
 def paths(gateway: Starlette) -> list[str]:
@@ -263,9 +220,13 @@ def test_a_service_that_hangs_is_answered_504(gateway: Starlette, monkeypatch: p
     assert "smaller range" in detail(response)
 
 
-def test_requests_beyond_the_connections_are_answered_503(gateway: Starlette, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candle_service, "LIMITS", httpx.Limits(max_connections=1))
-    monkeypatch.setattr(candle_service, "TIMEOUT", httpx.Timeout(5, read=0.5, pool=0.05))
+def test_requests_beyond_the_limit_are_answered_503(
+    server: str, permissions: Permissions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candle_forwarding, "MAX_REQUESTS", 1)
+    monkeypatch.setattr(candle_forwarding, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(candle_service, "TIMEOUT", httpx.Timeout(5, read=0.5))
+    gateway = mounted(lambda: RunningService(server, TOKEN))
 
     async def send_two() -> list[int]:
         async with client_of(gateway) as client:
@@ -273,6 +234,41 @@ def test_requests_beyond_the_connections_are_answered_503(gateway: Starlette, mo
             return sorted(answer.status_code for answer in answers)
 
     assert EventLoop.runner.run(send_two()) == [503, 504]
+
+
+def test_requests_that_wait_for_the_service_let_others_continue(
+    server: str, permissions: Permissions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candle_forwarding, "TURN_SECONDS", 0.01)
+    gateway = mounted(lambda: RunningService(server, TOKEN))
+
+    async def send() -> list[str]:
+        async with client_of(gateway) as client:
+            waiting = [
+                asyncio.create_task(client.get("/ohlcv/wait", headers=LOGIN))
+                for _ in range(candle_forwarding.MAX_TURNS)
+            ]
+            while len(stub.Handler.seen) < len(waiting):
+                await asyncio.sleep(0.01)
+            texts = [(await client.get("/ohlcv/etag", headers=LOGIN)).text]
+            assert not any(task.done() for task in waiting)
+            stub.Handler.released.set()
+            return texts + [answer.text for answer in await asyncio.gather(*waiting)]
+
+    assert EventLoop.runner.run(send()) == ["candles", *["late"] * candle_forwarding.MAX_TURNS]
+
+
+@pytest.mark.parametrize("whole_bytes", [stub.BODY_BYTES, stub.BODY_BYTES - 1])
+def test_the_turns_are_given_back(
+    server: str, permissions: Permissions, monkeypatch: pytest.MonkeyPatch, whole_bytes: int
+) -> None:
+    monkeypatch.setattr(candle_forwarding, "MAX_REQUESTS", 1)
+    monkeypatch.setattr(candle_forwarding, "MAX_TURNS", 1)
+    monkeypatch.setattr(candle_forwarding, "MAX_WHOLE_BYTES", whole_bytes)
+    monkeypatch.setattr(candle_forwarding, "WAIT_SECONDS", 0.5)
+    gateway = mounted(lambda: RunningService(server, TOKEN))
+    paths = ("/ohlcv/large", "/ohlcv/drop", "/ohlcv/moved", "/ohlcv/large")
+    assert [request(gateway, path).status_code for path in paths] == [200, 502, 404, 200]
 
 
 @pytest.mark.parametrize("hanging", ["service", "database"])
@@ -376,25 +372,3 @@ def test_websockets_are_refused(gateway: Starlette) -> None:
 
     EventLoop.runner.run(connect())
     assert sent == ["websocket.close"]
-
-
-def test_without_a_built_page_there_is_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    warnings: list[str] = []
-    monkeypatch.setattr(candle_page.log, "warning", warnings.append)
-    monkeypatch.setattr(sys, "argv", ["airflow", "scheduler"])
-    assert candle_page.react_apps(tmp_path) == []
-    assert warnings == []
-    monkeypatch.setattr(sys, "argv", ["airflow", "api-server"])
-    assert candle_page.react_apps(tmp_path) == []
-    assert [("make setup" in warning) for warning in warnings] == [True]
-
-
-def test_the_entries_name_the_bundle_below_the_address_of_airflow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "candles-1a2b.js").touch()
-    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://data.example/airflow/")
-    apps = candle_page.react_apps(tmp_path)
-    assert {app["bundle_url"] for app in apps} == {"/airflow/ohlcv/page/candles-1a2b.js"}
-    assert {app["destination"]: app["url_route"] for app in apps} == {"nav": "candles", "dag": "dag-candles"}
-    assert json.dumps(apps)

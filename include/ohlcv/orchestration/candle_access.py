@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -16,6 +17,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import bearer_scheme, get_user
 from airflow.models.dag import DagModel
 from fastapi import HTTPException
+from fastapi.security import HTTPAuthorizationCredentials
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -25,7 +27,8 @@ from ohlcv.orchestration.problems import ProblemError, problem
 
 log = logging.getLogger(__name__)
 
-# Permissions are in Airflow's database. A change takes effect after this time.
+# Tokens and permissions are checked in Airflow's database, a check in the event loop. A logout or a change of
+# permissions takes effect after this time.
 CACHE_SECONDS = 5.0
 CACHED_TOKENS = 1_000
 DATABASE_SECONDS = 10.0
@@ -70,20 +73,28 @@ def readable_dags(user: BaseUser, dag_ids: Iterable[str]) -> set[str]:
     }
 
 
+@dataclass(frozen=True)
+class Access:
+    """A user, and the timeframes whose DAG the user may read."""
+
+    user: BaseUser
+    timeframes: list[str]
+
+
 class AccessMiddleware:
     """Authorize every request before the application sees it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        # Running or finished query and its expiry, by token.
-        self._cache: dict[str, tuple[float, asyncio.Future[set[str]]]] = {}
+        # Running or finished authorization and its expiry, by token.
+        self._cache: dict[str, tuple[float, asyncio.Task[Access]]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
         try:
-            user, names = await self._authorize(Request(scope, receive))
+            access = await self._authorize(Request(scope, receive))
         except ProblemError as error:
             await error.response()(scope, receive, send)
         except SQLAlchemyError as error:
@@ -92,29 +103,28 @@ class AccessMiddleware:
             response = problem(401, "log in to Airflow, or send a valid token", {"WWW-Authenticate": "Bearer"})
             await response(scope, receive, send)
         else:
-            await self._app({**scope, USER: user, TIMEFRAME_NAMES: names}, receive, send)
+            await self._app({**scope, USER: access.user, TIMEFRAME_NAMES: access.timeframes}, receive, send)
 
-    async def _authorize(self, request: Request) -> tuple[BaseUser, list[str]]:
-        """Return the user and the timeframes whose DAG the user may read."""
+    async def _authorize(self, request: Request) -> Access:
+        """Return the access of a token: one authorization for all its requests within a few seconds."""
         credentials = await bearer_scheme(request)
-        user = await get_user(request, None, credentials)
         token = credentials.credentials if credentials else request.cookies.get(COOKIE_NAME_JWT_TOKEN, "")
-        readable = await database_result(self._query(token, user))
-        names = [name for name, timeframe in TIMEFRAMES.items() if timeframe.dag_id in readable]
-        if not names:
-            dag_ids = ", ".join(timeframe.dag_id for timeframe in TIMEFRAMES.values())
-            raise ProblemError(403, f"ask an administrator for read access to one of the DAGs {dag_ids}")
-        return user, names
-
-    def _query(self, token: str, user: BaseUser) -> asyncio.Future[set[str]]:
-        """Return the query of the user's DAGs: one for all requests with a token within a few seconds."""
         now = time.monotonic()
-        expiry, query = self._cache.get(token, (0.0, None))
-        if query is None or expiry <= now or (query.done() and query.exception()):
+        expiry, running = self._cache.get(token, (0.0, None))
+        if running is None or expiry <= now or (running.done() and running.exception()):
             self._cache = {key: entry for key, entry in self._cache.items() if entry[0] > now}
             if len(self._cache) >= CACHED_TOKENS:
                 self._cache.clear()
-            dag_ids = [timeframe.dag_id for timeframe in TIMEFRAMES.values()]
-            query = in_database_thread(readable_dags, user, dag_ids)
-            self._cache[token] = (now + CACHE_SECONDS, query)
-        return query
+            running = asyncio.create_task(_access(request, credentials))
+            self._cache[token] = (now + CACHE_SECONDS, running)
+        return await database_result(running)
+
+
+async def _access(request: Request, credentials: HTTPAuthorizationCredentials | None) -> Access:
+    user = await get_user(request, None, credentials)
+    dag_ids = [timeframe.dag_id for timeframe in TIMEFRAMES.values()]
+    readable = await in_database_thread(readable_dags, user, dag_ids)
+    names = [name for name, timeframe in TIMEFRAMES.items() if timeframe.dag_id in readable]
+    if not names:
+        raise ProblemError(403, f"ask an administrator for read access to one of the DAGs {', '.join(dag_ids)}")
+    return Access(user, names)

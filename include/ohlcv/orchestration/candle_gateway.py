@@ -90,7 +90,7 @@ def create_gateway(create_service: Callable[[], CandleService] | None = None) ->
         routes=[
             Route("/incidents", incidents),
             Route("/page/{file}", page_file),
-            Route("/{path:path}", forward.__call__, methods=["GET"]),
+            Route("/{path:path}", forward, methods=["GET"]),
         ],
         middleware=[Middleware(AccessMiddleware)],
         exception_handlers={ProblemError: _respond, HTTPException: _respond, Exception: _respond},

@@ -20,10 +20,10 @@ import httpx
 from ohlcv.config.settings import Settings
 from ohlcv.orchestration.problems import ProblemError
 
-# Connections to the service. Further requests wait a few seconds for a free one.
-LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=30)
+# The gateway limits the number of connections.
+LIMITS = httpx.Limits(max_keepalive_connections=8, keepalive_expiry=30)
 # The service answers within its own deadline of 10 s, or fails.
-TIMEOUT = httpx.Timeout(connect=3, read=20, write=5, pool=3)
+TIMEOUT = httpx.Timeout(connect=3, read=20, write=5, pool=None)
 START_SECONDS, POLL_SECONDS, END_SECONDS = 60.0, 0.05, 5.0
 # A process that ends sooner after its start is started again with a growing delay.
 STABLE_SECONDS, MAX_DELAY_SECONDS = 60.0, 60.0

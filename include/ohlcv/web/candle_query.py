@@ -26,7 +26,7 @@ from ohlcv.web.table_index import IndexedFile, TableIndex
 # (window_start, symbol, exchange) of a candle: its place in the order of the pages.
 PageKey = tuple[datetime, str, str]
 
-_BATCH_ROWS = 65_536
+_BATCH_ROWS = 32_768
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from ohlcv.model.timeframes import DAY
 from ohlcv.web.file_decoder import KEY_COLUMNS, WHOLE, Part, decode_parts, rows_of_part, sorted_rows
 from ohlcv.web.table_index import FileKey, IndexedFile, TableIndex
 
-# The service has 512 MB: 190 MB for libraries, and up to 150 MB while a large file is decoded.
-CACHE_BYTES = 112 * 2**20
+# The service has 512 MB: 190 MB for libraries, and up to 80 MB while a large file is decoded. A year of 1m candles of a
+# series needs 74 MB.
+CACHE_BYTES = 80 * 2**20
 # A file with more rows is not kept as a whole: 200,000 rows need about 30 MB.
 WHOLE_ROWS = 200_000
 # Parts of a large file that one pass decodes for waiting threads. Each has at most about 8 MB.

@@ -24,8 +24,9 @@ KEY_COLUMNS = ("symbol", "exchange")
 TEXT = pa.dictionary(pa.int32(), pa.string())
 # Rows that are decoded at a time.
 _BATCH_ROWS = 16_384
-# Without a buffer, pyarrow reads all columns of a row group at once.
 _OPTIONS: dict[str, Any] = {"buffer_size": 2**19, "coerce_int96_timestamp_unit": "us"}
+# A smaller file is read with few requests; of a larger one, memory holds only a buffer per column.
+_PRE_BUFFER_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,10 @@ def read_batches(index: TableIndex, file: IndexedFile, columns: Sequence[str]) -
                 yield _scan(index, file, schema)
                 return
             reader = pq.ParquetFile(
-                stream, read_dictionary=[names[name] for name in schema.names if name in KEY_COLUMNS], **_OPTIONS
+                stream,
+                read_dictionary=[names[name] for name in schema.names if name in KEY_COLUMNS],
+                pre_buffer=file.task.file.file_size_in_bytes <= _PRE_BUFFER_BYTES,
+                **_OPTIONS,
             )
             for batch in reader.iter_batches(_BATCH_ROWS, columns=list(names.values()), use_threads=False):
                 # Other writers may store times in nanoseconds, which pyiceberg truncates, too.
