@@ -157,13 +157,13 @@ def measure(folder: Path, settings: Settings, page: str, section: Section, quick
         etag = airflow.get(candles).headers["ETag"]
         for _ in range(2):
             run_load(airflow.load(*OWN, candles, clients=PROBES, pause=0.0, seconds=2.0)).require(200)
-        add("none", None)
         add("another endpoint (version)", load(OWN[0]))
         add("candles", load(candles))
         add("candles, unchanged (304)", replace(load(candles), headers={**airflow.headers, "If-None-Match": etag}))
         add("candles, catalog locked", load(candles), _locked_catalog(settings))
         add("another endpoint (version), a request per second", load(OWN[0], READING_PAUSE))
         add("candles, a request per second", load(candles, READING_PAUSE))
+        add("none", None)
         add("candles, service stopped", load(candles, grace=0.0), _stopped_service(airflow))
     compared = {
         "candles": "another endpoint (version)",
