@@ -13,7 +13,8 @@ from ohlcv.config.settings import load_settings
 from ohlcv.model.build_planner import plan_build
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContract, candles_contract
 from spark_jobs.iceberg.candle_writer import volume_type
-from spark_jobs.iceberg.table_metadata import TableHistory, load_table, read_checkpoint, table_name
+from spark_jobs.iceberg.table_metadata import load_table, read_checkpoint, table_name
+from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.jobs.build_candles import compute, read_request, read_source
 from spark_jobs.runtime.parent_watchdog import watch_parents
 from spark_jobs.runtime.session import open_session

@@ -38,12 +38,8 @@ from spark_jobs.iceberg.candle_writer import (
     volume_type,
     write,
 )
-from spark_jobs.iceberg.table_metadata import (
-    TableHistory,
-    load_table_to_write,
-    read_checkpoint,
-    record_checkpoint,
-)
+from spark_jobs.iceberg.table_metadata import load_table_to_write, read_checkpoint, record_checkpoint
+from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.iceberg.trades_reader import read_trades
 from spark_jobs.runtime.job_runner import Job, PhaseTimer, retry_after_conflicts, run_job
 from spark_jobs.runtime.py4j_bridge import JavaObject

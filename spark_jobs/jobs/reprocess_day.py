@@ -19,7 +19,7 @@ from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, day_range, iso, merge_ranges, parse_day, parse_time, requested_range
 from ohlcv.model.table_contracts import VALUES, candles_contract
 from ohlcv.model.timeframes import Timeframe
-from spark_jobs.iceberg.table_metadata import TableHistory
+from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.jobs.build_candles import Request, Target, read_source, rebuild
 from spark_jobs.runtime.job_runner import Job, PhaseTimer, retry_after_conflicts, run_job
 

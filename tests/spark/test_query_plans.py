@@ -18,7 +18,7 @@ from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from spark_jobs.compute.candle_builder import candles_from_totals
 from spark_jobs.compute.trade_aggregation import first_pass
 from spark_jobs.compute.trade_columns import with_rejection_reason
-from spark_jobs.iceberg.table_metadata import TableHistory
+from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.iceberg.trades_reader import read_trades
 from spark_jobs.jobs import build_candles as build
 from spark_jobs.jobs.build_candles import read_source
