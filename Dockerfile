@@ -1,5 +1,5 @@
 # One image for all services: the four services of Airflow, Spark's master and workers, and the ohlcv command.
-# Versions are in requirements.txt and include/ohlcv/spark/toolchain.py. Only the base image is pinned here.
+# Versions are in requirements.txt and include/ohlcv/spark/jars.py. Only the base image is pinned here.
 ARG BASE_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${BASE_IMAGE} AS base
@@ -20,8 +20,10 @@ COPY tools/setup.sh tools/page.sh tools/
 COPY page page
 COPY include include
 COPY spark_jobs spark_jobs
+# Jars for the catalog and the store: aws, gcp, azure, hive, separated by commas.
+ARG OHLCV_JAR_SETS=aws
 # Without CDS archives every job would start at half the speed without a message, so the build checks for them.
-RUN tools/setup.sh --runtime \
+RUN OHLCV_JAR_SETS=${OHLCV_JAR_SETS} tools/setup.sh --runtime \
     && .venv/bin/python -c 'from ohlcv.setup.class_data_sharing import is_current; raise SystemExit(not is_current())' \
     && .venv/bin/python -m compileall -q include spark_jobs \
     && rm -rf /root/.cache /root/.ivy2 /root/.npm

@@ -21,8 +21,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ohlcv.cli.terminal import print_table
+from ohlcv.spark.jars import ICEBERG
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
-from ohlcv.spark.toolchain import JARS, java_home, packaged_spark_home
+from ohlcv.spark.toolchain import java_home, packaged_spark_home
 
 PACKAGES = ("pyspark", "pyiceberg", "pyarrow", "apache-airflow", "duckdb", "polars", "chdb", "datafusion")
 
@@ -181,7 +182,7 @@ def header(bench: Bench) -> dict[str, Cell]:
         "load at the start": f"{os.getloadavg()[0]:.2f}",
         "java": java,
         "python": platform.python_version(),
-        "iceberg": JARS[0].version,
+        "iceberg": ICEBERG,
         **{name: _version(name) for name in PACKAGES},
         "repeats": bench.repeats,
         "quick": str(bench.quick).lower(),

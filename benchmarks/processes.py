@@ -13,10 +13,11 @@ from pathlib import Path
 from benchmarks.harness import Cost
 from ohlcv.config.settings import Settings, Tuning
 from ohlcv.model.errors import OhlcvError
+from ohlcv.spark.jars import jar_paths
 from ohlcv.spark.local_cluster import LocalCluster
 from ohlcv.spark.processes import descendants
 from ohlcv.spark.spark_submit import SparkJob, run
-from ohlcv.spark.toolchain import jar_paths, packaged_spark_home
+from ohlcv.spark.toolchain import packaged_spark_home
 
 TICKS = os.sysconf("SC_CLK_TCK")
 WORKER = "worker-1"

@@ -37,7 +37,8 @@ from ohlcv.iceberg.retention_plan import measure_table, plan_retention
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.iceberg.tables import load_table as load_by_python
 from ohlcv.model.table_contracts import candles_contract
-from ohlcv.spark.toolchain import jar_paths, spark_environment
+from ohlcv.spark.jars import jar_paths
+from ohlcv.spark.toolchain import spark_environment
 from spark_jobs.iceberg.table_metadata import load_table
 from spark_jobs.jobs.table_maintenance import Request, maintain
 from spark_jobs.runtime.py4j_bridge import java_class

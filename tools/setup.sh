@@ -14,7 +14,9 @@ case ${1:-} in
         ;;
 esac
 stamp=.venv/.setup-stamp
-wanted=$(cat "${locks[@]}" requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/spark/toolchain.py include/ohlcv/setup/slim_spark_home.py | sha256sum)
+wanted=$(cat "${locks[@]}" requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/spark/{jars,toolchain}.py include/ohlcv/setup/slim_spark_home.py | sha256sum)
+# The jar sets of this call, by default those of the last one.
+wanted+=${OHLCV_JAR_SETS:-$(cat .venv/share/ohlcv/jar-sets 2>/dev/null || echo aws)}
 if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/ohlcv ]; then
     tools/page.sh build "$@"
     # CDS archives are created again after an upgrade of Java.

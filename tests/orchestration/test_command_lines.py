@@ -15,8 +15,9 @@ import pytest
 
 from ohlcv.model.intervals import scheduled_range
 from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.spark.jars import jar_paths
 from ohlcv.spark.spark_submit import build_job, profile_path, script_folder
-from ohlcv.spark.toolchain import archive_path, jar_paths, spark_home
+from ohlcv.spark.toolchain import archive_path, spark_home
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"

@@ -22,7 +22,8 @@ from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
 from ohlcv.model.table_contracts import NAMESPACE, TRADES, candles_contract
-from ohlcv.spark.toolchain import jar_paths, spark_environment
+from ohlcv.spark.jars import jar_paths
+from ohlcv.spark.toolchain import spark_environment
 from spark_jobs.iceberg.table_metadata import load_table as load_java_table
 from spark_jobs.iceberg.table_metadata import read_checkpoint
 from spark_jobs.jobs.build_candles import Request, build

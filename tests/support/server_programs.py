@@ -10,7 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ohlcv.spark.toolchain import java_home, share_directory, spark_home
+from ohlcv.spark.jars import share_directory
+from ohlcv.spark.toolchain import java_home, spark_home
 
 ROOT = Path(__file__).parents[2]
 # An S3 server on a folder. Go verifies every module with its checksum database.

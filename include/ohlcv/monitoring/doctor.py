@@ -33,9 +33,10 @@ from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.health import workers
 from ohlcv.monitoring.http_json import UnusableResponseError, fetch_json
 from ohlcv.setup import class_data_sharing
+from ohlcv.spark.jars import chosen_jars, chosen_sets, find_jar_problem
 from ohlcv.spark.processes import HOST
 from ohlcv.spark.spark_submit import check_master, script_folder
-from ohlcv.spark.toolchain import JARS, ROLES, find_jar_problem, java_home
+from ohlcv.spark.toolchain import ROLES, archive_folder, java_home
 
 State = Literal["ok", "fault", "unused"]
 
@@ -130,10 +131,13 @@ def _read_text(path: Path) -> str:
 
 def check_jars() -> Iterator[Check]:
     """Compare every jar with its pinned checksum."""
-    faults = [problem for jar in JARS if (problem := find_jar_problem(jar))]
+    jars = chosen_jars()
+    faults = [problem for jar in jars if (problem := find_jar_problem(jar))]
     yield from (Check("jars", "fault", fault) for fault in faults)
     if not faults:
-        yield Check("jars", "ok", f"{len(JARS)}, all with the pinned checksum")
+        pinned = sum(jar.sha256 is not None for jar in jars)
+        share = "all" if pinned == len(jars) else f"{pinned} of them"
+        yield Check("jars", "ok", f"{len(jars)}, {share} with the pinned checksum; sets: {', '.join(chosen_sets())}")
 
 
 def check_archives() -> str:
@@ -144,7 +148,7 @@ def check_archives() -> str:
     if unused := [role for role in ROLES if not counts[role]]:
         raise OhlcvError(
             f"Java loads no class from the archive of the {' and the '.join(unused)}, so jobs start slower: "
-            "remove .venv/share/ohlcv/archives and run 'make setup'"
+            f"remove {archive_folder()} and run 'make setup'"
         )
     return f"in use: a starting JVM loads {min(counts.values()):,} classes from them"
 

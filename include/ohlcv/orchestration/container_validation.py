@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Settings that are not passed as plain variables: the validation needs no Airflow and no Spark, and secrets are passed
 # separately.
 EXCLUDED_SETTINGS = (
-    *("OHLCV_AIRFLOW_", "OHLCV_API_", "OHLCV_SPARK_", "OHLCV_JARS"),
+    *("OHLCV_AIRFLOW_", "OHLCV_API_", "OHLCV_SPARK_", "OHLCV_JAR"),
     *("OHLCV_CATALOG_PASSWORD", "OHLCV_CATALOG_TOKEN", "OHLCV_S3_SECRET_KEY"),
 )
 

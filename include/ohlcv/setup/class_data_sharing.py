@@ -25,19 +25,11 @@ from typing import TYPE_CHECKING
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
 from ohlcv.setup.slim_spark_home import create_slim_home
+from ohlcv.spark.jars import jar_paths
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from ohlcv.spark.processes import descendants
 from ohlcv.spark.spark_submit import SparkJob, build_job, run, views_job
-from ohlcv.spark.toolchain import (
-    ROLES,
-    Role,
-    archive_path,
-    jar_paths,
-    java_home,
-    share_directory,
-    spark_environment,
-    spark_home,
-)
+from ohlcv.spark.toolchain import ROLES, Role, archive_folder, archive_path, java_home, spark_environment, spark_home
 
 if TYPE_CHECKING:
     from ohlcv.spark.local_cluster import LocalCluster
@@ -166,7 +158,7 @@ def _with_archive_output(job: SparkJob) -> SparkJob:
 
 
 def _fingerprint_file() -> Path:
-    return share_directory() / "archives" / "stamp"
+    return archive_folder() / "stamp"
 
 
 def main() -> int:

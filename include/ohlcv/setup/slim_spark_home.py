@@ -3,7 +3,8 @@
 Three properties of pyspark's own home cost a short job one or two seconds:
 
 * Java searches all 287 jars for a class that no jar contains, and it looks for many of those. MLlib also adds hooks to
-  every session. The slim home leaves out the jars for other cluster managers, Hive and machine learning.
+  every session. The slim home leaves out the jars for other cluster managers, Hive and machine learning, but keeps
+  the client of a Hive Metastore if the jar set `hive` is chosen.
 * Java takes no class of a signed jar from a CDS archive (ohlcv.setup.class_data_sharing). The compiler of Spark's
   generated code is in two signed jars. They are copied without their signatures; their classes are unchanged.
 * Where a home contains a zip of pyspark's sources, the driver imports it from there and compiles it at every start. The
@@ -17,10 +18,11 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from ohlcv.spark.toolchain import SLIM_HOME_MARKER, packaged_spark_home, pyspark_version, slim_home_path
+from ohlcv.spark.toolchain import SLIM_HOME_MARKER, keeps_hive, packaged_spark_home, pyspark_version, slim_home_path
 
 # Jars that neither the jobs nor the master and the workers use, grouped by purpose.
 EXCLUDED_JARS = (
@@ -38,6 +40,10 @@ EXCLUDED_JARS = (
     # HTTP/3 and BoringSSL, both disabled by default.
     *("netty-codec-native-quic*", "netty-codec-classes-quic*", "netty-codec-http3*", "netty-tcnative-boringssl*"),
 )
+# Client of a Hive Metastore, which Iceberg's Hive catalog uses.
+HIVE_CLIENT_JARS = (
+    *("hive-common*", "hive-exec*", "hive-metastore*", "hive-serde*", "hive-shims*", "libthrift*", "libfb303*"),
+)
 SIGNATURES = (".SF", ".RSA", ".DSA", ".EC")
 
 
@@ -46,13 +52,15 @@ def create_slim_home() -> Path:
     home, source = slim_home_path(), packaged_spark_home()
     marker = home / SLIM_HOME_MARKER
     # toolchain.spark_home compares the first line with the installed pyspark version.
+    client = HIVE_CLIENT_JARS if keeps_hive() else ()
     contents = f"{pyspark_version()}\nwithout {' '.join(EXCLUDED_JARS)}\n"
+    contents += f"with {' '.join(client)}\n" if client else ""
     if marker.is_file() and marker.read_text() == contents:
         return home
     shutil.rmtree(home, ignore_errors=True)
     (home / "jars").mkdir(parents=True)
     for jar in sorted((source / "jars").glob("*.jar")):
-        if any(fnmatch(jar.name, pattern) for pattern in EXCLUDED_JARS):
+        if _matches(jar, EXCLUDED_JARS) and not _matches(jar, client):
             continue
         target = home / "jars" / jar.name
         if _is_signed(jar):
@@ -63,6 +71,10 @@ def create_slim_home() -> Path:
     # Written last, so that an incomplete home is never used.
     marker.write_text(contents)
     return home
+
+
+def _matches(jar: Path, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(jar.name, pattern) for pattern in patterns)
 
 
 def _is_signed(jar: Path) -> bool:

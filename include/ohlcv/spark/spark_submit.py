@@ -16,8 +16,9 @@ from ohlcv.config.settings import Settings, Tuning
 from ohlcv.config.values import is_spark_master, redacted
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, iso
+from ohlcv.spark.jars import jar_paths
 from ohlcv.spark.job_protocol import ERROR_PREFIX
-from ohlcv.spark.toolchain import ROLES, archive_path, jar_paths, spark_environment, spark_home
+from ohlcv.spark.toolchain import ROLES, archive_path, spark_environment, spark_home
 
 REPROCESS_SCRIPT = "ohlcv_reprocess.py"
 VIEWS_SCRIPT = "ohlcv_views.py"

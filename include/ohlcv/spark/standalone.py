@@ -10,7 +10,8 @@ from typing import Literal, get_args
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.spark.toolchain import jar_paths, spark_environment, spark_home
+from ohlcv.spark.jars import jar_paths
+from ohlcv.spark.toolchain import spark_environment, spark_home
 
 Role = Literal["master", "worker"]
 MAIN_CLASSES: dict[Role, str] = {

@@ -1,11 +1,10 @@
-"""Location of Java 17 or 21, of the Spark home and of the pinned jars, none of which pip installs.
+"""Location of Java 17 or 21, of the Spark home and of the CDS archives, none of which pip installs.
 
 `python -m ohlcv.spark.toolchain java` prints the Java home, `… jars` downloads the jars. `make setup` runs both.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -13,16 +12,14 @@ import re
 import shutil
 import ssl
 import stat
-import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ohlcv.model.errors import OhlcvError
+from ohlcv.spark.jars import choice_suffix, chosen_sets, fetch_jars, share_directory, store_choice
 
 # Java versions on which Spark 4.1 was tested.
 JAVA_VERSIONS = (17, 21)
@@ -35,92 +32,14 @@ ROLES: tuple[Role, ...] = ("driver", "executor")
 SLIM_HOME_MARKER = "made-of"
 
 
-@dataclass(frozen=True)
-class Jar:
-    """A jar from Maven Central, pinned by its checksum."""
-
-    group: str
-    artifact: str
-    version: str
-    sha256: str
-
-    @property
-    def coordinate(self) -> str:
-        return f"{self.group}:{self.artifact}:{self.version}"
-
-    @property
-    def file_name(self) -> str:
-        # Ivy names its copies like this.
-        return f"{self.group}_{self.artifact}-{self.version}.jar"
-
-
-JARS = (
-    Jar(
-        "org.apache.iceberg",
-        "iceberg-spark-runtime-4.1_2.13",
-        "1.12.0",
-        "3123c3798af642dd537230923548e013ef41cc28b6626e5225808cf5670a0f82",
-    ),
-    Jar(
-        "org.xerial",
-        "sqlite-jdbc",
-        "3.54.1.0",
-        "f8dce420a6016278497f4f0560f65602b9db858de141b541cf91a4644ebe4639",
-    ),
-    Jar(
-        "org.postgresql",
-        "postgresql",
-        "42.7.14",
-        "73914527305a40cce504b0d3d90b23caf565136912d607ae8ae7c5895512332c",
-    ),
-    # S3 stores. The jar is on every class path, also when the warehouse is a folder: a CDS archive is valid for one
-    # class path only (ohlcv.setup.class_data_sharing), and a jar from which nothing is loaded costs almost nothing.
-    Jar(
-        "org.apache.iceberg",
-        "iceberg-aws-bundle",
-        "1.12.0",
-        "dd7e49ffa4ac9b215bed846581991259e3aec9bb2fa08d6cec029c46cd66d957",
-    ),
-)
-
-
-def share_directory() -> Path:
-    """Return the folder in the virtual environment for everything that setup downloads or builds."""
-    return Path(sys.prefix) / "share" / "ohlcv"
+def archive_folder() -> Path:
+    """Return the folder of the CDS archives. An archive is valid for one class path, so each choice of jars has one."""
+    return share_directory() / f"archives{choice_suffix()}"
 
 
 def archive_path(role: Role) -> Path:
     """Return the path of the CDS archive of a role, which may not exist (ohlcv.setup.class_data_sharing)."""
-    return share_directory() / "archives" / f"{role}.jsa"
-
-
-def jar_paths() -> list[Path]:
-    """Return the paths of the jars in class path order."""
-    paths = [jar_folder() / jar.file_name for jar in JARS]
-    for path in paths:
-        if not path.is_file():
-            raise OhlcvError(_missing_jar_message(path))
-    return paths
-
-
-def jar_folder() -> Path:
-    """Return the folder of the jars. OHLCV_JARS overrides it."""
-    return Path(os.environ.get("OHLCV_JARS") or share_directory() / "jars")
-
-
-def find_jar_problem(jar: Jar) -> str | None:
-    """Return a message with the remedy if a jar is missing or has another checksum, otherwise None."""
-    path = jar_folder() / jar.file_name
-    found = _checksum(path)
-    if found is None:
-        return _missing_jar_message(path)
-    if found != jar.sha256:
-        return f"the jar {path} has checksum {found}, not the pinned {jar.sha256}: remove it and run 'make setup'"
-    return None
-
-
-def _missing_jar_message(jar: Path) -> str:
-    return f"the jar {jar.name} is not in {jar.parent}: run 'make setup'"
+    return archive_folder() / f"{role}.jsa"
 
 
 def spark_home() -> Path:
@@ -135,7 +54,12 @@ def spark_home() -> Path:
 
 def slim_home_path() -> Path:
     """Return the path of the slim Spark home, which may not exist."""
-    return share_directory() / "spark"
+    return share_directory() / ("spark-hive" if keeps_hive() else "spark")
+
+
+def keeps_hive() -> bool:
+    """Return whether the slim Spark home contains the Hive client."""
+    return "hive" in chosen_sets()
 
 
 def pyspark_version() -> str:
@@ -224,42 +148,6 @@ def _write_truststore(path: Path) -> None:
         path.write_bytes(pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(b"changeit")))
 
 
-def fetch_jars() -> Path:
-    """Download the jars with spark-submit's resolver, verify their checksums and return their folder."""
-    folder = share_directory() / "jars"
-    if all(_checksum(folder / jar.file_name) == jar.sha256 for jar in JARS):
-        return folder
-    with tempfile.TemporaryDirectory() as scratch:
-        script = Path(scratch) / "empty.py"
-        script.write_text("")
-        command = [
-            str(spark_home() / "bin" / "spark-submit"),
-            *("--packages", ",".join(jar.coordinate for jar in JARS)),
-            *("--conf", f"spark.jars.ivy={scratch}/ivy"),
-            str(script),
-        ]
-        # A machine that builds an image may not be able to resolve its own host name.
-        loopback = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_HOSTNAME": "127.0.0.1"}
-        result = subprocess.run(
-            command, env=spark_environment() | loopback, capture_output=True, text=True, check=False
-        )
-        downloads = Path(scratch) / "ivy" / "jars"
-        folder.mkdir(parents=True, exist_ok=True)
-        for jar in JARS:
-            found = _checksum(downloads / jar.file_name)
-            if found is None:
-                lines = [line.strip() for line in result.stderr.splitlines() if not line.startswith("\tat ")]
-                errors = [line for line in lines if "Exception" in line or "not found" in line]
-                reason = (errors or lines or ["no output of spark-submit"])[-1]
-                raise OhlcvError(f"could not download {jar.coordinate} ({reason}): check access to Maven Central")
-            if found != jar.sha256:
-                raise OhlcvError(
-                    f"{jar.coordinate} has checksum {found}, not the pinned {jar.sha256}: check the Maven mirror"
-                )
-            shutil.move(downloads / jar.file_name, folder / jar.file_name)
-    return folder
-
-
 def spark_environment() -> dict[str, str]:
     """Return the environment of a Spark process, with the Java, Spark and Python of this project."""
     return os.environ | {
@@ -270,17 +158,15 @@ def spark_environment() -> dict[str, str]:
     }
 
 
-def _checksum(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return None
+def _choose_and_fetch_jars() -> Path:
+    folder = fetch_jars(spark_home(), spark_environment())
+    store_choice()
+    return folder
 
 
 def main(arguments: list[str]) -> int:
     """Run one of the two steps of setup and print the resulting path."""
-    steps = {"java": java_home, "jars": fetch_jars}
+    steps = {"java": java_home, "jars": _choose_and_fetch_jars}
     if len(arguments) != 1 or arguments[0] not in steps:
         print("usage: python -m ohlcv.spark.toolchain java|jars", file=sys.stderr)
         return 2

@@ -18,8 +18,7 @@ from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.monitoring import doctor
 from ohlcv.monitoring.doctor import Check, check_deployed_port, check_deployment, run_checks, settings_faults
-from ohlcv.spark import toolchain
-from ohlcv.spark.toolchain import JARS
+from ohlcv.spark.jars import chosen_jars, share_directory
 from support.json_server import json_server
 
 # pyiceberg does not close the connections of its catalogs, so the garbage collector does.
@@ -165,14 +164,15 @@ def test_an_unreachable_store_is_reported(home: dict[str, str], tmp_path: Path) 
 
 def test_missing_and_modified_jars_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OHLCV_JARS", str(tmp_path))
-    for jar, path in zip(JARS[1:], [tmp_path / jar.file_name for jar in JARS[1:]], strict=True):
-        path.symlink_to(toolchain.share_directory() / "jars" / jar.file_name)
+    first, *others = chosen_jars()
+    for jar in others:
+        (tmp_path / jar.file_name).symlink_to(share_directory() / "jars" / jar.file_name)
     assert [check.found for check in doctor.check_jars()] == [
-        f"the jar {JARS[0].file_name} is not in {tmp_path}: run 'make setup'"
+        f"the jar {first.file_name} is not in {tmp_path}: run 'make setup'"
     ]
-    (tmp_path / JARS[0].file_name).write_text("something else")
+    (tmp_path / first.file_name).write_text("something else")
     [check] = doctor.check_jars()
-    assert f"not the pinned {JARS[0].sha256}: remove it and run 'make setup'" in check.found
+    assert f"not the pinned {first.sha256}: remove it and run 'make setup'" in check.found
 
 
 def test_outdated_and_unused_archives_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:

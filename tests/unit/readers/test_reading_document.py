@@ -14,7 +14,7 @@ import yaml
 
 from ohlcv.config.catalog_properties import pyiceberg_properties, spark_properties
 from ohlcv.config.settings import load_settings
-from ohlcv.spark.toolchain import JARS
+from ohlcv.spark.jars import chosen_jars
 from support.candle_rows import HOUR, Row, filled_candle, unfilled
 from support.documents import named_blocks, run_block
 from support.reading import NEWER_HOUR, store_candles
@@ -121,4 +121,4 @@ class TestProperties:
     def test_the_versions_of_the_jars_are_those_of_the_set_up(self) -> None:
         text = (Path(__file__).parents[3] / "docs" / "reading.md").read_text()
         documented = set(re.findall(r"[\w.]+:[\w.-]+:\d[\w.]*", text))
-        assert documented == {jar.coordinate for jar in JARS}
+        assert documented == {jar.coordinate for jar in chosen_jars()}

@@ -96,6 +96,18 @@ def test_a_home_with_other_exclusions_is_created_again(package: Path, monkeypatc
     } - {"iceberg.jar"}
 
 
+def test_the_jar_set_hive_keeps_the_client_of_a_metastore(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("hive-metastore-2.3.10.jar", "libthrift-0.16.0.jar", "hive-beeline-2.3.10.jar"):
+        write_jar(package / "jars" / name, {})
+    assert not list((create_slim_home() / "jars").glob("hive-metastore*"))
+    monkeypatch.setenv("OHLCV_JAR_SETS", "aws,hive")
+    home = create_slim_home()
+    assert home == spark_home()
+    names = {jar.name for jar in (home / "jars").iterdir()}
+    assert {"hive-metastore-2.3.10.jar", "libthrift-0.16.0.jar"} < names
+    assert "hive-beeline-2.3.10.jar" not in names
+
+
 def test_without_a_complete_slim_home_pysparks_own_home_is_used(package: Path) -> None:
     assert spark_home() == package
     # An incomplete home.
@@ -106,6 +118,7 @@ def test_without_a_complete_slim_home_pysparks_own_home_is_used(package: Path) -
 def test_every_exclusion_matches_a_jar_of_the_installed_pyspark() -> None:
     """A pattern that matches nothing is outdated."""
     jars = [jar.name for jar in (packaged_spark_home() / "jars").glob("*.jar")]
-    unused = [pattern for pattern in slim_spark_home.EXCLUDED_JARS if not any(Path(jar).match(pattern) for jar in jars)]
+    patterns = (*slim_spark_home.EXCLUDED_JARS, *slim_spark_home.HIVE_CLIENT_JARS)
+    unused = [pattern for pattern in patterns if not any(Path(jar).match(pattern) for jar in jars)]
     assert unused == []
     assert len(list((create_slim_home() / "jars").iterdir())) < 0.7 * len(jars)

@@ -14,6 +14,7 @@ from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, from_microseconds
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.spark import spark_submit
+from ohlcv.spark.jars import jar_paths
 from ohlcv.spark.spark_submit import (
     JobResult,
     Profile,
@@ -28,7 +29,7 @@ from ohlcv.spark.spark_submit import (
     start_job,
     views_job,
 )
-from ohlcv.spark.toolchain import archive_path, jar_paths, spark_home
+from ohlcv.spark.toolchain import archive_path, spark_home
 from spark_jobs.jobs.build_candles import read_request
 
 OWN_RANGE = Range(from_microseconds(1_772_366_400_000_000), from_microseconds(1_772_370_000_000_000))

@@ -1,4 +1,4 @@
-"""Selection of Java, Spark home and jars, and the download of the pinned jars."""
+"""Selection of Java and of the Spark home."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from ohlcv.model.errors import OhlcvError
 from ohlcv.spark import toolchain
-from ohlcv.spark.toolchain import JARS, fetch_jars, jar_paths, java_home, spark_environment, spark_home
+from ohlcv.spark.toolchain import java_home, spark_environment, spark_home
 
 
 def java(folder: Path, release: str | None) -> Path:
@@ -101,62 +101,6 @@ def test_the_packaged_java_drops_the_unsupported_module_argument(
     written = (home / "bin" / "java").stat().st_mtime_ns
     assert java_home() == home
     assert (home / "bin" / "java").stat().st_mtime_ns == written
-
-
-def test_installed_jars_match_their_pinned_checksums() -> None:
-    assert len({jar.file_name for jar in JARS}) == len(JARS) == 4
-    for jar, path in zip(JARS, jar_paths(), strict=True):
-        assert len(bytes.fromhex(jar.sha256)) == 32
-        with path.open("rb") as file:
-            assert hashlib.file_digest(file, "sha256").hexdigest() == jar.sha256, path
-
-
-def test_jar_versions_match_the_installed_spark() -> None:
-    spark, scala = "4.1", "2.13"
-    assert version("pyspark").startswith(f"{spark}.")
-    # The AWS bundle must have the same version as the Iceberg runtime.
-    assert [jar.version for jar in JARS if jar.group == "org.apache.iceberg"] == [JARS[0].version] * 2
-    assert JARS[0].artifact == f"iceberg-spark-runtime-{spark}_{scala}"
-    assert list((spark_home() / "jars").glob(f"scala-library-{scala}.*.jar"))
-
-
-def test_the_message_about_a_missing_jar_names_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("OHLCV_JARS", str(tmp_path))
-    with pytest.raises(OhlcvError, match=f"^the jar {JARS[0].file_name} is not in {tmp_path}: run 'make setup'$"):
-        jar_paths()
-
-
-def test_ohlcv_jars_overrides_the_jar_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for jar in JARS:
-        (tmp_path / jar.file_name).write_bytes(b"")
-    monkeypatch.setenv("OHLCV_JARS", str(tmp_path))
-    assert jar_paths() == [tmp_path / jar.file_name for jar in JARS]
-
-
-@pytest.mark.parametrize(
-    ("script", "message"),
-    [
-        ("echo tampered > $ivy/jars/{name}", r"has checksum [0-9a-f]{{64}}, not the pinned {pinned}"),
-        (
-            "echo 'no route to host' >&2; exit 1",
-            r"could not download {coordinate} .no route to host.: check access to Maven Central",
-        ),
-    ],
-)
-def test_a_downloaded_jar_with_another_checksum_is_rejected(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, message: str
-) -> None:
-    submit = tmp_path / "spark" / "bin" / "spark-submit"
-    submit.parent.mkdir(parents=True)
-    text = script.format(name=JARS[0].file_name)
-    submit.write_text(f'#!/usr/bin/env bash\nivy="${{4#*=}}"\nmkdir -p "$ivy/jars"\n{text}\n')
-    submit.chmod(0o755)
-    monkeypatch.setattr(toolchain, "spark_home", lambda: submit.parent.parent)
-    monkeypatch.setattr(toolchain, "share_directory", lambda: tmp_path / "share")
-    expected = message.format(pinned=JARS[0].sha256, coordinate=JARS[0].coordinate)
-    with pytest.raises(OhlcvError, match=expected):
-        fetch_jars()
-    assert list((tmp_path / "share" / "jars").iterdir()) == []
 
 
 def test_the_spark_environment_names_this_python_and_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
