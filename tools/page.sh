@@ -39,7 +39,7 @@ use_packages() { # use_packages FOLDER [OPTION]: install the locked packages of 
     wanted="$(cat "$folder/package-lock.json" "$folder/.npmrc" | sha256sum) $*"
     if [ "$(cat "$folder/node_modules/.stamp" 2>/dev/null)" != "$wanted" ]; then
         say "installing the packages of $folder"
-        npm --prefix "$folder" ci --silent "$@"
+        npm --prefix "$folder" ci --loglevel error "$@" >/dev/null
         printf '%s\n' "$wanted" >"$folder/node_modules/.stamp"
     fi
 }
