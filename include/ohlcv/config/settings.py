@@ -34,6 +34,7 @@ from ohlcv.config.values import (
 )
 from ohlcv.model.errors import InputError
 from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, get_timeframe
+from ohlcv.model.trade_mapping import DEFAULT_MAPPING, TradeMapping
 
 # Variables that do not depend on a timeframe. The fields of `Tuning` add variables for all timeframes
 # (OHLCV_EXECUTOR_MEMORY) and for one timeframe (OHLCV_1D_EXECUTOR_MEMORY).
@@ -46,6 +47,7 @@ GENERAL_NAMES = (
     "OHLCV_CATALOG_TOKEN_FILE",
     "OHLCV_WAREHOUSE",
     *S3_NAMES,
+    "OHLCV_TRADES_MAPPING",
     "OHLCV_SPARK_MASTER",
     "OHLCV_SPARK_SECRET",
     "OHLCV_SPARK_SECRET_FILE",
@@ -138,6 +140,8 @@ class Settings:
     warehouse: str
     # None if the files are on this machine.
     store: S3Store | None
+    # Columns of the trades table.
+    trades_mapping: TradeMapping
     spark_master: str | None
     # Shared secret of master, workers and executors. Without one they accept every connection.
     spark_secret: str | None = dataclasses.field(repr=False)
@@ -204,6 +208,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         catalog_token=catalog_secret(values, "OHLCV_CATALOG_TOKEN", catalog),
         warehouse=warehouse,
         store=s3_store(values, catalog, warehouse),
+        trades_mapping=_trades_mapping(values),
         spark_master=spark_master(values),
         spark_secret=secret(values, "OHLCV_SPARK_SECRET"),
         spark_web=web_address(values, "OHLCV_SPARK_WEB"),
@@ -248,6 +253,16 @@ def _airflow_address(values: Mapping[str, str]) -> AirflowAddress | None:
             "OHLCV_AIRFLOW_URL needs OHLCV_AIRFLOW_USER and OHLCV_AIRFLOW_PASSWORD (or …_FILE): set them too"
         )
     return AirflowAddress(url, user, password)
+
+
+def _trades_mapping(values: Mapping[str, str]) -> TradeMapping:
+    path = values.get("OHLCV_TRADES_MAPPING")
+    if not path:
+        return DEFAULT_MAPPING
+    # Imported here, because it imports PyYAML.
+    from ohlcv.config.mapping_file import read_mapping
+
+    return read_mapping(Path(path), "OHLCV_TRADES_MAPPING")
 
 
 def _validation(values: Mapping[str, str]) -> Validation:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ohlcv.model.errors import InputError
 
-# A file of a secret is read up to this size.
-MAX_SECRET_BYTES = 65_536
+# A file of a secret or of a mapping is read up to this size.
+MAX_FILE_BYTES = 65_536
 # Only ASCII: the HTTP clients do not encode other characters.
 _WEB_ADDRESS = re.compile(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[!-~]*)?", re.ASCII)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
@@ -122,25 +122,26 @@ def secret(values: Mapping[str, str], name: str) -> str | None:
     """Return a secret from its variable or from the file named by its …_FILE variable."""
     if path := values.get(f"{name}_FILE"):
         # An empty file counts as unset: a deployment mounts the files of all secrets, used or not.
-        return _read_secret(f"{name}_FILE", Path(path)) or None
+        return read_text_file(f"{name}_FILE", Path(path), "the secret").strip() or None
     return values.get(name) or None
 
 
-def _read_secret(name: str, path: Path) -> str:
+def read_text_file(name: str, path: Path, content_name: str) -> str:
+    """Return the text of a small file. `name` is that of its setting. Both names are for messages."""
     try:
         # O_NONBLOCK: opening a named pipe would otherwise wait for its writer.
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InputError(f"{name} is not a regular file: give a file with only the secret")
-            content = file.read(MAX_SECRET_BYTES + 1)
+                raise InputError(f"{name} is not a regular file: give a file with only {content_name}")
+            content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror}") from None
-    if len(content) > MAX_SECRET_BYTES:
-        raise InputError(f"{name} is larger than {MAX_SECRET_BYTES} bytes: give a file with only the secret")
+    if len(content) > MAX_FILE_BYTES:
+        raise InputError(f"{name} is larger than {MAX_FILE_BYTES} bytes: give a file with only {content_name}")
     try:
         text = content.decode()
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise InputError(f"{name} is a binary file: give a UTF-8 text file with only the secret")
-    return text.strip()
+        raise InputError(f"{name} is a binary file: give a UTF-8 text file with only {content_name}")
+    return text

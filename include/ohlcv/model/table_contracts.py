@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.model.trade_mapping import DEFAULT_MAPPING, TradeMapping, mapping_problems
 
 NAMESPACE = "market_data"
 TRADES_TABLE = "gold_crypto_trades"
@@ -44,6 +45,8 @@ class TableContract:
     properties: dict[str, str]
     # Types that the contract also accepts, by column. A documented command produces them.
     widened: dict[str, str] = field(default_factory=dict)
+    # The columns of a trades table of another shape; then only what the mapping uses is compared.
+    mapping: TradeMapping = DEFAULT_MAPPING
 
     @property
     def column_names(self) -> list[str]:
@@ -155,6 +158,8 @@ def contract_differences(shape: TableShape, contract: TableContract) -> list[str
     Additional columns and another order of the columns are no differences, because every reader and writer uses names.
     Table properties may differ, too.
     """
+    if not contract.mapping.is_default:
+        return mapping_problems(contract.mapping, dict(shape.columns))
     differences = []
     found = dict(shape.columns)
     extra = [name for name in found if name not in contract.column_names]

@@ -12,6 +12,11 @@ VALIDITY_CONDITIONS = {
     "bad_price": "price > 0",
     "bad_quantity": "quantity > 0",
 }
+# Rejection reasons of a trade whose price or quantity has no value in the type of the contract, in the order in which
+# they are checked; the price is checked first. They are checked after null_key and before bad_price, and exist only
+# in tables of other types (trade_mapping). Overflow is judged after rounding.
+NOT_A_NUMBER, INFINITE, OVERFLOW = "not_a_number", "infinite", "overflow"
+AMOUNT_FAULTS = (NOT_A_NUMBER, INFINITE, OVERFLOW)
 # Rejection reason, checked last, of a trade whose timestamp is outside its partition. Spark computes it from the
 # partition columns; a reader that selects one partition limits the timestamp instead.
 WRONG_PARTITION = "wrong_partition"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ohlcv.config.settings import GENERAL_NAMES, load_settings
-from ohlcv.config.values import MAX_SECRET_BYTES
+from ohlcv.config.values import MAX_FILE_BYTES
 from ohlcv.model.errors import InputError
 
 POSTGRES = "postgresql://candles@db.example:6432/market"
@@ -39,7 +39,7 @@ def test_a_secret_file_may_be_a_symbolic_link(tmp_path: Path) -> None:
 def test_a_secret_file_that_is_no_small_text_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("pipe")
-    (tmp_path / "large").write_bytes(b"x" * (MAX_SECRET_BYTES + 1))
+    (tmp_path / "large").write_bytes(b"x" * (MAX_FILE_BYTES + 1))
     (tmp_path / "binary").write_bytes(b"\x80\xff")
     (tmp_path / "zero").write_bytes(b"a\0b")
     for path, message in (

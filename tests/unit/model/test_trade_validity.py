@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from pyiceberg.expressions.parser import parse
 
-from ohlcv.model.trade_validity import NO_HOUR, VALIDITY_CONDITIONS, WRONG_PARTITION, validity_condition
+from ohlcv.model.trade_validity import AMOUNT_FAULTS, NO_HOUR, VALIDITY_CONDITIONS, WRONG_PARTITION, validity_condition
 
 VALID: dict[str, Any] = {
     "symbol": "BTC-USD",
@@ -74,5 +74,6 @@ def test_pyiceberg_parses_the_condition() -> None:
 
 
 def test_the_reasons_in_reports_do_not_change() -> None:
-    reasons = [NO_HOUR, *VALIDITY_CONDITIONS, WRONG_PARTITION]
-    assert reasons == ["no_hour", "null_key", "bad_price", "bad_quantity", "wrong_partition"]
+    reasons = [NO_HOUR, *AMOUNT_FAULTS, *VALIDITY_CONDITIONS, WRONG_PARTITION]
+    amounts = ["not_a_number", "infinite", "overflow"]
+    assert reasons == ["no_hour", *amounts, "null_key", "bad_price", "bad_quantity", "wrong_partition"]
