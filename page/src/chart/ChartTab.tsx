@@ -9,6 +9,7 @@ import { formatDuration } from "../shared/times";
 import type { SeriesKey } from "./bounds";
 import { ChartHelp } from "./ChartHelp";
 import { ChartPanes } from "./ChartPanes";
+import { chosenSeries } from "./choice";
 import type { ChartSession, SessionState } from "./session";
 import { Toolbar } from "./Toolbar";
 import type { Target } from "./target";
@@ -32,12 +33,15 @@ export function ChartTab({ timeframes, timeframe, selection, select }: ChartTabP
   const latest = useRef<SeriesRange[] | undefined>(undefined);
   latest.current = series.data?.series ?? latest.current;
   const ranges = latest.current;
-  const symbol = selection.symbol ?? ranges?.[0]?.symbol ?? null;
+  const shown = useRef<SeriesKey | null>(null);
+  const chosen = chosenSeries(selection, ranges ?? [], search ? shown.current : null);
+  shown.current = chosen ?? shown.current;
+  const symbol = chosen?.symbol ?? null;
+  const exchange = chosen?.exchange ?? null;
   const exchanges = useMemo(
     () => [...new Set((ranges ?? []).filter((item) => item.symbol === symbol).map((item) => item.exchange))],
     [ranges, symbol],
   );
-  const exchange = selection.exchange ?? exchanges[0] ?? null;
   const compare = selection.compare !== exchange ? selection.compare : null;
   const keys = useMemo<SeriesKey[]>(() => {
     if (!symbol || !exchange) return [];
