@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ohlcv.spark.processes import HOST, free_port, start, stop, wait_for_line
+from support.catalog_servers.issuer import Issuer
+from support.processes import wait_for
 from support.server_programs import java_21, nessie, versitygw
 
 REGION = "us-east-1"
@@ -53,29 +56,25 @@ def object_store(folder: Path) -> Iterator[ObjectStore]:
     keys = {"ROOT_ACCESS_KEY": store.access_key, "ROOT_SECRET_KEY": store.secret_key}
     # Without the sidecar folder versitygw stores metadata in extended attributes, which some file systems lack.
     (folder / "sidecar").mkdir()
-    command = [str(versitygw()), "--port", f"{HOST}:{port}", "--quiet"]
+    (folder / "users").mkdir()
+    command = [str(versitygw()), "--port", f"{HOST}:{port}", "--quiet", "--iam-dir", str(folder / "users")]
     command += ["posix", "--sidecar", str(folder / "sidecar"), str(store.folder)]
     process = start(command, {**os.environ, **keys}, folder / "s3.log")
     try:
-        _await_port(port, process.poll, folder / "s3.log")
+        wait_for(lambda: accepts_connections(port) or process.poll() is not None, f"the S3 server, see {folder}/s3.log")
+        assert process.poll() is None, (folder / "s3.log").read_text()
         yield store
     finally:
         stop(process, grace_seconds=10)
 
 
-def _await_port(port: int, poll: Any, log: Path) -> None:
-    import socket
-    import time
-
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection((HOST, port), timeout=1).close()
-            return
-        except OSError:
-            if poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the S3 server did not start:\n{log.read_text()}") from None
-            time.sleep(0.05)
+def accepts_connections(port: int) -> bool:
+    """Return whether a server listens on a port of the loopback address."""
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -84,30 +83,40 @@ class RestCatalog:
 
     address: str
     store: ObjectStore
+    # None: no token is needed.
+    issuer: Issuer | None = None
 
     def new_branch(self) -> dict[str, str]:
         """Create an empty Nessie branch, which is a catalog of its own, and return its settings."""
         name = f"test-{secrets.token_hex(4)}"
         [main] = [each for each in self._request("trees")["references"] if each["name"] == "main"]
         self._request(f"trees?name={name}&type=BRANCH", main)
+        login = {}
+        if self.issuer is not None:
+            login = {
+                "OHLCV_CATALOG_CREDENTIAL": self.issuer.new_client(),
+                "OHLCV_CATALOG_OAUTH2_URI": self.issuer.token_address,
+                "OHLCV_CATALOG_SCOPE": "catalog sign",
+            }
         return {
             "OHLCV_CATALOG_URI": f"{self.address}/iceberg/{name}",
             "OHLCV_WAREHOUSE": "candles",
+            **login,
             **self.store.environment,
         }
 
     def _request(self, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            f"{self.address}/api/v2/{path}", data, {"Content-Type": "application/json", "Accept": "application/json"}
-        )
+        token = {} if self.issuer is None else {"Authorization": f"Bearer {self.issuer.token('tests')}"}
+        types = {"Content-Type": "application/json", "Accept": "application/json"}
+        request = urllib.request.Request(f"{self.address}/api/v2/{path}", data, {**types, **token})
         with urllib.request.urlopen(request, timeout=30) as response:
             return json.load(response)
 
 
 @contextmanager
-def rest_catalog(folder: Path, store: ObjectStore) -> Iterator[RestCatalog]:
-    """Run Nessie with its metadata in memory. Its log is nessie.log."""
+def rest_catalog(folder: Path, store: ObjectStore, issuer: Issuer | None = None) -> Iterator[RestCatalog]:
+    """Run Nessie with its metadata in memory, and with the tokens of an issuer. Its log is nessie.log."""
     port = free_port()
     s3 = "nessie.catalog.service.s3.default-options"
     settings = {
@@ -125,6 +134,12 @@ def rest_catalog(folder: Path, store: ObjectStore) -> Iterator[RestCatalog]:
         "keys.name": store.access_key,
         "keys.secret": store.secret_key,
     }
+    if issuer is not None:
+        settings |= {
+            "nessie.server.authentication.enabled": "true",
+            "quarkus.oidc.auth-server-url": issuer.address,
+            "quarkus.oidc.client-id": "nessie",
+        }
     (folder / "config").mkdir(parents=True)
     properties = "".join(f"{name}={value}\n" for name, value in settings.items())
     (folder / "config" / "application.properties").write_text(properties)
@@ -133,6 +148,6 @@ def rest_catalog(folder: Path, store: ObjectStore) -> Iterator[RestCatalog]:
     process = start(command, dict(os.environ), folder / "nessie.log")
     try:
         wait_for_line(process, folder / "nessie.log", r"Listening on: \S+")
-        yield RestCatalog(f"http://{HOST}:{port}", store)
+        yield RestCatalog(f"http://{HOST}:{port}", store, issuer)
     finally:
         stop(process, grace_seconds=30)
