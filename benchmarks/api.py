@@ -117,7 +117,7 @@ def build_market(folder: Path, days: int) -> Market:
         while start < END:
             next_day = timeframe.next_partition(start.date())
             end = min(END, datetime(next_day.year, next_day.month, next_day.day, tzinfo=UTC))
-            path = folder / f"{timeframe.table}-{start:%F}.parquet"
+            path = folder / f"{timeframe}-{start:%F}.parquet"
             rows = generated_candles(table, Range(start, end), timeframe, trades)
             pq.write_table(_with_run_times(rows).sort_by(KEY_ORDER), path, compression="zstd")
             files.append(path.as_uri())

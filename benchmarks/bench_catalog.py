@@ -23,7 +23,7 @@ from pyiceberg.typedef import Record
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.model.intervals import Range, to_microseconds
-from ohlcv.model.table_contracts import CANDLE_COLUMNS, TRADES, TableContract, candles_contract
+from ohlcv.model.table_contracts import CANDLE_COLUMNS, TableContract
 from ohlcv.model.timeframes import Timeframe
 
 # Columns that must be equal in a comparison: all except the times at which a row was written.
@@ -48,7 +48,8 @@ class BenchCatalog:
         return load_table(open_catalog(self.settings), self._contract(timeframe))
 
     def _contract(self, timeframe: str | None) -> TableContract:
-        return candles_contract(self.timeframe(timeframe)) if timeframe else TRADES
+        settings = self.settings
+        return settings.candles_contract(self.timeframe(timeframe)) if timeframe else settings.trades_contract
 
     def append(
         self,

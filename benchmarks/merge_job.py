@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from ohlcv.config.settings import load_settings
 from ohlcv.model.build_planner import plan_build
-from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContract, candles_contract
+from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContract
 from spark_jobs.iceberg.candle_writer import volume_type
 from spark_jobs.iceberg.table_metadata import load_table, read_checkpoint, table_name
 from spark_jobs.iceberg.trades_history import TableHistory
@@ -26,9 +26,9 @@ def main() -> None:
     request = read_request("ohlcv_incremental.py", settings, sys.argv[1:])
     watch_parents()
     spark = open_session(settings, f"ohlcv MERGE {request.own_range}")
-    contract = candles_contract(request.timeframe)
+    contract = settings.candles_contract(request.timeframe)
     table = load_table(spark, contract)
-    history = TableHistory(spark)
+    history = TableHistory(spark, settings)
     budget = settings.trade_budget(request.timeframe.name)
     plan = plan_build(
         request.timeframe,

@@ -36,7 +36,6 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.retention_plan import measure_table, plan_retention
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.iceberg.tables import load_table as load_by_python
-from ohlcv.model.table_contracts import candles_contract
 from ohlcv.spark.jars import jar_paths
 from ohlcv.spark.toolchain import spark_environment
 from spark_jobs.iceberg.table_metadata import load_table
@@ -73,7 +72,8 @@ class Simulation:
         self.timeframe = settings.timeframe("1m")
         self.now = begin
         self.commit_times: dict[int, datetime] = {}
-        table = load_by_python(open_catalog(settings), candles_contract(self.timeframe))
+        self.contract = settings.candles_contract(self.timeframe)
+        table = load_by_python(open_catalog(settings), self.contract)
         # The schema includes the field ids, as files of Iceberg's writers do.
         self.schema = table.schema().as_arrow()
         self.folder = Path(urlsplit(table.location()).path) / "data"
@@ -81,7 +81,7 @@ class Simulation:
 
     def commit(self, ticks: int) -> None:
         """Append a file for every tick, then set the times of the commits."""
-        table = load_table(self.spark, candles_contract(self.timeframe))
+        table = load_table(self.spark, self.contract)
         data_files = java_class("org.apache.iceberg.DataFiles")
         start = time.monotonic()
         for done in range(1, ticks + 1):
@@ -131,7 +131,7 @@ class Simulation:
     def _set_commit_times(self) -> None:
         """Write the simulated times into the table metadata, because Iceberg records the time of the machine."""
         with sqlite3.connect(self.settings.catalog.database) as catalog:
-            key = (self.timeframe.table,)
+            key = (self.contract.name,)
             (location,) = catalog.execute(
                 "SELECT metadata_location FROM iceberg_tables WHERE table_name = ?", key
             ).fetchone()
@@ -154,14 +154,16 @@ class Simulation:
         day = self.now.date()
         plan = plan_retention(self.settings, self.timeframe, day, datetime.now(UTC).date())
         days = tuple(partition.day for partition in plan.expired)
-        report = maintain(self.spark, Request(self.timeframe, ("delete", "compact", "expire"), day, days))
+        report = maintain(
+            self.spark, self.settings, Request(self.timeframe, ("delete", "compact", "expire"), day, days)
+        )
         click.echo(f"  seconds: {report['seconds']}", err=True)
         self._set_commit_times()
 
     def measure(self, moment: str) -> None:
         """Measure the table."""
         found = measure_table(self.settings, self.timeframe)
-        table = load_table(self.spark, candles_contract(self.timeframe))
+        table = load_table(self.spark, self.contract)
         times = []
         for _ in range(PLANS):
             begin = time.perf_counter()

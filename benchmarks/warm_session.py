@@ -48,7 +48,7 @@ class SessionService:
     def candles(self, timeframe: str, day: str, snapshot: int) -> pa.Table:
         """Return the candles of a day as a job computes them, before the comparison with the stored ones."""
         chosen, day_span = self.settings.timeframe(timeframe), day_range(parse_day(day))
-        with read_source(self.spark, TableHistory(self.spark, snapshot), [chosen], [day_span]) as source:
+        with read_source(self.spark, TableHistory(self.spark, self.settings, snapshot), [chosen], [day_span]) as source:
             return _candles(source, chosen, day_span).toArrow()
 
     def direct(self, day: str, snapshot: int) -> dict[str, pa.Table]:
@@ -59,14 +59,16 @@ class SessionService:
         """Return the candles of a day, all timeframes from one read of the trades, as the reprocessing job does."""
         day_span = day_range(parse_day(day))
         timeframes = [self.settings.timeframe(name) for name in self.settings.tuning]
-        with read_source(self.spark, TableHistory(self.spark, snapshot), timeframes, [day_span]) as source:
+        with read_source(
+            self.spark, TableHistory(self.spark, self.settings, snapshot), timeframes, [day_span]
+        ) as source:
             return {each.name: _candles(source, each, day_span).toArrow() for each in timeframes}
 
     def chained(self, day: str, snapshot: int) -> dict[str, pa.Table]:
         """Return the candles of a day in the rejected design: 1m from trades, each other timeframe from the finer."""
         first, *others = self.settings.tuning
         finest, day_span = self.settings.timeframe(first), day_range(parse_day(day))
-        with read_source(self.spark, TableHistory(self.spark, snapshot), [finest], [day_span]) as source:
+        with read_source(self.spark, TableHistory(self.spark, self.settings, snapshot), [finest], [day_span]) as source:
             frame = _candles(source, finest, day_span).persist()
             cached, results = [frame], {first: frame.toArrow()}
         for name in others:

@@ -13,27 +13,29 @@ from pyspark.sql import SparkSession
 
 from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.model.errors import OhlcvError
-from spark_jobs.iceberg.table_metadata import COLLECTIONS
+from ohlcv.model.table_contracts import TableContract
+from spark_jobs.iceberg.table_metadata import COLLECTIONS, table_name
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
 
-def delete_orphans(spark: SparkSession, table: JavaObject, older_than: datetime, max_share: float) -> int:
+def delete_orphans(
+    spark: SparkSession, contract: TableContract, table: JavaObject, older_than: datetime, max_share: float
+) -> int:
     """Delete the orphan files of a table that are older than a time, and return their number."""
-    orphans = find_orphans(spark, table, older_than)
+    orphans = find_orphans(spark, contract, table, older_than)
     check_orphans(table, orphans, max_share)
     for location in orphans:
         table.io().deleteFile(location)
     return len(orphans)
 
 
-def find_orphans(spark: SparkSession, table: JavaObject, older_than: datetime) -> list[str]:
+def find_orphans(spark: SparkSession, contract: TableContract, table: JavaObject, older_than: datetime) -> list[str]:
     """Return the locations of the orphan files. Nothing is deleted."""
     # Hadoop cannot list s3: paths. Iceberg lists the objects by prefix.
     prefix_listing = str(table.location()).startswith("s3:")
-    name = str(table.name()).removeprefix(f"{CATALOG_NAME}.")
     rows = spark.sql(
         f"""CALL {CATALOG_NAME}.system.remove_orphan_files(
-            table => '{name}',
+            table => '{table_name(contract)}',
             older_than => TIMESTAMP '{older_than:%Y-%m-%d %H:%M:%S} UTC',
             dry_run => true,
             prefix_listing => {str(prefix_listing).lower()}

@@ -17,12 +17,12 @@ from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.errors import DamagedFileError, OhlcvError
 from ohlcv.model.table_contracts import (
-    NAMESPACE,
     TableContract,
     TableShape,
     contract_differences,
     missing_snapshot_problem,
 )
+from ohlcv.model.table_names import spark_name
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
 # The collections library that is packaged with Iceberg.
@@ -30,8 +30,8 @@ COLLECTIONS = "org.apache.iceberg.relocated.com.google.common.collect"
 
 
 def table_name(contract: TableContract) -> str:
-    """Return a table's full name in Spark."""
-    return f"{CATALOG_NAME}.{NAMESPACE}.{contract.name}"
+    """Return a table's full name in Spark, quoted."""
+    return spark_name(CATALOG_NAME, contract.identifier)
 
 
 def load_table(spark: SparkSession, contract: TableContract) -> JavaObject:
@@ -42,10 +42,10 @@ def load_table(spark: SparkSession, contract: TableContract) -> JavaObject:
     except AnalysisException as error:
         if error.getCondition() not in ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND"):
             raise
-        raise OhlcvError(f"there is no table {NAMESPACE}.{contract.name}: run 'ohlcv tables create'") from None
+        raise OhlcvError(f"there is no table {contract}: run 'ohlcv tables create'") from None
     table.refresh()
     if differences := contract_differences(_shape_of(table), contract):
-        raise OhlcvError(f"{NAMESPACE}.{contract.name} does not match its contract: {'; '.join(differences)}")
+        raise OhlcvError(f"{contract} does not match its contract: {'; '.join(differences)}")
     _check_manifest_list(table)
     return table
 
@@ -129,6 +129,6 @@ def load_table_to_write(spark: SparkSession, contract: TableContract) -> JavaObj
             raise OhlcvError(missing_snapshot_problem(contract))
         return table  # the service decides where its tables are stored
     warehouse = str(spark.conf.get(f"{prefix}.warehouse"))
-    if problem := find_location_problem(f"{NAMESPACE}.{contract.name}", str(table.location()), warehouse):
+    if problem := find_location_problem(str(contract), str(table.location()), warehouse):
         raise OhlcvError(problem)
     return table

@@ -8,6 +8,7 @@ from functools import cached_property, reduce
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from ohlcv.config.settings import Settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH
 from ohlcv.model.source_hours import (
@@ -19,7 +20,6 @@ from ohlcv.model.source_hours import (
     partition_blocks,
     partition_hour,
 )
-from ohlcv.model.table_contracts import NAMESPACE, TRADES
 from spark_jobs.iceberg.table_metadata import COLLECTIONS, load_table, table_name
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
@@ -27,10 +27,11 @@ from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 class TableHistory:
     """Metadata of the trades table; implements `ohlcv.model.build_planner.TradesHistory`."""
 
-    def __init__(self, spark: SparkSession, snapshot: int | None = None) -> None:
+    def __init__(self, spark: SparkSession, settings: Settings, snapshot: int | None = None) -> None:
         """Load the metadata as of a snapshot, by default the current one."""
         self._spark = spark
-        self._table = load_table(spark, TRADES)
+        self.contract = settings.trades_contract
+        self._table = load_table(spark, self.contract)
         self._current = self._table.currentSnapshot() if snapshot is None else self._table.snapshot(snapshot)
 
     @property
@@ -92,7 +93,7 @@ class TableHistory:
     def _hour_of(self, file: JavaObject) -> int | None:
         if file.specId() != self._table.spec().specId():
             raise OhlcvError(
-                f"{NAMESPACE}.{TRADES.name} has files with another partition spec ({file.location()}): "
+                f"{self.contract} has files with another partition spec ({file.location()}): "
                 "rewrite them with Iceberg's rewrite_data_files"
             )
         day, hour = (file.partition().get(position, self._integer) for position in (0, 1))
@@ -110,7 +111,7 @@ class TableHistory:
         """Return the hours of trades ingested since a time; file statistics exclude older files."""
         rows = (
             self._spark.read.option("versionAsOf", str(self.snapshot))
-            .table(table_name(TRADES))
+            .table(table_name(self.contract))
             .where(F.col("ingestion_timestamp") >= since_microseconds)
             .select(F.unix_date("exchange_date").alias("day"), F.col("exchange_hour").alias("hour"))
             .distinct()

@@ -23,7 +23,7 @@ from ohlcv.model.build_planner import BuildPlan, SourceCheckpoint, plan_build
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, iso, parse_time, requested_range
 from ohlcv.model.source_hours import format_hours, hours_overlapping
-from ohlcv.model.table_contracts import TableContract, candles_contract
+from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.model.trade_validity import NO_HOUR
 from spark_jobs.compute.candle_builder import candles_from_totals, common_step, violated_invariant
@@ -84,7 +84,7 @@ def read_source(
 ) -> Iterator[Source]:
     """Yield the trades of the ranges, aggregated once for all timeframes; the totals are cached inside the block."""
     hours = hours_overlapping(ranges)
-    trades = read_trades(spark, history.snapshot, hours, all_have_ids=history.all_have_ids(hours))
+    trades = read_trades(spark, history.contract, history.snapshot, hours, all_have_ids=history.all_have_ids(hours))
     totals = aggregate_trades(with_rejection_reason(trades), common_step(timeframes), ranges)
     try:
         yield Source(totals, history.snapshot, history.trades_of_no_hour, history.metadata)
@@ -110,7 +110,7 @@ class Target:
         cls, spark: SparkSession, settings: Settings, timeframe: Timeframe, assert_lock_held: AssertLockHeld
     ) -> Target:
         """Return the loaded table with its checkpoint and stored candles."""
-        contract = candles_contract(timeframe)
+        contract = settings.candles_contract(timeframe)
         table = load_table_to_write(spark, contract)
         guard = CommitGuard.for_table(table, assert_lock_held, has_lock=uses_write_lock(settings))
         return cls(contract, table, read_checkpoint(table), read_stored(spark, contract, table), guard)
@@ -126,11 +126,11 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request) -> di
     timer = PhaseTimer()
     with ExitStack() as stack:
         with timer.phase("lease"):
-            assert_lock_held = stack.enter_context(write_lock(settings, candles_contract(timeframe).name))
+            assert_lock_held = stack.enter_context(write_lock(settings, settings.candles_contract(timeframe)))
         with timer.phase("plan"):
             target = Target.load(spark, settings, timeframe, assert_lock_held)
             # Loaded with the lock held: an earlier snapshot could be older than the one another writer used.
-            history = TableHistory(spark)
+            history = TableHistory(spark, settings)
             plan = plan_build(
                 timeframe,
                 request.own_range,

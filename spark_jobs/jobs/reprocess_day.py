@@ -17,7 +17,7 @@ from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.build_planner import plan_build
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, day_range, iso, merge_ranges, parse_day, parse_time, requested_range
-from ohlcv.model.table_contracts import VALUES, candles_contract
+from ohlcv.model.table_contracts import VALUES
 from ohlcv.model.timeframes import Timeframe
 from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.jobs.build_candles import Request, Target, read_source, rebuild
@@ -54,12 +54,12 @@ def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest
             # All locks before the trades are read: the snapshot read below must not be older than the one another
             # writer used meanwhile. Always in the order of the registry, so that two jobs cannot deadlock.
             locks = {
-                timeframe: stack.enter_context(write_lock(settings, candles_contract(timeframe).name))
+                timeframe: stack.enter_context(write_lock(settings, settings.candles_contract(timeframe)))
                 for timeframe in request.ranges
             }
             targets = {timeframe: Target.load(spark, settings, timeframe, lock) for timeframe, lock in locks.items()}
         with timer.phase("read"):
-            history = TableHistory(spark)
+            history = TableHistory(spark, settings)
             ranges = merge_ranges(request.ranges.values())
             # All timeframes are merged from these totals: some thousand rows instead of millions of trades.
             source = stack.enter_context(read_source(spark, history, request.ranges, ranges))

@@ -22,7 +22,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.model import summary_keys
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import day_range, parse_day
-from ohlcv.model.table_contracts import TableContract, candles_contract
+from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, Timeframe
 from spark_jobs.iceberg.orphan_files import delete_orphans
 from spark_jobs.iceberg.table_metadata import (
@@ -91,10 +91,10 @@ class TableMaintenance:
         }
 
 
-def maintain(spark: SparkSession, request: Request) -> dict[str, Any]:
+def maintain(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
     """Run the steps and return a report of each."""
     timer = PhaseTimer()
-    contract = candles_contract(request.timeframe)
+    contract = settings.candles_contract(request.timeframe)
     report: dict[str, Any] = {"timeframe": request.timeframe.name, "as_of": request.as_of.isoformat()}
     functions: dict[str, Callable[[TableMaintenance], dict[str, Any]]] = {
         "delete": delete,
@@ -233,7 +233,11 @@ def expire(maintenance: TableMaintenance) -> dict[str, Any]:
         .execute()
     )
     orphans_deleted = delete_orphans(
-        maintenance.spark, table, min(as_of, now) - ORPHAN_AGE, maintenance.request.max_orphan_share
+        maintenance.spark,
+        maintenance.contract,
+        table,
+        min(as_of, now) - ORPHAN_AGE,
+        maintenance.request.max_orphan_share,
     )
     table.refresh()
     return {
@@ -318,6 +322,6 @@ def main() -> int:
     def job(settings: Settings) -> tuple[str, Job]:
         request = read_request(settings, sys.argv[1:])
         name = f"ohlcv maintenance {request.timeframe} {','.join(request.steps)} {request.run_id}".strip()
-        return name, lambda spark: maintain(spark, request)
+        return name, lambda spark: maintain(spark, settings, request)
 
     return run_job(job)

@@ -4,15 +4,17 @@ import sys
 
 from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.config.settings import load_settings
-from ohlcv.model.table_contracts import NAMESPACE, view_statements
+from ohlcv.model.table_contracts import view_statements
+from ohlcv.model.table_names import dotted, spark_name
 from spark_jobs.runtime.session import open_session
 
 
 def main() -> int:
     """Create each view that does not exist, and return the exit code."""
-    spark = open_session(load_settings(), "ohlcv views")
-    for name, select in view_statements(CATALOG_NAME).items():
-        spark.sql(f"CREATE VIEW IF NOT EXISTS {CATALOG_NAME}.{NAMESPACE}.{name} AS {select}")
-        print(f"view {NAMESPACE}.{name}", file=sys.stderr)
+    settings = load_settings()
+    spark = open_session(settings, "ohlcv views")
+    for view, select in view_statements(CATALOG_NAME, settings.names).items():
+        spark.sql(f"CREATE VIEW IF NOT EXISTS {spark_name(CATALOG_NAME, view)} AS {select}")
+        print(f"view {dotted(view)}", file=sys.stderr)
     spark.stop()
     return 0

@@ -19,7 +19,6 @@ from ohlcv.iceberg.retention_plan import measure_table, plan_retention
 from ohlcv.iceberg.tables import load_table_to_write, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, day_range
-from ohlcv.model.table_contracts import NAMESPACE, TRADES, candles_contract
 from ohlcv.quality.report import format_result
 from ohlcv.quality.validator import built_range, validate
 from ohlcv.spark.spark_submit import build_job, run
@@ -27,6 +26,7 @@ from spark_jobs.iceberg.candle_writer import CommitGuard
 from spark_jobs.jobs.reprocess_day import DayRequest, reprocess
 from spark_jobs.jobs.table_maintenance import ORPHAN_AGE, Request, maintain
 from support.command_line import ColdCommandLine
+from support.default_tables import NAMESPACE, TRADES, candles_contract
 from support.harness import Harness, at, total_changes, trade
 from support.processes import running_job
 from support.reference_model import Trade
@@ -243,7 +243,9 @@ def test_retention_and_maintenance_run_or_report_why_not(
     assert len(days) == 2
     orphan = write_orphan_file(harness, request)
     report = maintain(
-        harness.spark, Request(timeframe, ("delete", "compact", "expire"), datetime.now(UTC).date(), days)
+        harness.spark,
+        harness.settings,
+        Request(timeframe, ("delete", "compact", "expire"), datetime.now(UTC).date(), days),
     )
     assert (report["delete"]["partitions"], report["delete"]["rows"]) == (2, 40)
     assert harness.stored("1m") == {key: value for key, value in retained.items() if key in harness.stored("1m")}

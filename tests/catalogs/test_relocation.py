@@ -15,8 +15,8 @@ from ohlcv.iceberg.registration import register_tables
 from ohlcv.iceberg.relocation import relocate_tables
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.table_contracts import TRADES, contracts
 from support.databases import catalog_environment, new_database
+from support.default_tables import TRADES, contracts
 from support.harness import Harness, at, trade
 from support.stores import ObjectStore
 
@@ -61,5 +61,5 @@ def test_files_in_a_store_are_registered_in_a_new_catalog(
     settings = load_settings({"OHLCV_HOME": str(tmp_path / "home"), **second})
     with pytest.raises(OhlcvError, match=r"gold_crypto_trades contains files, .*: run 'ohlcv tables register'"):
         create_tables(settings)
-    assert register_tables(settings, open_catalog(settings), replace=False) == [each.name for each in contracts()]
+    assert register_tables(settings, open_catalog(settings), replace=False) == [str(each) for each in contracts()]
     assert load_table(open_catalog(settings), TRADES).scan().count() == 1

@@ -18,10 +18,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from ohlcv.model.intervals import Range, from_microseconds
-from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
 from ohlcv.spark.processes import descendants
 from ohlcv.spark.spark_submit import build_job, run
+from support.default_tables import NAMESPACE
 from support.harness import Harness, Key, Stored, at, trade
 from support.processes import (
     QUICK_JAVA,

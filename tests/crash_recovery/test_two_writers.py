@@ -22,9 +22,11 @@ from ohlcv.demo.local_postgres import PostgresServer, postgres_server
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
+from ohlcv.model.timeframes import get_timeframe
 from ohlcv.spark.spark_submit import build_job
 from spark_jobs.iceberg.candle_writer import Comparison
 from support.databases import catalog_environment, new_database
+from support.default_tables import candles_contract
 from support.harness import Harness, at, trade
 from support.processes import QUICK_JAVA, has_open_file, running_job, wait_for
 from support.reference_model import Trade
@@ -33,6 +35,7 @@ from support.reference_model import Trade
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 
 TABLE = "gold_ohlcv_1m"
+MINUTES = candles_contract(get_timeframe("1m"))
 # Two jobs share this machine's two cores.
 MASTER = "local[1]"
 DAY = at("2026-03-01 00:00")
@@ -114,7 +117,7 @@ def test_concurrent_writers_store_each_candle_once(
     jobs = [build_job(harness.settings, "1m", Range(hour(first), hour(last))) for first, last in spans]
     with ExitStack() as stack:
         # Both jobs wait for a held lock, so that both are at the same point when it is released.
-        with write_lock(harness.settings, TABLE):
+        with write_lock(harness.settings, MINUTES):
             runs = [stack.enter_context(running_job(job, MASTER)) for job in jobs]
 
             def all_wait() -> bool:
@@ -133,11 +136,12 @@ def test_concurrent_writers_store_each_candle_once(
     assert len(snapshots) == len(set(spans))
 
 
-LOCK_HOLDER = f"""
+LOCK_HOLDER = """
 import sys
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.config.settings import load_settings
-with write_lock(load_settings(), "{TABLE}", 120):
+settings = load_settings()
+with write_lock(settings, settings.candles_contract(settings.timeframe("1m")), 120):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -167,22 +171,24 @@ def test_the_lock_of_a_killed_process_passes_to_the_next(catalog: CatalogUnderTe
             wait_for(
                 lambda: catalog.count_lock_users([first.pid, second.pid]) == 2, "the second process waits for the lock"
             )
-            with pytest.raises(OhlcvError), write_lock(catalog.settings, TABLE, wait_seconds=0.5):
+            with pytest.raises(OhlcvError), write_lock(catalog.settings, MINUTES, wait_seconds=0.5):
                 pass
             first.send_signal(signal.SIGKILL)
             assert read_line(second) == "held"
             assert first.wait() == -signal.SIGKILL
             with (
                 pytest.raises(OhlcvError, match=rf"{TABLE} is locked by .*{second.pid}.*, waited 0 s"),
-                write_lock(catalog.settings, TABLE, wait_seconds=0),
+                write_lock(catalog.settings, MINUTES, wait_seconds=0),
             ):
                 pass
             # The lock of another table is free.
-            with write_lock(catalog.settings, "gold_ohlcv_5m", wait_seconds=0) as assert_lock_held:
+            with write_lock(
+                catalog.settings, candles_contract(get_timeframe("5m")), wait_seconds=0
+            ) as assert_lock_held:
                 assert_lock_held()
             second.communicate("release\n")
             assert second.returncode == 0
-        with write_lock(catalog.settings, TABLE, wait_seconds=0) as assert_lock_held:
+        with write_lock(catalog.settings, MINUTES, wait_seconds=0) as assert_lock_held:
             assert_lock_held()
 
 
@@ -190,14 +196,14 @@ def test_the_lock_of_a_killed_process_passes_to_the_next(catalog: CatalogUnderTe
 @pytest.mark.parametrize("catalog", ["postgresql"], indirect=True)
 def test_a_lock_whose_session_ended_is_reported_as_lost(catalog: CatalogUnderTest, server: PostgresServer) -> None:
     database = catalog.settings.catalog.database
-    with write_lock(catalog.settings, TABLE) as assert_lock_held:
+    with write_lock(catalog.settings, MINUTES) as assert_lock_held:
         assert_lock_held()
         [session] = lock_sessions(server, database)
         assert server.execute(f"SELECT pg_terminate_backend({session}, 10000)") == [(True,)]
         with pytest.raises(OhlcvError, match=rf"{TABLE} was lost .*: nothing was written"):
             assert_lock_held()
         # The lock was released with its session.
-        with write_lock(catalog.settings, TABLE, wait_seconds=0) as assert_new_lock_held:
+        with write_lock(catalog.settings, MINUTES, wait_seconds=0) as assert_new_lock_held:
             assert_new_lock_held()
 
 

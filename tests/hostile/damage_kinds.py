@@ -10,7 +10,7 @@ from hostile.case import Case, Site, chance
 from hostile.command_kinds import READING
 from hostile.environment_kinds import loading_command
 from hostile.trade_files import damage
-from ohlcv.model.table_contracts import NAMESPACE, TRADES_TABLE
+from support.default_tables import NAMESPACE, TRADES_TABLE
 
 PARTS = ("metadata/*.metadata.json", "metadata/snap-*.avro", "metadata/*-m*.avro", "data/**/*.parquet")
 POINTERS = ("", "/dev/zero", "file:///nonexistent", "s3://bucket/x", "http://127.0.0.1:1/x", "\x1b[31m", "x" * 5000)

@@ -20,9 +20,9 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import load_trades
 from ohlcv.model.intervals import MICROSECOND
-from ohlcv.model.table_contracts import NAMESPACE, TRADES, TRADES_TABLE
 from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 from support.candle_rows import CREATED_AT, table_row, write_candles
+from support.default_tables import NAMESPACE, TRADES, TRADES_TABLE
 from support.reference_model import Candle, Trade, reference_candles
 from support.trade_files import HEADER, HOUR, NOON, write_lines
 

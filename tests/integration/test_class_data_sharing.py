@@ -13,12 +13,12 @@ from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import HOUR, Range
-from ohlcv.model.table_contracts import TRADES
 from ohlcv.setup.class_data_sharing import ARCHIVED_CLASS, count_archived_classes, create_archives, is_current
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
 from ohlcv.spark.spark_submit import JobResult, build_job, run, views_job
 from ohlcv.spark.toolchain import ROLES, packaged_spark_home
+from support.default_tables import TRADES
 from support.harness import at
 
 pytestmark = pytest.mark.archives

@@ -69,7 +69,7 @@ def test_a_reprocessing_run_has_one_job_and_one_validation_per_day(bag: DagBag) 
     rebuild, validate = dag.get_task("one_day.rebuild"), dag.get_task("one_day.validate")
     assert rebuild.downstream_task_ids == {"one_day.validate"}
     assert rebuild.get_closest_mapped_task_group() is not None
-    assert [asset.name for asset in validate.outlets] == [timeframe.table for timeframe in TIMEFRAMES.values()]
+    assert [asset.name for asset in validate.outlets] == [f"gold_ohlcv_{name}" for name in TIMEFRAMES]
     assert rebuild.priority_weight < min(
         bag.dags[timeframe.dag_id].get_task("aggregate").priority_weight for timeframe in TIMEFRAMES.values()
     )
@@ -100,7 +100,7 @@ def test_candle_dags_match_the_registry(bag: DagBag) -> None:
         assert (aggregate.retries, aggregate.retry_delay) == (2, timedelta(seconds=60))
         assert aggregate.execution_timeout == timedelta(seconds=300)
         assert (validate.retries, validate.retry_delay) == (1, timedelta(seconds=30))
-        assert [asset.name for asset in validate.outlets] == [timeframe.table]
+        assert [asset.name for asset in validate.outlets] == [f"gold_ohlcv_{timeframe}"]
         weights.append(aggregate.priority_weight)
     assert weights == sorted(weights, reverse=True), "smaller timeframes have the larger weight"
 

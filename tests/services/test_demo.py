@@ -13,9 +13,9 @@ from pathlib import Path
 from ohlcv.iceberg.snapshot_summary import job_summary
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
-from ohlcv.model.table_contracts import candles_contract
 from ohlcv.model.timeframes import get_timeframe
 from ohlcv.monitoring.airflow_client import AirflowApi
+from support.default_tables import candles_contract
 from support.demos import BIN, ROOT, Demo, running_demo
 from support.processes import all_pids, command_line, processes_with_environment, wait_for
 from support.sites import parse_job_arguments

@@ -15,10 +15,10 @@ import pytest
 from ohlcv.iceberg.retention_plan import measure_table
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.table_contracts import NAMESPACE, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.spark.processes import descendants
 from support.commit_times import commits_at
+from support.default_tables import NAMESPACE, candles_contract
 from support.processes import command_line, wait_for
 from support.sites import POLL_SECONDS, Run, Site, running_site
 

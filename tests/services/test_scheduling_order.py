@@ -12,7 +12,8 @@ import pytest
 
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.intervals import ceil_time, floor_time
-from ohlcv.model.timeframes import DAY, TIMEFRAMES
+from ohlcv.model.timeframes import DAY, TIMEFRAMES, get_timeframe
+from support.default_tables import candles_contract
 from support.processes import wait_for
 from support.sites import ENDED, POLL_SECONDS, Run, Site, running_site, wait_until
 
@@ -71,7 +72,7 @@ def test_due_runs_of_five_timeframes_start_before_a_backfill_of_fifty_runs(new_s
         next_tick = ceil_time(datetime.now(UTC) + timedelta(seconds=60), timedelta(minutes=5))
         wait_until(next_tick - timedelta(seconds=45))
         # While a backfilled job waits for the write lock, the scheduled runs enter the queue of the pool.
-        with write_lock(site.settings, "gold_ohlcv_1m"):
+        with write_lock(site.settings, candles_contract(get_timeframe("1m"))):
             taken = datetime.now(UTC)
 
             def is_blocked() -> bool:

@@ -14,9 +14,9 @@ import pytest
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.intervals import HOUR, floor_time, iso
-from ohlcv.model.table_contracts import NAMESPACE
-from ohlcv.model.timeframes import DAY
+from ohlcv.model.timeframes import DAY, get_timeframe
 from ohlcv.spark.processes import descendants
+from support.default_tables import NAMESPACE, candles_contract
 from support.processes import command_line, processes_with_environment, wait_for
 from support.sites import POLL_SECONDS, Run, Site
 
@@ -84,7 +84,7 @@ def kill(pid: int) -> None:
 def waiting_job(site: Site, number: int) -> Iterator[tuple[Run, ProcessTable]]:
     """Start a run, and stop its job where all its processes run and it waits for the write lock."""
     start = BEGIN + number * HOUR
-    with write_lock(site.settings, TABLE):
+    with write_lock(site.settings, candles_contract(get_timeframe(TIMEFRAME))):
         run = site.trigger(DAG, {"start": iso(start), "end": iso(start + HOUR)})
 
         def find_all() -> ProcessTable | None:

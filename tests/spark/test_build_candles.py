@@ -10,7 +10,7 @@ import pytest
 
 from ohlcv.iceberg.tables import widen_volume
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.table_contracts import candles_contract
+from support.default_tables import candles_contract
 from support.harness import Harness, at, total_changes, trade
 from support.reference_model import Trade
 

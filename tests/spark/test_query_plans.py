@@ -23,6 +23,7 @@ from spark_jobs.iceberg.trades_reader import read_trades
 from spark_jobs.jobs import build_candles as build
 from spark_jobs.jobs.build_candles import read_source
 from spark_jobs.runtime.session import code_generation_for
+from support.default_tables import TRADES
 from support.harness import Harness, at, trade
 
 NOON = at("2026-03-01 12:00")
@@ -61,9 +62,15 @@ def loaded(harness: Harness) -> Harness:
     return harness
 
 
+def history_of(harness: Harness) -> TableHistory:
+    return TableHistory(harness.spark, harness.settings)
+
+
 def first_pass_of(harness: Harness, step: int = 60_000_000) -> DataFrame:
     return first_pass(
-        with_rejection_reason(read_trades(harness.spark, None, hours_overlapping([TWO_HOURS]), all_have_ids=True)),
+        with_rejection_reason(
+            read_trades(harness.spark, TRADES, None, hours_overlapping([TWO_HOURS]), all_have_ids=True)
+        ),
         step,
         [TWO_HOURS],
     )
@@ -103,7 +110,7 @@ def test_a_run_counts_only_the_trades_that_it_reads(loaded: Harness, monkeypatch
 
 
 def test_trades_without_exceptions_are_read_once(loaded: Harness) -> None:
-    with read_source(loaded.spark, TableHistory(loaded.spark), [TIMEFRAMES["1m"]], [TWO_HOURS]) as source:
+    with read_source(loaded.spark, history_of(loaded), [TIMEFRAMES["1m"]], [TWO_HOURS]) as source:
         plan = plan_of(source.trade_totals.totals)
         assert "InMemoryTableScan" in plan
         assert plan.count("BatchScan") == 1
@@ -118,7 +125,7 @@ def test_trades_without_exceptions_are_read_once(loaded: Harness) -> None:
 )
 def test_trades_with_exceptions_are_read_again(loaded: Harness, again: dict[str, Any], sorted_trades: bool) -> None:
     loaded.load([trade(NOON + timedelta(minutes=1), **again), trade(NOON + timedelta(minutes=2), **again)])
-    with read_source(loaded.spark, TableHistory(loaded.spark), [TIMEFRAMES["1m"]], [TWO_HOURS]) as source:
+    with read_source(loaded.spark, history_of(loaded), [TIMEFRAMES["1m"]], [TWO_HOURS]) as source:
         plan = plan_of(source.trade_totals.totals)
         assert plan.count("BatchScan") >= 2
         # Only the one of the two hours that has exceptions.
@@ -128,7 +135,7 @@ def test_trades_with_exceptions_are_read_again(loaded: Harness, again: dict[str,
 
 
 def test_an_hour_is_one_task_and_no_other_hour_is_read(loaded: Harness) -> None:
-    trades = read_trades(loaded.spark, None, hours_overlapping([TWO_HOURS]), all_have_ids=True)
+    trades = read_trades(loaded.spark, TRADES, None, hours_overlapping([TWO_HOURS]), all_have_ids=True)
     assert trades.rdd.getNumPartitions() == 2
     assert trades.select(F.input_file_name()).distinct().count() == 6
     assert plan_of(trades).count("exchange_date <= 20513") == plan_of(trades).count("exchange_hour >= 12") == 1
@@ -136,7 +143,7 @@ def test_an_hour_is_one_task_and_no_other_hour_is_read(loaded: Harness) -> None:
 
 def test_longer_windows_are_merged_with_one_shuffle(loaded: Harness) -> None:
     day = TIMEFRAMES["1d"]
-    with read_source(loaded.spark, TableHistory(loaded.spark), [TIMEFRAMES["1m"], day], [TWO_HOURS]) as source:
+    with read_source(loaded.spark, history_of(loaded), [TIMEFRAMES["1m"], day], [TWO_HOURS]) as source:
         whole_day = [Range(at("2026-03-01"), at("2026-03-02"))]
         plan = plan_of(
             candles_from_totals(source.trade_totals.totals, source.trade_totals.step, day, whole_day, "decimal(18,8)")

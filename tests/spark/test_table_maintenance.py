@@ -20,9 +20,10 @@ from ohlcv.iceberg.retention_plan import TableSize, measure_table
 from ohlcv.iceberg.tables import open_catalog
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.table_contracts import NAMESPACE
+from ohlcv.model.timeframes import TIMEFRAMES
 from spark_jobs.jobs.table_maintenance import MIN_SNAPSHOTS_TO_KEEP, ORPHAN_AGE, SNAPSHOT_AGE, Request, maintain
 from support.commit_times import commits_at
+from support.default_tables import NAMESPACE, candles_contract
 from support.harness import Harness, at, trade
 from support.maintenance import data_files, fill, run_maintenance
 
@@ -246,7 +247,7 @@ def test_deleting_most_of_a_folder_must_be_confirmed(harness: Harness) -> None:
     request = Request(
         harness.settings.timeframe("1m"), ("expire",), datetime.now(UTC).date(), max_orphan_share=share + 0.01
     )
-    assert maintain(harness.spark, request)["expire"]["orphans_deleted"] == used + 1
+    assert maintain(harness.spark, harness.settings, request)["expire"]["orphans_deleted"] == used + 1
     assert len(harness.stored("1m")) == 1
 
 
@@ -307,7 +308,7 @@ def append_small_files(harness: Harness, time: datetime) -> None:
     """Append small files to the partition that the pipeline writes, so that there is something to compact."""
     name = "iceberg.market_data.gold_ohlcv_1m"
     for minute in range(3):
-        with write_lock(harness.settings, "gold_ohlcv_1m"):
+        with write_lock(harness.settings, candles_contract(TIMEFRAMES["1m"])):
             harness.sql(
                 f"""INSERT INTO {name} SELECT '{OTHER_SYMBOL}', 'kraken', t, t + INTERVAL 1 MINUTE, CAST(t AS DATE),
                 1, 1, 1, 1, 1, 1, 1, t, t FROM (SELECT TIMESTAMP '{time:%F %T}' + INTERVAL {minute} MINUTE AS t)"""

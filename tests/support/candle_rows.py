@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg import tables as iceberg_tables
 from ohlcv.model.intervals import EPOCH, MICROSECOND
-from ohlcv.model.table_contracts import candles_contract
 from ohlcv.model.timeframes import Timeframe, get_timeframe
+from support.default_tables import candles_contract
 from support.reference_model import Candle
 
 MINUTE = get_timeframe("1m")
@@ -101,7 +101,7 @@ def write_candles(settings: Settings, timeframe: Timeframe, *rows: Row) -> None:
         partitions.setdefault(name if timeframe.partition == "day" else name[:7], []).append(row)
     files = []
     for name, partition_rows in partitions.items():
-        file = settings.home / f"{timeframe.table}-{name}-{uuid4()}.parquet"
+        file = settings.home / f"{timeframe}-{name}-{uuid4()}.parquet"
         pq.write_table(pa.Table.from_pylist(partition_rows, schema=schema), file)
         files.append(file.as_uri())
     table.add_files(files, check_duplicate_files=False)

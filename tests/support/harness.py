@@ -21,11 +21,11 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
-from ohlcv.model.table_contracts import NAMESPACE, TRADES, candles_contract
+from ohlcv.model.table_contracts import TableContract
 from ohlcv.spark.jars import jar_paths
 from ohlcv.spark.toolchain import spark_environment
 from spark_jobs.iceberg.table_metadata import load_table as load_java_table
-from spark_jobs.iceberg.table_metadata import read_checkpoint
+from spark_jobs.iceberg.table_metadata import read_checkpoint, table_name
 from spark_jobs.jobs.build_candles import Request, build
 from spark_jobs.runtime.session import SESSION_CONF
 from support.reference_model import Candle, ReferenceResult, Trade, reference_candles
@@ -91,8 +91,11 @@ class Harness:
 
     def table(self, timeframe: str | None = None) -> Table:
         """Return the candle table of a timeframe, by default the trades table."""
-        contract = candles_contract(self.settings.timeframe(timeframe)) if timeframe else TRADES
-        return load_table(open_catalog(self.settings), contract)
+        return load_table(open_catalog(self.settings), self._contract(timeframe))
+
+    def _contract(self, timeframe: str | None) -> TableContract:
+        settings = self.settings
+        return settings.candles_contract(settings.timeframe(timeframe)) if timeframe else settings.trades_contract
 
     def load(self, *batches: Iterable[Trade]) -> None:
         """Append each batch of trades in a commit of its own."""
@@ -103,11 +106,11 @@ class Harness:
 
     def sql(self, statement: str) -> None:
         """Run a Spark SQL statement; {trades} is replaced by the name of the trades table."""
-        self.spark.sql(statement.format(trades=f"iceberg.{NAMESPACE}.{TRADES.name}")).collect()
+        self.spark.sql(statement.format(trades=table_name(self._contract(None)))).collect()
 
     def overwrite(self, timeframe: str, rows: list[dict[str, Any]]) -> None:
         """Replace the rows of a candle table without running the job."""
-        name = f"iceberg.{NAMESPACE}.{candles_contract(self.settings.timeframe(timeframe)).name}"
+        name = table_name(self._contract(timeframe))
         schema = self.spark.table(name).schema
         values = [[row[field.name] for field in schema] for row in rows]
         # Spark interprets times without a zone as local times; these have a zone.
@@ -164,7 +167,7 @@ class Harness:
 
     def checkpoint(self, timeframe: str) -> SourceCheckpoint:
         """Return the source checkpoint of a candle table."""
-        return read_checkpoint(load_java_table(self.spark, candles_contract(self.settings.timeframe(timeframe))))
+        return read_checkpoint(load_java_table(self.spark, self._contract(timeframe)))
 
 
 def append(table: Table, trades: Iterable[Trade]) -> None:

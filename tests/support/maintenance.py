@@ -6,8 +6,8 @@ from datetime import date
 
 from pyiceberg.table import Table
 
-from ohlcv.model.table_contracts import NAMESPACE
 from spark_jobs.jobs.table_maintenance import Request, maintain
+from support.default_tables import NAMESPACE
 from support.harness import Harness
 
 TODAY = date(2026, 11, 21)
@@ -29,7 +29,11 @@ def run_maintenance(
     harness: Harness, name: str, *steps: str, as_of: date = TODAY, days: tuple[date, ...] = ()
 ) -> dict[str, object]:
     """Run maintenance steps and return their reports."""
-    report = maintain(harness.spark, Request(harness.settings.timeframe(name), steps, as_of, days, "dag", "run"))
+    report = maintain(
+        harness.spark,
+        harness.settings,
+        Request(harness.settings.timeframe(name), steps, as_of, days, "dag", "run"),
+    )
     return {step: report[step] for step in steps}
 
 

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import create_tables, widen_volume
-from ohlcv.model.table_contracts import candles_contract
 from support.candle_rows import HOUR, Row, candle, write_candles
+from support.default_tables import candles_contract
 
 
 def _hour(start: str, close: str = "1", symbol: str = "BTC-USD", exchange: str = "coinbase") -> Row:

@@ -22,10 +22,10 @@ from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import append_trades
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import Range, iso
-from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.quality.validator import validate
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
+from support.default_tables import TRADES, candles_contract
 from support.harness import append, read_stored_candles
 from support.processes import QUICK_JAVA, wait_for
 from support.reference_model import Trade

@@ -10,7 +10,7 @@ from pyiceberg.table import Table
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.ingest.loader import LoadReport
-from ohlcv.model.table_contracts import TRADES
+from support.default_tables import TRADES
 
 NOON = 1_769_860_800_000_000  # 2026-01-31T12:00:00Z
 HOUR = 3_600_000_000

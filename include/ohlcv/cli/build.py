@@ -15,7 +15,6 @@ from ohlcv.cli.terminal import echo, note, parse_time_option, print_table, repor
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, requested_range
-from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 from ohlcv.spark.spark_submit import LOCAL_MASTER, build_job, check_master, run
 
@@ -93,9 +92,9 @@ def _check_tables(settings: Settings, names: list[str]) -> None:
     from ohlcv.iceberg.tables import check_location, load_table, open_catalog
 
     catalog = open_catalog(settings)
-    load_table(catalog, TRADES)
+    load_table(catalog, settings.trades_contract)
     for name in names:
-        check_location(settings, load_table(catalog, candles_contract(get_timeframe(name))))
+        check_location(settings, load_table(catalog, settings.candles_contract(get_timeframe(name))))
 
 
 def _complete_ranges(

@@ -28,8 +28,10 @@ from ohlcv.spark.spark_submit import LOCAL_MASTER, run, sql_job
 def sql(statements: tuple[str, ...], limit: int, output_format: str) -> None:
     """Run Spark SQL statements in order, and show their results.
 
-    Tables are named market_data.gold_ohlcv_1m, and their metadata tables market_data.gold_ohlcv_1m.snapshots. Times
-    are UTC. 'ohlcv validate' detects incorrect candles after manual changes, and 'ohlcv build' rebuilds them.
+    Tables have the names that 'ohlcv tables create' prints, by default market_data.gold_ohlcv_1m, and metadata tables
+    such as market_data.gold_ohlcv_1m.snapshots. Write names with other characters than letters, digits and _ in
+    backticks, each level by itself. Times are UTC. 'ohlcv validate' detects incorrect candles after manual changes, and
+    'ohlcv build' rebuilds them.
     """
     from ohlcv.iceberg.tables import check_locations
 

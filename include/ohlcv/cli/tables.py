@@ -7,7 +7,8 @@ import click
 from ohlcv.cli.terminal import echo, note, report_of, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.table_contracts import CANDLES_VIEW, LATEST_VIEW, NAMESPACE, WIDE_AMOUNT, candles_contract
+from ohlcv.model.table_contracts import WIDE_AMOUNT
+from ohlcv.model.table_names import dotted
 from ohlcv.spark.spark_submit import LOCAL_MASTER, run, views_job
 
 
@@ -35,17 +36,17 @@ def create(views: bool, create_bucket: bool) -> None:
     result = create_tables(settings)
     with report_of("the tables exist"):
         for name in result.created:
-            echo(f"created  {NAMESPACE}.{name}")
+            echo(f"created  {name}")
         for name in result.existing:
-            echo(f"exists   {NAMESPACE}.{name}")
-    missing = [name for name in (CANDLES_VIEW, LATEST_VIEW) if views and not view_exists(settings, name)]
+            echo(f"exists   {name}")
+    missing = [view for view in settings.names.views if views and not view_exists(settings, view)]
     if missing:
         with show_progress("creating views"):
             job_result = run(views_job(), LOCAL_MASTER)
         if job_result.exit_code:
             raise OhlcvError(f"the views could not be created: {job_result.error}")
-    for name in (CANDLES_VIEW, LATEST_VIEW) if views else ():
-        echo(f"{'created' if name in missing else 'exists '}  {NAMESPACE}.{name} (view)")
+    for view in settings.names.views if views else ():
+        echo(f"{'created' if view in missing else 'exists '}  {dotted(view)} (view)")
 
 
 @tables.command()
@@ -66,7 +67,7 @@ def register(replace: bool) -> None:
     registered = register_tables(settings, open_catalog(settings), replace=replace)
     with report_of("the tables are registered"):
         for name in registered:
-            echo(f"registered  {NAMESPACE}.{name}")
+            echo(f"registered  {name}")
     if not registered:
         note(f"nothing to register: the warehouse {settings.warehouse} has no table that is missing in the catalog")
 
@@ -85,7 +86,7 @@ def relocate() -> None:
         relocations = relocate_tables(settings)
     with report_of("the tables are relocated"):
         for relocation in relocations:
-            echo(f"{'relocated' if relocation.rewritten else 'unchanged'}  {NAMESPACE}.{relocation.name}")
+            echo(f"{'relocated' if relocation.rewritten else 'unchanged'}  {relocation.name}")
     for path in (path for relocation in relocations for path in relocation.unreadable):
         note(f"{path} cannot be read and was left unchanged: no current data depends on it")
 
@@ -100,6 +101,6 @@ def widen_volume(name: str) -> None:
     from ohlcv.iceberg import tables as iceberg_tables
 
     settings = load_settings()
-    contract = candles_contract(settings.timeframe(name))
+    contract = settings.candles_contract(settings.timeframe(name))
     widened = iceberg_tables.widen_volume(settings, contract)
-    echo(f"{NAMESPACE}.{contract.name}: volume is {'now' if widened else 'already'} {WIDE_AMOUNT}")
+    echo(f"{contract}: volume is {'now' if widened else 'already'} {WIDE_AMOUNT}")

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from ohlcv.config.storage import (
     s3_store,
     warehouse_location,
 )
+from ohlcv.config.table_names import TABLE_NAMES, table_names
 from ohlcv.config.values import (
     check_characters,
     check_runbook,
@@ -33,6 +34,8 @@ from ohlcv.config.values import (
     whole_number,
 )
 from ohlcv.model.errors import InputError
+from ohlcv.model.table_contracts import TableContract, candles_contract, contracts, trades_contract
+from ohlcv.model.table_names import TableNames
 from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, get_timeframe
 from ohlcv.model.trade_mapping import DEFAULT_MAPPING, TradeMapping
 
@@ -47,6 +50,7 @@ GENERAL_NAMES = (
     "OHLCV_CATALOG_TOKEN_FILE",
     "OHLCV_WAREHOUSE",
     *S3_NAMES,
+    *TABLE_NAMES,
     "OHLCV_TRADES_MAPPING",
     "OHLCV_SPARK_MASTER",
     "OHLCV_SPARK_SECRET",
@@ -140,6 +144,7 @@ class Settings:
     warehouse: str
     # None if the files are on this machine.
     store: S3Store | None
+    names: TableNames
     # Columns of the trades table.
     trades_mapping: TradeMapping
     spark_master: str | None
@@ -171,6 +176,19 @@ class Settings:
         if tuning.deadline_seconds is not None:
             found = dataclasses.replace(found, deadline=tuning.deadline_seconds * timedelta(seconds=1))
         return found
+
+    @property
+    def trades_contract(self) -> TableContract:
+        """Return the contract of the trades table."""
+        return trades_contract(self.names)
+
+    def candles_contract(self, timeframe: Timeframe) -> TableContract:
+        """Return the contract of the candle table of a timeframe."""
+        return candles_contract(self.names, timeframe)
+
+    def contracts(self) -> Iterator[TableContract]:
+        """Return the contracts of all tables, the trades table first."""
+        return contracts(self.names)
 
     def trade_budget(self, name: str) -> int:
         """Return the number of trades that a scheduled run may read to rebuild pending hours."""
@@ -208,6 +226,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         catalog_token=catalog_secret(values, "OHLCV_CATALOG_TOKEN", catalog),
         warehouse=warehouse,
         store=s3_store(values, catalog, warehouse),
+        names=table_names(values),
         trades_mapping=_trades_mapping(values),
         spark_master=spark_master(values),
         spark_secret=secret(values, "OHLCV_SPARK_SECRET"),

@@ -16,7 +16,6 @@ from ohlcv.iceberg.tables import create_tables, view_exists
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.ingest.sample_feed import HISTORY, load_history, run_feed
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.table_contracts import CANDLES_VIEW
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.spark.local_cluster import local_cluster
 from ohlcv.spark.spark_submit import LOCAL_MASTER, run, views_job
@@ -114,7 +113,7 @@ def demo_services(settings: Settings, trades: int, show_progress: Working, print
     """Start everything: tables, sample trades up to now, Spark, Airflow, and a feed of new trades."""
     with show_progress("creating the tables"):
         create_tables(settings)
-    if not view_exists(settings, CANDLES_VIEW):
+    if not view_exists(settings, settings.names.candles_view):
         with show_progress("creating the views"):
             outcome = run(views_job(), LOCAL_MASTER)
             if outcome.exit_code:

@@ -21,7 +21,8 @@ from ohlcv.config.locations import to_local_path
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.object_store import describe_store_error, file_system
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.table_contracts import NAMESPACE, TableContract, contracts
+from ohlcv.model.table_contracts import TableContract
+from ohlcv.model.table_names import Identifier
 
 # 00012-<uuid>.metadata.json, compressed or not.
 _METADATA_NAME = r"([0-9]+)-[0-9a-f-]+(\.gz)?\.metadata\.json(\.gz)?"
@@ -32,41 +33,47 @@ def check_no_files(settings: Settings, missing: Iterable[TableContract]) -> None
     if settings.catalog.engine == "rest":
         return  # the service decides where a new table is stored
     for contract in missing:
-        folder = _folder(settings, contract)
+        folder = table_folder(settings, contract.identifier)
         if _list(settings, folder):
             raise OhlcvError(
                 f"{folder} contains files, but the catalog {settings.catalog} has no table "
-                f"{NAMESPACE}.{contract.name}: run 'ohlcv tables register' to use them, or remove the folder"
+                f"{contract}: run 'ohlcv tables register' to use them, or remove the folder"
             )
 
 
 def register_tables(settings: Settings, catalog: Catalog, *, replace: bool) -> list[str]:
-    """Add the tables in the warehouse to the catalog with their newest metadata, and return their names.
+    """Add the tables in the warehouse to the catalog with their newest metadata, and return their full names.
 
     With `replace`, entries that are older than the newest metadata in the folder of their table are replaced, too.
     """
     if settings.catalog.engine == "rest":
         raise InputError("the service of a REST catalog registers tables itself: use its own tools")
-    with contextlib.suppress(NamespaceAlreadyExistsError):
-        catalog.create_namespace(NAMESPACE)
-    known = {name for _, name in catalog.list_tables(NAMESPACE)}
     registered = []
-    for contract in contracts():
-        identifier = (NAMESPACE, contract.name)
+    for contract in settings.contracts():
+        create_namespace(catalog, contract.namespace)
         newest = _newest_metadata(settings, contract)
         if newest is None:
             continue
-        if contract.name in known:
+        if contract.identifier in catalog.list_tables(contract.namespace):
             if not replace or not _is_newer(catalog, contract, newest):
                 continue
-            catalog.drop_table(identifier)  # removes only the entry
-        catalog.register_table(identifier, newest)
-        registered.append(contract.name)
+            catalog.drop_table(contract.identifier)  # removes only the entry
+        catalog.register_table(contract.identifier, newest)
+        registered.append(str(contract))
     return registered
 
 
-def _folder(settings: Settings, contract: TableContract) -> str:
-    return f"{settings.warehouse}/{NAMESPACE}/{contract.name}"
+def create_namespace(catalog: Catalog, namespace: Identifier) -> None:
+    """Create a namespace and those above it, each if it is missing: a user may lack the right to create the others."""
+    for depth in range(1, len(namespace) + 1):
+        if not catalog.namespace_exists(namespace[:depth]):
+            with contextlib.suppress(NamespaceAlreadyExistsError):
+                catalog.create_namespace(namespace[:depth])
+
+
+def table_folder(settings: Settings, identifier: Identifier) -> str:
+    """Return the location of a table or view in the warehouse of a SQL catalog. Spark chooses the same for views."""
+    return "/".join((settings.warehouse, *identifier))
 
 
 def _list(settings: Settings, location: str) -> list[str]:
@@ -85,7 +92,7 @@ def _list(settings: Settings, location: str) -> list[str]:
 
 def _newest_metadata(settings: Settings, contract: TableContract) -> str | None:
     """Return the location of the metadata file with the highest version in the folder of a table."""
-    folder = f"{_folder(settings, contract)}/metadata"
+    folder = f"{table_folder(settings, contract.identifier)}/metadata"
     versions: dict[int, list[str]] = {}
     for name in _list(settings, folder):
         if found := re.fullmatch(_METADATA_NAME, name):
@@ -104,7 +111,7 @@ def _newest_metadata(settings: Settings, contract: TableContract) -> str | None:
 def _is_newer(catalog: Catalog, contract: TableContract, location: str) -> bool:
     """Return whether a metadata file is newer than the catalog's entry, or the entry's file is missing."""
     try:
-        table = catalog.load_table((NAMESPACE, contract.name))
+        table = catalog.load_table(contract.identifier)
     except FileNotFoundError:
         return True
     if table.metadata_location == location:
@@ -112,7 +119,7 @@ def _is_newer(catalog: Catalog, contract: TableContract, location: str) -> bool:
     found = _read_metadata(catalog, location)
     if found.table_uuid != table.metadata.table_uuid:
         raise OhlcvError(
-            f"{location} belongs to another table than the catalog's {NAMESPACE}.{contract.name}: "
+            f"{location} belongs to another table than the catalog's {contract}: "
             "move the files of one of the two to another place"
         )
     return found.last_updated_ms > table.metadata.last_updated_ms

@@ -24,9 +24,10 @@ from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.config.locations import is_inside, to_local_path
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.avro_files import is_complete_avro
+from ohlcv.iceberg.registration import table_folder
 from ohlcv.iceberg.tables import open_catalog
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.table_contracts import NAMESPACE
+from ohlcv.model.table_names import Identifier, dotted
 
 _GZIP = b"\x1f\x8b"
 
@@ -35,10 +36,14 @@ _GZIP = b"\x1f\x8b"
 class Entry:
     """A table or view in the catalog, and its folder in the warehouse."""
 
-    name: str
+    identifier: Identifier
     pointer: str
     is_view: bool
     folder: str
+
+    @property
+    def name(self) -> str:
+        return dotted(self.identifier)
 
     @property
     def metadata_folder(self) -> Path:
@@ -56,7 +61,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Relocation:
-    """Result for one table or view: the number of rewritten metadata files and the unreadable ones."""
+    """Result for one table or view, with its full name: number of rewritten metadata files, and unreadable ones."""
 
     name: str
     rewritten: int
@@ -72,7 +77,7 @@ def relocate_tables(settings: Settings) -> list[Relocation]:
         )
     catalog = open_catalog(settings)
     assert isinstance(catalog, SqlCatalog)
-    entries = list(_entries(catalog, settings.warehouse))
+    entries = list(_entries(catalog, settings))
     if not entries:
         raise OhlcvError(f"the catalog {settings.catalog} has no tables: run 'ohlcv tables register' or 'create'")
     for entry in entries:
@@ -90,23 +95,26 @@ def relocate_tables(settings: Settings) -> list[Relocation]:
     return relocations
 
 
-def _entries(catalog: SqlCatalog, warehouse: str) -> Iterator[Entry]:
+def _entries(catalog: SqlCatalog, settings: Settings) -> Iterator[Entry]:
+    namespaces = [dotted(namespace) for namespace in settings.names.namespaces]
     query = select(IcebergTables).where(
-        IcebergTables.catalog_name == CATALOG_NAME, IcebergTables.table_namespace == NAMESPACE
+        IcebergTables.catalog_name == CATALOG_NAME, IcebergTables.table_namespace.in_(namespaces)
     )
     with Session(catalog.engine) as session:
         for row in session.scalars(query):
-            folder = f"{warehouse}/{NAMESPACE}/{row.table_name}"
-            yield Entry(row.table_name, row.metadata_location or "", row.iceberg_type == "VIEW", folder)
+            identifier = (*row.table_namespace.split("."), row.table_name)
+            folder = table_folder(settings, identifier)
+            yield Entry(identifier, row.metadata_location or "", row.iceberg_type == "VIEW", folder)
 
 
 def _relocate(entry: Entry, warehouse: str) -> Relocation:
     """Rewrite the metadata files of a table in its new folder. Files that are correct stay unchanged."""
+    place = entry.folder.removeprefix(warehouse)
     old_warehouses = {
         _warehouse_of(location, suffix)
         for location, suffix in (
-            (entry.pointer, f"/{NAMESPACE}/{entry.name}/metadata/{entry.metadata_file.name}"),
-            (str(_read_json(entry.metadata_file)["location"]), f"/{NAMESPACE}/{entry.name}"),
+            (entry.pointer, f"{place}/metadata/{entry.metadata_file.name}"),
+            (str(_read_json(entry.metadata_file)["location"]), place),
         )
     }
     new_location = _Mapping(old_warehouses, warehouse)
@@ -232,9 +240,7 @@ def _check_files(entry: Entry) -> None:
         location = task.file.file_path
         path = Path(to_local_path(location) or "")
         if not is_inside(location, entry.folder):
-            raise OhlcvError(
-                f"{NAMESPACE}.{entry.name} has a file outside its folder, which cannot be relocated: {path}"
-            )
+            raise OhlcvError(f"{entry.name} has a file outside its folder, which cannot be relocated: {path}")
         if not path.is_file() or path.stat().st_size != task.file.file_size_in_bytes:
             raise OhlcvError(f"{path} is missing or incomplete: copy or move the complete home, then relocate again")
 
@@ -248,13 +254,11 @@ def _point_to_warehouse(catalog: SqlCatalog, entries: Iterable[Entry]) -> None:
                 update(IcebergTables)
                 .where(
                     IcebergTables.catalog_name == CATALOG_NAME,
-                    IcebergTables.table_namespace == NAMESPACE,
-                    IcebergTables.table_name == entry.name,
+                    IcebergTables.table_namespace == dotted(entry.identifier[:-1]),
+                    IcebergTables.table_name == entry.identifier[-1],
                     IcebergTables.metadata_location == entry.pointer,
                 )
                 .values(metadata_location=entry.new_pointer, previous_metadata_location=None)
             )
             if changed.rowcount != 1:  # type: ignore[attr-defined]  # the result of an UPDATE has a row count
-                raise OhlcvError(
-                    f"{NAMESPACE}.{entry.name} was changed meanwhile: stop all writers, then relocate again"
-                )
+                raise OhlcvError(f"{entry.name} was changed meanwhile: stop all writers, then relocate again")

@@ -13,8 +13,8 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.tables import load_table, load_table_to_write, open_catalog
 from ohlcv.model.errors import InputError
-from ohlcv.model.table_contracts import NAMESPACE, candles_contract
-from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, Timeframe, get_timeframe
+from ohlcv.model.table_contracts import TableContract
+from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, Timeframe
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def plan_retention(
     check_as_of(as_of, today)
     if not 0 < max_share <= 1:
         raise InputError(f"max-share is {max_share:g}: give a share above 0 and up to 1")
-    table = load_table_to_write(settings, candles_contract(timeframe))
+    contract = settings.candles_contract(timeframe)
+    table = load_table_to_write(settings, contract)
     partitions = sorted(_partitions(table, timeframe), key=lambda partition: partition.day)
     cutoff = timeframe.cutoff(as_of)
     plan = RetentionPlan(
@@ -100,7 +101,7 @@ def plan_retention(
         partitions[0].day if partitions else None,
         partitions[-1].day if partitions else None,
     )
-    _check_plan(plan, max_share)
+    _check_plan(plan, contract, max_share)
     return plan
 
 
@@ -115,16 +116,15 @@ def check_as_of(as_of: date, today: date) -> None:
         raise InputError(f"as-of {as_of} is in the future: give today ({today}) or a day before")
 
 
-def _check_plan(plan: RetentionPlan, max_share: float) -> None:
-    name = f"{NAMESPACE}.{get_timeframe(plan.timeframe).table}"
+def _check_plan(plan: RetentionPlan, contract: TableContract, max_share: float) -> None:
     if plan.newest is not None and plan.newest < plan.cutoff:
         raise InputError(
-            f"{name}: the newest candles ({plan.newest}) have expired ({plan.reason}), so no candle would be left: "
+            f"{contract}: the newest candles ({plan.newest}) have expired ({plan.reason}), so no candle would be left: "
             "nothing is deleted; check the feed, or correct as-of"
         )
     if plan.share > max_share:
         raise InputError(
-            f"{name}: {plan.rows:,} of {plan.total_rows:,} candles ({plan.share:.1%}) would be deleted, "
+            f"{contract}: {plan.rows:,} of {plan.total_rows:,} candles ({plan.share:.1%}) would be deleted, "
             f"more than {max_share:.0%}: nothing is deleted; to delete them, set max-share to "
             f"{min(1.0, plan.share + 0.01):.2f}"
         )
@@ -171,7 +171,7 @@ class TableSize:
 
 def measure_table(settings: Settings, timeframe: Timeframe) -> TableSize:
     """Return the size of a candle table, from its metadata."""
-    table = load_table(open_catalog(settings), candles_contract(timeframe))
+    table = load_table(open_catalog(settings), settings.candles_contract(timeframe))
     snapshot = table.current_snapshot()
     summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
     rows, files, size = (int(summary.get(f"total-{key}", 0)) for key in ("records", "data-files", "files-size"))

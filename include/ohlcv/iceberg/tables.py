@@ -20,7 +20,6 @@ from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import (
     ForbiddenError,
-    NamespaceAlreadyExistsError,
     NoSuchNamespaceError,
     NoSuchTableError,
     OAuthError,
@@ -42,19 +41,18 @@ from ohlcv.iceberg import sqlite_catalog
 from ohlcv.iceberg.damage import is_catalog_damage
 from ohlcv.iceberg.local_folders import create_folder, existing_folder, find_folder_problem
 from ohlcv.iceberg.object_store import find_store_problem
-from ohlcv.iceberg.registration import check_no_files
+from ohlcv.iceberg.registration import check_no_files, create_namespace, table_folder
 from ohlcv.iceberg.rest_catalog import LimitedRestCatalog, RestProtocolError
 from ohlcv.iceberg.table_definitions import ICEBERG_TYPES, iceberg_partitions, iceberg_schema
 from ohlcv.model.errors import DamagedFileError, InputError, MissingTableError, OhlcvError
 from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition_predicate
 from ohlcv.model.table_contracts import (
-    NAMESPACE,
     TableContract,
     TableShape,
     contract_differences,
-    contracts,
     missing_snapshot_problem,
 )
+from ohlcv.model.table_names import Identifier, TableNames, dotted
 
 # Errors of a catalog that does not answer or denies access: those of its database and those of a REST service.
 CATALOG_ERRORS = (SQLAlchemyError, sqlite3.Error, RESTError, RequestException)
@@ -144,19 +142,19 @@ def load_table(catalog: Catalog, contract: TableContract) -> Table:
     """Return a table. Raise OhlcvError if it does not exist or does not match its contract."""
     table = _load_any_table(catalog, contract)
     if differences := contract_differences(shape_of(table), contract):
-        raise OhlcvError(f"{NAMESPACE}.{contract.name} does not match its contract: {'; '.join(differences)}")
+        raise OhlcvError(f"{contract} does not match its contract: {'; '.join(differences)}")
     return table
 
 
 def _load_any_table(catalog: Catalog, contract: TableContract) -> Table:
     """Return a table, which may differ from its contract. Errors are one line."""
     try:
-        return catalog.load_table((NAMESPACE, contract.name))
+        return catalog.load_table(contract.identifier)
     except NoSuchTableError:
-        raise MissingTableError(f"there is no table {NAMESPACE}.{contract.name}: run 'ohlcv tables create'") from None
+        raise MissingTableError(f"there is no table {contract}: run 'ohlcv tables create'") from None
     except FileNotFoundError as error:
         raise OhlcvError(
-            f"the metadata file of {NAMESPACE}.{contract.name} is missing ({error}): "
+            f"the metadata file of {contract} is missing ({error}): "
             "run 'ohlcv tables relocate' if the home was copied or moved, check OHLCV_WAREHOUSE, or restore it from a "
             "backup (see Damaged files in docs/runbook.md)"
         ) from None
@@ -165,13 +163,13 @@ def _load_any_table(catalog: Catalog, contract: TableContract) -> Table:
     except (ValidationError, ValueError, ArrowException) as error:
         cause = str(error).strip().splitlines()[0]
         raise OhlcvError(
-            f"the catalog's entry of {NAMESPACE}.{contract.name} does not name a metadata file ({cause}): restore the "
+            f"the catalog's entry of {contract} does not name a metadata file ({cause}): restore the "
             "catalog from a backup, or see Damaged files in docs/runbook.md"
         ) from None
     except OSError as error:
         # An error of the object store.
         cause = str(error).strip().splitlines()[0]
-        raise OhlcvError(f"{NAMESPACE}.{contract.name} cannot be read ({cause}): see 'ohlcv doctor'") from None
+        raise OhlcvError(f"{contract} cannot be read ({cause}): see 'ohlcv doctor'") from None
 
 
 def load_table_to_write(settings: Settings, contract: TableContract) -> Table:
@@ -194,28 +192,33 @@ def check_location(settings: Settings, table: Table) -> None:
 def check_locations(settings: Settings) -> None:
     """Raise OhlcvError if a table of the catalog is stored outside the warehouse."""
     catalog = open_catalog(settings)
-    known = table_names(catalog)
-    for contract in contracts():
-        if contract.name in known:
+    known = existing_tables(catalog, settings.names)
+    for contract in settings.contracts():
+        if contract.identifier in known:
             check_location(settings, _load_any_table(catalog, contract))
 
 
-def table_names(catalog: Catalog) -> set[str]:
-    """Return the names of the tables that the catalog contains; reads no metadata file, unlike table_exists()."""
-    with contextlib.suppress(NoSuchNamespaceError):
-        return {name for _, name in catalog.list_tables(NAMESPACE)}
-    return set()
+def existing_tables(catalog: Catalog, names: TableNames) -> set[Identifier]:
+    """Return the tables in the namespaces of our tables; reads no metadata file, unlike table_exists()."""
+    found: set[Identifier] = set()
+    for namespace in names.namespaces:
+        with contextlib.suppress(NoSuchNamespaceError):
+            found.update(catalog.list_tables(namespace))
+    return found
 
 
-def metadata_locations(catalog: Catalog) -> dict[str, str] | None:
-    """Return the metadata file of each table by name, from one query; None if the catalog is a REST service."""
+def metadata_locations(catalog: Catalog, names: TableNames) -> dict[Identifier, str] | None:
+    """Return the metadata file of each table, from one query; None if the catalog is a REST service."""
     if not isinstance(catalog, SqlCatalog):
         return None
-    query = select(IcebergTables.table_name, IcebergTables.metadata_location).where(
-        IcebergTables.catalog_name == CATALOG_NAME, IcebergTables.table_namespace == NAMESPACE
+    namespaces = {dotted(namespace): namespace for namespace in names.namespaces}
+    query = select(IcebergTables.table_namespace, IcebergTables.table_name, IcebergTables.metadata_location).where(
+        IcebergTables.catalog_name == CATALOG_NAME, IcebergTables.table_namespace.in_(namespaces)
     )
     with catalog.engine.connect() as connection:
-        return {name: location or "" for name, location in connection.execute(query)}
+        return {
+            (*namespaces[namespace], name): location or "" for namespace, name, location in connection.execute(query)
+        }
 
 
 def shape_of(table: Table) -> TableShape:
@@ -231,7 +234,7 @@ def shape_of(table: Table) -> TableShape:
 
 
 class CreatedTables(NamedTuple):
-    """Names of the tables that `create_tables` created and of those that existed."""
+    """Full names of the tables that `create_tables` created and of those that existed."""
 
     created: list[str]
     existing: list[str]
@@ -243,48 +246,48 @@ def create_tables(settings: Settings) -> CreatedTables:
         check_warehouse(settings)
     catalog = open_catalog(settings)
     result = CreatedTables([], [])
-    known = table_names(catalog)
-    for contract in contracts():
-        if contract.name in known:
+    known = existing_tables(catalog, settings.names)
+    for contract in settings.contracts():
+        if contract.identifier in known:
             check_location(settings, load_table(catalog, contract))
-            result.existing.append(contract.name)
-    missing = [contract for contract in contracts() if contract.name not in result.existing]
+            result.existing.append(str(contract))
+    missing = [contract for contract in settings.contracts() if contract.identifier not in known]
     check_no_files(settings, missing)
     if missing:
         check_writable(settings)
         check_warehouse(settings)
-        with contextlib.suppress(NamespaceAlreadyExistsError):
-            catalog.create_namespace(NAMESPACE)
     for contract in missing:
+        create_namespace(catalog, contract.namespace)
         schema = iceberg_schema(contract)
         try:
             table = catalog.create_table(
-                (NAMESPACE, contract.name),
+                contract.identifier,
                 schema=schema,
+                location=None if settings.catalog.engine == "rest" else table_folder(settings, contract.identifier),
                 partition_spec=iceberg_partitions(contract, schema),
                 properties=dict(contract.properties),  # pyiceberg removes entries from this dict
             )
         except TableAlreadyExistsError:
             load_table(catalog, contract)
-            result.existing.append(contract.name)
+            result.existing.append(str(contract))
         else:
             if settings.catalog.engine == "rest":
                 # Not in one commit with the table: Nessie does not support this. Until then nothing is written
                 # (see `missing_snapshot_problem`).
                 table.append(table.schema().as_arrow().empty_table())
-            result.created.append(contract.name)
+            result.created.append(str(contract))
     return result
 
 
-def view_exists(settings: Settings, name: str) -> bool:
+def view_exists(settings: Settings, view: Identifier) -> bool:
     """Return whether the catalog contains a view. pyiceberg does not implement this for its SQL catalog."""
     catalog = open_catalog(settings)
     if not isinstance(catalog, SqlCatalog):
-        return catalog.view_exists((NAMESPACE, name))
+        return catalog.view_exists(view)
     query = select(IcebergTables.table_name).where(
         IcebergTables.catalog_name == CATALOG_NAME,
-        IcebergTables.table_namespace == NAMESPACE,
-        IcebergTables.table_name == name,
+        IcebergTables.table_namespace == dotted(view[:-1]),
+        IcebergTables.table_name == view[-1],
         IcebergTables.iceberg_type == "VIEW",
     )
     with catalog.engine.connect() as connection:

@@ -25,7 +25,8 @@ from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.config.settings import Settings
 from ohlcv.config.storage import CatalogAddress
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.table_contracts import NAMESPACE
+from ohlcv.model.table_contracts import TableContract
+from ohlcv.model.table_names import DEFAULT_NAMESPACE
 
 # Shorter than the task timeout of 300 s and longer than any regular job.
 WAIT_SECONDS = 150.0
@@ -45,7 +46,9 @@ AssertLockHeld = Callable[[], None]
 
 
 @contextmanager
-def write_lock(settings: Settings, table: str, wait_seconds: float = WAIT_SECONDS) -> Iterator[AssertLockHeld]:
+def write_lock(
+    settings: Settings, table: TableContract, wait_seconds: float = WAIT_SECONDS
+) -> Iterator[AssertLockHeld]:
     """Hold the write lock of a table. Wait up to `wait_seconds` for another holder."""
     if not uses_write_lock(settings):
         yield lambda: None
@@ -61,8 +64,10 @@ def uses_write_lock(settings: Settings) -> bool:
 
 
 @contextmanager
-def _file_lock(settings: Settings, table: str, wait_seconds: float) -> Iterator[AssertLockHeld]:
-    path = Path(f"{settings.catalog.database}.{table}.lock")
+def _file_lock(settings: Settings, table: TableContract, wait_seconds: float) -> Iterator[AssertLockHeld]:
+    # In the default namespace the name of the file is that of earlier versions, whose processes may still run.
+    name = table.name if table.namespace == DEFAULT_NAMESPACE else str(table)
+    path = Path(f"{settings.catalog.database}.{name}.lock")
     try:
         # Python opens files close-on-exec, so no child process keeps the lock after its holder has died.
         file = path.open("a+")
@@ -86,11 +91,11 @@ def _file_lock(settings: Settings, table: str, wait_seconds: float) -> Iterator[
 
 
 @contextmanager
-def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Iterator[AssertLockHeld]:
+def _database_lock(settings: Settings, table: TableContract, wait_seconds: float) -> Iterator[AssertLockHeld]:
     import psycopg.conninfo
 
     address: CatalogAddress = settings.catalog
-    name = f"{CATALOG_NAME}.{NAMESPACE}.{table}"
+    name = f"{CATALOG_NAME}.{table}"
     # The key of an advisory lock is a number. 63 bits of a digest make a collision of two tables improbable.
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
     try:
@@ -102,7 +107,7 @@ def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Itera
             password=settings.catalog_password,
             dbname=address.database,
             # Shown to waiting writers and in pg_stat_activity. PostgreSQL keeps 63 bytes.
-            application_name=f"ohlcv {table}, process {os.getpid()} on {socket.gethostname()}"[:63],
+            application_name=f"ohlcv {table.name}, process {os.getpid()} on {socket.gethostname()}"[:63],
             autocommit=True,
             # Without keepalives the lock of a crashed machine would stay for hours.
             keepalives_idle=30,
@@ -137,7 +142,9 @@ def _database_lock(settings: Settings, table: str, wait_seconds: float) -> Itera
         yield assert_lock_held
 
 
-def _wait_for_lock(try_lock: Callable[[], bool], table: str, wait_seconds: float, holder: Callable[[], str]) -> None:
+def _wait_for_lock(
+    try_lock: Callable[[], bool], table: TableContract, wait_seconds: float, holder: Callable[[], str]
+) -> None:
     deadline = time.monotonic() + wait_seconds
     while not try_lock():
         if time.monotonic() > deadline:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from ohlcv.ingest.file_readers import PROBLEM
 from ohlcv.model.errors import InputError
-from ohlcv.model.table_contracts import TRADE_COLUMNS, TRADES
+from ohlcv.model.table_contracts import TRADE_COLUMNS
 
 _ARROW_TYPES: dict[str, pa.DataType] = {
     "string": pa.string(),
@@ -50,7 +50,7 @@ class TradeFormat:
     has_ids: bool = True
 
 
-_TRADE_COLUMNS = {name: name for name in TRADES.column_names}
+_TRADE_COLUMNS = {column.name: column.name for column in TRADE_COLUMNS}
 GENERIC = TradeFormat(
     name="generic",
     headerless_columns={},

@@ -47,7 +47,6 @@ from ohlcv.ingest.staging import (
 )
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import to_microseconds
-from ohlcv.model.table_contracts import NAMESPACE, TRADES
 
 MAX_LISTED_REFUSALS = 1000
 
@@ -226,16 +225,16 @@ def _write(
         report.loaded = new_rows
         return
     raise OhlcvError(
-        f"another writer of {NAMESPACE}.{TRADES.name} committed first {COMMIT_ATTEMPTS} times: load again later"
+        f"another writer of {settings.trades_contract} committed first {COMMIT_ATTEMPTS} times: load again later"
     )
 
 
 def _open_table(settings: Settings) -> Table:
     check_writable(settings)
-    table = load_table_to_write(settings, TRADES)
+    table = load_table_to_write(settings, settings.trades_contract)
     if required := [field.name for field in table.schema().fields if field.required]:
         raise OhlcvError(
-            f"{NAMESPACE}.{TRADES.name} does not allow null in the column {', '.join(required)}: "
+            f"{settings.trades_contract} does not allow null in the column {', '.join(required)}: "
             "the loader needs columns that may be null; allow it with ALTER TABLE … ALTER COLUMN … DROP NOT NULL"
         )
     return table

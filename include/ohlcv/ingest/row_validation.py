@@ -14,7 +14,7 @@ from ohlcv.ingest.file_readers import LINE, PROBLEM
 from ohlcv.ingest.formats import GENERIC, NESTED, TradeFormat
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import to_microseconds
-from ohlcv.model.table_contracts import TRADES
+from ohlcv.model.table_contracts import TRADE_COLUMNS
 
 FIRST_TIME = to_microseconds(datetime(2009, 1, 1, tzinfo=UTC))  # Bitcoin's first block
 LAST_TIME = to_microseconds(datetime(2100, 1, 1, tzinfo=UTC))
@@ -65,7 +65,7 @@ def validation_query(
     )
     mapped_columns = ", ".join(
         f"{expression(name)} AS {name}"
-        for name in (*(name for name in TRADES.column_names if name not in NESTED), "raw_timestamp")
+        for name in (*(column.name for column in TRADE_COLUMNS if column.name not in NESTED), "raw_timestamp")
         if name not in ("exchange", "symbol")
     )
     option_columns = [

@@ -16,7 +16,7 @@ from ohlcv.ingest.file_readers import CHUNK_ROWS
 from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.source_hours import blocks_of_consecutive_hours, partition_blocks
-from ohlcv.model.table_contracts import TRADES
+from ohlcv.model.table_contracts import TRADE_COLUMNS
 
 StagingDatabase = duckdb.DuckDBPyConnection
 
@@ -27,7 +27,7 @@ MAX_FILTER_BLOCKS = 60
 # pyiceberg scans all rows of an append once per hour partition, so the number of hours in one append is limited.
 MAX_HOURS_PER_APPEND = 300
 
-COLUMNS = ", ".join(TRADES.column_names)
+COLUMNS = ", ".join(column.name for column in TRADE_COLUMNS)
 HOUR = "(exchange_date - DATE '1970-01-01') * 24 + exchange_hour"
 # A message is identified by its id, exchange, symbol and hour: the same id on two exchanges is two messages.
 _IDENTITY = ("hour", "message_id", "exchange", "symbol")
@@ -81,7 +81,7 @@ def _duckdb_columns() -> str:
         "list<string>": "VARCHAR[]",
         "map<string, string>": "MAP(VARCHAR, VARCHAR)",
     }
-    return ", ".join(f"{column.name} {types.get(column.type, column.type)}" for column in TRADES.columns)
+    return ", ".join(f"{column.name} {types.get(column.type, column.type)}" for column in TRADE_COLUMNS)
 
 
 def stage(staging: StagingDatabase, where: str = "") -> None:

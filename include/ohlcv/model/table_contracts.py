@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ohlcv.model.table_names import Identifier, TableNames, dotted, spark_name
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.model.trade_mapping import DEFAULT_MAPPING, TradeMapping, mapping_problems
-
-NAMESPACE = "market_data"
-TRADES_TABLE = "gold_crypto_trades"
 
 # Type of every price and quantity. The jobs compute on the unscaled integers (value = integer * 10^-8).
 AMOUNT = "decimal(18, 8)"
@@ -39,7 +37,8 @@ class Partition:
 class TableContract:
     """Required columns, partitions and properties of a table."""
 
-    name: str
+    # Namespace and name.
+    identifier: Identifier
     columns: tuple[Column, ...]
     partitions: tuple[Partition, ...]
     properties: dict[str, str]
@@ -49,8 +48,24 @@ class TableContract:
     mapping: TradeMapping = DEFAULT_MAPPING
 
     @property
+    def name(self) -> str:
+        """Return the name without its namespace."""
+        return self.identifier[-1]
+
+    @property
+    def namespace(self) -> Identifier:
+        return self.identifier[:-1]
+
+    @property
     def column_names(self) -> list[str]:
         return [column.name for column in self.columns]
+
+    @property
+    def holds_trades(self) -> bool:
+        return self.columns == TRADE_COLUMNS
+
+    def __str__(self) -> str:
+        return dotted(self.identifier)
 
 
 TRADE_COLUMNS = (
@@ -118,18 +133,20 @@ def _properties(target_megabytes: int) -> dict[str, str]:
     }
 
 
-TRADES = TableContract(
-    name=TRADES_TABLE,
-    columns=TRADE_COLUMNS,
-    partitions=(Partition("exchange_date", "identity"), Partition("exchange_hour", "identity")),
-    properties=_properties(256),
-)
+def trades_contract(names: TableNames) -> TableContract:
+    """Return the contract of the trades table."""
+    return TableContract(
+        identifier=names.trades,
+        columns=TRADE_COLUMNS,
+        partitions=(Partition("exchange_date", "identity"), Partition("exchange_hour", "identity")),
+        properties=_properties(256),
+    )
 
 
-def candles_contract(timeframe: Timeframe) -> TableContract:
+def candles_contract(names: TableNames, timeframe: Timeframe) -> TableContract:
     """Return the contract of the candle table of a timeframe."""
     return TableContract(
-        name=timeframe.table,
+        identifier=names.candle_table(timeframe.name),
         columns=CANDLE_COLUMNS,
         partitions=(Partition("window_date", timeframe.partition),),
         properties=_properties(64),
@@ -137,10 +154,10 @@ def candles_contract(timeframe: Timeframe) -> TableContract:
     )
 
 
-def contracts() -> Iterator[TableContract]:
+def contracts(names: TableNames) -> Iterator[TableContract]:
     """Return the contracts of all tables, the trades table first."""
-    yield TRADES
-    yield from map(candles_contract, TIMEFRAMES.values())
+    yield trades_contract(names)
+    yield from (candles_contract(names, timeframe) for timeframe in TIMEFRAMES.values())
 
 
 @dataclass(frozen=True)
@@ -189,32 +206,31 @@ def missing_snapshot_problem(contract: TableContract) -> str:
     other one. It checks all later commits.
     """
     return (
-        f"{NAMESPACE}.{contract.name} has no first snapshot, and a REST catalog may lose one of two concurrent first "
+        f"{contract} has no first snapshot, and a REST catalog may lose one of two concurrent first "
         "commits: drop the empty table and run 'ohlcv tables create', which adds one"
     )
 
 
-# Views over all timeframes. They cast `volume` to the wide type, so they stay valid when one table is widened.
-CANDLES_VIEW = "ohlcv"
-LATEST_VIEW = "ohlcv_latest"
+def view_statements(catalog: str, names: TableNames) -> dict[Identifier, str]:
+    """Return the SELECT statement in Spark SQL of each view over all timeframes.
 
-
-def view_statements(catalog: str) -> dict[str, str]:
-    """Return the SELECT statement of each view in Spark SQL."""
+    The views cast `volume` to the wide type, so they stay valid when one table is widened.
+    """
 
     def select_candles(timeframe: Timeframe) -> str:
         columns = ", ".join(
             f"CAST(volume AS {WIDE_AMOUNT}) AS volume" if column.name == "volume" else column.name
             for column in CANDLE_COLUMNS
         )
-        return f"SELECT '{timeframe.name}' AS timeframe, {columns} FROM {catalog}.{NAMESPACE}.{timeframe.table}"
+        table = spark_name(catalog, names.candle_table(timeframe.name))
+        return f"SELECT '{timeframe.name}' AS timeframe, {columns} FROM {table}"
 
-    names = ", ".join(["timeframe", *(column.name for column in CANDLE_COLUMNS)])
+    selected = ", ".join(["timeframe", *(column.name for column in CANDLE_COLUMNS)])
     newest = "row_number() OVER (PARTITION BY timeframe, symbol, exchange ORDER BY window_start DESC)"
     return {
-        CANDLES_VIEW: " UNION ALL ".join(map(select_candles, TIMEFRAMES.values())),
-        LATEST_VIEW: (
-            f"SELECT {names} FROM (SELECT {names}, {newest} AS newest "
-            f"FROM {catalog}.{NAMESPACE}.{CANDLES_VIEW}) WHERE newest = 1"
+        names.candles_view: " UNION ALL ".join(map(select_candles, TIMEFRAMES.values())),
+        names.latest_view: (
+            f"SELECT {selected} FROM (SELECT {selected}, {newest} AS newest "
+            f"FROM {spark_name(catalog, names.candles_view)}) WHERE newest = 1"
         ),
     }

@@ -1,4 +1,4 @@
-"""Registry of timeframes. Schedules, DAG ids, table names and retention cutoffs derive from it."""
+"""Registry of timeframes. Schedules, DAG ids, tables and retention cutoffs derive from it."""
 
 from __future__ import annotations
 
@@ -67,10 +67,6 @@ class Timeframe:
     @property
     def microseconds(self) -> int:
         return self.length // timedelta(microseconds=1)
-
-    @property
-    def table(self) -> str:
-        return f"gold_ohlcv_{self.name}"
 
     @property
     def dag_id(self) -> str:

@@ -27,7 +27,6 @@ from ohlcv.iceberg.tables import (
     open_catalog,
 )
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.table_contracts import contracts
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.health import workers
@@ -186,7 +185,7 @@ def check_tables(settings: Settings) -> str:
     """Compare every table with its contract, read its metadata, and check that its data files are complete."""
     with described_catalog_errors(settings):
         catalog = open_catalog(settings)
-        tables = [load_table(catalog, contract) for contract in contracts()]
+        tables = [load_table(catalog, contract) for contract in settings.contracts()]
         for table in tables:
             check_location(settings, table)
         found = [check_files(table) for table in tables]

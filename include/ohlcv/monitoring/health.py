@@ -16,7 +16,6 @@ from ohlcv.config.settings import AirflowAddress, Settings
 from ohlcv.iceberg.tables import described_catalog_errors, load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import iso
-from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.http_json import UnusableResponseError, fetch_json
@@ -160,8 +159,7 @@ def workers(settings: Settings) -> Measurement:
 def storage(settings: Settings) -> list[Measurement]:
     """Measure the size of the tables from the summary of their current snapshot."""
     catalog = open_catalog(settings)
-    contracts = [TRADES, *(candles_contract(settings.timeframe(name)) for name in TIMEFRAMES)]
-    return [_table_size(load_table(catalog, contract)) for contract in contracts]
+    return [_table_size(load_table(catalog, contract)) for contract in settings.contracts()]
 
 
 def _table_size(table: Table) -> Measurement:

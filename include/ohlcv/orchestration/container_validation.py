@@ -78,7 +78,7 @@ class ContainerValidateOperator(DockerOperator):
                     f"the image {self.image} did not run 'ohlcv validate' (its log has no report): "
                     "set OHLCV_VALIDATION_IMAGE to an image of this version of the project"
                 )
-        publish(context, report)
+        publish(context, settings, report)
 
 
 def validate_arguments(targets: list[ValidationTarget], run_id: str) -> list[str]:

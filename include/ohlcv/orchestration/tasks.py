@@ -194,7 +194,7 @@ def _validate_task(
         resolve_targets=resolve_targets,
         retries=1,
         retry_delay=timedelta(seconds=30),
-        outlets=[asset_of(timeframe) for timeframe in timeframes],
+        outlets=[asset_of(settings, timeframe) for timeframe in timeframes],
         priority_weight=weight,
         weight_rule=ScheduleFirst(),
         doc_md=doc_md,

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from ohlcv.config.catalog_properties import CATALOG_NAME
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import Range
-from ohlcv.model.table_contracts import NAMESPACE
 from ohlcv.model.timeframes import Timeframe, get_timeframe
 from ohlcv.quality.report import VERDICT_KEY
 
@@ -26,24 +27,27 @@ ValidationTarget = tuple[Timeframe, Range]
 TargetResolver = Callable[["Context", str], list[ValidationTarget]]
 
 
-def asset_of(timeframe: Timeframe) -> Asset:
+def asset_of(settings: Settings, timeframe: Timeframe) -> Asset:
     """Return the Airflow asset of a candle table."""
-    return Asset(name=timeframe.table, uri=f"{CATALOG_NAME}://{NAMESPACE}/{timeframe.table}", group="ohlcv")
+    contract = settings.candles_contract(timeframe)
+    # Airflow accepts only ASCII characters.
+    place = "/".join(map(quote, contract.identifier))
+    return Asset(name=contract.name, uri=f"{CATALOG_NAME}://{place}", group="ohlcv")
 
 
-def update_assets(context: Context, events: Iterable[dict[str, Any]]) -> None:
+def update_assets(context: Context, settings: Settings, events: Iterable[dict[str, Any]]) -> None:
     """Add an event with range, counts and verdict to the asset of each validated table."""
     for event in events:
-        context["outlet_events"][asset_of(get_timeframe(event["timeframe"]))].extra = event
+        context["outlet_events"][asset_of(settings, get_timeframe(event["timeframe"]))].extra = event
 
 
-def publish(context: Context, report: Mapping[str, Any]) -> None:
+def publish(context: Context, settings: Settings, report: Mapping[str, Any]) -> None:
     """Persist the verdicts of a run, then add events to the assets, or fail if a rule failed."""
     # Airflow drops the asset events of a failed task, but keeps its XComs until the next try.
     context["ti"].xcom_push(key=VERDICT_KEY, value=report["verdicts"])
     if report["complaint"]:
         raise AirflowFailException(report["complaint"])
-    update_assets(context, report["events"])
+    update_assets(context, settings, report["events"])
 
 
 class ValidateOperator(BaseOperator):
@@ -60,7 +64,6 @@ class ValidateOperator(BaseOperator):
         """Validate the targets of the run."""
         targets = self.resolve_targets(context, self.day)
         # DuckDB and pyiceberg are imported when the task runs, not when DAG files are parsed.
-        from ohlcv.config.settings import load_settings
         from ohlcv.quality.report import format_result, run_report
         from ohlcv.quality.validator import validate
 
@@ -70,4 +73,4 @@ class ValidateOperator(BaseOperator):
         for timeframe, target_range in targets:
             results.append(validate(settings, timeframe, target_range, run_id))
             log.info("%s", format_result(results[-1]))
-        publish(context, run_report(results, datetime.now(UTC)))
+        publish(context, settings, run_report(results, datetime.now(UTC)))

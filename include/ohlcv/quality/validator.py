@@ -27,7 +27,6 @@ from ohlcv.model.intervals import (
     to_microseconds,
 )
 from ohlcv.model.source_hours import hours_overlapping, parse_hours, windows_of_hour
-from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
 from ohlcv.quality.recomputation import (
     candle_database,
@@ -49,7 +48,8 @@ _FRESHNESS_RULE = "candles_are_fresh"
 def validate(settings: Settings, timeframe: Timeframe, time_range: Range, run_id: str = "") -> ValidationResult:
     """Validate the candles of a range; with `run_id`, also those of the pending hours that the run rebuilt."""
     catalog = open_catalog(settings)
-    candles, trades = load_table(catalog, candles_contract(timeframe)), load_table(catalog, TRADES)
+    candles = load_table(catalog, settings.candles_contract(timeframe))
+    trades = load_table(catalog, settings.trades_contract)
     commit = run_commit(candles, run_id, time_range) if run_id else {}
     rebuilt_hours = parse_hours(commit.get(summary_keys.REBUILT_PENDING_HOURS, ""))
     rebuilt = (windows_of_hour(timeframe, hour) for hour in rebuilt_hours)
@@ -60,7 +60,7 @@ def validate(settings: Settings, timeframe: Timeframe, time_range: Range, run_id
         result = _drop_expired(result, timeframe, candles, datetime.now(UTC).date())
     finer = _next_finer(timeframe)
     if finer is not None:
-        finer_candles = load_table(catalog, candles_contract(finer))
+        finer_candles = load_table(catalog, settings.candles_contract(finer))
         findings = _finer_mismatches(timeframe, finer, ranges, trades, candles, finer_candles)
         result = replace(result, findings=[*result.findings, *findings])
     return result
@@ -79,11 +79,12 @@ def validate_days(
 def _days_with_data(settings: Settings, timeframe: Timeframe, time_range: Range) -> list[Range]:
     """Return the parts of a range, each in one day, that have candles or trades; or only the last day."""
     catalog = open_catalog(settings)
-    candles, trades = load_table(catalog, candles_contract(timeframe)), load_table(catalog, TRADES)
+    candles = load_table(catalog, settings.candles_contract(timeframe))
+    trades = load_table(catalog, settings.trades_contract)
     last = time_range.end - MICROSECOND
     days: set[date] = set()
     for each in filter(None, (timeframe, _next_finer(timeframe))):
-        table = load_table(catalog, candles_contract(each))
+        table = load_table(catalog, settings.candles_contract(each))
         for partition in list_partitions(table, time_condition(time_range.start, time_range.end)):
             first, end = each.partition_start(partition), each.partition_start(partition + 1)
             days.update(first + number * DAY for number in range((end - first).days))
@@ -113,7 +114,7 @@ def validate_freshness(settings: Settings, timeframe: Timeframe, now: datetime) 
 
 def built_range(settings: Settings, timeframe: Timeframe, requested: Range) -> Range | None:
     """Return the part of a range that has been built, or None. Later windows are not missing but not due yet."""
-    until = built_until(load_table(open_catalog(settings), candles_contract(timeframe)), timeframe)
+    until = built_until(load_table(open_catalog(settings), settings.candles_contract(timeframe)), timeframe)
     start = floor_time(requested.start, timeframe.length)
     if until is None or start >= min(until, requested.end):
         return None

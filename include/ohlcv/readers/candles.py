@@ -13,7 +13,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import MICROSECOND, iso, to_microseconds
-from ohlcv.model.table_contracts import AMOUNT_SCALE, candles_contract
+from ohlcv.model.table_contracts import AMOUNT_SCALE
 from ohlcv.model.timeframes import DAY, Timeframe
 from ohlcv.readers.latest import newest_candles, newest_window_start
 from ohlcv.readers.scans import read_rows, series_condition, single_series, time_condition
@@ -44,7 +44,7 @@ def read_candles(
     `end`, but not beyond the newest candle of the table, because later windows may not have been built yet.
     """
     _check_request(start, end, newest, fill)
-    table = load_table(open_catalog(settings), candles_contract(timeframe))
+    table = load_table(open_catalog(settings), settings.candles_contract(timeframe))
     series_filter = series_condition(symbol, exchange)
     condition = And(series_filter, time_condition(start, end))
     if newest is not None and start is None:

@@ -18,7 +18,6 @@ from ohlcv.iceberg.tables import hours_filter, load_table, open_catalog
 from ohlcv.model import summary_keys
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
 from ohlcv.model.source_hours import hour_range, hours_overlapping, partition_hour
-from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.model.trade_validity import validity_condition
 from ohlcv.readers.scans import (
@@ -38,19 +37,19 @@ LOOKBACK_PARTITIONS = 31
 
 def recent_series(settings: Settings, timeframe: Timeframe) -> list[Series]:
     """Return each (symbol, exchange) that has a candle in the newest 31 partitions, sorted."""
-    table = load_table(open_catalog(settings), candles_contract(timeframe))
+    table = load_table(open_catalog(settings), settings.candles_contract(timeframe))
     return sorted(find_series(table, timeframe, AlwaysTrue(), list_partitions(table, AlwaysTrue())))
 
 
 def newest_candle_end(settings: Settings, timeframe: Timeframe) -> datetime | None:
     """Return the end of the newest candle of all series, or None if there is no candle."""
-    start = newest_window_start(load_table(open_catalog(settings), candles_contract(timeframe)), timeframe)
+    start = newest_window_start(load_table(open_catalog(settings), settings.candles_contract(timeframe)), timeframe)
     return None if start is None else EPOCH + start * MICROSECOND + timeframe.length
 
 
 def newest_trade(settings: Settings, time_range: Range | None = None) -> datetime | None:
     """Return the time of the newest valid trade, in a range if given; None if there is no such trade."""
-    table = load_table(open_catalog(settings), TRADES)
+    table = load_table(open_catalog(settings), settings.trades_contract)
     everything = table.scan()
     with report_damage(table, everything):
         partitions = [task.file.partition for task in everything.plan_files()]

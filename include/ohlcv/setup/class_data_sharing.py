@@ -89,7 +89,9 @@ def create_archives() -> None:
         archive_path(role).unlink(missing_ok=True)
     begin = datetime(2026, 3, 1, 10, tzinfo=UTC)
     with tempfile.TemporaryDirectory() as folder:
-        home = {"OHLCV_HOME": f"{folder}/home"}
+        # The job inherits this environment: without the settings of a production catalog.
+        unset = {name: "" for name in os.environ if name.startswith("OHLCV_") and name != "OHLCV_JARS"}
+        home = {**unset, "OHLCV_HOME": f"{folder}/home"}
         settings = load_settings(home)
         create_tables(settings)
         # Enough trades to turn on code generation, so that the archives also contain the classes of the compiler.

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from ohlcv.config.settings import Settings
 from ohlcv.model.errors import MissingTableError
-from ohlcv.model.table_contracts import TRADES_TABLE
 from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 from ohlcv.web.candle_query import CandlePage, CandleQuery, CandleReader
 from ohlcv.web.file_cache import FileCache
@@ -32,6 +31,7 @@ class CandleData:
     def __init__(
         self, settings: Settings, *, interval: float = REFRESH_SECONDS, cache: FileCache | None = None
     ) -> None:
+        self._names = settings.names
         self.cache = cache or FileCache()
         self._refresher = IndexRefresher(
             settings, interval=interval, wait=_WAIT_SECONDS, after_refresh=self._scan_series
@@ -40,8 +40,8 @@ class CandleData:
         self._series = {name: SeriesRanges() for name in TIMEFRAMES}
         self._provisional = ProvisionalCandles(
             self._readers,
-            lambda timeframe: self._refresher.index(timeframe.table),
-            lambda: self._refresher.index(TRADES_TABLE),
+            lambda timeframe: self.index(timeframe.name),
+            lambda: self._refresher.index(self._names.trades),
         )
 
     def start(self) -> None:
@@ -62,11 +62,11 @@ class CandleData:
 
         Raise OhlcvError if the catalog or the table could not be read yet.
         """
-        return self._refresher.index(get_timeframe(timeframe).table)
+        return self._refresher.index(self._names.candle_table(timeframe))
 
     def stale_seconds(self, timeframe: str) -> float | None:
         """Return the age of the index if the catalog has not confirmed it; None if it is up to date."""
-        return self._refresher.stale_seconds(get_timeframe(timeframe).table)
+        return self._refresher.stale_seconds(self._names.candle_table(timeframe))
 
     def series(self, timeframe: str) -> list[SeriesRange]:
         """Return the series of a timeframe, sorted by symbol and exchange. Empty if there is no table.
@@ -117,7 +117,9 @@ class CandleData:
         while unfinished and (until is None or time.monotonic() < until):
             for name in sorted(unfinished):
                 try:
-                    is_unfinished = self._series[name].scan_next(self._refresher.last_index(get_timeframe(name).table))
+                    is_unfinished = self._series[name].scan_next(
+                        self._refresher.last_index(self._names.candle_table(name))
+                    )
                 except (
                     Exception
                 ) as error:  # a damaged file, or an error of the store: tried again after the next refresh

@@ -21,7 +21,8 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import CATALOG_ERRORS, describe_catalog_error, load_table, metadata_locations, open_catalog
 from ohlcv.model.errors import MissingTableError, OhlcvError
 from ohlcv.model.intervals import EPOCH
-from ohlcv.model.table_contracts import TRADES, TableContract, contracts
+from ohlcv.model.table_contracts import TableContract
+from ohlcv.model.table_names import Identifier
 from ohlcv.model.timeframes import DAY
 from ohlcv.readers.scans import compare
 from ohlcv.web.table_index import TableIndex, build_index
@@ -69,7 +70,7 @@ class IndexRefresher:
         self._wait = wait
         self._after_refresh = after_refresh
         self._catalog: Catalog | None = None
-        self._entries = {contract.name: _Entry(contract) for contract in contracts()}
+        self._entries = {contract.identifier: _Entry(contract) for contract in settings.contracts()}
         self._refreshing = threading.Lock()
         self._refreshed = threading.Event()
         self._closing = threading.Event()
@@ -86,25 +87,25 @@ class IndexRefresher:
         if self._thread is not None:
             self._thread.join(self._wait)
 
-    def index(self, name: str) -> TableIndex | None:
+    def index(self, table: Identifier) -> TableIndex | None:
         """Return the last index of a table; None if the table does not exist.
 
         Raise OhlcvError if there is none because the catalog or the table cannot be read.
         """
         if not self._refreshed.wait(self._wait):
             raise NoAnswerError(f"the catalog {self._settings.catalog} does not answer: try again, see 'ohlcv doctor'")
-        entry = self._entries[name]
+        entry = self._entries[table]
         if entry.index is None and entry.problem is not None:
             raise OhlcvError(entry.problem)
         return entry.index
 
-    def last_index(self, name: str) -> TableIndex | None:
+    def last_index(self, table: Identifier) -> TableIndex | None:
         """Return the last index of a table, None if there is none. Does not wait."""
-        return self._entries[name].index
+        return self._entries[table].index
 
-    def stale_seconds(self, name: str) -> float | None:
+    def stale_seconds(self, table: Identifier) -> float | None:
         """Return the age of an index that the last refresh did not confirm; None if it is up to date."""
-        entry = self._entries[name]
+        entry = self._entries[table]
         if entry.confirmed is None:
             return None
         age = time.monotonic() - entry.confirmed
@@ -115,7 +116,7 @@ class IndexRefresher:
         with self._refreshing:
             try:
                 catalog = self._catalog = self._catalog or open_catalog(self._settings)
-                locations = metadata_locations(catalog)
+                locations = metadata_locations(catalog, self._settings.names)
             except Exception as error:  # reported by each request
                 self._fail(list(self._entries.values()), error)
             else:
@@ -138,10 +139,10 @@ class IndexRefresher:
                 _log.exception("the step after a refresh failed")
             self._closing.wait(max(0.0, next_time - time.monotonic()))
 
-    def _refresh(self, entry: _Entry, catalog: Catalog, locations: dict[str, str] | None) -> None:
+    def _refresh(self, entry: _Entry, catalog: Catalog, locations: dict[Identifier, str] | None) -> None:
         known = entry.index
-        name = entry.contract.name
-        if locations is not None and known is not None and locations.get(name) == known.table.metadata_location:
+        table = entry.contract.identifier
+        if locations is not None and known is not None and locations.get(table) == known.table.metadata_location:
             found: TableIndex | None = known
         else:
             try:
@@ -161,7 +162,7 @@ class IndexRefresher:
             problem = f"the tables cannot be read ({reason}): see 'ohlcv doctor'"
         for entry in entries:
             if problem != entry.problem:
-                _log.warning("%s: %s", entry.contract.name, problem)
+                _log.warning("%s: %s", entry.contract, problem)
             entry.problem = problem
 
 
@@ -171,7 +172,7 @@ def _updated_index(table: Table, contract: TableContract, known: TableIndex | No
     identity = (None if snapshot is None else snapshot.snapshot_id, table.schema().schema_id)
     if known is not None and known.identity == identity:
         return dataclasses.replace(known, table=table)
-    if contract.name != TRADES.name:
+    if not contract.holds_trades:
         return build_index(table, contract)
     return build_index(table, contract, compare(GreaterThanOrEqual, "exchange_date", _first_trade_day(table)))
 

@@ -76,7 +76,7 @@ def _timeframe(service: Service, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "seconds": int(timeframe.length.total_seconds()),
-        "table": timeframe.table,
+        "table": service.settings.candles_contract(timeframe).name,
         "dag_id": timeframe.dag_id,
         "cron": timeframe.cron,
         "retention_days": timeframe.retention.days or None,

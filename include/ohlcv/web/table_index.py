@@ -16,7 +16,7 @@ from pyiceberg.types import PrimitiveType
 
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.model.source_hours import partition_hour
-from ohlcv.model.table_contracts import TRADES, TableContract
+from ohlcv.model.table_contracts import TableContract
 
 # Columns whose lower and upper bounds in the manifests exclude files.
 _BOUNDED = ("symbol", "exchange", "window_start", "updated_at")
@@ -116,7 +116,7 @@ def _indexed_file(
 
 
 def _partition(record: Record, contract: TableContract) -> int | None:
-    if contract.name == TRADES.name:
+    if contract.holds_trades:
         return partition_hour(record[0], record[1])
     number: int | None = record[0]
     return number

@@ -24,12 +24,12 @@ from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import load_trades
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
-from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.monitoring.doctor import check_data
 from ohlcv.monitoring.health import health
 from ohlcv.quality.validator import validate
 from ohlcv.readers.candles import read_candles
 from support.candle_rows import MINUTE, at, candle, write_candles
+from support.default_tables import TRADES, candles_contract
 from support.trade_files import NOON, write_generic
 
 START, END = at("2026-01-31T12:00"), at("2026-01-31T13:00")

@@ -24,7 +24,7 @@ from ohlcv.iceberg.tables import (
 )
 from ohlcv.ingest.loader import load_trades
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.table_contracts import NAMESPACE, TRADES, contracts
+from support.default_tables import NAMESPACE, TRADES, contracts
 from support.trade_files import HEADER, HOUR, NOON, stored_trades
 
 FIRST, SECOND = f"x,BTC-USD,{NOON},1,1,1", f"x,BTC-USD,{NOON + HOUR},2,1,2"
@@ -75,7 +75,7 @@ def test_nothing_is_written_through_the_locations_of_the_original(original: Sett
 def test_a_relocated_copy_is_independent_of_the_original(original: Settings, copy: Settings) -> None:
     before = files_of(original.home)
     relocations = relocate_tables(copy)
-    assert [relocation.name for relocation in relocations] == sorted(contract.name for contract in contracts())
+    assert [relocation.name for relocation in relocations] == sorted(str(contract) for contract in contracts())
     # The manifest, the manifest list and two metadata files of the trades table; one file of an empty table.
     assert [relocation.rewritten for relocation in relocations] == [4, 1, 1, 1, 1, 1]
     assert load(copy, FIRST, SECOND) == 1
@@ -186,7 +186,7 @@ def test_tables_are_not_created_over_files(original: Settings) -> None:
     with pytest.raises(NoSuchTableError):
         open_catalog(original).load_table((NAMESPACE, TRADES.name))
     assert files_of(original.home / "warehouse") == before
-    assert register_tables(original, open_catalog(original), replace=False) == [each.name for each in contracts()]
+    assert register_tables(original, open_catalog(original), replace=False) == [str(each) for each in contracts()]
     assert len(stored_trades(original)) == 1
     assert create_tables(original).created == []
     assert register_tables(original, open_catalog(original), replace=False) == []
@@ -199,7 +199,7 @@ def test_an_older_catalog_is_replaced_only_on_request(original: Settings) -> Non
     shutil.copy(backup, original.catalog.database)
     assert register_tables(original, open_catalog(original), replace=False) == []
     assert len(stored_trades(original)) == 1
-    assert register_tables(original, open_catalog(original), replace=True) == [TRADES.name]
+    assert register_tables(original, open_catalog(original), replace=True) == [str(TRADES)]
     assert len(stored_trades(original)) == 2
 
 
@@ -210,7 +210,7 @@ def test_an_entry_without_its_metadata_file_is_replaced(original: Settings) -> N
     load(original, SECOND)
     shutil.copy(backup, original.catalog.database)
     before.unlink()
-    assert register_tables(original, open_catalog(original), replace=True) == [TRADES.name]
+    assert register_tables(original, open_catalog(original), replace=True) == [str(TRADES)]
     assert len(stored_trades(original)) == 2
 
 

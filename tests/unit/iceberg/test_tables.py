@@ -11,10 +11,11 @@ from pyiceberg.table import Table
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog, view_exists, widen_volume
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.table_contracts import CANDLES_VIEW, NAMESPACE, TRADES, candles_contract, contracts
 from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
+from support.default_tables import CANDLES_VIEW, NAMESPACE, TRADES, candles_contract, contracts
 
 NAMES = [contract.name for contract in contracts()]
+FULL_NAMES = [f"{NAMESPACE}.{name}" for name in NAMES]
 # A second copy of the contract, so that an accidental change of the contract fails here.
 TRADE_FIELDS = {
     "message_id": "string",
@@ -72,7 +73,7 @@ def partitions(table: Table) -> list[tuple[str, str, str]]:
 
 
 def test_created_tables_match_the_contract(site: Settings) -> None:
-    assert create_tables(site) == (NAMES, [])
+    assert create_tables(site) == (FULL_NAMES, [])
     assert NAMES == [
         "gold_crypto_trades",
         "gold_ohlcv_1m",
@@ -111,7 +112,7 @@ def test_created_tables_match_the_contract(site: Settings) -> None:
 def test_creating_existing_tables_changes_nothing(site: Settings) -> None:
     create_tables(site)
     before = {name: table.metadata_location for name, table in tables(site).items()}
-    assert create_tables(site) == ([], NAMES)
+    assert create_tables(site) == ([], FULL_NAMES)
     assert {name: table.metadata_location for name, table in tables(site).items()} == before
 
 
@@ -120,7 +121,7 @@ def test_only_missing_tables_are_created(site: Settings) -> None:
     before = {name: table.metadata_location for name, table in tables(site).items()}
     open_catalog(site).drop_table((NAMESPACE, "gold_ohlcv_30m"))
     shutil.rmtree(site.home / "warehouse" / NAMESPACE / "gold_ohlcv_30m")
-    assert create_tables(site).created == ["gold_ohlcv_30m"]
+    assert create_tables(site).created == ["market_data.gold_ohlcv_30m"]
     after = {name: table.metadata_location for name, table in tables(site).items()}
     assert {name for name in NAMES if before[name] != after[name]} == {"gold_ohlcv_30m"}
 
@@ -201,4 +202,4 @@ def test_views_do_not_exist_before_the_job_creates_them(site: Settings) -> None:
     create_tables(site)
     assert not view_exists(site, CANDLES_VIEW)
     # A table does not count as a view.
-    assert not view_exists(site, "gold_ohlcv_1m")
+    assert not view_exists(site, (NAMESPACE, "gold_ohlcv_1m"))

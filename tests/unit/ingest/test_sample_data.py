@@ -17,7 +17,7 @@ from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.ingest.sample_data import ROW_FAULTS, STANDARD_TRADES, load_sample, sample_trades
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import to_microseconds
-from ohlcv.model.table_contracts import TRADES
+from support.default_tables import TRADES
 
 END = datetime(2026, 3, 1, 6, tzinfo=UTC)
 HOUR = 3_600_000_000

@@ -10,19 +10,15 @@ import pytest
 
 from ohlcv.model.table_contracts import (
     CANDLE_COLUMNS,
-    CANDLES_VIEW,
     KEY,
-    LATEST_VIEW,
-    TRADES,
     VALUES,
     TableContract,
     TableShape,
-    candles_contract,
     contract_differences,
-    contracts,
     view_statements,
 )
 from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
+from support.default_tables import CANDLES_VIEW, LATEST_VIEW, NAMES, TRADES, candles_contract, contracts
 
 MINUTE = candles_contract(get_timeframe("1m"))
 
@@ -126,12 +122,12 @@ def test_every_changed_column_type_is_reported() -> None:
 
 
 def test_the_views_read_every_timeframe_and_cast_volume_to_the_wide_type() -> None:
-    statements = view_statements("iceberg")
+    statements = view_statements("iceberg", NAMES)
     assert list(statements) == [CANDLES_VIEW, LATEST_VIEW]
     parts = statements[CANDLES_VIEW].split(" UNION ALL ")
     assert len(parts) == len(TIMEFRAMES)
     for timeframe, part in zip(TIMEFRAMES.values(), parts, strict=True):
         assert part.startswith(f"SELECT '{timeframe.name}' AS timeframe, symbol, exchange, window_start,")
-        assert part.endswith(f" FROM iceberg.market_data.{timeframe.table}")
+        assert part.endswith(f" FROM `iceberg`.`market_data`.`gold_ohlcv_{timeframe}`")
         assert "CAST(volume AS decimal(38, 8)) AS volume" in part
-    assert f"FROM iceberg.market_data.{CANDLES_VIEW})" in statements[LATEST_VIEW]
+    assert "FROM `iceberg`.`market_data`.`ohlcv`)" in statements[LATEST_VIEW]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ohlcv.model.errors import InputError
-from ohlcv.model.table_contracts import candles_contract, contracts
 from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, get_timeframe
+from support.default_tables import candles_contract, contracts
 
 
 def test_the_registry_contains_the_timeframes_of_the_contract() -> None:
@@ -35,7 +35,7 @@ def test_the_registry_contains_the_timeframes_of_the_contract() -> None:
 
 def test_names_derive_from_the_registry_entry() -> None:
     derived = [
-        (timeframe.table, timeframe.dag_id, timeframe.partition, timeframe.microseconds)
+        (candles_contract(timeframe).name, timeframe.dag_id, timeframe.partition, timeframe.microseconds)
         for timeframe in TIMEFRAMES.values()
     ]
     assert derived == [

@@ -12,9 +12,9 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog, widen_volume
 from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.intervals import MICROSECOND, Range, to_microseconds
-from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.quality.validator import validate
 from support.candle_rows import MINUTE, at, candle, write_candles
+from support.default_tables import TRADES, candles_contract
 from support.strategies import MAX_AMOUNT
 
 NOON = at("2026-03-01T12:00")

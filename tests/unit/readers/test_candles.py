@@ -14,7 +14,6 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg import tables as iceberg_tables
 from ohlcv.iceberg.retention_plan import plan_retention
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.table_contracts import candles_contract
 from ohlcv.readers.candles import read_candles
 from support.candle_rows import (
     COLUMNS,
@@ -27,6 +26,7 @@ from support.candle_rows import (
     window_starts,
     write_candles,
 )
+from support.default_tables import candles_contract
 
 EXTREME_TIMES = (
     datetime.min.replace(tzinfo=UTC),

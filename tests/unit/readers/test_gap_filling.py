@@ -9,7 +9,6 @@ import pytest
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg import tables as iceberg_tables
-from ohlcv.model.table_contracts import candles_contract
 from ohlcv.readers.candles import read_candles
 from ohlcv.readers.latest import LOOKBACK_PARTITIONS
 from support.candle_rows import (
@@ -24,6 +23,7 @@ from support.candle_rows import (
     window_starts,
     write_candles,
 )
+from support.default_tables import candles_contract
 
 
 class TestFill:

@@ -14,9 +14,9 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.intervals import Range, to_microseconds
-from ohlcv.model.table_contracts import TRADES
 from ohlcv.readers.latest import newest_trade
 from support.candle_rows import at
+from support.default_tables import TRADES
 
 VALID_TIME = at("2026-03-01T10:30")
 LATER = at("2026-03-01T10:45")

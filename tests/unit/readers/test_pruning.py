@@ -6,7 +6,6 @@ from datetime import timedelta
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg import tables as iceberg_tables
-from ohlcv.model.table_contracts import candles_contract
 from ohlcv.readers.candles import read_candles
 from ohlcv.readers.latest import LOOKBACK_PARTITIONS, recent_series
 from support.candle_rows import (
@@ -21,6 +20,7 @@ from support.candle_rows import (
     window_starts,
     write_candles,
 )
+from support.default_tables import candles_contract
 
 
 class TestPruning:

@@ -15,13 +15,13 @@ from pyiceberg.types import StringType, TimestamptzType
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog, widen_volume
-from ohlcv.model.table_contracts import candles_contract
 from ohlcv.readers.candles import read_candles
 from ohlcv.web import file_groups
 from ohlcv.web.candle_query import CandleQuery
 from ohlcv.web.data import CandleData
 from ohlcv.web.file_cache import FileCache
 from support.candle_rows import HOUR, Row, at, candle, write_candles
+from support.default_tables import candles_contract
 
 FIRST = at("2026-02-27T00:00")
 DAYS = 3

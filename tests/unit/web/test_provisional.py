@@ -16,11 +16,11 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog, widen_volume
 from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.intervals import EPOCH, MICROSECOND, to_microseconds
-from ohlcv.model.table_contracts import TRADES, candles_contract
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.web import provisional
 from ohlcv.web.data import CandleData
 from support.candle_rows import COLUMNS, DAY, HOUR, MINUTE, Row, at, candle, table_row, write_candles
+from support.default_tables import TRADES, candles_contract
 from support.reference_model import HOUR_MICROSECONDS, Trade, reference_candles
 from support.strategies import MAX_AMOUNT
 

@@ -20,7 +20,6 @@ from requests import ConnectionError as RequestsConnectionError
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import load_table, open_catalog, widen_volume
 from ohlcv.model.errors import MissingTableError, OhlcvError
-from ohlcv.model.table_contracts import candles_contract
 from ohlcv.web import file_cache, file_decoder, file_groups, index_refresher
 from ohlcv.web.candle_query import CandleQuery
 from ohlcv.web.data import CandleData
@@ -28,6 +27,7 @@ from ohlcv.web.file_cache import FileCache
 from ohlcv.web.file_decoder import WHOLE, Part
 from ohlcv.web.table_index import IndexedFile, TableIndex
 from support.candle_rows import MINUTE, at, candle, write_candles
+from support.default_tables import candles_contract
 
 NOON = at("2026-03-01T12:00")
 

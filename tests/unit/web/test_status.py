@@ -15,12 +15,12 @@ from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import floor_time, iso
-from ohlcv.model.table_contracts import candles_contract
 from ohlcv.spark.processes import HOST, free_port
 from ohlcv.web import airflow_reader, refreshed
 from ohlcv.web.data import CandleData
 from ohlcv.web.status import read_status
 from support.candle_rows import HOUR, MINUTE, candle, write_candles
+from support.default_tables import candles_contract
 from support.fake_airflow import FakeAirflow, fake_airflow
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
