@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ohlcv.config.settings import load_settings
 from ohlcv.model.timeframes import TIMEFRAMES
 
 if TYPE_CHECKING:
@@ -117,3 +118,16 @@ def test_parsing_dags_imports_no_spark_and_no_data_library() -> None:
 
 def test_the_plugins_folder_has_exactly_one_file() -> None:
     assert [path.name for path in (ROOT / "plugins").glob("*.py")] == ["ohlcv_plugin.py"]
+
+
+def test_an_asset_is_named_after_its_table() -> None:
+    from ohlcv.orchestration.validate_operator import asset_of
+
+    default = load_settings({"OHLCV_HOME": "/home/x"})
+    other = load_settings({"OHLCV_HOME": "/home/x", "OHLCV_NAMESPACE": "lake.börse"})
+    minute = default.timeframe("1m")
+    assert (asset_of(default, minute).name, asset_of(default, minute).uri) == (
+        "gold_ohlcv_1m",
+        "iceberg://market_data/gold_ohlcv_1m",
+    )
+    assert asset_of(other, minute).uri == "iceberg://lake/b%C3%B6rse/gold_ohlcv_1m"

@@ -101,7 +101,7 @@ def write_candles(settings: Settings, timeframe: Timeframe, *rows: Row) -> None:
         partitions.setdefault(name if timeframe.partition == "day" else name[:7], []).append(row)
     files = []
     for name, partition_rows in partitions.items():
-        file = settings.home / f"{timeframe}-{name}-{uuid4()}.parquet"
+        file = settings.home / f"gold_ohlcv_{timeframe}-{name}-{uuid4()}.parquet"
         pq.write_table(pa.Table.from_pylist(partition_rows, schema=schema), file)
         files.append(file.as_uri())
     table.add_files(files, check_duplicate_files=False)

@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from ohlcv.model.table_contracts import TRADE_COLUMNS, TRADES, TableShape, contract_differences
+from ohlcv.model.table_contracts import TRADE_COLUMNS, TableShape, contract_differences
 from ohlcv.model.trade_mapping import (
     DEFAULT_MAPPING,
     MAPPED_COLUMNS,
@@ -17,6 +17,7 @@ from ohlcv.model.trade_mapping import (
     Unit,
     mapping_problems,
 )
+from support.default_tables import TRADES
 
 SOURCES = {
     "timestamp": Source("ts", unit="ms"),

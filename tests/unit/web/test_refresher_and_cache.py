@@ -72,7 +72,7 @@ def test_a_catalog_that_fails_leaves_the_last_index_which_is_stale(
     data.refresh()
     assert data.stale_seconds("1m") is None
 
-    def fail(_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise RequestsConnectionError("no route")
 
     with monkeypatch.context() as patch:
