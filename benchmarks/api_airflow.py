@@ -112,7 +112,7 @@ def api_server(folder: Path, environment: dict[str, str]) -> Iterator[Airflow]:
 
 @contextmanager
 def _locked_catalog(settings: Settings) -> Iterator[None]:
-    with closing(sqlite3.connect(settings.catalog.database, isolation_level=None)) as catalog:
+    with closing(sqlite3.connect(str(settings.catalog.embedded_database), isolation_level=None)) as catalog:
         catalog.execute("BEGIN EXCLUSIVE")
         yield
 

@@ -88,12 +88,12 @@ class BenchCatalog:
 
     def save_state(self) -> dict[str, str]:
         """Return the metadata location of every table."""
-        with sqlite3.connect(self.settings.catalog.database) as catalog:
+        with sqlite3.connect(str(self.settings.catalog.embedded_database)) as catalog:
             return dict(catalog.execute("SELECT table_name, metadata_location FROM iceberg_tables").fetchall())
 
     def restore_state(self, state: dict[str, str]) -> None:
         """Restore the metadata location of every table, so that the next run finds the same state."""
-        with sqlite3.connect(self.settings.catalog.database) as catalog:
+        with sqlite3.connect(str(self.settings.catalog.embedded_database)) as catalog:
             catalog.executemany(
                 "UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = NULL "
                 "WHERE table_name = ?",

@@ -52,7 +52,7 @@ def merge(spark: SparkSession, contract: TableContract) -> None:
         "now()" if column.name in ("created_at", "updated_at") else f"c.{column.name}" for column in CANDLE_COLUMNS
     )
     spark.sql(
-        f"MERGE INTO {table_name(contract)} s USING computed c "
+        f"MERGE INTO {table_name(spark, contract)} s USING computed c "
         f"ON {' AND '.join(f's.{name} = c.{name}' for name in KEY)} AND s.window_date = c.window_date "
         f"WHEN MATCHED AND ({' OR '.join(f's.{name} <> c.{name}' for name in values)}) THEN UPDATE SET "
         f"{', '.join(f's.{name} = c.{name}' for name in VALUES)}, s.updated_at = now() "

@@ -31,7 +31,6 @@ from rich import box
 from rich.table import Table
 
 from ohlcv.cli.terminal import print_table
-from ohlcv.config.catalog_properties import spark_properties
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.retention_plan import measure_table, plan_retention
 from ohlcv.iceberg.tables import create_tables, open_catalog
@@ -41,6 +40,7 @@ from ohlcv.spark.toolchain import spark_environment
 from spark_jobs.iceberg.table_metadata import load_table
 from spark_jobs.jobs.table_maintenance import Request, maintain
 from spark_jobs.runtime.py4j_bridge import java_class
+from spark_jobs.runtime.session import catalog_properties
 
 TICK = timedelta(minutes=5)
 WEEK = timedelta(days=7)
@@ -130,7 +130,7 @@ class Simulation:
 
     def _set_commit_times(self) -> None:
         """Write the simulated times into the table metadata, because Iceberg records the time of the machine."""
-        with sqlite3.connect(self.settings.catalog.database) as catalog:
+        with sqlite3.connect(str(self.settings.catalog.embedded_database)) as catalog:
             key = (self.contract.name,)
             (location,) = catalog.execute(
                 "SELECT metadata_location FROM iceberg_tables WHERE table_name = ?", key
@@ -199,7 +199,11 @@ def main() -> None:
         builder = SparkSession.builder.master("local[2]").config(
             "spark.driver.extraClassPath", ":".join(str(path) for path in jar_paths())
         )
-        spark_settings = {**spark_properties(settings), "spark.driver.memory": "2g", "spark.ui.enabled": "false"}
+        spark_settings = {
+            **catalog_properties(settings),
+            "spark.driver.memory": "2g",
+            "spark.ui.enabled": "false",
+        }
         spark_settings["spark.ui.showConsoleProgress"] = "false"
         for name, value in spark_settings.items():
             builder = builder.config(name, value)

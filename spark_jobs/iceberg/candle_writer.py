@@ -35,7 +35,7 @@ def read_stored(spark: SparkSession, contract: TableContract, table: JavaObject)
     if snapshot is not None:
         reader = reader.option("versionAsOf", str(snapshot.snapshotId()))
     # Spark reads a snapshot with the schema it was written with; `volume` may have been widened since.
-    return reader.table(table_name(contract)).withColumn("volume", F.col("volume").cast(volume_type(table)))
+    return reader.table(table_name(spark, contract)).withColumn("volume", F.col("volume").cast(volume_type(table)))
 
 
 def volume_type(table: JavaObject) -> str:
@@ -216,7 +216,9 @@ def write(
     grouped = _group_by_file(carried, rebuilt.select(*columns), timeframe, list(parts.values()))
     rows = grouped.sortWithinPartitions("window_date", "symbol", "exchange", "window_start")
     writer: Any = (
-        rows.writeTo(table_name(contract)).option("distribution-mode", "none").option("fanout-enabled", "true")
+        rows.writeTo(table_name(rows.sparkSession, contract))
+        .option("distribution-mode", "none")
+        .option("fanout-enabled", "true")
     )
     for name, value in summary.items():
         writer = writer.option(f"snapshot-property.{name}", value)

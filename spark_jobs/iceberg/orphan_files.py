@@ -11,11 +11,11 @@ from datetime import datetime
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import TableContract
 from spark_jobs.iceberg.table_metadata import COLLECTIONS, table_name
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
+from spark_jobs.runtime.session import catalog_name
 
 
 def delete_orphans(
@@ -34,8 +34,8 @@ def find_orphans(spark: SparkSession, contract: TableContract, table: JavaObject
     # Hadoop cannot list s3: paths. Iceberg lists the objects by prefix.
     prefix_listing = str(table.location()).startswith("s3:")
     rows = spark.sql(
-        f"""CALL {CATALOG_NAME}.system.remove_orphan_files(
-            table => '{table_name(contract)}',
+        f"""CALL `{catalog_name(spark)}`.system.remove_orphan_files(
+            table => '{table_name(spark, contract)}',
             older_than => TIMESTAMP '{older_than:%Y-%m-%d %H:%M:%S} UTC',
             dry_run => true,
             prefix_listing => {str(prefix_listing).lower()}

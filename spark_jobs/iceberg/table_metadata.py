@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
-from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.config.locations import find_location_problem
+from ohlcv.config.settings import Settings
 from ohlcv.iceberg.avro_files import is_complete_avro
 from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import SourceCheckpoint
@@ -24,21 +24,22 @@ from ohlcv.model.table_contracts import (
 )
 from ohlcv.model.table_names import spark_name
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
+from spark_jobs.runtime.session import catalog_name
 
 # The collections library that is packaged with Iceberg.
 COLLECTIONS = "org.apache.iceberg.relocated.com.google.common.collect"
 
 
-def table_name(contract: TableContract) -> str:
+def table_name(spark: SparkSession, contract: TableContract) -> str:
     """Return a table's full name in Spark, quoted."""
-    return spark_name(CATALOG_NAME, contract.identifier)
+    return spark_name(catalog_name(spark), contract.identifier)
 
 
 def load_table(spark: SparkSession, contract: TableContract) -> JavaObject:
     """Return a table, loaded by Iceberg's Java library and checked against its contract."""
     try:
         loader = java_class("org.apache.iceberg.spark.Spark3Util")
-        table = loader.loadIcebergTable(spark._jsparkSession, table_name(contract))
+        table = loader.loadIcebergTable(spark._jsparkSession, table_name(spark, contract))
     except AnalysisException as error:
         if error.getCondition() not in ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND"):
             raise
@@ -120,15 +121,13 @@ def _committed_checkpoint(table: JavaObject) -> tuple[int, SourceCheckpoint]:
     return 0, SourceCheckpoint()
 
 
-def load_table_to_write(spark: SparkSession, contract: TableContract) -> JavaObject:
+def load_table_to_write(spark: SparkSession, settings: Settings, contract: TableContract) -> JavaObject:
     """Return a table. Raise OhlcvError also if it is stored outside the warehouse: it may belong to another home."""
     table = load_table(spark, contract)
-    prefix = f"spark.sql.catalog.{CATALOG_NAME}"
-    if spark.conf.get(f"{prefix}.type") == "rest":
-        if table.currentSnapshot() is None:
-            raise OhlcvError(missing_snapshot_problem(contract))
-        return table  # the service decides where its tables are stored
-    warehouse = str(spark.conf.get(f"{prefix}.warehouse"))
-    if problem := find_location_problem(str(contract), str(table.location()), warehouse):
+    if not settings.catalog.has_lock and table.currentSnapshot() is None:
+        raise OhlcvError(missing_snapshot_problem(contract))
+    if settings.catalog.decides_locations:
+        return table
+    if problem := find_location_problem(str(contract), str(table.location()), settings.warehouse):
         raise OhlcvError(problem)
     return table

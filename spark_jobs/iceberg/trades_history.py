@@ -111,7 +111,7 @@ class TableHistory:
         """Return the hours of trades ingested since a time; file statistics exclude older files."""
         rows = (
             self._spark.read.option("versionAsOf", str(self.snapshot))
-            .table(table_name(self.contract))
+            .table(table_name(self._spark, self.contract))
             .where(F.col("ingestion_timestamp") >= since_microseconds)
             .select(F.unix_date("exchange_date").alias("day"), F.col("exchange_hour").alias("hour"))
             .distinct()

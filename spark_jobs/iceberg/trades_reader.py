@@ -38,4 +38,4 @@ def read_trades(
     """
     reader = spark.read if snapshot is None else spark.read.option("versionAsOf", str(snapshot))
     identity = F.col("trade_id") if all_have_ids else F.coalesce("trade_id", "message_id")
-    return reader.table(table_name(contract)).where(in_hours(hours)).select(*COLUMNS, identity.alias("identity"))
+    return reader.table(table_name(spark, contract)).where(in_hours(hours)).select(*COLUMNS, identity.alias("identity"))

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.write_lock import AssertLockHeld, uses_write_lock, write_lock
+from ohlcv.iceberg.write_lock import AssertLockHeld, write_lock
 from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import BuildPlan, SourceCheckpoint, plan_build
 from ohlcv.model.errors import InputError, OhlcvError
@@ -111,8 +111,8 @@ class Target:
     ) -> Target:
         """Return the loaded table with its checkpoint and stored candles."""
         contract = settings.candles_contract(timeframe)
-        table = load_table_to_write(spark, contract)
-        guard = CommitGuard.for_table(table, assert_lock_held, has_lock=uses_write_lock(settings))
+        table = load_table_to_write(spark, settings, contract)
+        guard = CommitGuard.for_table(table, assert_lock_held, has_lock=settings.catalog.has_lock)
         return cls(contract, table, read_checkpoint(table), read_stored(spark, contract, table), guard)
 
 

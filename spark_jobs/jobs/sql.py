@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ohlcv.config.catalog_properties import CATALOG_NAME
 from spark_jobs.runtime.job_runner import Job, run_job
 
 if TYPE_CHECKING:
@@ -21,9 +20,9 @@ def main() -> int:
     parser.add_argument("statements", nargs="+")
     arguments = parser.parse_args()
 
-    def prepare(_: Settings) -> tuple[str, Job]:
+    def prepare(settings: Settings) -> tuple[str, Job]:
         def job(spark: SparkSession) -> dict[str, Any]:
-            spark.catalog.setCurrentCatalog(CATALOG_NAME)
+            spark.catalog.setCurrentCatalog(settings.catalog.name)
             return {"results": [_result(spark, text, arguments.limit) for text in arguments.statements]}
 
         return "ohlcv sql", job

@@ -103,7 +103,7 @@ def maintain(spark: SparkSession, settings: Settings, request: Request) -> dict[
     }
     for step in request.steps:
         with timer.phase(step):
-            maintenance = TableMaintenance(spark, contract, load_table_to_write(spark, contract), request)
+            maintenance = TableMaintenance(spark, contract, load_table_to_write(spark, settings, contract), request)
             report[step] = _retry_after_conflict(maintenance, functions[step])
             result = ", ".join(f"{name} {value}" for name, value in report[step].items())
             print(f"{request.timeframe}: {step}: {result}", file=sys.stderr, flush=True)

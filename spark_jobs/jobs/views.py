@@ -2,7 +2,6 @@
 
 import sys
 
-from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.config.settings import load_settings
 from ohlcv.model.table_contracts import view_statements
 from ohlcv.model.table_names import dotted, spark_name
@@ -13,8 +12,8 @@ def main() -> int:
     """Create each view that does not exist, and return the exit code."""
     settings = load_settings()
     spark = open_session(settings, "ohlcv views")
-    for view, select in view_statements(CATALOG_NAME, settings.names).items():
-        spark.sql(f"CREATE VIEW IF NOT EXISTS {spark_name(CATALOG_NAME, view)} AS {select}")
+    for view, select in view_statements(settings.catalog.name, settings.names).items():
+        spark.sql(f"CREATE VIEW IF NOT EXISTS {spark_name(settings.catalog.name, view)} AS {select}")
         print(f"view {dotted(view)}", file=sys.stderr)
     spark.stop()
     return 0

@@ -16,7 +16,6 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.iceberg.write_lock import uses_write_lock
 from ohlcv.model.errors import OhlcvError
 from ohlcv.spark.job_protocol import ERROR_PREFIX
 from spark_jobs.runtime.parent_watchdog import watch_parents
@@ -54,7 +53,7 @@ def retry_after_conflicts(settings: Settings, work: Callable[[], dict[str, Any]]
     On a catalog without a write lock, repeat the whole work when another writer commits first: what the failed attempt
     read is out of date.
     """
-    if uses_write_lock(settings):
+    if settings.catalog.has_lock:
         return work()
     for attempt in range(MAX_ATTEMPTS):
         try:
@@ -87,9 +86,10 @@ def run_job(prepare: Callable[[Settings], tuple[str, Job]]) -> int:
         print(f"{ERROR_PREFIX}{error}", file=sys.stderr, flush=True)
         return error.exit_code
     except (PySparkException, Py4JJavaError) as error:
-        traceback.print_exc()
-        text = find_damage(error, settings.catalog.database) or f"Spark failed: {first_line(error)}"
-        print(f"{ERROR_PREFIX}{text}", file=sys.stderr, flush=True)
+        catalog = settings.catalog
+        print(catalog.without_secrets(traceback.format_exc()), file=sys.stderr, end="")
+        text = find_damage(error, catalog.embedded_database) or f"Spark failed: {first_line(error)}"
+        print(f"{ERROR_PREFIX}{catalog.without_secrets(str(text))}", file=sys.stderr, flush=True)
         return 1
     print(json.dumps(result), flush=True)
     spark.stop()

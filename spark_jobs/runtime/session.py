@@ -10,7 +10,7 @@ from py4j.protocol import INPUT_CONVERTER
 from pyspark.sql import SparkSession
 from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
 
-from ohlcv.config.catalog_properties import REDACTED, spark_properties
+from ohlcv.config.catalogs.secrets import REDACTED
 from ohlcv.config.settings import Settings
 from ohlcv.spark.job_protocol import APPLICATION_ID_PREFIX, CODE_GENERATION_MIN_TRADES
 from spark_jobs.runtime.py4j_bridge import cache_class_lookups
@@ -32,6 +32,8 @@ SESSION_CONF = {
 }
 
 
+# Property of a session with the name of the catalog.
+_CATALOG_NAME = "spark.ohlcv.catalog"
 # Evaluate expressions without generated code.
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
@@ -54,7 +56,7 @@ def open_session(settings: Settings, name: str) -> SparkSession:
     remove_numpy_converters()
     cache_class_lookups()
     properties: dict[str, bool | float | int | str | None] = {
-        **spark_properties(settings),
+        **catalog_properties(settings),
         **authentication_properties(settings),
         **SESSION_CONF,
     }
@@ -62,6 +64,16 @@ def open_session(settings: Settings, name: str) -> SparkSession:
     # The Airflow task reads this line to link to the application's page while it runs.
     print(f"{APPLICATION_ID_PREFIX}{spark.sparkContext.applicationId}", file=sys.stderr, flush=True)
     return spark
+
+
+def catalog_properties(settings: Settings) -> dict[str, str]:
+    """Return the properties of the catalog and of its name."""
+    return {_CATALOG_NAME: settings.catalog.name, **settings.catalog.spark_properties()}
+
+
+def catalog_name(spark: SparkSession) -> str:
+    """Return the name of the catalog of a session."""
+    return str(spark.conf.get(_CATALOG_NAME))
 
 
 def remove_numpy_converters() -> None:

@@ -51,10 +51,10 @@ def is_lost_race(error: BaseException) -> bool:
     return is_conflict(error) or any(_MISSING_SNAPSHOT in str(cause.toString()) for cause in java_causes(error))
 
 
-def find_damage(error: BaseException, catalog: str) -> DamagedFileError | None:
+def find_damage(error: BaseException, catalog: str | None) -> DamagedFileError | None:
     """Return the error that names the damaged file, of a table or the SQLite catalog, if that is the cause."""
     causes = [str(cause.toString()) for cause in java_causes(error)]
-    if any(code in cause for cause in causes for code in _DAMAGED_CATALOG):
+    if catalog is not None and any(code in cause for cause in causes for code in _DAMAGED_CATALOG):
         return DamagedFileError(catalog, f"is damaged ({first_line(error)})")
     if any(package in cause for cause in causes for package in _STORE_ERRORS):
         return None

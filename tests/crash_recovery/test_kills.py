@@ -143,7 +143,7 @@ def driver_starts(scenario: Scenario, job: RunningJob) -> object:
 
 
 def lock_is_held(scenario: Scenario, job: RunningJob) -> object:
-    lock = Path(f"{scenario.harness.settings.catalog.database}.gold_ohlcv_1m.lock")
+    lock = Path(f"{scenario.harness.settings.catalog.embedded_database}.gold_ohlcv_1m.lock")
     driver = job.driver()
     return driver and has_open_file(driver, lock)
 

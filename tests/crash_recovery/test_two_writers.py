@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from ohlcv.config.catalogs.adapters import PostgresqlCatalog
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.demo.local_postgres import PostgresServer, postgres_server
 from ohlcv.iceberg.write_lock import write_lock
@@ -192,10 +193,16 @@ def test_the_lock_of_a_killed_process_passes_to_the_next(catalog: CatalogUnderTe
             assert_lock_held()
 
 
+def database_name(catalog: CatalogUnderTest) -> str:
+    """Return the name of the database of a PostgreSQL catalog."""
+    assert isinstance(catalog.settings.catalog, PostgresqlCatalog)
+    return catalog.settings.catalog.address.database
+
+
 @pytest.mark.crash_recovery
 @pytest.mark.parametrize("catalog", ["postgresql"], indirect=True)
 def test_a_lock_whose_session_ended_is_reported_as_lost(catalog: CatalogUnderTest, server: PostgresServer) -> None:
-    database = catalog.settings.catalog.database
+    database = database_name(catalog)
     with write_lock(catalog.settings, MINUTES) as assert_lock_held:
         assert_lock_held()
         [session] = lock_sessions(server, database)
@@ -220,7 +227,7 @@ def test_a_job_that_lost_its_lock_writes_nothing(
 
     def drop_session(comparison: Comparison) -> None:
         """End the session of the lock after the candles are computed, as a network fault would."""
-        [session] = lock_sessions(server, catalog.settings.catalog.database)
+        [session] = lock_sessions(server, database_name(catalog))
         server.execute(f"SELECT pg_terminate_backend({session}, 10000)")
         raise_on_violation(comparison)
 

@@ -77,7 +77,7 @@ def test_a_job_names_the_damaged_file(harness: Harness, damage: str) -> None:
 
 def test_a_job_names_the_damaged_catalog(harness: Harness) -> None:
     harness.load([trade(NOON)])
-    catalog = Path(harness.settings.catalog.database)
+    catalog = Path(str(harness.settings.catalog.embedded_database))
     content = catalog.read_bytes()
     for suffix in ("-wal", "-shm"):
         Path(f"{catalog}{suffix}").unlink(missing_ok=True)

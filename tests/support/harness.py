@@ -16,7 +16,6 @@ import pyarrow as pa
 from pyiceberg.table import Table
 from pyspark.sql import SparkSession, functions
 
-from ohlcv.config.catalog_properties import spark_properties
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.model.build_planner import SourceCheckpoint
@@ -27,7 +26,7 @@ from ohlcv.spark.toolchain import spark_environment
 from spark_jobs.iceberg.table_metadata import load_table as load_java_table
 from spark_jobs.iceberg.table_metadata import read_checkpoint, table_name
 from spark_jobs.jobs.build_candles import Request, build
-from spark_jobs.runtime.session import SESSION_CONF
+from spark_jobs.runtime.session import SESSION_CONF, catalog_properties
 from support.reference_model import Candle, ReferenceResult, Trade, reference_candles
 
 WIDTHS = {"1m": 60, "5m": 300, "30m": 1800, "1h": 3600, "1d": 86400}
@@ -55,7 +54,7 @@ def spark_session(folder: Path) -> Iterator[SparkSession]:
         .config(map=dict(SESSION_CONF))
         .config("spark.sql.shuffle.partitions", "1")
         .config("spark.sql.warehouse.dir", str(folder / "spark-warehouse"))
-        .config("spark.sql.extensions", spark_properties(load_settings({}))["spark.sql.extensions"])
+        .config("spark.sql.extensions", load_settings({}).catalog.spark_properties()["spark.sql.extensions"])
         .getOrCreate()
     )
     yield session
@@ -81,7 +80,7 @@ class Harness:
         self.settings: Settings = load_settings({"OHLCV_HOME": str(home), **(environment or {})})
         create_tables(self.settings)
         self.spark = spark.newSession()
-        for name, value in spark_properties(self.settings).items():
+        for name, value in catalog_properties(self.settings).items():
             if name != "spark.sql.extensions":  # cannot change after Spark has started
                 self.spark.conf.set(name, value)
         # Iceberg's Java code finds the catalog through the active session: that of the newest harness.
@@ -106,11 +105,11 @@ class Harness:
 
     def sql(self, statement: str) -> None:
         """Run a Spark SQL statement; {trades} is replaced by the name of the trades table."""
-        self.spark.sql(statement.format(trades=table_name(self._contract(None)))).collect()
+        self.spark.sql(statement.format(trades=table_name(self.spark, self._contract(None)))).collect()
 
     def overwrite(self, timeframe: str, rows: list[dict[str, Any]]) -> None:
         """Replace the rows of a candle table without running the job."""
-        name = table_name(self._contract(timeframe))
+        name = table_name(self.spark, self._contract(timeframe))
         schema = self.spark.table(name).schema
         values = [[row[field.name] for field in schema] for row in rows]
         # Spark interprets times without a zone as local times; these have a zone.

@@ -13,16 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from ohlcv.config.candle_api import API_NAMES, ApiSettings, api_settings
-from ohlcv.config.storage import (
-    S3_NAMES,
-    CatalogAddress,
-    S3Store,
-    catalog_address,
-    catalog_secret,
-    home_folder,
-    s3_store,
-    warehouse_location,
-)
+from ohlcv.config.catalogs.adapters import Catalog
+from ohlcv.config.catalogs.loading import CATALOG_NAMES, load_catalog
+from ohlcv.config.storage import S3Store, home_folder
 from ohlcv.config.table_names import TABLE_NAMES, table_names
 from ohlcv.config.values import (
     check_characters,
@@ -43,13 +36,7 @@ from ohlcv.model.trade_mapping import DEFAULT_MAPPING, TradeMapping
 # (OHLCV_EXECUTOR_MEMORY) and for one timeframe (OHLCV_1D_EXECUTOR_MEMORY).
 GENERAL_NAMES = (
     "OHLCV_HOME",
-    "OHLCV_CATALOG_URI",
-    "OHLCV_CATALOG_PASSWORD",
-    "OHLCV_CATALOG_PASSWORD_FILE",
-    "OHLCV_CATALOG_TOKEN",
-    "OHLCV_CATALOG_TOKEN_FILE",
-    "OHLCV_WAREHOUSE",
-    *S3_NAMES,
+    *CATALOG_NAMES,
     *TABLE_NAMES,
     "OHLCV_TRADES_MAPPING",
     "OHLCV_SPARK_MASTER",
@@ -136,14 +123,7 @@ class Settings:
     """All settings: addresses, credentials and the tuning of the jobs."""
 
     home: Path
-    catalog: CatalogAddress
-    catalog_password: str | None = dataclasses.field(repr=False)
-    # Bearer token of a REST catalog.
-    catalog_token: str | None = dataclasses.field(repr=False)
-    # A file:// or s3:// location. For a REST catalog also a name, or empty for the default of the service.
-    warehouse: str
-    # None if the files are on this machine.
-    store: S3Store | None
+    catalog: Catalog
     names: TableNames
     # Columns of the trades table.
     trades_mapping: TradeMapping
@@ -160,6 +140,16 @@ class Settings:
     # Recipients of notifications by email.
     alert_email: tuple[str, ...]
     tuning: Mapping[str, Tuning]
+
+    @property
+    def warehouse(self) -> str:
+        """Return the location of the tables: a file:// or s3:// location, or for a service also a name or empty."""
+        return self.catalog.warehouse
+
+    @property
+    def store(self) -> S3Store | None:
+        """Return the S3 store of the tables, None if the files are on this machine or the service describes it."""
+        return self.catalog.store
 
     def timeframe(self, name: str) -> Timeframe:
         """Return a timeframe of the registry with its tuning applied."""
@@ -217,15 +207,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         check_characters(name, values[name], is_secret=f"{name}_FILE" in known)
     check_runbook(values)
     home = home_folder(values.get("OHLCV_HOME"))
-    catalog = catalog_address(values.get("OHLCV_CATALOG_URI"), home)
-    warehouse = warehouse_location(values.get("OHLCV_WAREHOUSE"), home, catalog)
     settings = Settings(
         home=home,
-        catalog=catalog,
-        catalog_password=catalog_secret(values, "OHLCV_CATALOG_PASSWORD", catalog),
-        catalog_token=catalog_secret(values, "OHLCV_CATALOG_TOKEN", catalog),
-        warehouse=warehouse,
-        store=s3_store(values, catalog, warehouse),
+        catalog=load_catalog(values, home),
         names=table_names(values),
         trades_mapping=_trades_mapping(values),
         spark_master=spark_master(values),

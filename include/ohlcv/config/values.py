@@ -113,6 +113,14 @@ def local_path(name: str, path: str) -> str:
     return path
 
 
+def absolute_path(name: str, path: str) -> str:
+    """Return the absolute form of a path that may be relative to the working directory."""
+    try:
+        return str(Path(path).absolute())
+    except FileNotFoundError:
+        raise InputError(f"the working directory does not exist any more: set {name} to an absolute path") from None
+
+
 def has_scheme(text: str) -> bool:
     """Return whether a text begins with the scheme of an address, and is not a path."""
     return _SCHEME.match(text) is not None

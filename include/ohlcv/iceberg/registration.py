@@ -30,8 +30,8 @@ _METADATA_NAME = r"([0-9]+)-[0-9a-f-]+(\.gz)?\.metadata\.json(\.gz)?"
 
 def check_no_files(settings: Settings, missing: Iterable[TableContract]) -> None:
     """Raise OhlcvError if the warehouse contains files of a table that the catalog does not contain."""
-    if settings.catalog.engine == "rest":
-        return  # the service decides where a new table is stored
+    if settings.catalog.decides_locations:
+        return
     for contract in missing:
         folder = table_folder(settings, contract.identifier)
         if _list(settings, folder):
@@ -46,8 +46,8 @@ def register_tables(settings: Settings, catalog: Catalog, *, replace: bool) -> l
 
     With `replace`, entries that are older than the newest metadata in the folder of their table are replaced, too.
     """
-    if settings.catalog.engine == "rest":
-        raise InputError("the service of a REST catalog registers tables itself: use its own tools")
+    if settings.catalog.decides_locations:
+        raise InputError(f"the service of the catalog {settings.catalog} registers tables itself: use its own tools")
     registered = []
     for contract in settings.contracts():
         create_namespace(catalog, contract.namespace)

@@ -20,7 +20,6 @@ from pyiceberg.table import StaticTable
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.config.locations import is_inside, to_local_path
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.avro_files import is_complete_avro
@@ -70,7 +69,7 @@ class Relocation:
 
 def relocate_tables(settings: Settings) -> list[Relocation]:
     """Make all tables and views of the catalog point to the files in the configured warehouse."""
-    if settings.catalog.engine == "rest" or to_local_path(settings.warehouse) is None:
+    if settings.catalog.decides_locations or to_local_path(settings.warehouse) is None:
         raise InputError(
             "only tables in a local folder and a SQLite or PostgreSQL catalog can be relocated: "
             "use Iceberg's rewrite_table_path for others"
@@ -98,7 +97,7 @@ def relocate_tables(settings: Settings) -> list[Relocation]:
 def _entries(catalog: SqlCatalog, settings: Settings) -> Iterator[Entry]:
     namespaces = [dotted(namespace) for namespace in settings.names.namespaces]
     query = select(IcebergTables).where(
-        IcebergTables.catalog_name == CATALOG_NAME, IcebergTables.table_namespace.in_(namespaces)
+        IcebergTables.catalog_name == catalog.name, IcebergTables.table_namespace.in_(namespaces)
     )
     with Session(catalog.engine) as session:
         for row in session.scalars(query):
@@ -253,7 +252,7 @@ def _point_to_warehouse(catalog: SqlCatalog, entries: Iterable[Entry]) -> None:
             changed = session.execute(
                 update(IcebergTables)
                 .where(
-                    IcebergTables.catalog_name == CATALOG_NAME,
+                    IcebergTables.catalog_name == catalog.name,
                     IcebergTables.table_namespace == dotted(entry.identifier[:-1]),
                     IcebergTables.table_name == entry.identifier[-1],
                     IcebergTables.metadata_location == entry.pointer,

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from ohlcv.config.catalog_properties import SQLITE_WAIT_SECONDS
+from ohlcv.config.catalogs.adapters import SQLITE_WAIT_SECONDS
 from ohlcv.iceberg.local_folders import create_folder, existing_folder, find_folder_problem
 from ohlcv.model.errors import InputError
 

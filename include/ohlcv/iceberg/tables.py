@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from botocore.exceptions import BotoCoreError, ClientError
 from pyarrow import ArrowException
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
@@ -33,8 +34,9 @@ from requests import RequestException
 from sqlalchemy import event, select
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
+from thrift.Thrift import TException
 
-from ohlcv.config.catalog_properties import CATALOG_NAME, SQLITE_WAIT_SECONDS, pyiceberg_properties
+from ohlcv.config.catalogs.adapters import SQLITE_WAIT_SECONDS
 from ohlcv.config.locations import find_location_problem
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg import sqlite_catalog
@@ -54,8 +56,11 @@ from ohlcv.model.table_contracts import (
 )
 from ohlcv.model.table_names import Identifier, TableNames, dotted
 
-# Errors of a catalog that does not answer or denies access: those of its database and those of a REST service.
-CATALOG_ERRORS = (SQLAlchemyError, sqlite3.Error, RESTError, RequestException)
+# Errors of a catalog that does not answer or denies access: those of its database, of a REST service, of Glue and Hive.
+CATALOG_ERRORS = (
+    *(SQLAlchemyError, sqlite3.Error, RESTError, RequestException),
+    *(BotoCoreError, ClientError, TException),
+)
 
 _WAREHOUSE = "the warehouse (OHLCV_WAREHOUSE)"
 
@@ -80,20 +85,21 @@ def open_catalog(settings: Settings) -> Catalog:
 def _damage_error(settings: Settings, context: ExceptionContext) -> OhlcvError | None:
     """Return the error to raise instead if the catalog's file is damaged. Only queries that read the page fail."""
     error = context.original_exception
-    if settings.catalog.engine != "sqlite" or not isinstance(error, Exception) or not is_catalog_damage(error):
+    if settings.catalog.embedded_database is None or not isinstance(error, Exception) or not is_catalog_damage(error):
         return None
     return OhlcvError(describe_catalog_error(settings, error))
 
 
 def _open_catalog(settings: Settings) -> Catalog:
-    properties = pyiceberg_properties(settings)
-    if settings.catalog.engine == "rest":
-        del properties["type"]
-        return LimitedRestCatalog(CATALOG_NAME, **properties)
-    if settings.catalog.engine == "sqlite":
-        uri = sqlite_catalog.prepare(Path(settings.catalog.database))
+    name, properties = settings.catalog.name, settings.catalog.pyiceberg_properties()
+    if settings.catalog.embedded_database is not None:
+        uri = sqlite_catalog.prepare(Path(settings.catalog.embedded_database))
         properties["uri"] = f"sqlite:///{uri}&uri=true&timeout={SQLITE_WAIT_SECONDS}"
-    return load_catalog(CATALOG_NAME, **properties)
+    # Not load_catalog() for these: it adds the properties that pyiceberg's configuration has for this name.
+    if properties.get("type") in ("rest", "sql"):
+        kind = LimitedRestCatalog if properties.pop("type") == "rest" else SqlCatalog
+        return kind(name, **properties)
+    return load_catalog(name, **properties)
 
 
 @contextlib.contextmanager
@@ -108,27 +114,30 @@ def described_catalog_errors(settings: Settings) -> Iterator[None]:
 def describe_catalog_error(settings: Settings, error: Exception) -> str:
     """Return one line that says which catalog failed and why, without its password."""
     text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
-    cause = text.splitlines()[0][:300]
-    if settings.catalog.engine == "sqlite" and _is_disk_full(error, folder := Path(settings.catalog.database).parent):
+    catalog = settings.catalog
+    cause = catalog.without_secrets(text.splitlines()[0])[:300]
+    database = catalog.embedded_database
+    if database is not None and _is_disk_full(error, folder := Path(database).parent):
         return f"no space left in {folder} for the catalog: free space"
-    if isinstance(error, (UnauthorizedError, ForbiddenError, OAuthError)):
-        problem, remedy = f"denies access ({cause})", "check OHLCV_CATALOG_TOKEN"
-    elif "password" in cause:
-        problem, remedy = f"denies access ({cause})", "check OHLCV_CATALOG_PASSWORD"
-    elif is_catalog_damage(error):
-        return str(DamagedFileError(settings.catalog.database, f"is damaged ({cause})"))
+    if isinstance(error, (UnauthorizedError, ForbiddenError, OAuthError)) or "password" in cause:
+        problem, remedy = f"denies access ({cause})", f"check {catalog.access_settings}"
+    elif database is not None and is_catalog_damage(error):
+        return str(DamagedFileError(database, f"is damaged ({cause})"))
     elif isinstance(error, RestProtocolError):
-        problem, remedy = "is not an Iceberg REST catalog", "check OHLCV_CATALOG_URI"
+        problem, remedy = "is not an Iceberg REST catalog", f"check {catalog.setting('uri')}"
     elif isinstance(error, RESTError):
-        problem, remedy = f"answers with an error ({cause})", "check OHLCV_CATALOG_URI and OHLCV_WAREHOUSE"
+        problem, remedy = (
+            f"answers with an error ({cause})",
+            f"check {catalog.setting('uri')} and {catalog.setting('warehouse')}",
+        )
     elif "database is locked" in cause:
         problem = f"is locked by another process, waited {SQLITE_WAIT_SECONDS} s"
         remedy = "wait until that process ends, or end it, and start again"
     elif "readonly database" in cause:
         problem, remedy = "is not writable", "grant access to the file and its folder"
     else:
-        problem, remedy = f"does not answer ({cause})", "check OHLCV_CATALOG_URI"
-    return f"the catalog {settings.catalog} {problem}: {remedy}"
+        problem, remedy = f"does not answer ({cause})", f"check {catalog.setting('uri')}"
+    return f"the catalog {catalog} {problem}: {remedy}"
 
 
 def _is_disk_full(error: Exception, folder: Path) -> bool:
@@ -176,14 +185,14 @@ def load_table_to_write(settings: Settings, contract: TableContract) -> Table:
     """Return a table. Raise OhlcvError also if it is stored outside the warehouse: it may belong to another home."""
     table = load_table(open_catalog(settings), contract)
     check_location(settings, table)
-    if settings.catalog.engine == "rest" and table.current_snapshot() is None:
+    if not settings.catalog.has_lock and table.current_snapshot() is None:
         raise OhlcvError(missing_snapshot_problem(contract))
     return table
 
 
 def check_location(settings: Settings, table: Table) -> None:
-    """Raise OhlcvError if a table is stored outside the warehouse. The service of a REST catalog decides by itself."""
-    if settings.catalog.engine == "rest":
+    """Raise OhlcvError if a table is stored outside the warehouse, unless the service of the catalog decides."""
+    if settings.catalog.decides_locations:
         return
     if problem := find_location_problem(".".join(table.name()), table.location(), settings.warehouse):
         raise OhlcvError(problem)
@@ -213,7 +222,7 @@ def metadata_locations(catalog: Catalog, names: TableNames) -> dict[Identifier, 
         return None
     namespaces = {dotted(namespace): namespace for namespace in names.namespaces}
     query = select(IcebergTables.table_namespace, IcebergTables.table_name, IcebergTables.metadata_location).where(
-        IcebergTables.catalog_name == CATALOG_NAME, IcebergTables.table_namespace.in_(namespaces)
+        IcebergTables.catalog_name == catalog.name, IcebergTables.table_namespace.in_(namespaces)
     )
     with catalog.engine.connect() as connection:
         return {
@@ -263,7 +272,7 @@ def create_tables(settings: Settings) -> CreatedTables:
             table = catalog.create_table(
                 contract.identifier,
                 schema=schema,
-                location=None if settings.catalog.engine == "rest" else table_folder(settings, contract.identifier),
+                location=None if settings.catalog.decides_locations else table_folder(settings, contract.identifier),
                 partition_spec=iceberg_partitions(contract, schema),
                 properties=dict(contract.properties),  # pyiceberg removes entries from this dict
             )
@@ -271,7 +280,7 @@ def create_tables(settings: Settings) -> CreatedTables:
             load_table(catalog, contract)
             result.existing.append(str(contract))
         else:
-            if settings.catalog.engine == "rest":
+            if not settings.catalog.has_lock:
                 # Not in one commit with the table: Nessie does not support this. Until then nothing is written
                 # (see `missing_snapshot_problem`).
                 table.append(table.schema().as_arrow().empty_table())
@@ -283,9 +292,11 @@ def view_exists(settings: Settings, view: Identifier) -> bool:
     """Return whether the catalog contains a view. pyiceberg does not implement this for its SQL catalog."""
     catalog = open_catalog(settings)
     if not isinstance(catalog, SqlCatalog):
-        return catalog.view_exists(view)
+        with contextlib.suppress(NotImplementedError):  # pyiceberg's Hive catalog: Spark finds out
+            return catalog.view_exists(view)
+        return False
     query = select(IcebergTables.table_name).where(
-        IcebergTables.catalog_name == CATALOG_NAME,
+        IcebergTables.catalog_name == catalog.name,
         IcebergTables.table_namespace == dotted(view[:-1]),
         IcebergTables.table_name == view[-1],
         IcebergTables.iceberg_type == "VIEW",
@@ -308,7 +319,8 @@ def widen_volume(settings: Settings, contract: TableContract) -> bool:
 
 def embedded_catalog_exists(settings: Settings) -> bool:
     """Return whether the settings name an embedded catalog that exists."""
-    return settings.catalog.engine == "sqlite" and os.path.exists(settings.catalog.database)
+    database = settings.catalog.embedded_database
+    return database is not None and os.path.exists(database)
 
 
 def check_writable(settings: Settings) -> None:
@@ -339,9 +351,8 @@ def find_warehouse_problem(settings: Settings) -> str | None:
 
 def find_catalog_problem(settings: Settings) -> str | None:
     """Return one line that says why the embedded catalog cannot be written and what to do, or None if it can."""
-    if settings.catalog.engine != "sqlite":
-        return None
-    return sqlite_catalog.find_write_problem(Path(settings.catalog.database))
+    database = settings.catalog.embedded_database
+    return None if database is None else sqlite_catalog.find_write_problem(Path(database))
 
 
 def hours_filter(hours: Iterable[int]) -> str:

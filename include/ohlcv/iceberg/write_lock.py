@@ -5,7 +5,7 @@ serializes scheduled jobs. The write lock also excludes zombie jobs, users of th
 with the process that holds it: it is a file lock next to a SQLite catalog, or an advisory lock of a database session
 on PostgreSQL.
 
-A REST catalog needs no lock. It reports reliably whether a commit succeeded, so the jobs use Iceberg's check for
+The other catalogs need no lock. They report reliably whether a commit succeeded, so the jobs use Iceberg's check for
 conflicting commits (spark_jobs.iceberg.candle_writer.write).
 """
 
@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
 
-from ohlcv.config.catalog_properties import CATALOG_NAME
+from ohlcv.config.catalogs.adapters import PostgresqlCatalog
+from ohlcv.config.catalogs.description import Locking
 from ohlcv.config.settings import Settings
-from ohlcv.config.storage import CatalogAddress
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.table_names import DEFAULT_NAMESPACE
@@ -50,24 +50,19 @@ def write_lock(
     settings: Settings, table: TableContract, wait_seconds: float = WAIT_SECONDS
 ) -> Iterator[AssertLockHeld]:
     """Hold the write lock of a table. Wait up to `wait_seconds` for another holder."""
-    if not uses_write_lock(settings):
+    if not settings.catalog.has_lock:
         yield lambda: None
         return
-    lock = _file_lock if settings.catalog.engine == "sqlite" else _database_lock
-    with lock(settings, table, wait_seconds) as assert_lock_held:
+    locks = {Locking.FILE_LOCK: _file_lock, Locking.ADVISORY_LOCK: _database_lock}
+    with locks[settings.catalog.locking](settings, table, wait_seconds) as assert_lock_held:
         yield assert_lock_held
-
-
-def uses_write_lock(settings: Settings) -> bool:
-    """Return whether writers of this catalog use a write lock. If not, they use Iceberg's check at the commit."""
-    return settings.catalog.engine != "rest"
 
 
 @contextmanager
 def _file_lock(settings: Settings, table: TableContract, wait_seconds: float) -> Iterator[AssertLockHeld]:
     # In the default namespace the name of the file is that of earlier versions, whose processes may still run.
     name = table.name if table.namespace == DEFAULT_NAMESPACE else str(table)
-    path = Path(f"{settings.catalog.database}.{name}.lock")
+    path = Path(f"{settings.catalog.embedded_database}.{name}.lock")
     try:
         # Python opens files close-on-exec, so no child process keeps the lock after its holder has died.
         file = path.open("a+")
@@ -94,8 +89,9 @@ def _file_lock(settings: Settings, table: TableContract, wait_seconds: float) ->
 def _database_lock(settings: Settings, table: TableContract, wait_seconds: float) -> Iterator[AssertLockHeld]:
     import psycopg.conninfo
 
-    address: CatalogAddress = settings.catalog
-    name = f"{CATALOG_NAME}.{table}"
+    assert isinstance(settings.catalog, PostgresqlCatalog)
+    address = settings.catalog.address
+    name = f"{settings.catalog.name}.{table}"
     # The key of an advisory lock is a number. 63 bits of a digest make a collision of two tables improbable.
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
     try:
@@ -104,7 +100,7 @@ def _database_lock(settings: Settings, table: TableContract, wait_seconds: float
             host=address.host,
             port=address.port,
             user=address.user,
-            password=settings.catalog_password,
+            password=address.password,
             dbname=address.database,
             # Shown to waiting writers and in pg_stat_activity. PostgreSQL keeps 63 bytes.
             application_name=f"ohlcv {table.name}, process {os.getpid()} on {socket.gethostname()}"[:63],
@@ -116,7 +112,10 @@ def _database_lock(settings: Settings, table: TableContract, wait_seconds: float
         )
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
-        raise OhlcvError(f"the catalog {address} does not answer ({reason}): check OHLCV_CATALOG_URI") from None
+        raise OhlcvError(
+            f"the catalog {address} does not answer ({settings.catalog.without_secrets(reason)}): "
+            f"check {settings.catalog.setting('uri')}"
+        ) from None
 
     def fetch_one(query: LiteralString) -> tuple[Any, ...] | None:
         try:

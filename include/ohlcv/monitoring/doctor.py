@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ohlcv.config.catalogs.pyiceberg_form import VARIABLES
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.config.values import is_port
 from ohlcv.iceberg.damage import check_catalog_file, check_files
@@ -46,7 +47,7 @@ PORT_SETTING = "OHLCV_WEB_PORT"
 PORT_SECONDS = 5
 COMPOSE_FILE, ENV_FILE = "docker-compose.yaml", ".env"
 # Settings that are validated together: an invalid one makes the others of its group look invalid.
-_SETTING_GROUPS = (("OHLCV_CATALOG_", "OHLCV_WAREHOUSE", "OHLCV_S3_"), ("OHLCV_AIRFLOW_",))
+_SETTING_GROUPS = (("OHLCV_CATALOG", "PYICEBERG_", "OHLCV_WAREHOUSE", "OHLCV_S3_"), ("OHLCV_AIRFLOW_",))
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _run_check(name: str, check: Callable[[], str | None]) -> Check:
 
 def settings_faults(environment: Mapping[str, str]) -> Iterator[str]:
     """Yield a message for every invalid setting. Loading the settings alone stops at the first."""
-    remaining = {name: value for name, value in environment.items() if name.startswith("OHLCV_")}
+    remaining = {name: value for name, value in environment.items() if name.startswith(("OHLCV_", *VARIABLES))}
     while True:
         try:
             load_settings(remaining)
@@ -154,7 +155,8 @@ def check_archives() -> str:
 
 def check_data(settings: Settings) -> Iterator[Check]:
     """Check the catalog, the warehouse and the tables."""
-    exists = settings.catalog.engine != "sqlite" or os.path.exists(settings.catalog.database)
+    database = settings.catalog.embedded_database
+    exists = database is None or os.path.exists(database)
     if exists:
         catalog = _run_check("catalog", lambda: check_catalog(settings))
     else:
@@ -175,8 +177,8 @@ def check_data(settings: Settings) -> Iterator[Check]:
 
 def check_catalog(settings: Settings) -> str:
     """Check that the catalog answers, and that the file of a SQLite catalog is undamaged."""
-    if settings.catalog.engine == "sqlite":
-        check_catalog_file(settings.catalog.database)
+    if settings.catalog.embedded_database is not None:
+        check_catalog_file(settings.catalog.embedded_database)
     open_catalog(settings)
     return f"{settings.catalog} answers"
 

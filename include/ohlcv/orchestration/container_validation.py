@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from airflow.providers.docker.exceptions import DockerContainerFailedException
 from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk.exceptions import AirflowException
 
-from ohlcv.config.settings import Settings, load_settings
+from ohlcv.config.catalogs.adapters import AWS_VARIABLES
+from ohlcv.config.catalogs.short_form import SECRET_NAMES
+from ohlcv.config.settings import load_settings
 from ohlcv.model.intervals import iso
 from ohlcv.orchestration.callbacks import summarize_error
 from ohlcv.orchestration.validate_operator import TargetResolver, ValidationTarget, publish
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # separately.
 EXCLUDED_SETTINGS = (
     *("OHLCV_AIRFLOW_", "OHLCV_API_", "OHLCV_SPARK_", "OHLCV_JAR"),
-    *("OHLCV_CATALOG_PASSWORD", "OHLCV_CATALOG_TOKEN", "OHLCV_S3_SECRET_KEY"),
+    *SECRET_NAMES,
 )
 
 
@@ -56,10 +56,11 @@ class ContainerValidateOperator(DockerOperator):
         self.command = validate_arguments(targets, context["dag_run"].run_id)
         self.environment = {"OHLCV_HOME": str(settings.home), **plain_settings(os.environ)}
         # Unlike `environment`, these variables are not shown in the web UI.
-        self._private_environment = secret_settings(settings)
+        # They are passed by value, because files of secrets exist only on the worker.
+        self._private_environment = {**cloud_credentials(os.environ), **settings.catalog.description.environment}
         self.mounts = [
             {"source": folder, "target": folder, "type": "bind", "read_only": read_only}
-            for folder, read_only in local_folders(settings).items()
+            for folder, read_only in settings.catalog.folders().items()
         ]
         if self.mounts:
             # Local files are read with the permissions of the worker.
@@ -96,25 +97,9 @@ def plain_settings(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def secret_settings(settings: Settings) -> dict[str, str]:
-    """Return the secret settings of a validation by value, because files of secrets exist only on the worker."""
-    secrets = {
-        "OHLCV_CATALOG_PASSWORD": settings.catalog_password,
-        "OHLCV_CATALOG_TOKEN": settings.catalog_token,
-        "OHLCV_S3_SECRET_KEY": settings.store.secret_key if settings.store else None,
-    }
-    return {name: value for name, value in secrets.items() if value}
-
-
-def local_folders(settings: Settings) -> dict[str, bool]:
-    """Return the folders of an embedded catalog and warehouse to mount, and whether each is mounted read-only."""
-    folders = {}
-    if settings.catalog.engine == "sqlite":
-        # A reader of SQLite in WAL mode writes files beside the database.
-        folders[str(PurePosixPath(settings.catalog.database).parent)] = False
-    if settings.warehouse.startswith("file:"):
-        folders[urlsplit(settings.warehouse).path] = True
-    return folders
+def cloud_credentials(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables from which the clients of AWS take credentials and region, if they are set."""
+    return {name: environment[name] for name in AWS_VARIABLES if environment.get(name)}
 
 
 def _find_report(lines: list[str]) -> dict[str, Any] | None:

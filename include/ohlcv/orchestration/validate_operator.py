@@ -11,7 +11,6 @@ from urllib.parse import quote
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from ohlcv.config.catalog_properties import CATALOG_NAME
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import Range
 from ohlcv.model.timeframes import Timeframe, get_timeframe
@@ -32,7 +31,7 @@ def asset_of(settings: Settings, timeframe: Timeframe) -> Asset:
     contract = settings.candles_contract(timeframe)
     # Airflow accepts only ASCII characters.
     place = "/".join(map(quote, contract.identifier))
-    return Asset(name=contract.name, uri=f"{CATALOG_NAME}://{place}", group="ohlcv")
+    return Asset(name=contract.name, uri=f"iceberg://{place}", group="ohlcv")
 
 
 def update_assets(context: Context, settings: Settings, events: Iterable[dict[str, Any]]) -> None:

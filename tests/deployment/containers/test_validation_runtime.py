@@ -162,7 +162,7 @@ def test_a_wrong_candle_fails_the_task_without_a_retry(site: Site, scheduled: Ru
 
 def test_a_validation_that_cannot_read_the_catalog_is_retried(site: Site, scheduled: Run) -> None:
     attempts = site.task(scheduled, "validate")["try_number"]
-    catalog = Path(site.settings.catalog.database)
+    catalog = Path(str(site.settings.catalog.embedded_database))
     away = catalog.parent / "away"
     away.mkdir()
     # With its write-ahead log: SQLite reports an I/O error if the log belongs to another file.

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from ohlcv.config.catalog_properties import CATALOG_NAME, REDACTED, pyiceberg_properties, spark_properties
+from ohlcv.config.catalogs.secrets import REDACTED
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import open_catalog
 from ohlcv.model.errors import OhlcvError
 
-PREFIX = f"spark.sql.catalog.{CATALOG_NAME}"
+PREFIX = "spark.sql.catalog.iceberg"
 
 
 def catalog_settings(uri: str = "", password: str = "", warehouse: str = "/data") -> Settings:
@@ -32,13 +32,13 @@ def catalog_settings(uri: str = "", password: str = "", warehouse: str = "/data"
 
 def test_the_embedded_catalog() -> None:
     settings = catalog_settings()
-    assert pyiceberg_properties(settings) == {
+    assert settings.catalog.pyiceberg_properties() == {
         "type": "sql",
         "uri": "sqlite:////srv/ohlcv/catalog.db?timeout=60",
         "warehouse": "file:///data",
         "py-io-impl": "ohlcv.iceberg.file_io.CheckingFileIO",
     }
-    assert spark_properties(settings) == {
+    assert settings.catalog.spark_properties() == {
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         PREFIX: "org.apache.iceberg.spark.SparkCatalog",
         f"{PREFIX}.type": "jdbc",
@@ -50,13 +50,13 @@ def test_the_embedded_catalog() -> None:
 
 def test_a_postgresql_catalog() -> None:
     settings = catalog_settings("postgresql://candles@db:6432/market?sslmode=require", "pw", "file:///shared/candles")
-    assert pyiceberg_properties(settings) == {
+    assert settings.catalog.pyiceberg_properties() == {
         "type": "sql",
         "uri": "postgresql+psycopg://candles:pw@db:6432/market?sslmode=require",
         "warehouse": "file:///shared/candles",
         "py-io-impl": "ohlcv.iceberg.file_io.CheckingFileIO",
     }
-    assert spark_properties(settings) == {
+    assert settings.catalog.spark_properties() == {
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         PREFIX: "org.apache.iceberg.spark.SparkCatalog",
         f"{PREFIX}.type": "jdbc",
@@ -70,8 +70,8 @@ def test_a_postgresql_catalog() -> None:
 
 def test_without_a_password_the_properties_contain_none() -> None:
     settings = catalog_settings("postgresql://candles@db/market")
-    assert pyiceberg_properties(settings)["uri"] == "postgresql+psycopg://candles@db:5432/market"
-    assert spark_properties(settings)[f"{PREFIX}.jdbc.password"] == ""
+    assert settings.catalog.pyiceberg_properties()["uri"] == "postgresql+psycopg://candles@db:5432/market"
+    assert settings.catalog.spark_properties()[f"{PREFIX}.jdbc.password"] == ""
 
 
 STORE = {
@@ -91,12 +91,16 @@ COMMON_S3_PROPERTIES = {
 def spark_catalog_properties(settings: Settings) -> dict[str, str]:
     """Return the catalog properties of Spark without their prefix."""
     prefix = f"{PREFIX}."
-    return {name.removeprefix(prefix): value for name, value in spark_properties(settings).items() if prefix in name}
+    return {
+        name.removeprefix(prefix): value
+        for name, value in settings.catalog.spark_properties().items()
+        if prefix in name
+    }
 
 
 def test_properties_of_an_s3_store() -> None:
     settings = load_settings({"OHLCV_HOME": "/srv/ohlcv", **STORE})
-    assert pyiceberg_properties(settings) == {
+    assert settings.catalog.pyiceberg_properties() == {
         "type": "sql",
         "uri": "sqlite:////srv/ohlcv/catalog.db?timeout=60",
         "warehouse": "s3://bucket/candles",
@@ -118,7 +122,7 @@ def test_properties_of_an_s3_store() -> None:
 
 def test_aws_without_keys_uses_the_default_credential_chain() -> None:
     settings = load_settings({"OHLCV_WAREHOUSE": "s3://bucket"})
-    assert not [name for name in pyiceberg_properties(settings) if "key" in name or "endpoint" in name]
+    assert not [name for name in settings.catalog.pyiceberg_properties() if "key" in name or "endpoint" in name]
     assert not [
         name for name in spark_catalog_properties(settings) if "key" in name or "endpoint" in name or "style" in name
     ]
@@ -144,7 +148,7 @@ def test_properties_of_a_rest_catalog() -> None:
         **COMMON_S3_PROPERTIES,
     }
     files = {"py-io-impl": "ohlcv.iceberg.file_io.CheckingFileIO", "s3.region": "eu-north-1"}
-    assert pyiceberg_properties(settings) == common | files
+    assert settings.catalog.pyiceberg_properties() == common | files
     files = {"io-impl": "org.apache.iceberg.aws.s3.S3FileIO", "client.region": "eu-north-1"}
     assert spark_catalog_properties(settings) == common | files | {"s3.path-style-access": "true"}
 
@@ -152,18 +156,24 @@ def test_properties_of_a_rest_catalog() -> None:
 def test_a_rest_catalog_may_decide_about_warehouse_and_files() -> None:
     settings = load_settings({"OHLCV_CATALOG_URI": "http://rest/iceberg"})
     assert {"warehouse", "token", "io-impl"} & spark_catalog_properties(settings).keys() == set()
-    assert {"warehouse", "token", "py-io-impl"} & pyiceberg_properties(settings).keys() == set()
+    assert {"warehouse", "token", "py-io-impl"} & settings.catalog.pyiceberg_properties().keys() == set()
 
 
 def test_spark_redacts_every_property_with_a_secret() -> None:
     everything = {
-        **spark_properties(catalog_settings("postgresql://candles@db/market", "hunter2")),
-        **spark_properties(
-            load_settings({**STORE, "OHLCV_CATALOG_URI": "http://rest", "OHLCV_CATALOG_TOKEN": "hunter2"})
-        ),
+        **catalog_settings("postgresql://candles@db/market", "hunter2").catalog.spark_properties(),
+        **load_settings(
+            {**STORE, "OHLCV_CATALOG_URI": "http://rest", "OHLCV_CATALOG_TOKEN": "hunter2"}
+        ).catalog.spark_properties(),
     }
     hidden = {name.removeprefix(f"{PREFIX}.") for name in everything if re.search(REDACTED, name)}
-    assert hidden == {"jdbc.password", "token", "s3.access-key-id", "s3.secret-access-key"}
+    assert hidden == {
+        "jdbc.password",
+        "header.X-Iceberg-Access-Delegation",
+        "token",
+        "s3.access-key-id",
+        "s3.secret-access-key",
+    }
     assert {name for name, value in everything.items() if value == "hunter2"} <= {f"{PREFIX}.{name}" for name in hidden}
 
 
@@ -174,19 +184,19 @@ passwords = st.text(st.characters(blacklist_characters="\0", blacklist_categorie
 @given(password=passwords | st.sampled_from(["p@ss:/w%20 ?#", "a+b", "%", "ä€😀", "'\"\\;--", "[::1]"]))
 def test_pyiceberg_and_spark_use_the_same_password_with_any_characters(password: str) -> None:
     settings = catalog_settings("postgresql://can%40dles@db/market", password)
-    url = make_url(pyiceberg_properties(settings)["uri"])
+    url = make_url(settings.catalog.pyiceberg_properties()["uri"])
     assert (url.username, url.password) == ("can@dles", password)
     assert (url.host, url.port, url.database) == ("db", 5432, "market")
-    spark = spark_properties(settings)
+    spark = settings.catalog.spark_properties()
     assert (spark[f"{PREFIX}.jdbc.user"], spark[f"{PREFIX}.jdbc.password"]) == ("can@dles", password)
     # Only a property that Spark redacts contains the password.
-    assert not any(settings.catalog_password == value for name, value in spark.items() if "password" not in name)
+    assert not any(value == password for name, value in spark.items() if "password" not in name)
 
 
 def test_settings_and_addresses_do_not_show_the_password() -> None:
     settings = catalog_settings("postgresql://candles@db/market", "hunter2")
     shown = f"{settings} {settings!r} {settings.catalog} {settings.catalog!r}"
-    shown += spark_properties(settings)[f"{PREFIX}.uri"]
+    shown += settings.catalog.spark_properties()[f"{PREFIX}.uri"]
     assert "hunter2" not in shown
     assert "postgresql://candles@db:5432/market" in shown
 

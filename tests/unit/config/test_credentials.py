@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ohlcv.cli.main import main
+from ohlcv.config.catalogs.adapters import PostgresqlCatalog
 from ohlcv.config.settings import load_settings
 from ohlcv.config.values import redacted
 from ohlcv.model.errors import InputError
@@ -72,7 +73,8 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(
 def test_a_password_file_and_certificates_are_no_credentials() -> None:
     options = "passfile=/run/secrets/pgpass&sslkey=/run/secrets/key&sslmode=verify-full"
     catalog = load_settings({"OHLCV_CATALOG_URI": f"postgresql://u@h/d?{options}"}).catalog
-    assert [name for name, _ in catalog.options] == ["passfile", "sslkey", "sslmode"]
+    assert isinstance(catalog, PostgresqlCatalog)
+    assert [name for name, _ in catalog.address.options] == ["passfile", "sslkey", "sslmode"]
 
 
 def test_the_page_of_a_runbook_may_need_a_query() -> None:

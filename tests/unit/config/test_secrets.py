@@ -33,7 +33,7 @@ def test_a_secret_file_may_be_a_symbolic_link(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("hunter2\n")
     (tmp_path / "password").symlink_to("data")
     settings = load_settings({"OHLCV_CATALOG_URI": POSTGRES, "OHLCV_CATALOG_PASSWORD_FILE": str(tmp_path / "password")})
-    assert settings.catalog_password == "hunter2"
+    assert settings.catalog.description.properties["jdbc.password"] == "hunter2"
 
 
 def test_a_secret_file_that_is_no_small_text_file_is_refused(tmp_path: Path) -> None:
@@ -80,4 +80,4 @@ def test_a_token_that_http_cannot_send_is_refused(token: str) -> None:
 def test_an_empty_secret_file_counts_as_unset(tmp_path: Path) -> None:
     (tmp_path / "token").touch()
     settings = load_settings({"OHLCV_CATALOG_TOKEN_FILE": str(tmp_path / "token")})
-    assert settings.catalog_token is None
+    assert "token" not in settings.catalog.description.properties

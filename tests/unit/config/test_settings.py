@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ohlcv.config.catalogs.adapters import PostgresqlCatalog
+from ohlcv.config.catalogs.sql_address import PostgresqlAddress
 from ohlcv.config.settings import MAXIMA, Tuning, load_settings
-from ohlcv.config.storage import CatalogAddress, S3Store
+from ohlcv.config.storage import S3Store
 from ohlcv.model.errors import InputError
 from ohlcv.model.timeframes import TIMEFRAMES
 
@@ -20,9 +22,9 @@ def test_by_default_everything_is_stored_in_one_folder(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     settings = load_settings({})
     assert settings.home == tmp_path / ".ohlcv"
-    assert settings.catalog == CatalogAddress("sqlite", str(tmp_path / ".ohlcv" / "catalog.db"))
+    assert settings.catalog.embedded_database == str(tmp_path / ".ohlcv" / "catalog.db")
     assert settings.warehouse == f"file://{tmp_path}/.ohlcv/warehouse"
-    assert (settings.spark_master, settings.catalog_password) == (None, None)
+    assert settings.spark_master is None
     assert settings.tuning == dict.fromkeys(TIMEFRAMES, Tuning())
     assert {name: settings.timeframe(name) for name in TIMEFRAMES} == TIMEFRAMES
 
@@ -126,22 +128,38 @@ def test_a_lookback_shorter_than_one_window_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("uri", "file"),
+    [
+        ("sqlite:////folder/catalog.db", "/folder/catalog.db"),
+        ("sqlite:////with%20space/c.db", "/with space/c.db"),
+    ],
+)
+def test_the_address_of_a_sqlite_catalog_is_parsed(uri: str, file: str) -> None:
+    catalog = load_settings({"OHLCV_CATALOG_URI": uri}).catalog
+    assert (catalog.kind, catalog.embedded_database, str(catalog)) == ("sqlite", file, f"sqlite:///{file}")
+
+
+@pytest.mark.parametrize("uri", ["http://rest:19120/iceberg/", "https://rest.example/a/b"])
+def test_the_address_of_a_rest_catalog_has_no_trailing_slash(uri: str) -> None:
+    catalog = load_settings({"OHLCV_CATALOG_URI": uri}).catalog
+    assert (catalog.kind, catalog.embedded_database, str(catalog)) == ("rest", None, uri.rstrip("/"))
+
+
+@pytest.mark.parametrize(
     ("uri", "address"),
     [
-        ("sqlite:////folder/catalog.db", CatalogAddress("sqlite", "/folder/catalog.db")),
-        ("http://rest:19120/iceberg/", CatalogAddress("rest", "http://rest:19120/iceberg")),
-        ("https://rest.example/a/b", CatalogAddress("rest", "https://rest.example/a/b")),
-        ("sqlite:////with%20space/c.db", CatalogAddress("sqlite", "/with space/c.db")),
-        (POSTGRES, CatalogAddress("postgresql", "market", "db.example", 6432, "candles")),
-        ("postgresql://u@h/d", CatalogAddress("postgresql", "d", "h", 5432, "u")),
+        (POSTGRES, PostgresqlAddress("db.example", "market", "candles", 6432)),
+        ("postgresql://u@h/d", PostgresqlAddress("h", "d", "u")),
         (
             "postgresql://u%40x@h/d?sslmode=require&connect_timeout=3",
-            CatalogAddress("postgresql", "d", "h", 5432, "u@x", (("sslmode", "require"), ("connect_timeout", "3"))),
+            PostgresqlAddress("h", "d", "u@x", options=(("sslmode", "require"), ("connect_timeout", "3"))),
         ),
     ],
 )
-def test_a_catalog_address_is_parsed(uri: str, address: CatalogAddress) -> None:
-    assert load_settings({"OHLCV_CATALOG_URI": uri}).catalog == address
+def test_the_address_of_a_postgresql_catalog_is_parsed(uri: str, address: PostgresqlAddress) -> None:
+    catalog = load_settings({"OHLCV_CATALOG_URI": uri}).catalog
+    assert isinstance(catalog, PostgresqlCatalog)
+    assert catalog.address == address
 
 
 @pytest.mark.parametrize(
@@ -152,7 +170,7 @@ def test_a_catalog_address_is_parsed(uri: str, address: CatalogAddress) -> None:
         ("catalog.db", "use sqlite, postgresql, http or https"),
         ("http://", "give an address such as http://host:19120/iceberg"),
         ("https:///iceberg", "give an address such as http://host:19120/iceberg"),
-        ("http://rest:port/iceberg", "is not an address"),
+        ("http://rest:port/iceberg", "give an address such as http://host:19120/iceberg"),
         ("http://rest/ice berg", "give an address such as http://host:19120/iceberg"),
         ("sqlite://x/cat.db", "has a host, .*: use sqlite:////folder/catalog.db with four slashes, or three before"),
         ("sqlite:////folder/cat.db?mode=ro", "has a host, a query or a fragment, .*: use sqlite:////folder/catalog.db"),
@@ -181,7 +199,10 @@ def test_a_password_is_read_from_a_variable_or_file_and_never_shown(tmp_path: Pa
     by_file = load_settings(
         {**base, "OHLCV_CATALOG_PASSWORD_FILE": str(file), "OHLCV_CATALOG_PASSWORD": "from variable"}
     )
-    assert (by_variable.catalog_password, by_file.catalog_password) == ("from variable", "from file")
+    assert [each.catalog.description.properties["jdbc.password"] for each in (by_variable, by_file)] == [
+        "from variable",
+        "from file",
+    ]
     for settings in (by_variable, by_file):
         assert "from " not in f"{settings!r} {settings} {settings.catalog!r} {settings.catalog}"
     assert str(by_file.catalog) == POSTGRES
@@ -249,7 +270,7 @@ def test_the_token_of_a_rest_catalog_is_never_shown(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("hunter2\n")
     for values in ({"OHLCV_CATALOG_TOKEN": "hunter2"}, {"OHLCV_CATALOG_TOKEN_FILE": str(tmp_path / "token")}):
         settings = load_settings({**REST, **values})
-        assert settings.catalog_token == "hunter2"
+        assert settings.catalog.description.properties["token"] == "hunter2"
         assert "hunter2" not in f"{settings!r} {settings.catalog}"
 
 

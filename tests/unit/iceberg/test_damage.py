@@ -206,7 +206,7 @@ def test_the_doctor_counts_the_checked_files(home: Settings, monkeypatch: pytest
 
 @pytest.mark.parametrize("change", [cut_half, garbage, flip_middle])
 def test_damaged_pages_of_the_catalog_are_named(home: Settings, change: Callable[[bytes], bytes]) -> None:
-    file = Path(home.catalog.database)
+    file = Path(str(home.catalog.embedded_database))
     check_catalog_file(str(file))
     # The first page is intact, so the file can be opened.
     with damaged(file, lambda content: content[:4096] + change(content[4096:])):
@@ -220,7 +220,7 @@ def test_damaged_pages_of_the_catalog_are_named(home: Settings, change: Callable
 
 
 def test_a_file_that_is_no_database_is_named(home: Settings) -> None:
-    file = Path(home.catalog.database)
+    file = Path(str(home.catalog.embedded_database))
     with damaged(file, garbage), pytest.raises(OhlcvError, match=r"is damaged \(file is not a database\): restore it"):
         open_catalog(home)
 
@@ -228,7 +228,7 @@ def test_a_file_that_is_no_database_is_named(home: Settings) -> None:
 @pytest.mark.parametrize("old", [b"PRIMARY KEY", b"/metadata/00001"])
 def test_damaged_text_of_the_catalog_is_named(home: Settings, old: bytes) -> None:
     """Replace a letter by a byte that is not UTF-8: SQLite reports it in an error, or returns it as a value."""
-    file = Path(home.catalog.database)
+    file = Path(str(home.catalog.embedded_database))
     with damaged(file, lambda content: content.replace(old, old[:-1] + b"\xe2")):
         with pytest.raises(OhlcvError, match=r"catalog.db is damaged \(.*: restore it from a backup"):
             load_table(open_catalog(home), TRADES)
@@ -239,7 +239,7 @@ def test_damaged_text_of_the_catalog_is_named(home: Settings, old: bytes) -> Non
 
 @pytest.mark.parametrize("location", ["http://host/a.metadata.json", "file:///dev/null", "file:///"])
 def test_an_entry_that_names_no_metadata_file_is_reported(home: Settings, location: str) -> None:
-    with contextlib.closing(sqlite3.connect(home.catalog.database)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(str(home.catalog.embedded_database))) as connection, connection:
         select = "SELECT metadata_location FROM iceberg_tables WHERE table_name = ?"
         (before,) = connection.execute(select, (TRADES.name,)).fetchone()
         update = "UPDATE iceberg_tables SET metadata_location = ? WHERE table_name = ?"

@@ -38,7 +38,7 @@ def site(tmp_path: Path) -> Iterator[Settings]:
 
 
 def set_journal_mode(settings: Settings, mode: str) -> None:
-    with contextlib.closing(sqlite3.connect(settings.catalog.database)) as connection:
+    with contextlib.closing(sqlite3.connect(str(settings.catalog.embedded_database))) as connection:
         assert connection.execute(f"PRAGMA journal_mode={mode}").fetchone() == (mode,)
 
 
@@ -77,7 +77,7 @@ def test_commands_that_only_read_need_no_write_permission(site: Settings, mode: 
 
 
 def test_a_catalog_file_without_write_permission_is_a_fault(site: Settings) -> None:
-    database = Path(site.catalog.database)
+    database = Path(str(site.catalog.embedded_database))
     with write_protected(database):
         [(code, output, _)] = run_restricted([["doctor"]], {"OHLCV_HOME": str(site.home)})
     assert code == 1
@@ -86,11 +86,11 @@ def test_a_catalog_file_without_write_permission_is_a_fault(site: Settings) -> N
 
 
 def test_an_unreadable_catalog_file_is_reported(site: Settings) -> None:
-    Path(site.catalog.database).chmod(0)
+    Path(str(site.catalog.embedded_database)).chmod(0)
     ((code, _, errors),) = run_restricted([["candles", *RANGE]], {"OHLCV_HOME": str(site.home)})
     assert (code, errors) == (
         2,
-        f"error: the catalog {site.catalog.database} is not readable: grant access to the file\n",
+        f"error: the catalog {site.catalog.embedded_database} is not readable: grant access to the file\n",
     )
 
 
@@ -111,7 +111,7 @@ def test_a_locked_catalog_is_reported_after_one_wait(site: Settings, monkeypatch
         found: sqlite3.Connection = connect(database, timeout=0, **options)
         return found
 
-    with contextlib.closing(connect(site.catalog.database, isolation_level=None)) as other:
+    with contextlib.closing(connect(str(site.catalog.embedded_database), isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         monkeypatch.setattr(sqlite3, "connect", connect_without_wait)
         monkeypatch.setattr(sqlite3.dbapi2, "connect", connect_without_wait)  # SQLAlchemy's

@@ -165,7 +165,7 @@ def test_only_local_warehouses_are_relocated() -> None:
     settings = load_settings({"OHLCV_CATALOG_URI": "http://127.0.0.1:1", "OHLCV_WAREHOUSE": "main"})
     with pytest.raises(InputError, match=r"^only tables in a local folder and a SQLite or PostgreSQL catalog"):
         relocate_tables(settings)
-    with pytest.raises(InputError, match=r"^the service of a REST catalog registers tables itself"):
+    with pytest.raises(InputError, match=r"^the service of the catalog http://127\.0\.0\.1:1 registers tables itself"):
         register_tables(settings, InMemoryCatalog("test"), replace=False)
 
 
@@ -179,7 +179,7 @@ def test_the_service_of_a_rest_catalog_decides_where_tables_are(original: Settin
 
 
 def test_tables_are_not_created_over_files(original: Settings) -> None:
-    Path(original.catalog.database).unlink()
+    Path(str(original.catalog.embedded_database)).unlink()
     before = files_of(original.home / "warehouse")
     with pytest.raises(OhlcvError, match=r"gold_crypto_trades contains files, but .*: run 'ohlcv tables register'"):
         create_tables(original)
@@ -194,9 +194,9 @@ def test_tables_are_not_created_over_files(original: Settings) -> None:
 
 def test_an_older_catalog_is_replaced_only_on_request(original: Settings) -> None:
     backup = original.home / "catalog.backup"
-    shutil.copy(original.catalog.database, backup)
+    shutil.copy(str(original.catalog.embedded_database), backup)
     load(original, SECOND)
-    shutil.copy(backup, original.catalog.database)
+    shutil.copy(backup, str(original.catalog.embedded_database))
     assert register_tables(original, open_catalog(original), replace=False) == []
     assert len(stored_trades(original)) == 1
     assert register_tables(original, open_catalog(original), replace=True) == [str(TRADES)]
@@ -205,10 +205,10 @@ def test_an_older_catalog_is_replaced_only_on_request(original: Settings) -> Non
 
 def test_an_entry_without_its_metadata_file_is_replaced(original: Settings) -> None:
     backup = original.home / "catalog.backup"
-    shutil.copy(original.catalog.database, backup)
+    shutil.copy(str(original.catalog.embedded_database), backup)
     before = Path(urlsplit(load_table(open_catalog(original), TRADES).metadata_location).path)
     load(original, SECOND)
-    shutil.copy(backup, original.catalog.database)
+    shutil.copy(backup, str(original.catalog.embedded_database))
     before.unlink()
     assert register_tables(original, open_catalog(original), replace=True) == [str(TRADES)]
     assert len(stored_trades(original)) == 2
@@ -218,7 +218,7 @@ def test_ambiguous_files_are_not_registered(original: Settings) -> None:
     folder = original.home / "warehouse" / NAMESPACE / TRADES.name / "metadata"
     newest = max(folder.glob("*.metadata.json"))
     shutil.copy(newest, newest.with_name("00001-0a.metadata.json"))
-    Path(original.catalog.database).unlink()
+    Path(str(original.catalog.embedded_database)).unlink()
     with pytest.raises(OhlcvError, match=r"contains 2 metadata files of the newest version .*: move all but one"):
         register_tables(original, open_catalog(original), replace=False)
 

@@ -113,7 +113,7 @@ def test_a_lost_conflict_leaves_no_files(settings: Settings, tmp_path: Path, mon
 
 
 def test_files_are_removed_if_the_catalog_refuses_the_commit(settings: Settings, tmp_path: Path) -> None:
-    with sqlite3.connect(settings.catalog.database) as database:
+    with sqlite3.connect(str(settings.catalog.embedded_database)) as database:
         database.execute("CREATE TRIGGER no BEFORE UPDATE ON iceberg_tables BEGIN SELECT RAISE(ABORT, 'refused'); END")
     with pytest.raises(OhlcvError, match="refused"):
         load(settings, tmp_path, 1)

@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 import yaml
 
-from ohlcv.config.catalog_properties import pyiceberg_properties, spark_properties
 from ohlcv.config.settings import load_settings
 from ohlcv.spark.jars import chosen_jars
 from support.candle_rows import HOUR, Row, filled_candle, unfilled
@@ -109,14 +108,14 @@ def test_an_old_snapshot_has_the_candles_of_its_time(hours: list[Row]) -> None:
 class TestProperties:
     def test_pyiceberg_has_the_properties_of_the_settings(self) -> None:
         documented = yaml.safe_load(BLOCKS["pyiceberg-properties"].code)["catalog"]
-        expected = pyiceberg_properties(load_settings(DEPLOYMENT))
+        expected = load_settings(DEPLOYMENT).catalog.pyiceberg_properties()
         # A class of this package.
         del expected["py-io-impl"]
         assert documented == {"iceberg": expected}
 
     def test_spark_has_the_properties_of_the_settings(self) -> None:
         documented = dict(line.split() for line in BLOCKS["spark-properties"].code.splitlines())
-        assert documented == spark_properties(load_settings(DEPLOYMENT))
+        assert documented == load_settings(DEPLOYMENT).catalog.spark_properties()
 
     def test_the_versions_of_the_jars_are_those_of_the_set_up(self) -> None:
         text = (Path(__file__).parents[3] / "docs" / "reading.md").read_text()

@@ -1,0 +1,233 @@
+"""Selection of the catalog, its kind and its locking; invalid combinations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ohlcv.config.catalogs.adapters import Catalog, PostgresqlCatalog
+from ohlcv.config.catalogs.description import Locations, Locking
+from ohlcv.config.settings import load_settings
+from ohlcv.model.errors import InputError
+
+
+def lake(**properties: str) -> dict[str, str]:
+    """Return the environment of the catalog `lake`; `__` in a name is a dot, `_` a hyphen."""
+    return {
+        "OHLCV_CATALOG": "lake",
+        "HOME": "/nonexistent",
+        **{f"PYICEBERG_CATALOG__LAKE__{key.upper()}": value for key, value in properties.items()},
+    }
+
+
+def load(**properties: str) -> Catalog:
+    return load_settings(lake(**properties)).catalog
+
+
+POSTGRES = "postgresql+psycopg2://candles:p%40ss@db:6432/market?sslmode=require"
+CUSTOM = {"py_catalog_impl": "my.Catalog", "catalog_impl": "com.example.MyCatalog"}
+
+
+@pytest.mark.parametrize(
+    ("properties", "kind", "locking", "locations", "shown"),
+    [
+        (
+            {"uri": "sqlite:////srv/c.db", "warehouse": "/data"},
+            "sqlite",
+            Locking.FILE_LOCK,
+            Locations.WAREHOUSE,
+            "sqlite:////srv/c.db",
+        ),
+        (
+            {"type": "sql", "uri": POSTGRES, "warehouse": "s3://bucket/x"},
+            "postgresql",
+            Locking.ADVISORY_LOCK,
+            Locations.WAREHOUSE,
+            "postgresql://candles@db:6432/market",
+        ),
+        ({"uri": "https://rest/api"}, "rest", Locking.SERVER_CHECK, Locations.SERVICE, "https://rest/api"),
+        ({"type": "REST", "uri": "http://rest"}, "rest", Locking.SERVER_CHECK, Locations.SERVICE, "http://rest"),
+        ({"type": "glue"}, "glue", Locking.SERVER_CHECK, Locations.SERVICE, "AWS Glue"),
+        ({"uri": "thrift://hms:9083"}, "hive", Locking.SERVER_CHECK, Locations.SERVICE, "thrift://hms:9083"),
+    ],
+)
+def test_the_type_decides_about_locking_and_locations(
+    properties: dict[str, str], kind: str, locking: Locking, locations: Locations, shown: str
+) -> None:
+    catalog = load(**properties)
+    assert (catalog.name, catalog.kind, catalog.locking, catalog.locations, str(catalog)) == (
+        *("lake", kind, locking, locations),
+        shown,
+    )
+
+
+def test_both_forms_at_once_are_refused(tmp_path: Path) -> None:
+    for name, value in {"OHLCV_CATALOG_URI": "http://x", "OHLCV_WAREHOUSE": "/w", "OHLCV_S3_REGION": "eu"}.items():
+        with pytest.raises(InputError, match=f"^OHLCV_CATALOG and {name} are both set: remove one of them"):
+            load_settings({**lake(uri="http://rest"), name: value})
+    # A deployment mounts the files of all secrets, used or not.
+    (tmp_path / "empty").touch()
+    load_settings({**lake(uri="http://rest"), "OHLCV_CATALOG_TOKEN_FILE": str(tmp_path / "empty")})
+    (tmp_path / "token").write_text("t")
+    with pytest.raises(InputError, match=r"^OHLCV_CATALOG and OHLCV_CATALOG_TOKEN_FILE are both set"):
+        load_settings({**lake(uri="http://rest"), "OHLCV_CATALOG_TOKEN_FILE": str(tmp_path / "token")})
+
+
+@pytest.mark.parametrize("name", ["a.b", "a b", "ä", "`", "spark_catalog", "x" * 64, "-a"])
+def test_a_name_that_is_no_catalog_of_both_clients_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"^OHLCV_CATALOG is '.*': give the name of a catalog, with letters, digits"):
+        load_settings({"OHLCV_CATALOG": name})
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"type": "dynamodb"},
+        {"type": "bigquery", "uri": "http://x"},
+        CUSTOM,
+        {"type": "rest", "uri": "http://x", **CUSTOM},
+    ],
+)
+def test_an_unknown_type_or_implementation_is_refused_unless_the_locking_is_set(properties: dict[str, str]) -> None:
+    message = "^the catalog lake has the .*, and how it detects concurrent commits is not known: set OHLCV_CATALOG_LOCK"
+    for locking in ({}, {"OHLCV_CATALOG_LOCKING": "yes"}):
+        with pytest.raises(InputError, match=message):
+            load_settings({**lake(**properties), **locking})
+    catalog = load_settings({**lake(**properties), "OHLCV_CATALOG_LOCKING": "server-check"}).catalog
+    assert (catalog.kind, catalog.locking) == ("custom", Locking.SERVER_CHECK)
+
+
+def test_each_client_gets_its_own_implementation() -> None:
+    environment = {**lake(**CUSTOM, uri="x://y", foo="bar"), "OHLCV_CATALOG_LOCKING": "server-check"}
+    catalog = load_settings(environment).catalog
+    pyiceberg, prefix = catalog.pyiceberg_properties(), "spark.sql.catalog.lake"
+    assert (pyiceberg["py-catalog-impl"], pyiceberg["foo"]) == ("my.Catalog", "bar")
+    assert {"type", "catalog-impl"}.isdisjoint(pyiceberg)
+    spark = catalog.spark_properties()
+    assert (spark[f"{prefix}.catalog-impl"], spark[f"{prefix}.foo"]) == ("com.example.MyCatalog", "bar")
+    assert {f"{prefix}.type", f"{prefix}.py-catalog-impl"}.isdisjoint(spark)
+
+
+@pytest.mark.parametrize("locking", ["", "server-check"])
+@pytest.mark.parametrize(
+    "properties",
+    [{"type": "hadoop", "warehouse": "/w"}, {"type": "jdbc"}, {"catalog_impl": "org.apache.iceberg.jdbc.JdbcCatalog"}],
+)
+def test_a_catalog_without_safe_commits_is_always_refused(properties: dict[str, str], locking: str) -> None:
+    with pytest.raises(InputError, match=r"which is not safe for concurrent writers: use sql, rest, glue or hive$"):
+        load_settings({**lake(**properties), "OHLCV_CATALOG_LOCKING": locking})
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (
+            {**lake(uri="http://rest"), "OHLCV_CATALOG_LOCKING": "server-check"},
+            "^OHLCV_CATALOG_LOCKING is for a catalog-impl, and the catalog lake has the type 'rest': remove it$",
+        ),
+        (
+            {"OHLCV_CATALOG_LOCKING": "server-check"},
+            "^OHLCV_CATALOG_LOCKING is for a catalog that OHLCV_CATALOG selects: remove it$",
+        ),
+        (lake(warehouse="x"), "^the catalog lake has no 'type': set it to sql, rest, glue or hive$"),
+        (lake(type="rest"), "^the catalog lake has no 'uri': set its address$"),
+        (
+            lake(type="sql", uri="mysql://u:s3cret@h/d", warehouse="/w"),
+            "^'uri' of the catalog lake is 'mysql://…': use sqlite:// or postgresql:// for the type sql$",
+        ),
+        (
+            lake(type="rest", uri="thrift://h"),
+            "^'uri' of .* is 'thrift://h': use http:// or https:// for the type rest$",
+        ),
+        (
+            lake(uri="http://me:s3cret@rest"),
+            "^'uri' of the catalog lake is 'http://…': give an address such as http://host:19120/iceberg, without user",
+        ),
+        (
+            lake(uri="http://rest", credential="a:b", oauth2_server_uri="idp"),
+            "^'oauth2-server-uri' of the catalog lake is 'idp': give an address such as",
+        ),
+        (lake(uri="http://rest", token="s3cret x"), "^'token' of the catalog lake contains a space, a line break or"),
+        (
+            lake(uri="sqlite:////c.db"),
+            "^'warehouse' of the catalog lake is missing: give a folder, its file:// address",
+        ),
+        (lake(uri="sqlite:///:memory:", warehouse="/w"), "^'uri' of the catalog lake is a database in memory"),
+        (
+            lake(uri="sqlite:////c.db", warehouse="gs://b"),
+            "^'warehouse' of the catalog lake is 'gs://b': give a folder",
+        ),
+        (
+            lake(uri="postgresql://h/d", warehouse="/w"),
+            "^'uri' of the catalog lake must name user, host and database: postgresql://user@host:5432/database$",
+        ),
+        (
+            lake(uri="postgresql://u@h/d?password=s3cret", warehouse="/w"),
+            "^'uri' of the catalog lake contains a password in an option: put it after the user$",
+        ),
+        (
+            lake(type="glue", warehouse="s3://bucket", glue__access_key_id="s3cret"),
+            "^'glue.access-key-id' of the catalog lake is unknown to Spark's client of Glue: set AWS_ACCESS_KEY_ID",
+        ),
+        (
+            lake(uri="http://rest", s3__access_key_id="AKIA"),
+            "^'s3.secret-access-key' of the catalog lake is missing: set both keys of the S3 store, or neither",
+        ),
+        (
+            lake(uri="https://rest", ssl__cabundle="/nonexistent"),
+            "^'ssl.cabundle' of the catalog lake cannot be read: No such file or directory$",
+        ),
+        (
+            lake(uri="https://rest", ssl__client__cert="/x"),
+            "^'ssl.client.cert' of .*: Spark's client has no certificate",
+        ),
+        (lake(uri="http://rest", auth__type="google"), "^'auth' of the catalog lake has the type 'google': use oauth2"),
+        (
+            lake(uri="http://rest", auth__type="oauth2"),
+            "^'auth' of the catalog lake has no 'client_id': set it below 'auth: oauth2:'$",
+        ),
+        (lake(uri="http://rest\x07"), "^'uri' of the catalog lake contains a line break or another control character"),
+    ],
+)
+def test_an_invalid_catalog_is_refused_in_one_line(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        load_settings(environment)
+    assert "\n" not in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_sql_catalog_has_the_same_address_in_both_clients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    catalog = load(uri=POSTGRES, warehouse="/data")
+    assert isinstance(catalog, PostgresqlCatalog)
+    assert catalog.address.password == "p@ss"
+    assert catalog.pyiceberg_properties() == {
+        "type": "sql",
+        "uri": "postgresql+psycopg://candles:p%40ss@db:6432/market?sslmode=require",
+        "warehouse": "file:///data",
+        "py-io-impl": "ohlcv.iceberg.file_io.CheckingFileIO",
+    }
+    spark = catalog.spark_properties()
+    assert spark["spark.sql.catalog.lake.uri"] == "jdbc:postgresql://db:6432/market?sslmode=require"
+    assert (spark["spark.sql.catalog.lake.jdbc.user"], spark["spark.sql.catalog.lake.jdbc.password"]) == (
+        *("candles",),
+        "p@ss",
+    )
+    monkeypatch.chdir(tmp_path)
+    assert load(uri="sqlite:///c.db", warehouse="w").embedded_database == str(tmp_path / "c.db")
+
+
+def test_secrets_of_a_configured_catalog_are_not_shown() -> None:
+    settings = load_settings(
+        lake(
+            uri=POSTGRES,
+            warehouse="/data",
+            header__x_key="hunter2",
+            s3__secret_access_key="h3",
+            s3__access_key_id="AKIA1",
+        )
+    )
+    shown = f"{settings!r} {settings.catalog!r} {settings.catalog}"
+    assert not any(secret in shown for secret in ("p%40ss", "p@ss", "hunter2", "AKIA1"))
+    text = settings.catalog.without_secrets("fatal: p@ss with hunter2 by AKIA1 at db")
+    assert text == "fatal: … with … by … at db"
