@@ -38,7 +38,7 @@ from ohlcv.spark.processes import HOST
 from ohlcv.spark.spark_submit import check_master, script_folder
 from ohlcv.spark.toolchain import ROLES, archive_folder, java_home
 
-State = Literal["ok", "fault", "unused"]
+State = Literal["ok", "warning", "fault", "unused"]
 
 # The demo's web page uses this port if it is free. A deployment sets its port in .env.
 DEMO_PORT = 8080
@@ -52,7 +52,7 @@ _SETTING_GROUPS = (("OHLCV_CATALOG", "PYICEBERG_", "OHLCV_WAREHOUSE", "OHLCV_S3_
 
 @dataclass(frozen=True)
 class Check:
-    """Result of one check. For a fault, `found` also says what to do."""
+    """Result of one check. For a warning and a fault, `found` also says what to do."""
 
     name: str
     state: State

@@ -24,6 +24,7 @@ REPROCESS_SCRIPT = "ohlcv_reprocess.py"
 VIEWS_SCRIPT = "ohlcv_views.py"
 MAINTENANCE_SCRIPT = "ohlcv_maintenance.py"
 SQL_SCRIPT = "ohlcv_sql.py"
+CATALOG_CHECK_SCRIPT = "ohlcv_check_catalog.py"
 # In local mode the driver also does the work of the executors, so it needs more memory.
 LOCAL_MASTER = "local[*]"
 LOCAL_DRIVER_MEMORY = "2g"
@@ -176,6 +177,11 @@ def sql_job(statements: Sequence[str], limit: int) -> SparkJob:
     return _job(SQL_SCRIPT, ["--limit", str(limit), "--", *statements], Tuning())
 
 
+def catalog_check_job(scratch: str) -> SparkJob:
+    """Return the job that checks the catalog with a scratch table of this name."""
+    return _job(CATALOG_CHECK_SCRIPT, ["--scratch", scratch], Tuning())
+
+
 def _job(script: str, arguments: list[str], tuning: Tuning, profile: Profile = "quick") -> SparkJob:
     class_path = ":".join(str(path) for path in jar_paths())
     return SparkJob(
@@ -234,19 +240,18 @@ def start_job(
     job: SparkJob, master: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """Start a job with additional environment variables. Leaving the block terminates a job that still runs."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         job.command(master),
         env={**job_environment(master), **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
 
 
 @dataclass(frozen=True)
@@ -265,10 +270,17 @@ class JobResult:
         return (errors or lines or ["no output"])[-1].removeprefix(ERROR_PREFIX)
 
 
-def run(job: SparkJob, master: str, environment: Mapping[str, str] | None = None) -> JobResult:
-    """Run a job, wait until it ends and return its result."""
+def run(
+    job: SparkJob, master: str, environment: Mapping[str, str] | None = None, seconds: float | None = None
+) -> JobResult:
+    """Run a job, wait until it ends and return its result. Terminate it after a number of seconds."""
     check_master(master)
     with start_job(job, master, environment) as process:
-        output, log = process.communicate()
+        try:
+            output, log = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise OhlcvError(
+                f"the Spark job has not ended within {seconds:g} s: check that the workers of {master} have free cores"
+            ) from None
     # spark-submit writes the stderr of the Python driver to its own stdout. Its stderr is the log of the JVM.
     return JobResult(process.returncode, (output.strip().splitlines() or [""])[-1], log + output)

@@ -16,7 +16,7 @@ from ohlcv.config.settings import load_settings
 from ohlcv.demo.local_postgres import PostgresServer, postgres_server
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.model.errors import OhlcvError
-from ohlcv.monitoring import doctor
+from ohlcv.monitoring import catalog_check, doctor
 from ohlcv.monitoring.doctor import Check, check_deployed_port, check_deployment, run_checks, settings_faults
 from ohlcv.spark.jars import chosen_jars, share_directory
 from support.json_server import json_server
@@ -268,3 +268,48 @@ def test_the_command_exits_with_1_if_there_is_a_fault(monkeypatch: pytest.Monkey
     }
     del found[1]
     assert CliRunner().invoke(command, standalone_mode=False).return_value == 0
+
+
+def test_the_catalog_is_checked_through_both_clients_on_request(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OHLCV_HOME", str(tmp_path))
+    monkeypatch.setattr(doctor, "run_checks", lambda environment: iter([Check("Java", "ok", "17")]))
+    checked: list[str] = []
+
+    def client(name: str, *found: Check) -> None:
+        def check(_: object) -> list[Check]:
+            checked.append(name)
+            return list(found)
+
+        monkeypatch.setitem(catalog_check.CLIENTS, name, check)
+
+    client("pyiceberg", Check("pyiceberg reach", "ok", "it answers"), Check("pyiceberg drop", "warning", "dropped"))
+    client("Spark", Check("Spark reach", "ok", "it answers"))
+    assert CliRunner().invoke(command, standalone_mode=False).return_value == 0
+    assert checked == []
+    result = CliRunner().invoke(command, ["--catalog"], standalone_mode=False)
+    assert result.stdout.splitlines() == [
+        "ok       Java                    17",
+        "ok       pyiceberg reach         it answers",
+        "warning  pyiceberg drop          dropped",
+        "ok       Spark reach             it answers",
+    ]
+    assert result.stderr.startswith("checking the catalog through pyiceberg …\n")
+    assert result.return_value == 0
+    # A fault of one client does not stop the check of the other one, unless nothing answers.
+    client("pyiceberg", Check("pyiceberg create", "fault", "permission denied"))
+    result = CliRunner().invoke(command, ["--catalog", "--format", "json"], standalone_mode=False)
+    assert [check["name"] for check in json.loads(result.stdout)] == ["Java", "pyiceberg create", "Spark reach"]
+    assert (result.return_value, result.stderr) == (1, "")
+    client("pyiceberg", Check("pyiceberg reach", "fault", "it does not answer"))
+    result = CliRunner().invoke(command, ["--catalog", "--format", "json"], standalone_mode=False)
+    assert [check["name"] for check in json.loads(result.stdout)] == ["Java", "pyiceberg reach"]
+    assert checked == ["pyiceberg", "Spark", "pyiceberg", "Spark", "pyiceberg"]
+
+
+def test_invalid_settings_end_the_check_of_the_catalog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OHLCV_CATALOG_URI", "mysql://u@h/d")
+    monkeypatch.setattr(doctor, "run_checks", lambda environment: iter([Check("settings", "fault", "mysql: use …")]))
+    result = CliRunner().invoke(command, ["--catalog"], standalone_mode=False)
+    assert (result.return_value, result.stdout) == (1, "fault    settings                mysql: use …\n")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ from ohlcv.spark.spark_submit import (
     Profile,
     SparkJob,
     build_job,
+    catalog_check_job,
     check_master,
     job_environment,
     profile_path,
@@ -155,6 +158,7 @@ def test_arguments_are_passed_unchanged() -> None:
         *("--dag-id", "ohlcv_1h", "--run-id", "manual__2026 x;$(id)"),
     )
     assert arguments(views_job().command(CLUSTER)) == [str(script_folder() / "ohlcv_views.py")]
+    assert catalog_check_job("ohlcv_doctor_1").arguments == ("--scratch", "ohlcv_doctor_1")
 
 
 def test_the_job_script_parses_the_arguments_of_the_command_line() -> None:
@@ -282,3 +286,21 @@ def test_leaving_the_block_terminates_a_running_job(fake_spark: Path) -> None:
     assert process.stderr is not None
     process.stdout.close()
     process.stderr.close()
+
+
+def test_a_job_is_terminated_after_its_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[str]] = []
+
+    def command(*_: object) -> list[str]:
+        return ["sleep", "600"]
+
+    def popen(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
+        started.append(subprocess_popen(*arguments, **options))
+        return started[-1]
+
+    subprocess_popen = subprocess.Popen
+    monkeypatch.setattr(SparkJob, "command", command)
+    monkeypatch.setattr("ohlcv.spark.spark_submit.subprocess.Popen", popen)
+    with pytest.raises(OhlcvError, match=r"^the Spark job has not ended within 0.1 s: check that the workers of local"):
+        run(views_job(), "local[1]", seconds=0.1)
+    assert started[0].returncode is not None
