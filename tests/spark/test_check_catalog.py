@@ -20,7 +20,18 @@ from support.limited_database import LimitedDatabase
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 
-STEPS = ["reach", "authenticate", "list", "read trades", "create", "commit", "roll back", "history", "garbage", "drop"]
+STEPS = [
+    "reach",
+    "authenticate",
+    "list",
+    "read trades",
+    "create",
+    "commit",
+    "roll back",
+    "history",
+    "gc.enabled",
+    "drop",
+]
 NAMESPACE = ("market_data",)
 
 
@@ -73,9 +84,9 @@ def test_without_the_namespace_a_scratch_namespace_is_created_and_dropped(harnes
 def test_a_disabled_garbage_collection_is_a_warning_and_prevents_no_drop(harness: Harness) -> None:
     harness.sql("ALTER TABLE {trades} SET TBLPROPERTIES ('gc.enabled' = 'false')")
     results = check(harness)
-    assert steps(results, "ok") == [step for step in STEPS if step != "garbage"]
+    assert steps(results, "ok") == [step for step in STEPS if step != "gc.enabled"]
     assert [(result.step, result.found) for result in results if result.state == "warning"] == [
-        ("garbage", "market_data.gold_crypto_trades")
+        ("gc.enabled", "market_data.gold_crypto_trades")
     ]
 
 

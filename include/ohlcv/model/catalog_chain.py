@@ -15,11 +15,13 @@ from ohlcv.model.table_contracts import contracts
 from ohlcv.model.table_names import Identifier, TableNames, dotted
 
 Step = Literal[
-    "reach", "authenticate", "list", "read trades", "create", "commit", "roll back", "history", "garbage", "drop"
+    "reach", "authenticate", "list", "read trades", "create", "commit", "roll back", "history", "gc.enabled", "drop"
 ]
 
 # Names with this prefix belong to the check. The rest of the name is random.
 SCRATCH_PREFIX = "ohlcv_doctor_"
+# Largest number of tables that a result lists.
+MAX_LISTED = 2
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def check_chain(client: CatalogClient, request: ChainRequest) -> list[StepResult
     table = request.scratch_table(names is not None)
     try:
         results += _ScratchSteps(client, table, names is not None).results()
-        results.append(_garbage_result(client, (*request.tables, table)))
+        results.append(_deletion_result(client, (*request.tables, table)))
     finally:
         results += drop_scratch(client, table, names is not None)
     return results
@@ -196,7 +198,7 @@ class _ScratchSteps:
         return "two commits, whose rows are read again"
 
     def _history(self) -> str:
-        return f"the catalog shows {len(self.client.snapshots(self.table))} snapshots after two commits"
+        return f"{len(self.client.snapshots(self.table))} snapshots after two commits"
 
     def _roll_back(self) -> str:
         self.client.roll_back(self.table, self.client.snapshots(self.table)[0])
@@ -209,14 +211,16 @@ class _ScratchSteps:
             raise RuntimeError(f"{found} rows are read instead of {expected}")
 
 
-def _garbage_result(client: CatalogClient, tables: Iterable[Identifier]) -> StepResult:
+def _deletion_result(client: CatalogClient, tables: Iterable[Identifier]) -> StepResult:
     disabled: list[str] = []
 
     def check() -> str:
         disabled.extend(dotted(table) for table in tables if client.deletes_files(table) is False)
-        return ", ".join(disabled) or "gc.enabled permits that old snapshots and their files are deleted"
+        if len(disabled) > MAX_LISTED:
+            return f"{', '.join(disabled[:MAX_LISTED])} and {len(disabled) - MAX_LISTED} more tables"
+        return ", ".join(disabled) or "old snapshots and their files may be deleted"
 
-    result = _run(client, "garbage", "", check)
+    result = _run(client, "gc.enabled", "", check)
     return replace(result, state="warning") if disabled and result.state == "ok" else result
 
 

@@ -20,7 +20,7 @@ _PROBLEMS: dict[Step, str] = {
     "commit": "nothing can be committed to {subject}",
     "roll back": "{subject} cannot be rolled back",
     "history": "the history of {subject} cannot be read",
-    "garbage": "the tables cannot be read",
+    "gc.enabled": "the tables cannot be read",
     "drop": "{subject} cannot be dropped",
 }
 # Problem and remedy of a cause.
@@ -32,7 +32,10 @@ _FAULTS = {
     Cause.GARBAGE_DISABLED: ("{problem}", "let the service of the catalog delete the files"),
     Cause.LOCKED: ("{catalog} is locked by another process", "wait until it ends, and run again"),
     Cause.STORE_LOGIN: ("{problem}: the store rejects the keys", "correct {keys}"),
-    Cause.STORE_FORBIDDEN: ("{problem}: the store denies access", "grant read, write and delete, or set other {keys}"),
+    Cause.STORE_FORBIDDEN: (
+        "{problem}: the store denies access",
+        "correct {keys}, or grant them read, write and delete",
+    ),
     Cause.STORE_UNREACHABLE: ("{problem}: the store does not answer", "start it, or correct {endpoint}"),
     Cause.STORE: ("{problem}: the store reports an error", "check {warehouse} and {region}"),
     Cause.OTHER: ("{problem}", "see Problems in docs/connect.md"),
@@ -45,7 +48,7 @@ _RIGHTS: dict[Step, str] = {
     "commit": "write to the tables of its namespace, as candles need",
     "roll back": "commit to the tables of its namespace",
     "history": "read {subject}",
-    "garbage": "read the tables",
+    "gc.enabled": "read the tables",
     "drop": "drop tables in its namespace, and drop {subject}",
 }
 _PERMISSIONS = {
@@ -58,12 +61,12 @@ def describe_result(catalog: Catalog, result: StepResult) -> str:
     """Return the text of a result in one line: what was found, or the problem and what to do."""
     if result.state == "ok":
         return _describe_success(catalog, result)
-    if result.step == "history":
+    if result.step == "history" and result.state == "warning":
         return (
             f"the catalog shows only the newest snapshot of a table ({result.found}): no rollback is possible, and "
             "late trades are found by ingestion_timestamp only, so keep that column filled (docs/connect.md, Nessie)"
         )
-    if result.step == "garbage":
+    if result.step == "gc.enabled" and result.state == "warning":
         return (
             f"gc.enabled=false on {result.found}: 'ohlcv maintain' expires no snapshot of it; let the service of the "
             "catalog do it, or set the table property gc.enabled to true if no branch or copy shares its files"
@@ -157,6 +160,8 @@ def _principal(catalog: Catalog) -> str:
 
 
 def _store_keys(catalog: Catalog) -> str:
+    if catalog.store is None or catalog.store.access_key is None:
+        return "the keys that the service vends" if catalog.kind == "rest" else AWS_LOGIN
     return f"{catalog.setting('s3.access-key-id')} and {catalog.setting('s3.secret-access-key')}"
 
 

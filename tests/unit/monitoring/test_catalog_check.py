@@ -23,7 +23,18 @@ from support.limited_database import LimitedDatabase
 # pyiceberg does not close the connections of its catalogs, so the garbage collector does.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 
-STEPS = ["reach", "authenticate", "list", "read trades", "create", "commit", "roll back", "history", "garbage", "drop"]
+STEPS = [
+    "reach",
+    "authenticate",
+    "list",
+    "read trades",
+    "create",
+    "commit",
+    "roll back",
+    "history",
+    "gc.enabled",
+    "drop",
+]
 
 
 @pytest.fixture
@@ -165,7 +176,7 @@ GRANT = (
 @pytest.mark.parametrize("limited", ["SELECT"], indirect=True)
 def test_a_catalog_that_permits_listing_but_not_writing_is_reported(limited: LimitedDatabase) -> None:
     checks = check_with_pyiceberg(load_settings(limited.environment))
-    assert list(texts(checks, "ok")) == ["reach", "authenticate", "list", "read trades", "garbage"]
+    assert list(texts(checks, "ok")) == ["reach", "authenticate", "list", "read trades", "gc.enabled"]
     [(step, fault)] = texts(checks, "fault").items()
     assert step == "create"
     assert fault.startswith("the catalog permits listing, but not writing: the table market_data.ohlcv_doctor_")
@@ -176,7 +187,7 @@ def test_a_catalog_that_permits_listing_but_not_writing_is_reported(limited: Lim
 def test_the_scratch_table_is_dropped_after_a_failed_commit(limited: LimitedDatabase) -> None:
     before = contents(limited.owner)
     checks = check_with_pyiceberg(load_settings(limited.environment))
-    assert list(texts(checks, "ok")) == ["reach", "authenticate", "list", "read trades", "create", "garbage", "drop"]
+    assert list(texts(checks, "ok")) == ["reach", "authenticate", "list", "read trades", "create", "gc.enabled", "drop"]
     assert list(texts(checks, "fault")) == ["commit"]
     assert contents(limited.owner) == before
 
