@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-from pyiceberg.catalog import Catalog
+from pyiceberg.catalog import Catalog, MetastoreCatalog
+from pyiceberg.catalog.hive import HiveCatalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -90,7 +91,10 @@ class PyicebergClient:
     def drop_table(self, table: Identifier, purge: bool) -> bool:
         try:
             dropped = self._load(table)
-            (self._catalog.purge_table if purge else self._catalog.drop_table)(table)
+            if purge:
+                self._purge(table)
+            else:
+                self._catalog.drop_table(table)
         except NoSuchTableError:
             return False
         # pyiceberg only logs that it cannot delete a file. A REST service deletes files itself, and later.
@@ -98,6 +102,13 @@ class PyicebergClient:
         if is_checked and dropped.io.new_input(dropped.metadata_location).exists():
             raise RemainingFilesError(f"{dropped.metadata_location} still exists")
         return True
+
+    def _purge(self, table: Identifier) -> None:
+        if isinstance(self._catalog, HiveCatalog):
+            # pyiceberg refuses a purge in a Hive catalog, although that of its other catalogs works there too.
+            MetastoreCatalog.purge_table(self._catalog, table)
+        else:
+            self._catalog.purge_table(table)
 
     def error_texts(self, error: Exception) -> list[str]:
         return list(_error_texts(error))

@@ -8,7 +8,7 @@ from ohlcv.model.catalog_chain import Step, StepResult
 
 MAX_TEXT = 300
 # Where the clients of AWS find keys by themselves.
-AWS_LOGIN = "AWS's keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of the machine"
+AWS_LOGIN = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of the machine"
 
 # What a fault of a step means if its cause is not recognized.
 _PROBLEMS: dict[Step, str] = {
@@ -136,21 +136,26 @@ def _login_problem(catalog: Catalog) -> str:
 
 def _login_remedy(catalog: Catalog) -> str:
     login = _login(catalog)
+    if login == "keys of AWS":
+        return f"set or correct {AWS_LOGIN}"
     if not login:
-        return f"set {' or '.join(map(catalog.setting, catalog.access_keys)) or AWS_LOGIN}"
+        return f"set {' or '.join(map(catalog.setting, catalog.access_keys))}"
     if login == "token":
         return f"set a new {catalog.setting('token')}: this one is wrong, expired or for another service"
     if login == "credential":
         issuer = f"{catalog.setting('oauth2-server-uri')} or {catalog.setting('scope')}"
         return f"correct {catalog.setting('credential')} (client id:secret), {issuer}"
-    return f"correct {catalog.access_settings or AWS_LOGIN}"
+    return f"correct {catalog.access_settings}"
 
 
 def _login(catalog: Catalog) -> str:
-    """Return what the clients log in with: password, token, credential, or an empty text."""
+    """Return what the clients log in with: password, token, credential, keys of AWS, or an empty text."""
+    given = catalog.description.properties
+    if catalog.kind == "glue" or given.get("rest.sigv4-enabled") == "true" or given.get("rest.auth.type") == "sigv4":
+        return "keys of AWS"
     if isinstance(catalog, PostgresqlCatalog):
         return "password" if catalog.address.password else ""
-    return next((key for key in catalog.access_keys if key in catalog.description.properties), "")
+    return next((key for key in catalog.access_keys if key in given), "")
 
 
 def _principal(catalog: Catalog) -> str:

@@ -22,6 +22,10 @@ RECORDED = [
     (Cause.LOGIN, "NotAuthorizedException: Not authorized: the token has expired"),
     (Cause.LOGIN, "OAuthError: invalid_client: Client authentication failed"),
     (Cause.LOGIN, 'PSQLException: FATAL: password authentication failed for user "candles"'),
+    (
+        Cause.LOGIN,
+        "GlueException: The security token included in the request is invalid. (Service: Glue, Status Code: 400",
+    ),
     (Cause.NO_CREDENTIAL, "OperationalError: fe_sendauth: no password supplied"),
     (Cause.NO_CREDENTIAL, "NoCredentialsError: Unable to locate credentials"),
     (Cause.FORBIDDEN, "ForbiddenError: ForbiddenException: the principal may not write"),
@@ -67,3 +71,17 @@ def test_a_refused_purge_names_the_remedy(errors: tuple[str, ...], remedy: str) 
     found = describe_result(catalog, StepResult("drop", "warning", "market_data.ohlcv_doctor_1", errors))
     assert found.startswith("market_data.ohlcv_doctor_1 is dropped, but the purge of its files is not permitted (")
     assert remedy in found
+
+
+def test_aws_keys_are_named_for_glue_and_signed_requests() -> None:
+    for properties in (
+        {"TYPE": "glue", "WAREHOUSE": "s3://b/w"},
+        {"TYPE": "rest", "URI": "https://glue.example/iceberg", "REST__SIGV4_ENABLED": "true"},
+    ):
+        variables = {f"PYICEBERG_CATALOG__LAKE__{key}": value for key, value in properties.items()}
+        catalog = load_settings({"OHLCV_CATALOG": "lake", **variables}).catalog
+        result = StepResult("authenticate", "fault", "", ("NoCredentialsError: Unable to locate credentials",))
+        assert describe_result(catalog, result) == (
+            f"the catalog {catalog} refuses the keys of AWS (Unable to locate credentials): "
+            "set or correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of the machine"
+        )
