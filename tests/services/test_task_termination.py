@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from ohlcv.iceberg.tables import create_tables, open_catalog
+from ohlcv.iceberg.tables import open_catalog
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.intervals import HOUR, floor_time, iso
 from ohlcv.model.timeframes import DAY, get_timeframe
@@ -182,14 +182,16 @@ def test_a_job_without_a_worker_is_ended_by_its_timeout_and_the_retry_completes(
 
 def test_a_failing_job_is_tried_three_times_a_minute_apart(idle_site: Site) -> None:
     site = idle_site
-    open_catalog(site.settings).drop_table((NAMESPACE, "gold_ohlcv_5m"))
+    catalog, name = open_catalog(site.settings), (NAMESPACE, "gold_ohlcv_5m")
+    metadata = catalog.load_table(name).metadata_location
+    catalog.drop_table(name)
     try:
         site.airflow.unpause("ohlcv_5m")
         run = site.trigger("ohlcv_5m", {"start": iso(BEGIN), "end": iso(BEGIN + HOUR)})
         assert site.wait_until_ended(run).state == "failed"
     finally:
         site.airflow.pause("ohlcv_5m")
-        create_tables(site.settings)
+        catalog.register_table(name, metadata)
     assert site.task(run, "aggregate")["state"] == "failed"
     assert site.task(run, "validate")["state"] == "upstream_failed"
     path = f"/dags/ohlcv_5m/dagRuns/{run.run_id}/taskInstances/aggregate/tries"
