@@ -46,7 +46,8 @@ _CAUSES = (
      r"|Unable to load region|no password was provided", Cause.NO_CREDENTIAL),
     (r"^(UnauthorizedError|NotAuthorizedException|OAuthError|AuthorizationExpiredError):|invalid_client|invalid_grant"
      r"|invalid_scope|password authentication failed|(role|user) \"[^\"]*\" does not exist|pg_hba\.conf"
-     r"|UnrecognizedClient|InvalidSignature|SignatureDoesNotMatch|ExpiredToken|InvalidClientToken|security token included", Cause.LOGIN),
+     r"|UnrecognizedClient|InvalidSignature|SignatureDoesNotMatch|ExpiredToken|InvalidClientToken"
+     r"|security token included", Cause.LOGIN),
     (r"[Ww]arehouse.* (not known|not found|does not exist)|NoSuchWarehouse|database \"[^\"]*\" does not exist",
      Cause.NO_WAREHOUSE),
     (r"^(ForbiddenError|ForbiddenException):|permission denied for|InsufficientPrivilege|AccessDenied"

@@ -75,7 +75,7 @@ def test_a_refused_purge_names_the_remedy(errors: tuple[str, ...], remedy: str) 
 
 def test_aws_keys_are_named_for_glue_and_signed_requests() -> None:
     for properties in (
-        {"TYPE": "glue", "WAREHOUSE": "s3://b/w"},
+        {"TYPE": "glue", "WAREHOUSE": "s3://bucket/candles"},
         {"TYPE": "rest", "URI": "https://glue.example/iceberg", "REST__SIGV4_ENABLED": "true"},
     ):
         variables = {f"PYICEBERG_CATALOG__LAKE__{key}": value for key, value in properties.items()}
