@@ -10,11 +10,11 @@ every case; the cost of exceptions is proportional to their number.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
@@ -109,6 +109,18 @@ def aggregate_trades(trades: DataFrame, step: int, ranges: Sequence[Range]) -> T
     return TradeTotals(totals, step, summary, (totals, *cached))
 
 
+def aggregate_every_row(trades: DataFrame, step: int, ranges: Sequence[Range]) -> TradeTotals:
+    """Return the totals like `aggregate_trades`, of trades without ids: every row counts."""
+    measured = _with_measures(trades.withColumn("number", F.lit(None).cast("bigint")), step, ranges)
+    totals = measured.groupBy(*PARTITION, "rejected", *SERIES, "window").agg(*_aggregates(trade_order()))
+    totals = totals.persist(StorageLevel.MEMORY_AND_DISK)
+    rows = totals.groupBy(*PARTITION, "rejected").agg(F.sum("trade_count").alias("trades"))
+    counts = _counts(rows.select(partition_hour().alias("hour"), "rejected", "trades").collect())
+    summary = PassSummary(counts, duplicate_blocks=0, unordered_series=0, exceptional_hours=frozenset())
+    valid = valid_trades(totals).where(F.col("window").isNotNull())
+    return TradeTotals(valid.select(*TOTAL_COLUMNS), step, summary, (totals,))
+
+
 def first_pass(trades: DataFrame, step: int, ranges: Sequence[Range]) -> DataFrame:
     """Return trades aggregated by hour, rejection reason, series and window; without a shuffle if an hour is one task.
 
@@ -179,16 +191,20 @@ def summarize_pass(first: DataFrame) -> PassSummary:
         .select(partition_hour().alias("hour"), "rejected", "trades", "duplicate_blocks", "unordered_series")
         .collect()
     )
-    counts: dict[int, Counter[str | None]] = {}
-    for row in rows:
-        counts.setdefault(row.hour, Counter())[row.rejected] += row.trades
     valid = [row for row in rows if row.rejected is None]
     return PassSummary(
-        counts=counts,
+        counts=_counts(rows),
         duplicate_blocks=sum(row.duplicate_blocks for row in valid),
         unordered_series=sum(row.unordered_series for row in valid),
         exceptional_hours=frozenset(row.hour for row in valid if row.duplicate_blocks or row.unordered_series),
     )
+
+
+def _counts(rows: Iterable[Row]) -> dict[int, Counter[str | None]]:
+    counts: dict[int, Counter[str | None]] = {}
+    for row in rows:
+        counts.setdefault(row.hour, Counter())[row.rejected] += row.trades
+    return counts
 
 
 def _summarize_series(first: DataFrame) -> DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -36,14 +38,18 @@ VERSION_COLUMNS = ("number", "trade_id", "identity", *SERIES, *PARTITION, *VERSI
 SMALLEST_BY_DIGITS = (0, *(10**digits for digits in range(1, 19)))
 
 
-def with_rejection_reason(trades: DataFrame) -> DataFrame:
-    """Add `rejected`: the first reason why a trade is excluded from candles, null for a valid trade."""
+def with_rejection_reason(trades: DataFrame, faults: Sequence[str] = ()) -> DataFrame:
+    """Add `rejected`: the first reason why a trade is excluded from candles, null for a valid trade.
+
+    `faults` are columns with reasons that the mapping of the trades found.
+    """
     hour_start = F.col("timestamp") - F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))
     is_in_partition = hour_start == partition_hour() * F.lit(MICROSECONDS_PER_HOUR)
-    reasons = [
+    null_key, *reasons = [
         F.when(~F.coalesce(F.expr(condition.format(identity="identity IS NOT NULL")), F.lit(False)), F.lit(reason))
         for reason, condition in VALIDITY_CONDITIONS.items()
     ]
+    reasons = [null_key, *map(F.col, faults), *reasons]
     return trades.withColumn("rejected", F.coalesce(*reasons, F.when(~is_in_partition, F.lit(WRONG_PARTITION))))
 
 

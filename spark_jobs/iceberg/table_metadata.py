@@ -64,10 +64,15 @@ def _check_manifest_list(table: JavaObject) -> None:
         raise DamagedFileError(location, "is truncated or damaged" if content else "is empty")
 
 
+def column_types(table: JavaObject) -> dict[str, str]:
+    """Return the types of a table's columns in the notation of Iceberg."""
+    return {column.name(): str(column.type().toString()) for column in table.schema().columns()}
+
+
 def _shape_of(table: JavaObject) -> TableShape:
     schema = table.schema()
     return TableShape(
-        columns=tuple((column.name(), str(column.type().toString())) for column in schema.columns()),
+        columns=tuple(column_types(table).items()),
         partitions=tuple(
             f"{partition.transform().toString()}({schema.findColumnName(partition.sourceId())})"
             for partition in table.spec().fields()

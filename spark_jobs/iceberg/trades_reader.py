@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.model.table_contracts import TableContract
+from ohlcv.model.trade_layout import hour_conditions
+from ohlcv.model.trade_mapping import MAPPED_COLUMNS, TradeMapping
+from spark_jobs.compute.mapped_trades import FAULTS, any_of, mapped_trades
 from spark_jobs.compute.time_predicates import in_hours
 from spark_jobs.iceberg.table_metadata import table_name
 
-# The columns that candles depend on. No others are read from the files.
-COLUMNS = (
-    "symbol",
-    "exchange",
-    "trade_id",
-    "message_id",
-    "timestamp",
-    "price",
-    "quantity",
-    "source_sequence",
-    "ingestion_timestamp",
-    "platform_sequence",
-    "exchange_date",
-    "exchange_hour",
-)
+
+@dataclass(frozen=True)
+class TradesTable:
+    """The trades table at one snapshot."""
+
+    contract: TableContract
+    # None: the table has no snapshot yet.
+    snapshot: int | None
+    # Iceberg types of its columns.
+    kinds: Mapping[str, str]
+
+    @property
+    def mapping(self) -> TradeMapping:
+        return self.contract.mapping
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Return the columns with reasons to reject a trade that the mapping found."""
+        return () if self.mapping.is_default else FAULTS
+
+    def read(self, spark: SparkSession, condition: Column) -> DataFrame:
+        """Return the trades that meet a condition on the stored columns, with the columns of the contract."""
+        reader = spark.read if self.snapshot is None else spark.read.option("versionAsOf", str(self.snapshot))
+        return self.as_contract(reader.table(table_name(spark, self.contract)).where(condition))
+
+    def as_contract(self, rows: DataFrame) -> DataFrame:
+        """Return rows of the table as trades with the columns of the contract that candles depend on."""
+        if self.mapping.is_default:
+            return rows.select(*MAPPED_COLUMNS)
+        return mapped_trades(rows, self.mapping, self.kinds)
 
 
-def read_trades(
-    spark: SparkSession, contract: TableContract, snapshot: int | None, hours: Iterable[int], *, all_have_ids: bool
-) -> DataFrame:
-    """Return the trades of those hours at a snapshot (None: the table has no snapshot yet).
+def read_trades(spark: SparkSession, table: TradesTable, hours: Iterable[int], *, all_have_ids: bool) -> DataFrame:
+    """Return the trades of those hours.
 
     `identity` identifies a trade: its own id, or else the id of its message. Message ids are long and all different, so
-    that column is not read for the identity where every trade has an id.
+    that column is not read for the identity where every trade has an id. It is empty where every row is a trade.
     """
-    reader = spark.read if snapshot is None else spark.read.option("versionAsOf", str(snapshot))
-    identity = F.col("trade_id") if all_have_ids else F.coalesce("trade_id", "message_id")
-    return reader.table(table_name(spark, contract)).where(in_hours(hours)).select(*COLUMNS, identity.alias("identity"))
+    mapping = table.mapping
+    if mapping.every_row:
+        identity = F.lit("")
+    else:
+        identity = F.col("trade_id") if all_have_ids else F.coalesce("trade_id", "message_id")
+    is_read = in_hours(hours) if mapping.is_default else any_of(hour_conditions(mapping, table.kinds, hours))
+    return table.read(spark, is_read).select("*", identity.alias("identity"))

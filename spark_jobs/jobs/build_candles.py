@@ -9,7 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +27,7 @@ from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.model.trade_validity import NO_HOUR
 from spark_jobs.compute.candle_builder import candles_from_totals, common_step, violated_invariant
-from spark_jobs.compute.trade_aggregation import PassSummary, TradeTotals, aggregate_trades
+from spark_jobs.compute.trade_aggregation import PassSummary, TradeTotals, aggregate_every_row, aggregate_trades
 from spark_jobs.compute.trade_columns import with_rejection_reason
 from spark_jobs.iceberg.candle_writer import (
     PRESERVED,
@@ -47,6 +47,8 @@ from spark_jobs.runtime.session import code_generation_for
 
 # A report lists at most this many withheld candles; their total number is always reported.
 MAX_LISTED = 100
+# A row is digested this many times faster than a trade is built into candles. Used for files with several hours.
+DIGESTED_ROWS_PER_TRADE = 10
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,9 @@ def read_source(
 ) -> Iterator[Source]:
     """Yield the trades of the ranges, aggregated once for all timeframes; the totals are cached inside the block."""
     hours = hours_overlapping(ranges)
-    trades = read_trades(spark, history.contract, history.snapshot, hours, all_have_ids=history.all_have_ids(hours))
-    totals = aggregate_trades(with_rejection_reason(trades), common_step(timeframes), ranges)
+    trades = read_trades(spark, history.table, hours, all_have_ids=history.all_have_ids(hours))
+    aggregate = aggregate_every_row if history.table.mapping.every_row else aggregate_trades
+    totals = aggregate(with_rejection_reason(trades, history.table.faults), common_step(timeframes), ranges)
     try:
         yield Source(totals, history.snapshot, history.trades_of_no_hour, history.metadata)
     finally:
@@ -130,16 +133,18 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request) -> di
         with timer.phase("plan"):
             target = Target.load(spark, settings, timeframe, assert_lock_held)
             # Loaded with the lock held: an earlier snapshot could be older than the one another writer used.
-            history = TableHistory(spark, settings)
+            trade_budget = settings.trade_budget(timeframe.name)
+            history = TableHistory(spark, settings, row_budget=trade_budget * DIGESTED_ROWS_PER_TRADE)
             plan = plan_build(
                 timeframe,
                 request.own_range,
                 history,
                 target.checkpoint,
                 rebuild_pending=request.rebuild_pending,
-                trade_budget=settings.trade_budget(timeframe.name),
+                trade_budget=trade_budget,
                 prune=request.prune,
             )
+            plan = replace(plan, notes=[*history.notes, *plan.notes])
             stack.enter_context(code_generation_for(spark, sum(history.trades_in(plan.hours).values())))
         with timer.phase("survey"):
             source = stack.enter_context(read_source(spark, history, [timeframe], plan.ranges))

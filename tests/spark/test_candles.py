@@ -21,6 +21,7 @@ from ohlcv.model.build_planner import BuildPlan
 from ohlcv.model.intervals import Range, from_microseconds, merge_ranges, to_microseconds
 from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.timeframes import get_timeframe
+from ohlcv.model.trade_mapping import MAPPED_COLUMNS
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from spark_jobs.compute.candle_builder import common_step
 from spark_jobs.compute.time_predicates import in_hours
@@ -34,7 +35,6 @@ from spark_jobs.compute.trade_aggregation import (
     with_block_key,
 )
 from spark_jobs.compute.trade_columns import with_rejection_reason
-from spark_jobs.iceberg.trades_reader import COLUMNS
 from spark_jobs.jobs.build_candles import Source, compute
 from spark_jobs.runtime.session import code_generation_for
 from support.harness import WIDTHS, at, trade
@@ -64,7 +64,7 @@ EXAMPLES = settings(max_examples=4, deadline=None, derandomize=True, suppress_he
 
 def trades_frame(spark: SparkSession, trades: Sequence[Trade]) -> DataFrame:
     rows = pa.Table.from_pylist([asdict(trade) for trade in trades], schema=TYPES)
-    return spark.createDataFrame(rows).select(*COLUMNS, F.coalesce("trade_id", "message_id").alias("identity"))
+    return spark.createDataFrame(rows).select(*MAPPED_COLUMNS, F.coalesce("trade_id", "message_id").alias("identity"))
 
 
 def job_result(

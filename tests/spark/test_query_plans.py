@@ -19,7 +19,7 @@ from spark_jobs.compute.candle_builder import candles_from_totals
 from spark_jobs.compute.trade_aggregation import first_pass
 from spark_jobs.compute.trade_columns import with_rejection_reason
 from spark_jobs.iceberg.trades_history import TableHistory
-from spark_jobs.iceberg.trades_reader import read_trades
+from spark_jobs.iceberg.trades_reader import TradesTable, read_trades
 from spark_jobs.jobs import build_candles as build
 from spark_jobs.jobs.build_candles import read_source
 from spark_jobs.runtime.session import code_generation_for
@@ -69,7 +69,7 @@ def history_of(harness: Harness) -> TableHistory:
 def first_pass_of(harness: Harness, step: int = 60_000_000) -> DataFrame:
     return first_pass(
         with_rejection_reason(
-            read_trades(harness.spark, TRADES, None, hours_overlapping([TWO_HOURS]), all_have_ids=True)
+            read_trades(harness.spark, TradesTable(TRADES, None, {}), hours_overlapping([TWO_HOURS]), all_have_ids=True)
         ),
         step,
         [TWO_HOURS],
@@ -135,7 +135,7 @@ def test_trades_with_exceptions_are_read_again(loaded: Harness, again: dict[str,
 
 
 def test_an_hour_is_one_task_and_no_other_hour_is_read(loaded: Harness) -> None:
-    trades = read_trades(loaded.spark, TRADES, None, hours_overlapping([TWO_HOURS]), all_have_ids=True)
+    trades = read_trades(loaded.spark, TradesTable(TRADES, None, {}), hours_overlapping([TWO_HOURS]), all_have_ids=True)
     assert trades.rdd.getNumPartitions() == 2
     assert trades.select(F.input_file_name()).distinct().count() == 6
     assert plan_of(trades).count("exchange_date <= 20513") == plan_of(trades).count("exchange_hour >= 12") == 1

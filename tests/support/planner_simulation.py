@@ -42,6 +42,7 @@ class InMemoryTrades:
     trades: dict[Slot, int] = field(default_factory=dict)
     ingested: dict[Slot, int] = field(default_factory=dict)
     expired_before: int = 0
+    has_ingestion_time: bool = True
 
     def commit(self, slots: Iterable[Slot], trades: int, delay: timedelta) -> None:
         """Add trades that were ingested `delay` before the commit."""
@@ -78,7 +79,9 @@ class InMemoryTrades:
             return None
         return {slot.hour for slots in self.commits[since:] for slot in slots}
 
-    def ingested_hours(self, since_microseconds: int) -> set[int]:
+    def ingested_hours(self, since_microseconds: int) -> set[int] | None:
+        if not self.has_ingestion_time:
+            return None
         return {slot.hour for slot, at in self.ingested.items() if at >= since_microseconds}
 
     def trades_in(self, hours: Iterable[int]) -> dict[int, int]:

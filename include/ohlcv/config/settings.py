@@ -170,7 +170,7 @@ class Settings:
     @property
     def trades_contract(self) -> TableContract:
         """Return the contract of the trades table."""
-        return trades_contract(self.names)
+        return trades_contract(self.names, self.trades_mapping)
 
     def candles_contract(self, timeframe: Timeframe) -> TableContract:
         """Return the contract of the candle table of a timeframe."""
@@ -178,7 +178,7 @@ class Settings:
 
     def contracts(self) -> Iterator[TableContract]:
         """Return the contracts of all tables, the trades table first."""
-        return contracts(self.names)
+        return contracts(self.names, self.trades_mapping)
 
     def trade_budget(self, name: str) -> int:
         """Return the number of trades that a scheduled run may read to rebuild pending hours."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from ohlcv.model.intervals import HOUR, MICROSECOND, Range, merge_ranges
+from ohlcv.model.intervals import HOUR, MICROSECOND, Range, day_range, merge_ranges
 from ohlcv.model.source_hours import format_hours, hour_number, hours_overlapping, parse_hours, windows_of_hour
 from ohlcv.model.timeframes import Timeframe
 
@@ -58,7 +58,7 @@ class SourceCheckpoint:
 
 
 class TradesHistory(Protocol):
-    """Metadata of the trades table. No method reads trades."""
+    """Metadata of the trades table. Trades are read only where it does not separate the hours."""
 
     @property
     def snapshot(self) -> int | None:
@@ -71,11 +71,11 @@ class TradesHistory(Protocol):
     def changed_hours(self, since: int) -> set[int] | None:
         """Return the hours whose files differ between a snapshot and the current one. None if it has expired."""
 
-    def ingested_hours(self, since_microseconds: int) -> set[int]:
-        """Return the hours of trades ingested at or after a time."""
+    def ingested_hours(self, since_microseconds: int) -> set[int] | None:
+        """Return the hours of trades ingested at or after a time. None if the trades have no ingestion time."""
 
     def trades_in(self, hours: Iterable[int]) -> Mapping[int, int]:
-        """Return the number of trades for each of those hours that has any."""
+        """Return the number of trades for each of those hours that has any. It may be an estimate."""
 
     def hours_from(self, hour: int) -> set[int]:
         """Return the hours at or after this one that contain trades."""
@@ -114,7 +114,7 @@ def plan_build(
     if not rebuild_pending or history.snapshot is None:
         return plan
 
-    changed, is_complete, notes = _find_changed_hours(timeframe, history, checkpoint)
+    changed, is_complete, notes = _find_changed_hours(timeframe, own_range, history, checkpoint)
     # Pruning removes candles of hours without trades. Such an hour need not have changed since the checkpoint.
     build_whole_range = prune or not is_complete
     own_ranges = [own_range] if build_whole_range else _changed_windows(timeframe, own_range, changed, checkpoint)
@@ -150,7 +150,7 @@ def plan_build(
 
 
 def _find_changed_hours(
-    timeframe: Timeframe, history: TradesHistory, checkpoint: SourceCheckpoint
+    timeframe: Timeframe, own_range: Range, history: TradesHistory, checkpoint: SourceCheckpoint
 ) -> tuple[set[int], bool, list[str]]:
     """Return the hours that changed since the checkpoint, whether the set is complete, and notes for the report."""
     if checkpoint.trades_snapshot is None:
@@ -163,11 +163,17 @@ def _find_changed_hours(
         return changed, True, []
     slack = max(timeframe.lookback, INGESTION_SLACK)
     since = (checkpoint.committed_at or 0) * 1000 - slack // MICROSECOND
+    ingested = history.ingested_hours(since)
+    if ingested is None:
+        method = "all retained hours are built again, because the trades have no ingestion time"
+        ingested = history.hours_from(hour_number(day_range(timeframe.cutoff(own_range.end.date())).start))
+    else:
+        method = "changed hours are found by ingestion time"
     note = (
-        f"the recorded trades snapshot {checkpoint.trades_snapshot} has expired: changed hours are found by "
-        "ingestion time, so trades deleted since then are not detected"
+        f"the recorded trades snapshot {checkpoint.trades_snapshot} has expired: {method}, so trades deleted "
+        "since then are not detected"
     )
-    return history.ingested_hours(since), False, [note]
+    return ingested, False, [note]
 
 
 def _changed_windows(

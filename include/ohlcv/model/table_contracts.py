@@ -133,13 +133,14 @@ def _properties(target_megabytes: int) -> dict[str, str]:
     }
 
 
-def trades_contract(names: TableNames) -> TableContract:
+def trades_contract(names: TableNames, mapping: TradeMapping = DEFAULT_MAPPING) -> TableContract:
     """Return the contract of the trades table."""
     return TableContract(
         identifier=names.trades,
         columns=TRADE_COLUMNS,
         partitions=(Partition("exchange_date", "identity"), Partition("exchange_hour", "identity")),
         properties=_properties(256),
+        mapping=mapping,
     )
 
 
@@ -154,9 +155,9 @@ def candles_contract(names: TableNames, timeframe: Timeframe) -> TableContract:
     )
 
 
-def contracts(names: TableNames) -> Iterator[TableContract]:
+def contracts(names: TableNames, mapping: TradeMapping = DEFAULT_MAPPING) -> Iterator[TableContract]:
     """Return the contracts of all tables, the trades table first."""
-    yield trades_contract(names)
+    yield trades_contract(names, mapping)
     yield from (candles_contract(names, timeframe) for timeframe in TIMEFRAMES.values())
 
 

@@ -143,6 +143,22 @@ def test_hours_changed_since_an_expired_snapshot_are_found_by_ingestion_time(del
     assert FIRST_HOUR + 1 in table.run(DAY_START + 9 * HOUR, 10**9).rebuilt_hours
 
 
+def test_without_an_ingestion_time_an_expired_snapshot_makes_all_retained_hours_pending() -> None:
+    table = SimulatedCandleTable(TIMEFRAMES["1m"])
+    table.trades.has_ingestion_time = False
+    expired = FIRST_HOUR - 91 * 24
+    table.trades.commit([Slot(hour, 0) for hour in (expired, FIRST_HOUR - 48, FIRST_HOUR)], 1, timedelta(0))
+    table.run(DAY_START + HOUR, 1)
+    table.trades.commit([Slot(FIRST_HOUR + 1, 0)], 1, timedelta(0))
+    table.trades.expired_before = 2
+    plan = table.run(DAY_START + 9 * HOUR, 10**9)
+    assert plan.rebuilt_hours == {FIRST_HOUR - 48, FIRST_HOUR, FIRST_HOUR + 1}
+    assert plan.notes == [
+        "the recorded trades snapshot 1 has expired: all retained hours are built again, because the trades have no "
+        "ingestion time, so trades deleted since then are not detected"
+    ]
+
+
 def test_the_stored_names_of_a_checkpoint_do_not_change() -> None:
     """Existing tables contain this JSON."""
     checkpoint = SourceCheckpoint(7, 1_780_000_000_000, frozenset({FIRST_HOUR, FIRST_HOUR + 1}), FIRST_HOUR)
