@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import api, chained, growth, live, memory, merge, reprocessing, small_runs
+from benchmarks import api, chained, growth, live, mapped_tables, memory, merge, reprocessing, small_runs
 from benchmarks.harness import Bench, ResultsDifferError, header, log_progress, run_section, show
 from ohlcv.model.errors import OhlcvError
 
@@ -24,6 +24,7 @@ SECTIONS = {
     "memory": memory.measure,
     "live": live.measure,
     "api": api.measure,
+    "mapped": mapped_tables.measure,
 }
 # Sections that run by default. Together they take a quarter of an hour.
 DEFAULT_SECTIONS = ("small", "reprocessing", "growth")
