@@ -15,11 +15,14 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 from ohlcv.cli.control_characters import neutralize
+from ohlcv.config.settings import load_settings
 from ohlcv.config.values import secret
-from ohlcv.model.errors import InputError
+from ohlcv.model.errors import InputError, OhlcvError
 
 # OHLCV_API_TOKENS is the path of a file, which messages name.
-_SECRET_NAME = re.compile(r"(?!OHLCV_API_TOKENS$)OHLCV_\w*(PASSWORD|TOKEN|SECRET)\w*")
+_SECRET_NAME = re.compile(
+    r"(?!OHLCV_API_TOKENS$)OHLCV_\w*(PASSWORD|TOKEN|SECRET|CREDENTIAL|ACCESS_KEY)\w*|AWS_\w*(SECRET|TOKEN)\w*"
+)
 
 
 def log_error(error: BaseException, environment: Mapping[str, str]) -> Path | None:
@@ -75,3 +78,6 @@ def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
                 found = secret({name: value}, name.removesuffix("_FILE")) if name.endswith("_FILE") else value
                 if found:
                     yield found
+    # Those of pyiceberg's configuration. Invalid settings open no catalog.
+    with contextlib.suppress(OhlcvError):
+        yield from load_settings(environment).catalog.secrets

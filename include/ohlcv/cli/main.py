@@ -57,9 +57,9 @@ def _report_unexpected(error: BaseException) -> int:
 
     if isinstance(error, FileNotFoundError) and not _has_working_directory():
         return _report("the working directory has been deleted: change to another one", 1)
-    tables = sys.modules.get("ohlcv.iceberg.tables")
-    if tables and isinstance(error, tables.CATALOG_ERRORS):
-        return _report(tables.describe_catalog_error(load_settings(), error), 1)
+    errors = sys.modules.get("ohlcv.iceberg.catalog_errors")
+    if errors and isinstance(error, errors.CATALOG_ERRORS):
+        return _report(errors.describe_catalog_error(load_settings(), error), 1)
     log = log_error(error, os.environ)
     details = f"details are in {log}" if log else "the details could not be written to a log file"
     return _report(f"unexpected {type(error).__name__}: {_first_line(error)}; {details}", 1)

@@ -19,6 +19,7 @@ S3_NAMES = (
     "OHLCV_S3_SECRET_KEY",
     "OHLCV_S3_SECRET_KEY_FILE",
 )
+AZURE_SCHEMES = ("abfs", "abfss", "wasb", "wasbs")
 DEFAULT_REGION = "us-east-1"
 
 
@@ -72,7 +73,8 @@ def warehouse_location(name: str, text: str | None, home: Path | None, *, of_ser
     if mark and scheme == "s3":
         return _s3_location(name, text)
     if of_service:
-        if mark and redacted(text) != text:
+        # abfss://container@account.dfs.core.windows.net has no user.
+        if mark and scheme not in AZURE_SCHEMES and redacted(text) != text:
             raise InputError(f"{name} is '{redacted(text)}': give an address without user, password or query")
         return text
     return _folder_location(name, text)

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
-from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.catalog import TOKEN
+from pyiceberg.catalog.rest import CA_BUNDLE, CREDENTIAL, SSL, RestCatalog
+from pyiceberg.catalog.rest.auth import AuthManager, NoopAuthManager
 from pyiceberg.exceptions import RESTError
 from pyiceberg.table import Table
 from pyiceberg.typedef import Identifier
@@ -25,11 +27,19 @@ MAX_BYTES = 256 * 2**20
 
 
 class LimitedAdapter(HTTPAdapter):
-    """Transport that reads each response within the limits. requests waits for ever by default."""
+    """Transport that reads each response within the limits. requests waits for ever by default.
+
+    A given authority takes precedence over the variable REQUESTS_CA_BUNDLE, unlike that of a session.
+    """
+
+    def __init__(self, authority: str | None = None) -> None:
+        self._authority = authority
+        super().__init__()
 
     def send(self, request: PreparedRequest, *arguments: Any, **options: Any) -> Response:
         """Send a request and return its complete response."""
         options["timeout"] = options.get("timeout") or (CONNECT_SECONDS, READ_SECONDS)
+        options["verify"] = self._authority or options.get("verify", True)
         response = super().send(request, *arguments, **options)
         try:
             raw = response.raw
@@ -55,6 +65,12 @@ def _protocol_errors() -> Iterator[None]:
         raise RestProtocolError(f"{type(error).__name__} while reading a response") from error
 
 
+def _with_limits(session: Session, authority: str | None) -> Session:
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, LimitedAdapter(authority))
+    return session
+
+
 class LimitedRestCatalog(RestCatalog):
     """REST catalog that uses `LimitedAdapter` and raises `RestProtocolError`."""
 
@@ -63,10 +79,24 @@ class LimitedRestCatalog(RestCatalog):
             super().__init__(name, **properties)
 
     def _create_session(self) -> Session:
-        session = super()._create_session()
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, LimitedAdapter())
-        return session
+        # Signed requests have an adapter of their own, for the address of the catalog.
+        return _with_limits(super()._create_session(), self._authority)
+
+    @property
+    def _authority(self) -> str | None:
+        """Return the file with the certificate of the authority that the properties name."""
+        return (self.properties.get(SSL) or {}).get(CA_BUNDLE)
+
+    def _create_legacy_oauth2_auth_manager(self, session: Session) -> AuthManager:  # noqa: ARG002
+        """Return the source of tokens. It has a session of its own, so that the issuer gets no header of the catalog.
+
+        pyiceberg would send the expired token, with which some issuers refuse the request for a new one.
+        """
+        if CREDENTIAL not in self.properties and TOKEN not in self.properties:
+            return NoopAuthManager()  # pyiceberg would send the token "None"
+        own = _with_limits(Session(), self._authority)
+        manager: AuthManager = super()._create_legacy_oauth2_auth_manager(own)
+        return manager
 
     def load_table(self, identifier: str | Identifier) -> Table:
         """Load a table."""

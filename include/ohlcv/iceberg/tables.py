@@ -7,46 +7,38 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pyarrow import ArrowException
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import (
-    ForbiddenError,
     NoSuchNamespaceError,
     NoSuchTableError,
-    OAuthError,
-    RESTError,
     TableAlreadyExistsError,
-    UnauthorizedError,
     ValidationError,
 )
 from pyiceberg.table import Table
-from requests import RequestException
 from sqlalchemy import event, select
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import SQLAlchemyError
-from thrift.Thrift import TException
 
 from ohlcv.config.catalogs.adapters import SQLITE_WAIT_SECONDS
 from ohlcv.config.locations import find_location_problem
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg import sqlite_catalog
+from ohlcv.iceberg.catalog_errors import CATALOG_ERRORS, describe_catalog_error
 from ohlcv.iceberg.damage import is_catalog_damage
+from ohlcv.iceberg.glue_catalog import ConfirmingGlueCatalog
 from ohlcv.iceberg.local_folders import create_folder, existing_folder, find_folder_problem
 from ohlcv.iceberg.object_store import find_store_problem
 from ohlcv.iceberg.registration import check_no_files, create_namespace, table_folder
-from ohlcv.iceberg.rest_catalog import LimitedRestCatalog, RestProtocolError
+from ohlcv.iceberg.rest_catalog import LimitedRestCatalog
 from ohlcv.iceberg.table_definitions import ICEBERG_TYPES, iceberg_partitions, iceberg_schema
-from ohlcv.model.errors import DamagedFileError, InputError, MissingTableError, OhlcvError
+from ohlcv.model.errors import InputError, MissingTableError, OhlcvError
 from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition_predicate
 from ohlcv.model.table_contracts import (
     TableContract,
@@ -56,12 +48,11 @@ from ohlcv.model.table_contracts import (
 )
 from ohlcv.model.table_names import Identifier, TableNames, dotted
 
-# Errors of a catalog that does not answer or denies access: those of its database, of a REST service, of Glue and Hive.
-CATALOG_ERRORS = (
-    *(SQLAlchemyError, sqlite3.Error, RESTError, RequestException),
-    *(BotoCoreError, ClientError, TException),
-)
-
+_OWN_CLASSES: Mapping[str, Callable[..., Catalog]] = {
+    "rest": LimitedRestCatalog,
+    "sql": SqlCatalog,
+    "glue": ConfirmingGlueCatalog,
+}
 _WAREHOUSE = "the warehouse (OHLCV_WAREHOUSE)"
 
 
@@ -96,55 +87,10 @@ def _open_catalog(settings: Settings) -> Catalog:
         uri = sqlite_catalog.prepare(Path(settings.catalog.embedded_database))
         properties["uri"] = f"sqlite:///{uri}&uri=true&timeout={SQLITE_WAIT_SECONDS}"
     # Not load_catalog() for these: it adds the properties that pyiceberg's configuration has for this name.
-    if properties.get("type") in ("rest", "sql"):
-        kind = LimitedRestCatalog if properties.pop("type") == "rest" else SqlCatalog
+    if kind := _OWN_CLASSES.get(properties.get("type", "")):
+        del properties["type"]
         return kind(name, **properties)
     return load_catalog(name, **properties)
-
-
-@contextlib.contextmanager
-def described_catalog_errors(settings: Settings) -> Iterator[None]:
-    """Convert errors of the catalog to an OhlcvError of one line."""
-    try:
-        yield
-    except CATALOG_ERRORS as error:
-        raise OhlcvError(describe_catalog_error(settings, error)) from error
-
-
-def describe_catalog_error(settings: Settings, error: Exception) -> str:
-    """Return one line that says which catalog failed and why, without its password."""
-    text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
-    catalog = settings.catalog
-    cause = catalog.without_secrets(text.splitlines()[0])[:300]
-    database = catalog.embedded_database
-    if database is not None and _is_disk_full(error, folder := Path(database).parent):
-        return f"no space left in {folder} for the catalog: free space"
-    if isinstance(error, (UnauthorizedError, ForbiddenError, OAuthError)) or "password" in cause:
-        problem, remedy = f"denies access ({cause})", f"check {catalog.access_settings}"
-    elif database is not None and is_catalog_damage(error):
-        return str(DamagedFileError(database, f"is damaged ({cause})"))
-    elif isinstance(error, RestProtocolError):
-        problem, remedy = "is not an Iceberg REST catalog", f"check {catalog.setting('uri')}"
-    elif isinstance(error, RESTError):
-        problem, remedy = (
-            f"answers with an error ({cause})",
-            f"check {catalog.setting('uri')} and {catalog.setting('warehouse')}",
-        )
-    elif "database is locked" in cause:
-        problem = f"is locked by another process, waited {SQLITE_WAIT_SECONDS} s"
-        remedy = "wait until that process ends, or end it, and start again"
-    elif "readonly database" in cause:
-        problem, remedy = "is not writable", "grant access to the file and its folder"
-    else:
-        problem, remedy = f"does not answer ({cause})", f"check {catalog.setting('uri')}"
-    return f"the catalog {catalog} {problem}: {remedy}"
-
-
-def _is_disk_full(error: Exception, folder: Path) -> bool:
-    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
-    # With write-ahead logging, a full disk is an I/O error, or prevents the creation of SQLite's own files.
-    no_space = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and shutil.disk_usage(folder).free < 2**20
-    return code == sqlite3.SQLITE_FULL or no_space
 
 
 def load_table(catalog: Catalog, contract: TableContract) -> Table:

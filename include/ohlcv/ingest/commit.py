@@ -13,7 +13,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table, Transaction
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.tables import CATALOG_ERRORS, describe_catalog_error
+from ohlcv.iceberg.catalog_errors import CATALOG_ERRORS, describe_catalog_error
 from ohlcv.iceberg.written_files import WrittenFiles
 from ohlcv.model.errors import OhlcvError
 

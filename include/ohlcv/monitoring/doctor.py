@@ -18,10 +18,10 @@ from typing import Literal
 from ohlcv.config.catalogs.pyiceberg_form import VARIABLES
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.config.values import is_port
+from ohlcv.iceberg.catalog_errors import described_catalog_errors
 from ohlcv.iceberg.damage import check_catalog_file, check_files
 from ohlcv.iceberg.tables import (
     check_location,
-    described_catalog_errors,
     find_catalog_problem,
     find_warehouse_problem,
     load_table,

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import AirflowAddress, Settings
-from ohlcv.iceberg.tables import described_catalog_errors, load_table, open_catalog
+from ohlcv.iceberg.catalog_errors import described_catalog_errors
+from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import iso
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe

@@ -18,7 +18,8 @@ from pyiceberg.table import Table
 from pyiceberg.types import DateType
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.tables import CATALOG_ERRORS, describe_catalog_error, load_table, metadata_locations, open_catalog
+from ohlcv.iceberg.catalog_errors import CATALOG_ERRORS, describe_catalog_error
+from ohlcv.iceberg.tables import load_table, metadata_locations, open_catalog
 from ohlcv.model.errors import MissingTableError, OhlcvError
 from ohlcv.model.intervals import EPOCH
 from ohlcv.model.table_contracts import TableContract

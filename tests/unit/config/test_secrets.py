@@ -13,7 +13,7 @@ from ohlcv.model.errors import InputError
 
 POSTGRES = "postgresql://candles@db.example:6432/market"
 REST = {"OHLCV_CATALOG_URI": "http://rest:19120/iceberg"}
-SECRET_FILES = [name for name in GENERAL_NAMES if name.endswith("_FILE")]
+SECRET_FILES = [name for name in GENERAL_NAMES if name.endswith("_FILE") and name != "OHLCV_CATALOG_CA_FILE"]
 
 
 def base_of(secret_file: str) -> dict[str, str]:

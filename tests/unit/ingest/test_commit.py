@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.tables import describe_catalog_error
+from ohlcv.iceberg.catalog_errors import describe_catalog_error
 from ohlcv.ingest import commit
 from ohlcv.ingest.commit import COMMIT_ATTEMPTS, conflict_wait, load_errors
 from ohlcv.ingest.loader import LoadReport, load_trades

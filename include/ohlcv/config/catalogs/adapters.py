@@ -14,7 +14,7 @@ from ohlcv.config.catalogs.rest_properties import TOKEN_PATH
 from ohlcv.config.catalogs.secrets import secret_values, without_secrets
 from ohlcv.config.catalogs.sql_address import PostgresqlAddress, postgresql_address, sqlite_path
 from ohlcv.config.catalogs.translation import nested, translate
-from ohlcv.config.storage import S3Store
+from ohlcv.config.storage import AZURE_SCHEMES, S3Store
 from ohlcv.config.values import redacted
 
 # SQLite allows one writer at a time. Other writers wait up to this time.
@@ -30,7 +30,7 @@ AWS_VARIABLES = (
 )
 _SQL_TYPE = {"pyiceberg.type": "sql", "spark.type": "jdbc", "spark.jdbc.schema-version": "V1"}
 # Scheme of a location -> jar set.
-_JAR_SETS = {"s3": "aws", "gs": "gcp", "abfs": "azure", "abfss": "azure", "wasb": "azure", "wasbs": "azure"}
+_JAR_SETS = {"s3": "aws", "gs": "gcp", **dict.fromkeys(AZURE_SCHEMES, "azure")}
 _DELEGATION = "header.X-Iceberg-Access-Delegation"
 
 
@@ -83,7 +83,7 @@ class Catalog:
     def access_settings(self) -> str:
         """Return the names of the settings that grant access, for a message."""
         given = [key for key in self.access_keys if key in self.description.properties]
-        return " and ".join(map(self.setting, given or self.access_keys[:1]))
+        return " and ".join(map(self.setting, given or self.access_keys[:1])) or "the properties of the catalog"
 
     def pyiceberg_properties(self) -> dict[str, Any]:
         """Return the catalog properties for pyiceberg."""
@@ -134,12 +134,13 @@ class Catalog:
         return {urlsplit(self.warehouse).path: True} if self.warehouse.startswith("file:") else {}
 
     @cached_property
-    def _secrets(self) -> list[str]:
+    def secrets(self) -> list[str]:
+        """Return the secrets of the catalog and its store."""
         return secret_values(self.description.properties)
 
     def without_secrets(self, text: str) -> str:
         """Return a text with the secrets of the catalog and its store replaced."""
-        return without_secrets(text, self._secrets)
+        return without_secrets(text, self.secrets)
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ class PostgresqlCatalog(Catalog):
         }
 
     @cached_property
-    def _secrets(self) -> list[str]:
+    def secrets(self) -> list[str]:
         own = secret_values({"password": self.address.password or ""})
         return [*secret_values(self.description.properties), *own]
 
@@ -260,6 +261,10 @@ class GlueCatalog(ServiceCatalog):
 
     kind = "glue"
     has_views = False
+
+    @property
+    def access_settings(self) -> str:
+        return "the credentials of AWS (AWS_ACCESS_KEY_ID, AWS_PROFILE or the role of the machine)"
 
     def __str__(self) -> str:
         return f"{self.description.properties.get('glue.endpoint') or 'AWS Glue'}"

@@ -88,7 +88,8 @@ def _from_configuration(name: str, given: dict[str, str], locking: str) -> Catal
         properties |= {key: given["type"] for key, implementation in own.items() if implementation not in given}
     of_service = kind not in (SqliteCatalog, PostgresqlCatalog)
     warehouse = warehouse_location(f"'warehouse' of {place}", properties.get("warehouse"), None, of_service=of_service)
-    environment = {variable(name, key): value for key, value in {**given, **properties}.items()}
+    own_type = {"type": given["type"]} if "type" in given else {}
+    environment = {variable(name, key): value for key, value in {**properties, **own_type}.items()}
     description = CatalogDescription(name, properties, environment=environment)
     catalog = kind(description, warehouse, _store(place, properties, warehouse))
     str(catalog)  # checks the address of a PostgreSQL catalog

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ohlcv.config.values import is_web_address, read_text_file, redacted
+from ohlcv.config.values import absolute_path, is_web_address, read_text_file, redacted
 from ohlcv.model.errors import InputError
 
 # Path of the token endpoint of a REST catalog that issues tokens itself.
@@ -43,8 +43,8 @@ def with_flat_authentication(place: str, properties: Mapping[str, str]) -> dict[
     return result
 
 
-def check_rest(place: str, properties: Mapping[str, str]) -> None:
-    """Raise InputError for properties of a REST catalog that a client cannot use."""
+def check_rest(place: str, properties: dict[str, str]) -> None:
+    """Raise InputError for properties of a REST catalog that a client cannot use. Make the path in them absolute."""
     for key in ("uri", "oauth2-server-uri"):
         if (text := properties.get(key)) is not None and not is_web_address(text):
             raise InputError(
@@ -54,7 +54,8 @@ def check_rest(place: str, properties: Mapping[str, str]) -> None:
     if "token" in properties:
         check_token(f"'token' of {place}", properties["token"])
     if bundle := properties.get("ssl.cabundle"):
-        check_certificates(f"'ssl.cabundle' of {place}", bundle)
+        properties["ssl.cabundle"] = absolute_path(f"'ssl.cabundle' of {place}", bundle)
+        check_certificates(f"'ssl.cabundle' of {place}", properties["ssl.cabundle"])
     if client := next((key for key in properties if key.startswith("ssl.client")), None):
         raise InputError(f"'{client}' of {place}: Spark's client has no certificate of its own: use a token instead")
 

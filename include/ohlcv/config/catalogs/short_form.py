@@ -7,21 +7,29 @@ from pathlib import Path
 
 from ohlcv.config.catalogs.adapters import Catalog, PostgresqlCatalog, RestCatalog, SqliteCatalog
 from ohlcv.config.catalogs.description import DEFAULT_NAME, CatalogDescription
-from ohlcv.config.catalogs.rest_properties import check_token
+from ohlcv.config.catalogs.rest_properties import check_certificates, check_token
 from ohlcv.config.catalogs.sql_address import postgresql_address, sqlite_path
 from ohlcv.config.storage import S3_NAMES, s3_store, warehouse_location
-from ohlcv.config.values import is_web_address, redacted, secret
+from ohlcv.config.values import absolute_path, is_web_address, redacted, secret, web_address
 from ohlcv.model.errors import InputError
 
 # Secrets, which can also come from a file: setting -> property, and the kind of catalog that uses it.
 _SECRETS = {
     "OHLCV_CATALOG_PASSWORD": ("jdbc.password", "postgresql"),
     "OHLCV_CATALOG_TOKEN": ("token", "rest"),
+    "OHLCV_CATALOG_CREDENTIAL": ("credential", "rest"),
+}
+# Other settings of a REST catalog: setting -> property.
+_REST_OPTIONS = {
+    "OHLCV_CATALOG_OAUTH2_URI": "oauth2-server-uri",
+    "OHLCV_CATALOG_SCOPE": "scope",
+    "OHLCV_CATALOG_CA_FILE": "ssl.cabundle",
 }
 SECRET_NAMES = (*_SECRETS, "OHLCV_S3_SECRET_KEY")
 SHORT_FORM = (
     "OHLCV_CATALOG_URI",
     *(name for setting in _SECRETS for name in (setting, f"{setting}_FILE")),
+    *_REST_OPTIONS,
     "OHLCV_WAREHOUSE",
     *S3_NAMES,
 )
@@ -30,6 +38,7 @@ _SETTING_NAMES = {
     "uri": "OHLCV_CATALOG_URI",
     "warehouse": "OHLCV_WAREHOUSE",
     **{key: name for name, (key, _) in _SECRETS.items()},
+    **{key: name for name, key in _REST_OPTIONS.items()},
     "s3.endpoint": "OHLCV_S3_ENDPOINT",
     "s3.region": "OHLCV_S3_REGION",
     "s3.access-key-id": "OHLCV_S3_ACCESS_KEY",
@@ -52,7 +61,12 @@ def read_settings(values: Mapping[str, str], home: Path) -> Catalog:
     store = s3_store(values, warehouse, of_service=of_service)
     secrets = {key: found for name, (key, _) in _SECRETS.items() if (found := _secret(values, name, kind, uri))}
     environment = {name: found for name in SECRET_NAMES if (found := secret(values, name))}
-    properties = {"uri": uri, **secrets, **(store.properties if store else {})}
+    properties = {
+        "uri": uri,
+        **secrets,
+        **_rest_options(values, kind, uri, secrets),
+        **(store.properties if store else {}),
+    }
     return kind(CatalogDescription(DEFAULT_NAME, properties, _SETTING_NAMES, environment), warehouse, store)
 
 
@@ -72,6 +86,26 @@ def _address(text: str) -> tuple[type[Catalog], str]:
         postgresql_address(name, text, None, with_password=False)
         return kind, text
     return kind, f"sqlite:///{sqlite_path(name, text)}"
+
+
+def _rest_options(
+    values: Mapping[str, str], kind: type[Catalog], uri: str, secrets: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the properties of a REST catalog that are not secret."""
+    given = {key: values[name] for name, key in _REST_OPTIONS.items() if values.get(name)}
+    for key in given:
+        name = _SETTING_NAMES[key]
+        if kind is not RestCatalog:
+            raise InputError(f"{name} is for a REST catalog, but OHLCV_CATALOG_URI is {uri}: remove it")
+        if key != "ssl.cabundle" and "credential" not in secrets:
+            raise InputError(f"{name} is set without OHLCV_CATALOG_CREDENTIAL (or …_FILE): set it too")
+    if {"token", "credential"} <= secrets.keys():
+        raise InputError("OHLCV_CATALOG_TOKEN and OHLCV_CATALOG_CREDENTIAL are both set: remove one of them")
+    web_address(values, "OHLCV_CATALOG_OAUTH2_URI")
+    if bundle := given.get("ssl.cabundle"):
+        given["ssl.cabundle"] = absolute_path("OHLCV_CATALOG_CA_FILE", bundle)
+        check_certificates("OHLCV_CATALOG_CA_FILE", given["ssl.cabundle"])
+    return given
 
 
 def _secret(values: Mapping[str, str], name: str, kind: type[Catalog], uri: str) -> str | None:

@@ -231,3 +231,127 @@ def test_secrets_of_a_configured_catalog_are_not_shown() -> None:
     assert not any(secret in shown for secret in ("p%40ss", "p@ss", "hunter2", "AKIA1"))
     text = settings.catalog.without_secrets("fatal: p@ss with hunter2 by AKIA1 at db")
     assert text == "fatal: … with … by … at db"
+
+
+REST = {"OHLCV_CATALOG_URI": "https://rest/api"}
+
+
+def test_the_short_form_of_oauth2(tmp_path: Path) -> None:
+    (tmp_path / "credential").write_text("loader:hunter2\n")
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    settings = load_settings(
+        {
+            **REST,
+            "OHLCV_CATALOG_CREDENTIAL_FILE": str(tmp_path / "credential"),
+            "OHLCV_CATALOG_OAUTH2_URI": "https://idp/token",
+            "OHLCV_CATALOG_SCOPE": "PRINCIPAL_ROLE:ALL",
+            "OHLCV_CATALOG_CA_FILE": str(tmp_path / "ca.pem"),
+        }
+    )
+    common = {
+        "type": "rest",
+        "uri": "https://rest/api",
+        "credential": "loader:hunter2",
+        "oauth2-server-uri": "https://idp/token",
+        "scope": "PRINCIPAL_ROLE:ALL",
+        "header.X-Iceberg-Access-Delegation": "vended-credentials",
+        "s3.remote-signing-enabled": "false",
+        "view-endpoints-supported": "true",
+    }
+    assert settings.catalog.pyiceberg_properties() == {**common, "ssl": {"cabundle": str(tmp_path / "ca.pem")}}
+    prefix = "spark.sql.catalog.iceberg."
+    spark = {
+        key.removeprefix(prefix): value for key, value in settings.catalog.spark_properties().items() if prefix in key
+    }
+    assert spark == {**common, "token-exchange-enabled": "false"}
+    assert settings.catalog.folders() == {str(tmp_path / "ca.pem"): True}
+    # Files of secrets exist only here, so a container gets the value.
+    assert settings.catalog.description.environment == {"OHLCV_CATALOG_CREDENTIAL": "loader:hunter2"}
+    assert "hunter2" not in f"{settings!r}"
+
+
+def test_a_credential_without_an_issuer_goes_to_the_catalog_itself() -> None:
+    catalog = load_settings({**REST, "OHLCV_CATALOG_CREDENTIAL": "a:b"}).catalog
+    assert catalog.pyiceberg_properties()["oauth2-server-uri"] == "https://rest/api/v1/oauth/tokens"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"OHLCV_CATALOG_CREDENTIAL": "a:b"},
+            "^OHLCV_CATALOG_CREDENTIAL is for a REST catalog, but OHLCV_CATALOG_URI is sqlite:///.*: remove it$",
+        ),
+        (
+            {"OHLCV_CATALOG_SCOPE": "s"},
+            "^OHLCV_CATALOG_SCOPE is for a REST catalog, but OHLCV_CATALOG_URI is sqlite:///",
+        ),
+        (
+            {**REST, "OHLCV_CATALOG_SCOPE": "s"},
+            r"^OHLCV_CATALOG_SCOPE is set without OHLCV_CATALOG_CREDENTIAL \(or …_FILE\): set it too$",
+        ),
+        (
+            {**REST, "OHLCV_CATALOG_CREDENTIAL": "a:b", "OHLCV_CATALOG_TOKEN": "t"},
+            "^OHLCV_CATALOG_TOKEN and OHLCV_CATALOG_CREDENTIAL are both set: remove one of them$",
+        ),
+        (
+            {**REST, "OHLCV_CATALOG_CREDENTIAL": "a:b", "OHLCV_CATALOG_OAUTH2_URI": "idp"},
+            "^OHLCV_CATALOG_OAUTH2_URI is 'idp': give an address such as",
+        ),
+        (
+            {**REST, "OHLCV_CATALOG_CA_FILE": "/etc/hostname"},
+            "^OHLCV_CATALOG_CA_FILE is /etc/hostname, which contains no certificate in PEM format: give that of",
+        ),
+        ({**REST, "OHLCV_CATALOG_CA_FILE": "/nonexistent"}, "^OHLCV_CATALOG_CA_FILE cannot be read: No such file"),
+    ],
+)
+def test_contradicting_settings_of_oauth2_are_refused(values: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_settings(values)
+
+
+def test_vended_credentials_are_requested_without_keys_unless_a_header_says_otherwise() -> None:
+    header = "header.x-iceberg-access-delegation"
+
+    def delegation(**properties: str) -> list[str]:
+        spark = load(uri="http://rest", **properties).spark_properties()
+        return [value for key, value in spark.items() if key.lower().endswith(header)]
+
+    assert delegation() == ["vended-credentials"]
+    assert delegation(s3__endpoint="http://store:7070") == ["vended-credentials"]
+    assert delegation(s3__access_key_id="a", s3__secret_access_key="b") == ["none"]
+    assert delegation(header__x_iceberg_access_delegation="remote-signing") == ["remote-signing"]
+
+
+def test_another_process_gets_the_same_catalog_from_the_environment(tmp_path: Path) -> None:
+    (tmp_path / ".pyiceberg.yaml").write_text(
+        "catalog:\n  my-lake:\n    uri: http://rest\n    header.X-Tenant: acme\n    auth:\n      type: oauth2\n"
+        "      oauth2:\n        client_id: loader\n        client_secret: hunter2\n        token_url: http://idp/token\n"
+    )
+    settings = load_settings({"OHLCV_CATALOG": "my-lake", "HOME": str(tmp_path)})
+    properties = settings.catalog.pyiceberg_properties()
+    assert (properties["credential"], properties["oauth2-server-uri"]) == ("loader:hunter2", "http://idp/token")
+    container = {"OHLCV_CATALOG": "my-lake", "HOME": "/nonexistent", **settings.catalog.description.environment}
+    assert load_settings(container).catalog.pyiceberg_properties() == properties
+    assert load_settings(container).catalog.spark_properties() == settings.catalog.spark_properties()
+
+
+def test_the_container_of_a_catalog_in_a_file_mounts_its_folder(tmp_path: Path) -> None:
+    catalog = load(uri=f"sqlite:///{tmp_path}/c.db", warehouse=str(tmp_path / "w"))
+    assert catalog.folders() == {str(tmp_path): False, str(tmp_path / "w"): True}
+
+
+@pytest.mark.parametrize(
+    ("properties", "sets"),
+    [
+        ({"uri": "http://rest"}, set()),
+        ({"uri": "http://rest", "warehouse": "gs://b"}, {"gcp"}),
+        ({"uri": "http://rest", "warehouse": "abfss://c@a.dfs.core.windows.net"}, {"azure"}),
+        ({"uri": "sqlite:////c.db", "warehouse": "s3://bucket"}, {"aws"}),
+        ({"uri": "sqlite:////c.db", "warehouse": "/w"}, set()),
+        ({"type": "glue"}, {"aws"}),
+        ({"uri": "thrift://h:9083", "warehouse": "s3://bucket"}, {"aws", "hive"}),
+    ],
+)
+def test_catalog_and_store_name_the_jar_sets_that_spark_needs(properties: dict[str, str], sets: set[str]) -> None:
+    assert load(**properties).jar_sets == sets
