@@ -1,4 +1,4 @@
-"""Fixtures of three kinds of catalogs on real servers. Every test gets an empty catalog.
+"""Fixtures of all kinds of catalogs on real servers. Every test gets an empty catalog.
 
 The session ends with a table of the tests, their durations and what they observed on each kind.
 """
@@ -8,19 +8,22 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
-from ohlcv.demo.local_postgres import PostgresServer, postgres_server
-from support.databases import catalog_environment, new_database
-from support.harness import Harness
+from catalogs.kinds import KINDS, EmptyCatalog, Features, Servers
+from ohlcv.demo.local_postgres import PostgresServer
+from ohlcv.setup.slim_spark_home import create_slim_home
+from support.harness import Harness, spark_session
 from support.processes import QUICK_JAVA
-from support.stores import ObjectStore, RestCatalog, object_store, rest_catalog
+from support.stores import ObjectStore, RestCatalog
 
-KINDS = ("sqlite and files", "postgresql and s3", "rest and s3")
+# The jars of all kinds.
+JAR_SETS = ("OHLCV_JAR_SETS", "aws,hive")
 # Observations by test name and kind of catalog.
 Results = dict[tuple[str, str], str]
 
@@ -33,6 +36,9 @@ class CatalogUnderTest:
     spark: SparkSession
     home: Path
     environment: dict[str, str]
+    empty: EmptyCatalog
+    features: Features
+    servers: Servers
     observations: list[str] = field(default_factory=list)
 
     @property
@@ -40,27 +46,36 @@ class CatalogUnderTest:
         """Return a new harness on the same tables."""
         return Harness(self.spark, self.home, self.environment)
 
-    @property
-    def is_rest(self) -> bool:
-        return self.kind.startswith("rest")
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with ExitStack() as stack:
+        yield Servers(tmp_path_factory.mktemp("servers"), stack)
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    with object_store(tmp_path_factory.mktemp("s3")) as found:
-        yield found
+def store(servers: Servers) -> ObjectStore:
+    return servers.store
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("postgres"), volatile=True) as found:
-        yield found
+def postgres(servers: Servers) -> PostgresServer:
+    return servers.postgres
 
 
 @pytest.fixture(scope="session")
-def nessie(tmp_path_factory: pytest.TempPathFactory, store: ObjectStore) -> Iterator[RestCatalog]:
-    with rest_catalog(tmp_path_factory.mktemp("nessie"), store) as found:
-        yield found
+def nessie(servers: Servers) -> RestCatalog:
+    return servers.nessie
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """Run the session of the tests with the jars of all kinds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(*JAR_SETS)
+        create_slim_home()
+        with spark_session(tmp_path_factory.mktemp("spark")) as session:
+            yield session
 
 
 @pytest.fixture(scope="session")
@@ -68,10 +83,9 @@ def results() -> Iterator[Results]:
     found: Results = {}
     yield found
     names = list(dict.fromkeys(name for name, _ in found))
-    width = max(map(len, names), default=0)
-    print(f"\n{'':{width}}  " + "  ".join(f"{kind:38}" for kind in KINDS))
+    print(f"\n| promise | {' | '.join(KINDS)} |\n|{'---|' * (len(KINDS) + 1)}")
     for name in names:
-        print(f"{name:{width}}  " + "  ".join(f"{found.get((name, kind), '-'):38}" for kind in KINDS))
+        print(f"| {name} | {' | '.join(found.get((name, kind), '-') for kind in KINDS)} |")
 
 
 @pytest.fixture(params=KINDS)
@@ -81,22 +95,17 @@ def catalog(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     results: Results,
+    servers: Servers,
 ) -> Iterator[CatalogUnderTest]:
     home = tmp_path / "home"
-    environment = {"OHLCV_HOME": str(home)}
-    if request.param != KINDS[0]:
-        store: ObjectStore = request.getfixturevalue("store")
-        if request.param == KINDS[1]:
-            server: PostgresServer = request.getfixturevalue("postgres")
-            warehouse = {"OHLCV_WAREHOUSE": f"s3://{store.new_bucket()}/candles", **store.environment}
-            environment |= catalog_environment(server, new_database(server)) | warehouse
-        else:
-            nessie: RestCatalog = request.getfixturevalue("nessie")
-            environment |= nessie.new_branch()
+    factory, features = KINDS[request.param]
+    empty = factory(servers)
+    environment = {"OHLCV_HOME": str(home), **empty.environment}
     monkeypatch.setenv(*QUICK_JAVA)
+    monkeypatch.setenv(*JAR_SETS)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    found = CatalogUnderTest(request.param, spark, home, environment)
+    found = CatalogUnderTest(request.param, spark, home, environment, empty, features, servers)
     begin = time.monotonic()
     yield found
     name = request.node.originalname.removeprefix("test_").replace("_", " ")

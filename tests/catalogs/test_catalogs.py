@@ -15,6 +15,7 @@ import pytest
 from pyiceberg.exceptions import CommitFailedException
 
 from catalogs.conftest import CatalogUnderTest
+from catalogs.kinds import KINDS
 from ohlcv.iceberg.retention_plan import measure_table, plan_retention
 from ohlcv.iceberg.tables import load_table_to_write, open_catalog
 from ohlcv.model.errors import OhlcvError
@@ -40,6 +41,9 @@ pytestmark = [
 NOON = at("2026-03-31 12:00")
 HOUR = timedelta(hours=1)
 MASTER = "local[1]"
+# Number of secrets in the settings.
+SECRETS = {"sqlite and files": 0, "postgresql and s3": 3, "nessie and s3": 3, "rest and s3": 1, "glue and s3": 2}
+WITHOUT_LOCK = [kind for kind, (_, features) in KINDS.items() if not features.has_lock]
 
 
 def trades_each_minute(begin: datetime, minutes: int = 60, symbol: str = "BTC-USD") -> list[Trade]:
@@ -90,12 +94,12 @@ def test_late_trades_are_found_and_their_windows_rebuilt(catalog: CatalogUnderTe
     assert matches_reference(harness, begin, NOON)
     assert harness.checkpoint("1m").trades_snapshot == harness.snapshots()[-1]
     # Nessie exposes only the newest snapshot, so the run reports that it searched by ingestion time.
-    assert any("ingestion time" in note for note in report["notes"]) == catalog.is_rest
+    assert any("ingestion time" in note for note in report["notes"]) != catalog.features.shows_history
     # The next run finds nothing to change, even where it rebuilds the same hours again.
     before = harness.table("1m").metadata_location
     assert scheduled_run(harness, NOON)["snapshot"] is None
     assert harness.table("1m").metadata_location == before
-    catalog.observations.append("by ingestion time" if catalog.is_rest else "by file lists of snapshots")
+    catalog.observations.append("by file lists" if catalog.features.shows_history else "by ingestion time")
 
 
 def test_the_checkpoint_advances_when_no_candle_changed(catalog: CatalogUnderTest) -> None:
@@ -149,10 +153,10 @@ def test_concurrent_writers_store_each_candle_once(catalog: CatalogUnderTest, sp
     assert codes == [0, 0], [run.log + run.output for run in runs]
     assert matches_reference(harness, day, day + timedelta(days=1))  # a key stored twice is an error there
     conflicts = sum((run.log + run.output).count("another writer committed first") for run in runs)
-    catalog.observations.append(f"{conflicts} conflicts" if catalog.is_rest else "lock")
+    catalog.observations.append("lock" if catalog.features.has_lock else f"{conflicts} conflicts")
 
 
-@pytest.mark.parametrize("catalog", ["rest and s3"], indirect=True)
+@pytest.mark.parametrize("catalog", WITHOUT_LOCK, indirect=True)
 def test_a_run_with_a_conflict_right_before_its_commit_starts_again(
     catalog: CatalogUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +183,7 @@ def test_a_run_with_a_conflict_right_before_its_commit_starts_again(
     catalog.observations.append("started again once")
 
 
-@pytest.mark.parametrize("catalog", ["rest and s3"], indirect=True)
+@pytest.mark.parametrize("catalog", WITHOUT_LOCK, indirect=True)
 def test_a_new_table_refuses_a_commit_that_does_not_follow_the_newest_one(catalog: CatalogUnderTest) -> None:
     """Nessie checks this only if the table has a snapshot, so `create_tables` adds the first one."""
     harness = catalog.harness
@@ -194,7 +198,7 @@ def test_a_new_table_refuses_a_commit_that_does_not_follow_the_newest_one(catalo
     catalog.observations.append("the second commit is refused")
 
 
-@pytest.mark.parametrize("catalog", ["rest and s3"], indirect=True)
+@pytest.mark.parametrize("catalog", WITHOUT_LOCK, indirect=True)
 def test_a_table_without_a_snapshot_is_not_written(catalog: CatalogUnderTest) -> None:
     harness = catalog.harness
     harness.load(trades_each_minute(NOON - HOUR))
@@ -253,13 +257,15 @@ def test_retention_and_maintenance_run_or_report_why_not(
     assert harness.checkpoint("1m") == progress
     remaining = measure_table(harness.settings, timeframe)
     assert (remaining.rows, remaining.files) == (20, 1)
-    if catalog.is_rest:
+    if not catalog.features.shows_history:
         assert "gc.enabled=false" in report["expire"]["note"]
         assert orphan.exists()
     else:
         assert report["expire"]["orphans_deleted"] == 1
         assert not orphan.exists()
-    catalog.observations.append("expiry left to the catalog" if catalog.is_rest else "deleted, compacted, expired")
+    catalog.observations.append(
+        "deleted, compacted, expired" if catalog.features.shows_history else "expiry left to the catalog"
+    )
 
 
 def write_orphan_file(harness: Harness, request: pytest.FixtureRequest) -> Path:
@@ -278,11 +284,20 @@ def write_orphan_file(harness: Harness, request: pytest.FixtureRequest) -> Path:
 
 
 def aws_environment(catalog: CatalogUnderTest) -> dict[str, str]:
-    """Return the S3 keys of the REST catalog in the variables of the AWS SDK instead of this project's settings."""
-    if not catalog.is_rest:
+    """Return the S3 keys of one catalog in the variables of the AWS SDK instead of the catalog's properties."""
+    if not catalog.kind.startswith("nessie"):
         return {}
-    keys = {"OHLCV_S3_ACCESS_KEY": "AWS_ACCESS_KEY_ID", "OHLCV_S3_SECRET_KEY": "AWS_SECRET_ACCESS_KEY"}
-    return {**dict.fromkeys(keys, ""), **{aws: catalog.environment[name] for name, aws in keys.items()}}
+    names = {
+        name: name.rpartition("__")[2] for name in catalog.environment if name.endswith(("_KEY_ID", "_ACCESS_KEY"))
+    }
+    aws = {f"AWS_{name}": catalog.environment[setting] for setting, name in names.items()}
+    return {**dict.fromkeys(names, ""), **aws}
+
+
+def secrets_of(environment: dict[str, str]) -> list[str]:
+    names = ("_PASSWORD", "_KEY", "_KEY_ID", "__CREDENTIAL")
+    found = [value for name, value in environment.items() if name.endswith(names) and not name.startswith("AWS_")]
+    return [value.rpartition(":")[2] for value in found]
 
 
 def test_cli_commands_work_and_spark_shows_no_secrets(catalog: CatalogUnderTest, tmp_path: Path) -> None:
@@ -303,12 +318,13 @@ def test_cli_commands_work_and_spark_shows_no_secrets(catalog: CatalogUnderTest,
     candles = json.loads(result.last_line)["candles"]["inserted"]
     text = "".join(path.read_text() for path in events.rglob("*") if path.is_file())
     visible = text + result.log + " ".join(job.command(MASTER))
-    secrets = [value for name, value in catalog.environment.items() if name.endswith(("_PASSWORD", "_KEY"))]
-    assert len(secrets) == {"sqlite and files": 0, "postgresql and s3": 3, "rest and s3": 2}[catalog.kind]
+    secrets = secrets_of(catalog.environment)
+    assert len(secrets) == SECRETS.get(catalog.kind, 0)
     assert not [secret for secret in secrets if secret in visible]
-    assert "spark.sql.catalog.iceberg" in text
-    if catalog.kind == "postgresql and s3":
-        assert '"spark.sql.catalog.iceberg.s3.access-key-id":"*********(redacted)"' in text
+    name = catalog.harness.settings.catalog.name
+    assert f"spark.sql.catalog.{name}" in text
+    if catalog.features.has_store_keys and not catalog.kind.startswith("nessie"):
+        assert f'"spark.sql.catalog.{name}.s3.access-key-id":"*********(redacted)"' in text
     span = ("--timeframe", "1m", "--start", "2026-03-31T10:00Z", "--end", "2026-03-31T12:00Z")
     assert len(command_line.succeed("candles", *span, "--format", "csv").splitlines()) == candles + 1
     command_line.succeed("validate", *span)

@@ -86,22 +86,20 @@ class RestCatalog:
     # None: no token is needed.
     issuer: Issuer | None = None
 
-    def new_branch(self) -> dict[str, str]:
-        """Create an empty Nessie branch, which is a catalog of its own, and return its settings."""
+    def new_branch_name(self) -> str:
+        """Create an empty Nessie branch, which is a catalog of its own, and return its name."""
         name = f"test-{secrets.token_hex(4)}"
         [main] = [each for each in self._request("trees")["references"] if each["name"] == "main"]
         self._request(f"trees?name={name}&type=BRANCH", main)
-        login = {}
-        if self.issuer is not None:
-            login = {
-                "OHLCV_CATALOG_CREDENTIAL": self.issuer.new_client(),
-                "OHLCV_CATALOG_OAUTH2_URI": self.issuer.token_address,
-                "OHLCV_CATALOG_SCOPE": "catalog sign",
-            }
+        return name
+
+    def new_branch(self) -> dict[str, str]:
+        """Create an empty branch and return its settings with a token."""
+        token = {} if self.issuer is None else {"OHLCV_CATALOG_TOKEN": self.issuer.token("tests")}
         return {
-            "OHLCV_CATALOG_URI": f"{self.address}/iceberg/{name}",
+            "OHLCV_CATALOG_URI": f"{self.address}/iceberg/{self.new_branch_name()}",
             "OHLCV_WAREHOUSE": "candles",
-            **login,
+            **token,
             **self.store.environment,
         }
 

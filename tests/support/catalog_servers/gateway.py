@@ -43,12 +43,17 @@ class Gateway:
     # Status of every response that was dropped.
     dropped: list[int] = field(default_factory=list)
     _path_ending: str = ""
+    _action: str = ""
     _drops_left: int = 0
     _replacement: int | None = None
 
-    def drop_next(self, path_ending: str, replacement: int | None) -> None:
-        """Drop the response to the next POST of a path: close the connection, or send this status instead."""
-        self._path_ending, self._drops_left, self._replacement = path_ending, 1, replacement
+    def drop_next(self, path_ending: str, replacement: int | None, action: str = "") -> None:
+        """Drop the response to the next POST of a path: close the connection, or send this status instead.
+
+        `action` is the header in which AWS's APIs name the action, because they have one path only.
+        """
+        self._path_ending, self._action, self._replacement = path_ending, action, replacement
+        self._drops_left = 1
 
     def rejection(self, method: str, authorization: str) -> tuple[int, str] | None:
         """Return status and reason if a request is not permitted."""
@@ -65,9 +70,10 @@ class Gateway:
             return 403, f"the client may not use {method}"
         return None
 
-    def takes_drop(self, method: str, path: str, status: int) -> bool:
+    def takes_drop(self, method: str, path: str, action: str, status: int) -> bool:
         """Return whether this response must be dropped, and count it."""
-        if not (method == "POST" and self._drops_left and path.endswith(self._path_ending)):
+        is_commit = method == "POST" and path.endswith(self._path_ending) and action == self._action
+        if not (self._drops_left and is_commit):
             return False
         self._drops_left -= 1
         self.dropped.append(status)
@@ -110,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _relay_to_backend(self, gateway: Gateway, body: bytes) -> None:
         status, headers, content = self._forward(gateway.backend, body)
-        if gateway.takes_drop(self.command, self.path, status):
+        if gateway.takes_drop(self.command, self.path, self.headers.get("X-Amz-Target") or "", status):
             self.close_connection = True
             if gateway.replacement is not None:
                 self._answer(gateway.replacement, b"")
