@@ -100,7 +100,7 @@ class MappedCatalog(BenchCatalog):
         # pyiceberg does not write partitions of hours and days.
         self.staging.overwrite(pa.table(columns).cast(self.staging.schema().as_arrow()))
         insert = f"INSERT INTO {'.'.join(NAME)} SELECT * FROM {'.'.join(STAGING)}"
-        measure_job(sql_job([insert], 1), LOCAL_MASTER, home_environment(self.settings), None)
+        measure_job(sql_job(self.settings, [insert], 1), LOCAL_MASTER, home_environment(self.settings), None)
 
 
 def measure(bench: Bench) -> Section:

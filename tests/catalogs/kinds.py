@@ -174,8 +174,9 @@ def _glue(servers: Servers) -> EmptyCatalog:
 def _hive(servers: Servers) -> EmptyCatalog:
     servers.hive.clear()
     proxy = servers.hive_proxy
+    properties = {"type": "hive", "uri": proxy.address, "hive.hive2-compatible": "true"}
     return EmptyCatalog(
-        configuration({"type": "hive", "uri": proxy.address}),
+        configuration(properties),
         lambda table: proxy.drop_next("alter_table"),
         lambda: proxy.dropped,
     )

@@ -66,7 +66,7 @@ def run_as_job(text: str, folder: Path) -> JobResult:
     """Run the text of a script like a job."""
     script = folder / "job.py"
     script.write_text(text)
-    job = dataclasses.replace(views_job(), application=str(script), arguments=())
+    job = dataclasses.replace(views_job(load_settings()), application=str(script), arguments=())
     return run(job, "local[1]", {"OHLCV_HOME": str(folder / "home")})
 
 

@@ -36,9 +36,10 @@ def sql(statements: tuple[str, ...], limit: int, output_format: str) -> None:
     from ohlcv.iceberg.tables import check_locations
 
     # Fails immediately if the catalog is not reachable, before Spark starts. A statement can change a table.
-    check_locations(load_settings())
+    settings = load_settings()
+    check_locations(settings)
     with show_progress("running SQL", quiet=output_format == "json"):
-        result = run(sql_job(statements, limit), LOCAL_MASTER)
+        result = run(sql_job(settings, statements, limit), LOCAL_MASTER)
     if result.exit_code:
         raise OhlcvError(result.error)
     for statement_result in json.loads(result.last_line)["results"]:

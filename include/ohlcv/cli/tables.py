@@ -42,7 +42,7 @@ def create(views: bool, create_bucket: bool) -> None:
     missing = [view for view in settings.names.views if views and not view_exists(settings, view)]
     if missing:
         with show_progress("creating views"):
-            job_result = run(views_job(), LOCAL_MASTER)
+            job_result = run(views_job(settings), LOCAL_MASTER)
         if job_result.exit_code:
             raise OhlcvError(f"the views could not be created: {job_result.error}")
     for view in settings.names.views if views else ():

@@ -115,7 +115,7 @@ def demo_services(settings: Settings, trades: int, show_progress: Working, print
         create_tables(settings)
     if not view_exists(settings, settings.names.candles_view):
         with show_progress("creating the views"):
-            outcome = run(views_job(), LOCAL_MASTER)
+            outcome = run(views_job(settings), LOCAL_MASTER)
             if outcome.exit_code:
                 raise OhlcvError(outcome.error)
     with show_progress(f"loading {trades:,} sample trades up to now"):

@@ -150,7 +150,9 @@ def check_with_spark(settings: Settings) -> list[Check]:
     """Return the result of each step through Iceberg's Java library, in a Spark job."""
     request = chain_request(settings.names, new_scratch_name())
     try:
-        done = run(catalog_check_job(request.scratch), settings.spark_master or LOCAL_MASTER, seconds=SPARK_SECONDS)
+        done = run(
+            catalog_check_job(settings, request.scratch), settings.spark_master or LOCAL_MASTER, seconds=SPARK_SECONDS
+        )
         if done.exit_code:
             raise OhlcvError(done.error)
         results = [StepResult(**step) for step in json.loads(done.last_line)["steps"]]

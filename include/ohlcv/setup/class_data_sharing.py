@@ -62,7 +62,9 @@ def is_current() -> bool:
 
 def count_archived_classes(role: Role) -> int:
     """Return how many classes a JVM with a job's class path loads from the archive of a role."""
-    options = views_job().conf
+    from ohlcv.config.settings import load_settings
+
+    options = views_job(load_settings({})).conf
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "classes"
         conf = {

@@ -16,7 +16,7 @@ from ohlcv.config.settings import Settings, Tuning
 from ohlcv.config.values import is_spark_master, redacted
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, iso
-from ohlcv.spark.jars import jar_paths
+from ohlcv.spark.jars import find_missing_set, jar_paths
 from ohlcv.spark.job_protocol import ERROR_PREFIX
 from ohlcv.spark.toolchain import ROLES, archive_path, spark_environment, spark_home
 
@@ -115,7 +115,7 @@ def templated_job(
         *("--dag-id", dag_id),
         *("--run-id", run_id),
     ]
-    return _job(settings.timeframe(timeframe).script, arguments, settings.tuning[timeframe])
+    return _job(settings, settings.timeframe(timeframe).script, arguments, settings.tuning[timeframe])
 
 
 def reprocess_job(
@@ -140,7 +140,7 @@ def reprocess_job(
         *("--run-id", run_id),
     ]
     # The job reads whole days, so it uses the tuning of the longest timeframe.
-    return _job(REPROCESS_SCRIPT, arguments, settings.tuning[list(settings.tuning)[-1]], "throughput")
+    return _job(settings, REPROCESS_SCRIPT, arguments, settings.tuning[list(settings.tuning)[-1]], "throughput")
 
 
 def maintenance_job(
@@ -164,25 +164,27 @@ def maintenance_job(
         *("--dag-id", dag_id),
         *("--run-id", run_id),
     ]
-    return _job(MAINTENANCE_SCRIPT, arguments, settings.tuning[timeframe])
+    return _job(settings, MAINTENANCE_SCRIPT, arguments, settings.tuning[timeframe])
 
 
-def views_job() -> SparkJob:
+def views_job(settings: Settings) -> SparkJob:
     """Return the job that creates the views."""
-    return _job(VIEWS_SCRIPT, [], Tuning())
+    return _job(settings, VIEWS_SCRIPT, [], Tuning())
 
 
-def sql_job(statements: Sequence[str], limit: int) -> SparkJob:
+def sql_job(settings: Settings, statements: Sequence[str], limit: int) -> SparkJob:
     """Return the job that runs SQL statements."""
-    return _job(SQL_SCRIPT, ["--limit", str(limit), "--", *statements], Tuning())
+    return _job(settings, SQL_SCRIPT, ["--limit", str(limit), "--", *statements], Tuning())
 
 
-def catalog_check_job(scratch: str) -> SparkJob:
+def catalog_check_job(settings: Settings, scratch: str) -> SparkJob:
     """Return the job that checks the catalog with a scratch table of this name."""
-    return _job(CATALOG_CHECK_SCRIPT, ["--scratch", scratch], Tuning())
+    return _job(settings, CATALOG_CHECK_SCRIPT, ["--scratch", scratch], Tuning())
 
 
-def _job(script: str, arguments: list[str], tuning: Tuning, profile: Profile = "quick") -> SparkJob:
+def _job(settings: Settings, script: str, arguments: list[str], tuning: Tuning, profile: Profile = "quick") -> SparkJob:
+    if problem := find_missing_set(settings.catalog.jar_sets):
+        raise OhlcvError(problem)
     class_path = ":".join(str(path) for path in jar_paths())
     return SparkJob(
         application=str(script_folder() / script),

@@ -157,8 +157,8 @@ def test_arguments_are_passed_unchanged() -> None:
         *("--rebuild-pending", "yes", "--prune", "yes"),
         *("--dag-id", "ohlcv_1h", "--run-id", "manual__2026 x;$(id)"),
     )
-    assert arguments(views_job().command(CLUSTER)) == [str(script_folder() / "ohlcv_views.py")]
-    assert catalog_check_job("ohlcv_doctor_1").arguments == ("--scratch", "ohlcv_doctor_1")
+    assert arguments(views_job(load_settings({})).command(CLUSTER)) == [str(script_folder() / "ohlcv_views.py")]
+    assert catalog_check_job(load_settings({}), "ohlcv_doctor_1").arguments == ("--scratch", "ohlcv_doctor_1")
 
 
 def test_the_job_script_parses_the_arguments_of_the_command_line() -> None:
@@ -174,7 +174,7 @@ def test_the_job_script_parses_the_arguments_of_the_command_line() -> None:
 
 def test_command_lines_contain_no_secrets() -> None:
     for job in (
-        views_job(),
+        views_job(load_settings({})),
         *(build_job(settings_with_password(), name, OWN_RANGE, rebuild_pending=True) for name in TIMEFRAMES),
     ):
         for master in ("local[2]", CLUSTER):
@@ -199,9 +199,9 @@ def test_an_unreachable_master_is_reported_before_the_job_starts(monkeypatch: py
     with pytest.raises(OhlcvError, match=rf"^the Spark master {master} does not answer .*refused.*: start it or check"):
         check_master(master)
     with pytest.raises(OhlcvError, match="does not answer"):
-        run(views_job(), master)
+        run(views_job(load_settings({})), master)
     with pytest.raises(AssertionError, match="a job was started"):
-        run(views_job(), "local[1]")
+        run(views_job(load_settings({})), "local[1]")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:many", "127.0.0.1:65536", "127.0.0.1:\u00b2", ":7077x", ""])
@@ -254,7 +254,7 @@ def fake_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def shell_job(script: Path, text: str) -> SparkJob:
     script.write_text(f"#!/usr/bin/env bash\n{text}\n")
     script.chmod(0o755)
-    return views_job()
+    return views_job(load_settings({}))
 
 
 def test_the_result_contains_the_last_line_of_stdout(fake_spark: Path) -> None:
@@ -302,5 +302,12 @@ def test_a_job_is_terminated_after_its_time_limit(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(SparkJob, "command", command)
     monkeypatch.setattr("ohlcv.spark.spark_submit.subprocess.Popen", popen)
     with pytest.raises(OhlcvError, match=r"^the Spark job has not ended within 0.1 s: check that the workers of local"):
-        run(views_job(), "local[1]", seconds=0.1)
+        run(views_job(load_settings({})), "local[1]", seconds=0.1)
     assert started[0].returncode is not None
+
+
+def test_a_job_whose_catalog_needs_another_jar_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OHLCV_JAR_SETS", "hive")
+    settings = load_settings({"OHLCV_WAREHOUSE": "s3://bucket/candles"})
+    with pytest.raises(OhlcvError, match=r"needs the jar set aws: run 'OHLCV_JAR_SETS=aws,hive make setup'$"):
+        build_job(settings, "1m", OWN_RANGE)
