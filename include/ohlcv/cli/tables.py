@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ohlcv.cli.existing_tables import adopt
 from ohlcv.cli.terminal import echo, note, report_of, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
@@ -14,7 +15,10 @@ from ohlcv.spark.spark_submit import LOCAL_MASTER, run, views_job
 
 @click.group()
 def tables() -> None:
-    """Create, register and relocate the tables, or widen a volume column."""
+    """Create, register and relocate the tables, examine existing ones, or widen a volume column."""
+
+
+tables.add_command(adopt)
 
 
 @tables.command()

@@ -88,10 +88,16 @@ def plan_retention(
     if not 0 < max_share <= 1:
         raise InputError(f"max-share is {max_share:g}: give a share above 0 and up to 1")
     contract = settings.candles_contract(timeframe)
-    table = load_table_to_write(settings, contract)
+    plan = find_expired(load_table_to_write(settings, contract), timeframe, as_of)
+    _check_plan(plan, contract, max_share)
+    return plan
+
+
+def find_expired(table: Table, timeframe: Timeframe, as_of: date) -> RetentionPlan:
+    """Return the partitions of a table that have expired as of a day."""
     partitions = sorted(_partitions(table, timeframe), key=lambda partition: partition.day)
     cutoff = timeframe.cutoff(as_of)
-    plan = RetentionPlan(
+    return RetentionPlan(
         timeframe.name,
         as_of,
         str(timeframe.retention),
@@ -101,8 +107,6 @@ def plan_retention(
         partitions[0].day if partitions else None,
         partitions[-1].day if partitions else None,
     )
-    _check_plan(plan, contract, max_share)
-    return plan
 
 
 def check_as_of(as_of: date, today: date) -> None:
