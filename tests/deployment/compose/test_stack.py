@@ -183,10 +183,12 @@ def test_roles_have_the_documented_permissions(live: Stack) -> None:
 def test_the_web_ui_lists_the_dags_after_a_login(live: Stack, tmp_path: Path) -> None:
     with browser(tmp_path) as window:
         window.open(f"{live.url}/dags")
-        wait_for(lambda: "/auth/login" in window.url, "the login page opens", 0.5)
+        wait_for(lambda: "/auth/login" in window.url and window.has("input[type=submit]"), "the login page opens", 0.5)
         window.type("input[name=username]", "admin")
         window.type("input[name=password]", live.env["AIRFLOW_ADMIN_PASSWORD"])
         window.click("input[type=submit]")
+        # Another address before the answer would end the login.
+        wait_for(lambda: "/auth/login" not in window.url, "the login page closes", 0.5)
         window.open(f"{live.url}/dags")
         wait_for(lambda: all(dag_id in window.text for dag_id in DAGS), "the page lists the DAGs", 0.5)
 
