@@ -50,7 +50,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(autouse=True)
 def _remove_settings_from_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("OHLCV_")]:
+    for name in [name for name in os.environ if name.startswith(("OHLCV_", "PYICEBERG_"))]:
         monkeypatch.delenv(name)
 
 

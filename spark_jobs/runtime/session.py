@@ -13,6 +13,7 @@ from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
 from ohlcv.config.catalogs.secrets import REDACTED
 from ohlcv.config.settings import Settings
 from ohlcv.spark.job_protocol import APPLICATION_ID_PREFIX, CODE_GENERATION_MIN_TRADES
+from spark_jobs.runtime.private_authority import trust_private_authority
 from spark_jobs.runtime.py4j_bridge import cache_class_lookups
 
 # Properties that the queries of every job require, on any machine.
@@ -58,6 +59,7 @@ def open_session(settings: Settings, name: str) -> SparkSession:
     properties: dict[str, bool | float | int | str | None] = {
         **catalog_properties(settings),
         **authentication_properties(settings),
+        **trust_private_authority(settings.catalog),
         **SESSION_CONF,
     }
     spark = SparkSession.builder.appName(name).config(map=properties).getOrCreate()

@@ -20,16 +20,24 @@ _PYARROW_TEXT = (
     r"^.*?AWS Error \w+( \(HTTP status \d+\))? during \w+ operation: (Unable to parse ExceptionName: (?=\w+ Message))?"
     r"| \(Request ID: \w*\)"
 )
+# Property of each setting in a remedy.
+_PROPERTIES = {
+    "endpoint": "s3.endpoint",
+    "access_key": "s3.access-key-id",
+    "secret_key": "s3.secret-access-key",
+    "warehouse": "warehouse",
+    "region": "s3.region",
+}
 # Pattern of a message -> description and remedy. AWS and versitygw use different names for an unknown key.
 _ERRORS = (
-    (r"NETWORK_CONNECTION", "does not answer", "start it, or correct OHLCV_S3_ENDPOINT"),
+    (r"NETWORK_CONNECTION", "does not answer", "start it, or correct {endpoint}"),
     (
         r"SIGNATURE_DOES_NOT_MATCH|INVALID_ACCESS_KEY_ID|INVALID_CLIENT_TOKEN_ID|UNRECOGNIZED_CLIENT|UserNotFound",
         "rejects the access keys",
-        "correct OHLCV_S3_ACCESS_KEY and OHLCV_S3_SECRET_KEY",
+        "correct {access_key} and {secret_key}",
     ),
-    (r"NO_SUCH_BUCKET", "does not contain the bucket {bucket}", "create it, or correct OHLCV_WAREHOUSE"),
-    (r"AuthorizationHeaderMalformed|PERMANENT_REDIRECT", "is in another region", "correct OHLCV_S3_REGION"),
+    (r"NO_SUCH_BUCKET", "does not contain the bucket {bucket}", "create it, or correct {warehouse}"),
+    (r"AuthorizationHeaderMalformed|PERMANENT_REDIRECT", "is in another region", "correct {region}"),
     (r"ACCESS_DENIED", "denies write access to {bucket}", "grant it or set other keys"),
 )
 
@@ -57,7 +65,7 @@ def create_warehouse_bucket(settings: Settings) -> str | None:
     Only the setup calls this. No other code creates a bucket.
     """
     if settings.store is None:
-        raise InputError("OHLCV_WAREHOUSE is not an s3:// location: there is no bucket to create")
+        raise InputError(f"{settings.catalog.setting('warehouse')} is not an s3:// location: there is no bucket to create")
     bucket = urlsplit(settings.warehouse).netloc
     try:
         files = file_system(settings.store, allow_bucket_creation=True)
@@ -77,6 +85,7 @@ def file_system(store: S3Store, *, allow_bucket_creation: bool = False) -> S3Fil
         region=store.region,
         access_key=store.access_key,
         secret_key=store.secret_key,
+        session_token=store.session_token,
         connect_timeout=_TIMEOUT_SECONDS,
         request_timeout=_TIMEOUT_SECONDS,
     )
@@ -90,4 +99,6 @@ def describe_store_error(settings: Settings, error: OSError) -> str:
     found = ((problem, remedy) for pattern, problem, remedy in _ERRORS if re.search(pattern, message))
     problem, remedy = next(found, ("reports an error", "check the store"))
     bucket = urlsplit(settings.warehouse).netloc
-    return f"the store {settings.store} {problem.format(bucket=bucket)} ({cause}): {remedy}"
+    names = {name: settings.catalog.setting(key) for name, key in _PROPERTIES.items()}
+    cause = settings.catalog.without_secrets(cause)
+    return f"the store {settings.store} {problem.format(bucket=bucket)} ({cause}): {remedy.format(**names)}"

@@ -10,21 +10,19 @@ import importlib.util
 import os
 import re
 import shutil
-import ssl
 import stat
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from ohlcv.model.errors import OhlcvError
 from ohlcv.spark.jars import choice_suffix, chosen_sets, fetch_jars, share_directory, store_choice
+from ohlcv.spark.trust_store import PASSWORD, write_trust_store
 
 # Java versions on which Spark 4.1 was tested.
 JAVA_VERSIONS = (17, 21)
-# Java's default password of trust stores. A trust store contains no secret.
-TRUSTSTORE_OPTION = "-Djavax.net.ssl.trustStorePassword=changeit"
+TRUSTSTORE_OPTION = f"-Djavax.net.ssl.trustStorePassword={PASSWORD}"
 # The two JVMs of a job.
 Role = Literal["driver", "executor"]
 ROLES: tuple[Role, ...] = ("driver", "executor")
@@ -124,28 +122,10 @@ exec "{real}/bin/java" "${{arguments[@]}}"
 """
     if not launcher.is_file() or launcher.read_text() != script:
         launcher.parent.mkdir(parents=True, exist_ok=True)
-        _write_truststore(trust)
+        write_trust_store(trust)
         launcher.write_text(script)
         launcher.chmod(launcher.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     return home
-
-
-def _write_truststore(path: Path) -> None:
-    """Write a trust store with the certificate authorities that Python finds here, including company ones."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
-
-    authorities = ssl.create_default_context().get_ca_certs(binary_form=True)
-    if not authorities:
-        return
-    with warnings.catch_warnings():
-        # cryptography warns about malformed old certificates. The machine trusts them, so they are included.
-        warnings.simplefilter("ignore")
-        entries = [
-            pkcs12.PKCS12Certificate(x509.load_der_x509_certificate(each), str(number).encode())
-            for number, each in enumerate(authorities)
-        ]
-        path.write_bytes(pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(b"changeit")))
 
 
 def spark_environment() -> dict[str, str]:

@@ -66,6 +66,11 @@ class Catalog:
         return None
 
     @property
+    def private_authority(self) -> str | None:
+        """Return the file with the certificate of the authority of a service that this machine does not trust."""
+        return self.description.properties.get("ssl.cabundle")
+
+    @property
     def has_lock(self) -> bool:
         """Return whether writers use a write lock. If not, they use Iceberg's check at the commit."""
         return self.locking is not Locking.SERVER_CHECK
@@ -247,8 +252,8 @@ class RestCatalog(ServiceCatalog):
         }
 
     def folders(self) -> dict[str, bool]:
-        bundle = self.description.properties.get("ssl.cabundle")
-        return {**super().folders(), **({bundle: True} if bundle else {})}
+        authority = self.private_authority
+        return {**super().folders(), **({authority: True} if authority is not None else {})}
 
 
 @dataclass(frozen=True)
