@@ -65,7 +65,9 @@ def create_warehouse_bucket(settings: Settings) -> str | None:
     Only the setup calls this. No other code creates a bucket.
     """
     if settings.store is None:
-        raise InputError(f"{settings.catalog.setting('warehouse')} is not an s3:// location: there is no bucket to create")
+        raise InputError(
+            f"{settings.catalog.setting('warehouse')} is not an s3:// location: there is no bucket to create"
+        )
     bucket = urlsplit(settings.warehouse).netloc
     try:
         files = file_system(settings.store, allow_bucket_creation=True)

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from ohlcv.config.catalogs.adapters import AWS_VARIABLES
 from ohlcv.config.catalogs.short_form import SECRET_NAMES
-from ohlcv.config.settings import load_settings
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import iso
 from ohlcv.orchestration.callbacks import summarize_error
 from ohlcv.orchestration.validate_operator import TargetResolver, ValidationTarget, publish
@@ -56,8 +56,7 @@ class ContainerValidateOperator(DockerOperator):
         self.command = validate_arguments(targets, context["dag_run"].run_id)
         self.environment = {"OHLCV_HOME": str(settings.home), **plain_settings(os.environ)}
         # Unlike `environment`, these variables are not shown in the web UI.
-        # They are passed by value, because files of secrets exist only on the worker.
-        self._private_environment = {**cloud_credentials(os.environ), **settings.catalog.description.environment}
+        self._private_environment = secret_variables(settings, os.environ)
         self.mounts = [
             {"source": folder, "target": folder, "type": "bind", "read_only": read_only}
             for folder, read_only in settings.catalog.folders().items()
@@ -97,9 +96,10 @@ def plain_settings(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def cloud_credentials(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables from which the clients of AWS take credentials and region, if they are set."""
-    return {name: environment[name] for name in AWS_VARIABLES if environment.get(name)}
+def secret_variables(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the secrets of catalog and store by value, because files of secrets exist only on the worker."""
+    cloud = {name: environment[name] for name in AWS_VARIABLES if environment.get(name)}
+    return {**cloud, **settings.catalog.description.environment}
 
 
 def _find_report(lines: list[str]) -> dict[str, Any] | None:
