@@ -1,26 +1,27 @@
-"""`ohlcv doctor --catalog` on real services through both clients: no fault, warnings, and broken configurations."""
+"""`ohlcv doctor --catalog` on all kinds of catalogs through both clients, and with broken configurations."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
-from ohlcv.config.settings import load_settings
+from catalogs.conftest import CatalogUnderTest
+from catalogs.kinds import Servers, configuration
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.demo.local_postgres import PostgresServer
 from ohlcv.iceberg.tables import create_tables, open_catalog
-from ohlcv.monitoring.catalog_check import CLIENTS, is_unreachable
+from ohlcv.model.catalog_chain import chain_request, check_chain, new_scratch_name
+from ohlcv.monitoring.catalog_check import CLIENTS, check_with_pyiceberg
+from ohlcv.monitoring.catalog_remedies import describe_result
 from ohlcv.monitoring.doctor import Check
-from support.catalog_servers.gateway import Gateway, rest_gateway
-from support.catalog_servers.iceberg_rest import iceberg_rest_server
-from support.catalog_servers.issuer import Issuer, oidc_issuer
-from support.catalog_servers.vended_keys import KeyVendor
+from spark_jobs.jobs.check_catalog import SparkClient
 from support.databases import catalog_environment, new_database
 from support.processes import QUICK_JAVA
-from support.stores import ObjectStore, RestCatalog
+from support.stores import ObjectStore
 
 pytestmark = [
     pytest.mark.catalogs,
@@ -40,52 +41,62 @@ STEPS = [
     "drop",
 ]
 READABLE = ["reach", "authenticate", "list", "read trades", "gc.enabled"]
+# Checks of one client by step.
+Checks = dict[str, Check]
 
 
 @pytest.fixture(autouse=True)
-def _close_connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv(*QUICK_JAVA)
+def _close_connections() -> Iterator[None]:
     yield
     # pyiceberg does not close the connections of its catalogs. The garbage collector does.
     gc.collect()
 
 
-def check_chain(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Check]]:
-    """Return the results by client and step, as the command does. Spark runs as a job."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    found = {}
-    for client, run in CLIENTS.items():
-        checks = run(load_settings())
-        print(*checks, sep="\n")
-        found[client] = {check.name.removeprefix(f"{client} "): check for check in checks}
-        if is_unreachable(checks):
-            break
-    return found
+def check_in_session(spark: SparkSession, settings: Settings) -> list[Check]:
+    """Return the results through Spark without a job: a session of its own knows only this catalog."""
+    session = spark.newSession()
+    for name, value in settings.catalog.spark_properties().items():
+        if name != "spark.sql.extensions":  # cannot change after Spark has started
+            session.conf.set(name, value)
+    client = SparkClient(session, settings.catalog.name)
+    results = check_chain(client, chain_request(settings.names, new_scratch_name()))
+    return [Check(f"Spark {each.step}", each.state, describe_result(settings.catalog, each)) for each in results]
 
 
-def steps(checks: dict[str, Check], state: str) -> list[str]:
+def check_both(spark: SparkSession, environment: dict[str, str]) -> list[Checks]:
+    """Return the results through pyiceberg and through Spark."""
+    settings = load_settings(environment)
+    return [by_step(check_with_pyiceberg(settings)), by_step(check_in_session(spark, settings))]
+
+
+def by_step(checks: list[Check]) -> Checks:
+    print(*checks, sep="\n")
+    return {check.name.partition(" ")[2]: check for check in checks}
+
+
+def steps(checks: Checks, state: str) -> list[str]:
     return [name for name, check in checks.items() if check.state == state]
 
 
-def test_nessie_passes_with_warnings_about_its_history_and_its_garbage_collection(
-    nessie: RestCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    environment = {"OHLCV_HOME": str(tmp_path), **nessie.new_branch()}
-    settings = load_settings(environment)
-    create_tables(settings)
+def test_the_doctor_finds_no_fault_and_nothing_remains(catalog: CatalogUnderTest) -> None:
+    settings = catalog.harness.settings
     before = open_catalog(settings).list_tables("market_data")
-    for found in check_chain(environment, monkeypatch).values():
+    for found in check_both(catalog.spark, catalog.environment):
         assert steps(found, "fault") == []
-        assert found["history"].state == "warning"
-        assert "shows only the newest snapshot of a table" in found["history"].found
-        assert "roll back" not in found
-        assert found["gc.enabled"].found.startswith("gc.enabled=false on market_data.gold_crypto_trades, ")
-        assert "drop" in found
+        if catalog.features.shows_history:
+            assert steps(found, "ok") == STEPS
+        else:
+            # Nessie: no older snapshot to return to, and files that branches share.
+            assert "roll back" not in found
+            assert "shows only the newest snapshot of a table" in found["history"].found
+            assert found["gc.enabled"].found.startswith("gc.enabled=false on market_data.gold_crypto_trades, ")
+            assert "drop" in found
     assert open_catalog(settings).list_tables("market_data") == before
+    warnings = steps(found, "warning")
+    catalog.observations.append(f"warnings: {', '.join(warnings)}" if warnings else "all steps")
 
 
-def test_the_whole_chain_passes_on_postgresql_and_s3(
+def test_the_job_reports_the_same_steps(
     postgres: PostgresServer, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = store.new_bucket()
@@ -96,77 +107,59 @@ def test_the_whole_chain_passes_on_postgresql_and_s3(
         **catalog_environment(postgres, new_database(postgres)),
     }
     create_tables(load_settings(environment))
-    for found in check_chain(environment, monkeypatch).values():
-        assert steps(found, "ok") == STEPS
+    monkeypatch.setenv(*QUICK_JAVA)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for check in CLIENTS.values():
+        assert steps(by_step(check(load_settings())), "ok") == STEPS
     assert not [path for path in (store.folder / bucket).rglob("ohlcv_doctor*/*/*") if path.is_file()]
-    for found in check_chain({**environment, "OHLCV_S3_SECRET_KEY": "wrong"}, monkeypatch).values():
+
+
+def test_keys_that_the_store_refuses_are_reported(
+    spark: SparkSession, postgres: PostgresServer, store: ObjectStore, tmp_path: Path
+) -> None:
+    environment = {
+        "OHLCV_HOME": str(tmp_path),
+        "OHLCV_WAREHOUSE": f"s3://{store.new_bucket()}/candles",
+        **store.environment,
+        **catalog_environment(postgres, new_database(postgres)),
+    }
+    create_tables(load_settings(environment))
+    for found in check_both(spark, {**environment, "OHLCV_S3_SECRET_KEY": "wrong"}):
         assert steps(found, "fault")[0] == "read trades"
         assert found["read trades"].found.partition("): ")[2].startswith("correct OHLCV_S3_ACCESS_KEY and ")
 
 
-@dataclass
-class Service:
-    """A REST service that checks the tokens of an issuer and vends keys of the store."""
-
-    issuer: Issuer
-    gateway: Gateway
-
-    def environment(self, home: Path, credential: str) -> dict[str, str]:
-        key = "PYICEBERG_CATALOG__LAKE__"
-        return {
-            "OHLCV_HOME": str(home),
-            "HOME": str(home),
-            "OHLCV_CATALOG": "lake",
-            f"{key}TYPE": "rest",
-            f"{key}URI": self.gateway.address,
-            f"{key}CREDENTIAL": credential,
-            f"{key}OAUTH2_SERVER_URI": self.issuer.token_address,
-            f"{key}SCOPE": "catalog",
-        }
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, store: ObjectStore) -> Iterator[Service]:
-    with (
-        iceberg_rest_server(tmp_path_factory.mktemp("iceberg-rest"), store) as backend,
-        oidc_issuer() as issuer,
-        rest_gateway(backend.address, issuer=issuer, vendor=KeyVendor(store)) as gateway,
-    ):
-        yield Service(issuer, gateway)
-
-
-def test_the_whole_chain_passes_with_client_credentials_and_vended_keys(
-    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    environment = service.environment(tmp_path, service.issuer.new_client())
-    settings = load_settings(environment)
-    create_tables(settings)
-    before = open_catalog(settings).list_tables("market_data")
-    for found in check_chain(environment, monkeypatch).values():
-        assert steps(found, "ok") == STEPS
-    assert open_catalog(settings).list_tables("market_data") == before
+def rest_environment(servers: Servers, home: Path, **login: str) -> dict[str, str]:
+    """Return the settings of Iceberg's REST server behind a gateway that checks tokens and vends keys."""
+    properties = {"type": "rest", "uri": servers.rest_gateway.address}
+    if "credential" in login:
+        properties |= {"oauth2-server-uri": servers.issuer.token_address, "scope": "catalog"}
+    return {"OHLCV_HOME": str(home), "HOME": str(home), **configuration({**properties, **login})}
 
 
 def test_a_refused_credential_is_reported_without_its_secret(
-    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, servers: Servers, tmp_path: Path
 ) -> None:
-    name = service.issuer.new_client().partition(":")[0]
-    for found in check_chain(service.environment(tmp_path, f"{name}:hunter2-hunter2"), monkeypatch).values():
+    name = servers.issuer.new_client().partition(":")[0]
+    for found in check_both(spark, rest_environment(servers, tmp_path, credential=f"{name}:hunter2-hunter2")):
         assert steps(found, "ok") == ["reach"]
         [step] = steps(found, "fault")
         assert step == "authenticate"
-        assert found[step].found.startswith(f"the catalog {service.gateway.address} refuses the credential (")
-        assert "correct 'credential' of the catalog lake (client id:secret), 'oauth2-server-uri'" in found[step].found
-        assert "hunter2" not in found[step].found
+        text = found[step].found
+        assert text.startswith(f"the catalog {servers.rest_gateway.address} refuses the credential (")
+        assert "correct 'credential' of the catalog lakehouse (client id:secret), 'oauth2-server-uri'" in text
+        assert "hunter2" not in text
 
 
 def test_a_principal_that_may_list_but_not_write_is_reported(
-    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, servers: Servers, tmp_path: Path
 ) -> None:
-    writer, reader = service.issuer.new_client(), service.issuer.new_client("reader")
-    create_tables(load_settings(service.environment(tmp_path, writer)))
-    service.gateway.read_only.add(reader.partition(":")[0])
-    for found in check_chain(service.environment(tmp_path, reader), monkeypatch).values():
+    servers.rest.clear()
+    writer, reader = servers.issuer.new_client(), servers.issuer.new_client("reader")
+    create_tables(load_settings(rest_environment(servers, tmp_path, credential=writer)))
+    servers.rest_gateway.read_only.add(reader.partition(":")[0])
+    for found in check_both(spark, rest_environment(servers, tmp_path, credential=reader)):
         assert steps(found, "ok") == READABLE
         [step] = steps(found, "fault")
         assert step == "create"
@@ -177,17 +170,17 @@ def test_a_principal_that_may_list_but_not_write_is_reported(
         )
 
 
-def test_an_expired_token_is_reported(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = service.environment(tmp_path, service.issuer.new_client())
-    for key in ("CREDENTIAL", "OAUTH2_SERVER_URI", "SCOPE"):
-        del environment[f"PYICEBERG_CATALOG__LAKE__{key}"]
-    monkeypatch.setattr(service.issuer, "lifetime", -60.0)
-    token = service.issuer.token("client")
-    for found in check_chain({**environment, "PYICEBERG_CATALOG__LAKE__TOKEN": token}, monkeypatch).values():
+def test_an_expired_token_is_reported(
+    spark: SparkSession, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers.issuer, "lifetime", -60.0)
+    token = servers.issuer.token("client")
+    for found in check_both(spark, rest_environment(servers, tmp_path, token=token)):
         [step] = steps(found, "fault")
         assert step == "authenticate"
-        assert "the token has expired" in found[step].found
-        assert found[step].found.endswith(
-            "): set a new 'token' of the catalog lake: this one is wrong, expired or for another service"
+        text = found[step].found
+        assert "the token has expired" in text
+        assert text.endswith(
+            "): set a new 'token' of the catalog lakehouse: this one is wrong, expired or for another service"
         )
-        assert token not in found[step].found
+        assert token not in text
