@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from py4j.protocol import Py4JJavaError
 from pyspark.errors.exceptions.captured import CapturedException
 
+from ohlcv.config.catalogs.adapters import Catalog
 from ohlcv.model.errors import DamagedFileError
 from spark_jobs.runtime.py4j_bridge import JavaObject
 
 # Raised by Iceberg when another commit conflicts with this one. Nothing of this one is written then.
 CONFLICTS = ("CommitFailedException", "ValidationException")
+# Raised by Iceberg when a REST catalog answers 401 or 403.
+DENIALS = ("NotAuthorizedException", "ForbiddenException")
 # Iceberg's message when a table no longer has a snapshot.
 _MISSING_SNAPSHOT = "Cannot find snapshot"
 # How Iceberg and Hadoop name a file that is missing or unreadable.
@@ -63,6 +66,15 @@ def find_damage(error: BaseException, catalog: str | None) -> DamagedFileError |
         return DamagedFileError(found[1], problem)
     if any(text in cause for cause in causes for text in _UNREADABLE_PARQUET):
         return DamagedFileError("a data file ('ohlcv validate' for the range names it)", problem)
+    return None
+
+
+def find_denial(error: BaseException, catalog: Catalog) -> str | None:
+    """Return one line with the remedy if the catalog denies access, otherwise None."""
+    for cause in java_causes(error):
+        if cause.getClass().getSimpleName() in DENIALS:
+            reason = str(cause.getMessage()).strip().splitlines()[0]
+            return f"the catalog {catalog} denies access ({reason}): check {catalog.access_settings}"
     return None
 
 
