@@ -62,7 +62,7 @@ test-services: setup ## Run the long tests on real services: backfills, outages,
 	@$(PYTEST) -m services -rP tests/services
 
 .PHONY: test-catalogs
-test-catalogs: require-catalogs setup ## Run the tests on SQLite, PostgreSQL and REST catalogs, files and S3 (ten minutes)
+test-catalogs: require-catalogs setup ## Run the tests on real catalogs: SQLite, PostgreSQL, Nessie, REST, Glue, Hive (half an hour)
 	@$(PYTEST) -m catalogs -rP tests/catalogs
 
 .PHONY: test-page

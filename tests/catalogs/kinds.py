@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ohlcv.demo.local_postgres import PostgresServer, postgres_server
+from support.catalog_servers.certificates import PrivateAuthority, private_authority
 from support.catalog_servers.gateway import Gateway, rest_gateway
 from support.catalog_servers.glue import GlueServer, glue_server
 from support.catalog_servers.hive import HiveServer, hive_server
@@ -82,6 +83,15 @@ class Servers:
     def rest_gateway(self) -> Gateway:
         vendor = KeyVendor(self.store)
         return self._stack.enter_context(rest_gateway(self.rest.address, issuer=self.issuer, vendor=vendor))
+
+    @cached_property
+    def authority(self) -> PrivateAuthority:
+        return private_authority(self._folder / "authority")
+
+    @cached_property
+    def tls_gateway(self) -> Gateway:
+        vendor, tls = KeyVendor(self.store), self.authority.server
+        return self._stack.enter_context(rest_gateway(self.rest.address, issuer=self.issuer, vendor=vendor, tls=tls))
 
     @cached_property
     def glue(self) -> GlueServer:

@@ -145,3 +145,19 @@ def test_a_catalog_that_permits_listing_but_not_writing_is_reported(
     assert "the client may not use POST" in message
     assert message.endswith(f": check 'credential' of the catalog {NAME}")
     assert catalog.harness.candles("1m") == {}
+
+
+@behind_a_gateway
+def test_a_private_authority_is_trusted_by_both_clients(catalog: CatalogUnderTest, tmp_path: Path) -> None:
+    servers = catalog.servers
+    prefix = CREDENTIAL.removesuffix("CREDENTIAL")
+    command_line = ColdCommandLine(tmp_path)
+    command_line.environment |= {**catalog.environment, f"{prefix}URI": servers.tls_gateway.address}
+    assert "certificate" in command_line.fail(1, "tables", "create")
+    command_line.environment[f"{prefix}SSL__CABUNDLE"] = str(servers.authority.ca_file)
+    command_line.succeed("tables", "create")
+    command_line.succeed("trades", "sample", "--trades", "500", "--hours", "1", "--end", "2026-03-31T12:00:00Z")
+    span = ("--timeframe", "1m", "--start", "2026-03-31T11:00Z", "--end", "2026-03-31T12:00Z")
+    command_line.succeed("build", *span)
+    command_line.succeed("validate", *span)
+    assert servers.tls_gateway.clients.total() > 0
