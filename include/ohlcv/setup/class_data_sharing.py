@@ -92,7 +92,7 @@ def create_archives() -> None:
     begin = datetime(2026, 3, 1, 10, tzinfo=UTC)
     with tempfile.TemporaryDirectory() as folder:
         # The job inherits this environment: without the settings of a production catalog.
-        unset = {name: "" for name in os.environ if name.startswith("OHLCV_") and name != "OHLCV_JARS"}
+        unset = {name: "" for name in os.environ if name.startswith("OHLCV_") and not name.startswith("OHLCV_JAR")}
         home = {**unset, "OHLCV_HOME": f"{folder}/home"}
         settings = load_settings(home)
         create_tables(settings)
