@@ -89,7 +89,7 @@ def test_the_doctor_finds_no_fault_and_nothing_remains(catalog: CatalogUnderTest
             # Nessie: no older snapshot to return to, and files that branches share.
             assert "roll back" not in found
             assert "shows only the newest snapshot of a table" in found["history"].found
-            assert found["gc.enabled"].found.startswith("gc.enabled=false on market_data.gold_crypto_trades, ")
+            assert found["gc.enabled"].found.startswith("gc.enabled=false on market_data.gold_ohlcv_1m, ")
             assert "drop" in found
     assert open_catalog(settings).list_tables("market_data") == before
     warnings = steps(found, "warning")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from ohlcv.config.settings import load_settings
 from ohlcv.demo.local_postgres import PostgresServer, postgres_server
-from ohlcv.model.catalog_chain import ChainRequest, StepResult, check_chain, new_scratch_name
+from ohlcv.model.catalog_chain import StepResult, chain_request, check_chain, new_scratch_name
 from ohlcv.monitoring.catalog_remedies import describe_result
 from spark_jobs.jobs.check_catalog import SparkClient
 from support.databases import catalog_environment, new_database
@@ -49,8 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]
 
 
 def check(harness: Harness, namespace: tuple[str, ...] = NAMESPACE) -> list[StepResult]:
-    trades = (*NAMESPACE, "gold_crypto_trades")
-    request = ChainRequest(namespace, trades, tables=(trades,), scratch=new_scratch_name())
+    request = replace(chain_request(harness.settings.names, new_scratch_name()), namespace=namespace)
     return check_chain(SparkClient(harness.spark, harness.settings.catalog.name), request)
 
 
@@ -82,11 +82,11 @@ def test_without_the_namespace_a_scratch_namespace_is_created_and_dropped(harnes
 
 
 def test_a_disabled_garbage_collection_is_a_warning_and_prevents_no_drop(harness: Harness) -> None:
-    harness.sql("ALTER TABLE {trades} SET TBLPROPERTIES ('gc.enabled' = 'false')")
+    harness.sql("ALTER TABLE iceberg.market_data.gold_ohlcv_1h SET TBLPROPERTIES ('gc.enabled' = 'false')")
     results = check(harness)
     assert steps(results, "ok") == [step for step in STEPS if step != "gc.enabled"]
     assert [(result.step, result.found) for result in results if result.state == "warning"] == [
-        ("gc.enabled", "market_data.gold_crypto_trades")
+        ("gc.enabled", "market_data.gold_ohlcv_1h")
     ]
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from ohlcv.model.catalog_causes import Cause, find_cause
-from ohlcv.model.table_contracts import contracts
 from ohlcv.model.table_names import Identifier, TableNames, dotted
+from ohlcv.model.timeframes import TIMEFRAMES
 
 Step = Literal[
     "reach", "authenticate", "list", "read trades", "create", "commit", "roll back", "history", "gc.enabled", "drop"
@@ -42,8 +42,8 @@ class ChainRequest:
     # Namespace of the candle tables.
     namespace: Identifier
     trades: Identifier
-    # All tables of the project, which may be missing.
-    tables: tuple[Identifier, ...]
+    # Tables whose snapshots the maintenance expires: the candle tables, which may be missing.
+    candles: tuple[Identifier, ...]
     # Name of the scratch table, and of its namespace if that of the candle tables does not exist.
     scratch: str
 
@@ -54,8 +54,8 @@ class ChainRequest:
 
 def chain_request(names: TableNames, scratch: str) -> ChainRequest:
     """Return the request of a check with these names."""
-    tables = tuple(contract.identifier for contract in contracts(names))
-    return ChainRequest(names.candles[:-1], names.trades, tables, scratch)
+    candles = tuple(names.candle_table(timeframe) for timeframe in TIMEFRAMES)
+    return ChainRequest(names.candles[:-1], names.trades, candles, scratch)
 
 
 def new_scratch_name() -> str:
@@ -125,7 +125,7 @@ def check_chain(client: CatalogClient, request: ChainRequest) -> list[StepResult
     table = request.scratch_table(names is not None)
     try:
         results += _ScratchSteps(client, table, names is not None).results()
-        results.append(_deletion_result(client, (*request.tables, table)))
+        results.append(_deletion_result(client, (*request.candles, table)))
     finally:
         results += drop_scratch(client, table, names is not None)
     return results

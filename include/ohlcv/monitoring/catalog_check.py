@@ -180,10 +180,8 @@ def _checks(settings: Settings, client: str, request: ChainRequest, results: lis
     location = next((result.found for result in results if result.step == "create" and result.state == "ok"), None)
     if location and ("drop", "ok") in [(result.step, result.state) for result in results]:
         _remove_folders(location, request.scratch)
-    catalog = settings.catalog
     return [
-        Check(f"{client} {result.step}", result.state, catalog.without_secrets(describe_result(catalog, result)))
-        for result in results
+        Check(f"{client} {result.step}", result.state, describe_result(settings.catalog, result)) for result in results
     ]
 
 

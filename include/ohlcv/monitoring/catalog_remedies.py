@@ -73,11 +73,11 @@ def describe_result(catalog: Catalog, result: StepResult) -> str:
         )
     if result.step == "drop" and result.state == "warning":
         return (
-            f"{result.found} is dropped, but the purge of its files is not permitted ({_cause_text(result)}): "
+            f"{result.found} is dropped, but the purge of its files is not permitted ({_cause_text(catalog, result)}): "
             f"{_purge_remedy(catalog, result)}"
         )
     problem, remedy = _describe_fault(catalog, result)
-    return f"{problem} ({_cause_text(result)}): {remedy}"
+    return f"{problem} ({_cause_text(catalog, result)}): {remedy}"
 
 
 def _describe_success(catalog: Catalog, result: StepResult) -> str:
@@ -159,9 +159,9 @@ def _login(catalog: Catalog) -> str:
 
 
 def _principal(catalog: Catalog) -> str:
-    return (
-        f"the user {catalog.address.user}" if isinstance(catalog, PostgresqlCatalog) else "the principal of the login"
-    )
+    if isinstance(catalog, PostgresqlCatalog):
+        return f"the user {catalog.address.user}"
+    return "this account" if catalog.embedded_database is not None else "the principal of the login"
 
 
 def _store_keys(catalog: Catalog) -> str:
@@ -170,9 +170,9 @@ def _store_keys(catalog: Catalog) -> str:
     return f"{catalog.setting('s3.access-key-id')} and {catalog.setting('s3.secret-access-key')}"
 
 
-def _cause_text(result: StepResult) -> str:
-    """Return the message of the first cause, without its class."""
+def _cause_text(catalog: Catalog, result: StepResult) -> str:
+    """Return the message of the first cause, without its class and without secrets."""
     if not result.errors:
         return "no details"
     name, _, message = result.errors[-1].partition(": ")
-    return (message if message.strip() not in ("", "null") else name)[:MAX_TEXT]
+    return catalog.without_secrets(message if message.strip() not in ("", "null") else name)[:MAX_TEXT]

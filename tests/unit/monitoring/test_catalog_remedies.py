@@ -85,3 +85,13 @@ def test_aws_keys_are_named_for_glue_and_signed_requests() -> None:
             f"the catalog {catalog} refuses the keys of AWS (Unable to locate credentials): "
             "set or correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of the machine"
         )
+
+
+def test_no_secret_remains_where_a_long_message_is_cut() -> None:
+    secret = "hunter2-" * 20
+    catalog = load_settings(
+        {"OHLCV_CATALOG_URI": "https://catalog.example/iceberg", "OHLCV_CATALOG_TOKEN": secret}
+    ).catalog
+    for length in (100, 250):
+        errors = (f"RESTError: {'x' * length}{secret}",)
+        assert "hunter2" not in describe_result(catalog, StepResult("list", "fault", "market_data", errors))
