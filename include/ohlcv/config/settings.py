@@ -16,7 +16,7 @@ from ohlcv.config.candle_api import API_NAMES, ApiSettings, api_settings
 from ohlcv.config.catalogs.adapters import Catalog
 from ohlcv.config.catalogs.loading import CATALOG_NAMES, load_catalog
 from ohlcv.config.storage import S3Store, home_folder
-from ohlcv.config.table_names import TABLE_NAMES, table_names
+from ohlcv.config.table_names import TABLE_NAMES, check_plain_names, table_names
 from ohlcv.config.values import (
     check_characters,
     check_runbook,
@@ -232,6 +232,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             for timeframe in TIMEFRAMES
         },
     )
+    if settings.catalog.has_plain_names:
+        check_plain_names(settings.names, f"{settings.catalog.kind} catalog")
     for name in TIMEFRAMES:
         settings.timeframe(name)
     return settings

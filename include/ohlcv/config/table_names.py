@@ -47,6 +47,16 @@ def table_names(values: Mapping[str, str]) -> TableNames:
     return names
 
 
+def check_plain_names(names: TableNames, catalog: str) -> None:
+    """Raise InputError if a name is not one that Glue and Hive accept."""
+    for identifier in (names.trades, names.candle_table("1m")):
+        if len(identifier) != 2 or not all(re.fullmatch("[a-z0-9_]+", level) for level in identifier):
+            raise InputError(
+                f"{dotted(identifier)} is no name for the {catalog}: give a namespace of one level, and names of "
+                f"lower-case letters, digits and _ ({', '.join(TABLE_NAMES)})"
+            )
+
+
 def _identifier(name: str, text: str, namespace: Identifier) -> Identifier:
     """Return the identifier of a table, whose text may have a namespace of its own."""
     levels = _levels(name, text)

@@ -76,6 +76,19 @@ def test_two_tables_of_the_same_name_are_refused(values: dict[str, str], repeate
         settings(**values)
 
 
+@pytest.mark.parametrize("kind", ["hive", "glue"])
+@pytest.mark.parametrize(
+    "values", [{"NAMESPACE": "lake.crypto"}, {"CANDLE_TABLES": "Bars_{timeframe}"}, {"TRADES_TABLE": "crypto-trades"}]
+)
+def test_hive_and_glue_accept_only_plain_names(kind: str, values: dict[str, str]) -> None:
+    properties = {"TYPE": kind, "WAREHOUSE": "s3://bucket", **({"URI": "thrift://hms:9083"} if kind == "hive" else {})}
+    catalog = {f"PYICEBERG_CATALOG__LAKE__{name}": value for name, value in properties.items()}
+    environment = {"OHLCV_HOME": "/home/x", "OHLCV_CATALOG": "lake", **catalog}
+    with pytest.raises(InputError, match=rf"is no name for the {kind} catalog: give a namespace of one level"):
+        load_settings({**environment, **{f"OHLCV_{name}": value for name, value in values.items()}})
+    assert load_settings({**environment, "OHLCV_NAMESPACE": "lake_1"}).trades_contract.namespace == ("lake_1",)
+
+
 def test_a_name_is_at_most_200_bytes_long() -> None:
     settings(NAMESPACE="ä" * 100)
     with pytest.raises(InputError, match=r"^OHLCV_NAMESPACE has more than 200 bytes: give a shorter name$"):

@@ -51,6 +51,8 @@ class Catalog:
     access_keys: ClassVar[tuple[str, ...]] = ()
     # Whether Iceberg's Java library implements views for it.
     has_views: ClassVar[bool] = True
+    # Whether namespaces have one level, and names only lower-case letters, digits and _.
+    has_plain_names: ClassVar[bool] = False
 
     def __str__(self) -> str:
         return redacted(self.description.properties.get("uri", "")) or f"{self.kind} catalog {self.name}"
@@ -266,6 +268,7 @@ class GlueCatalog(ServiceCatalog):
 
     kind = "glue"
     has_views = False
+    has_plain_names = True
 
     @property
     def access_settings(self) -> str:
@@ -291,6 +294,7 @@ class HiveCatalog(ServiceCatalog):
     """
 
     kind = "hive"
+    has_plain_names = True
 
     @property
     def jar_sets(self) -> set[str]:
