@@ -14,6 +14,8 @@ Parameters of the form:
   largest differences.
 * **`prune`**: also delete candles of hours that have no trades at all. By default they are preserved, because the
   trades may have expired.
+* **`new_source`**: accept that the trades table was replaced or its mapping changed. The other hours of the new source
+  become pending.
 
 The task `days` lists the days. For each day, `rebuild` is one Spark job and `validate` recomputes the candles with
 DuckDB. A scheduled candle run waits for at most one of these jobs. Each table gets one commit if a candle changed, and
@@ -82,6 +84,9 @@ def build_dag(settings: Settings) -> DAG:
                 type="boolean",
                 description="Also delete candles of hours that have no trades at all. By default they are preserved.",
             ),
+            "new_source": Param(
+                False, type="boolean", description="Accept that the trades table was replaced or its mapping changed."
+            ),
             "dry_run": Param(False, type="boolean", description="Write nothing. The log shows what would change."),
         },
     ) as dag:
@@ -95,6 +100,7 @@ def build_dag(settings: Settings) -> DAG:
                 timeframes="{{ params.timeframes | join(',') }}",
                 prune="{{ 'yes' if params.prune else 'no' }}",
                 dry_run="{{ 'yes' if params.dry_run else 'no' }}",
+                new_source="{{ 'yes' if params.new_source else 'no' }}",
                 dag_id="{{ dag_run.dag_id }}",
                 run_id="{{ dag_run.run_id }}",
             )

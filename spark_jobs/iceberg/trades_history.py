@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.config.settings import Settings
+from ohlcv.model.build_planner import SourceIdentity
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH
 from ohlcv.model.source_hours import HOURS_PER_DAY, partition_hour
@@ -67,6 +68,10 @@ class TableHistory:
             f"{self.table.contract} has equality deletes, which the validation cannot read: rewrite its files "
             "with Iceberg's rewrite_data_files ('delete-file-threshold' => '1', 'remove-dangling-deletes' => 'true')"
         )
+
+    @property
+    def source(self) -> SourceIdentity:
+        return SourceIdentity(str(self._table.uuid()), self.contract.mapping.fingerprint())
 
     @property
     def snapshot(self) -> int | None:

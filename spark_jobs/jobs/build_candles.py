@@ -59,6 +59,7 @@ class Request:
     own_range: Range
     rebuild_pending: bool = False
     prune: bool = False
+    new_source: bool = False
     dag_id: str = ""
     run_id: str = ""
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -143,6 +144,7 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request) -> di
                 rebuild_pending=request.rebuild_pending,
                 trade_budget=trade_budget,
                 prune=request.prune,
+                new_source=request.new_source,
             )
             plan = replace(plan, notes=[*history.notes, *plan.notes])
             stack.enter_context(code_generation_for(spark, sum(history.trades_in(plan.hours).values())))
@@ -315,6 +317,7 @@ def arg_parser() -> argparse.ArgumentParser:
     for name, text in (
         ("rebuild-pending", "also rebuild older hours whose trades changed"),
         ("prune", "delete candles even where the source hour is empty"),
+        ("new-source", "accept that the trades table or its mapping changed"),
     ):
         parser.add_argument(f"--{name}", choices=("yes", "no"), default="no", help=text)
     parser.add_argument("--dag-id", default="", help="recorded in the commit")
@@ -337,6 +340,7 @@ def read_request(script: str, settings: Settings, arguments: list[str]) -> Reque
         own_range=own_range,
         rebuild_pending=values.rebuild_pending == "yes",
         prune=values.prune == "yes",
+        new_source=values.new_source == "yes",
         dag_id=values.dag_id,
         run_id=values.run_id,
     )

@@ -37,6 +37,7 @@ class DayRequest:
     notes: tuple[str, ...] = ()
     prune: bool = False
     dry_run: bool = False
+    new_source: bool = False
     dag_id: str = ""
     run_id: str = ""
 
@@ -67,7 +68,13 @@ def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest
             with timer.phase(timeframe.name):
                 target = targets[timeframe]
                 plan = plan_build(
-                    timeframe, own_range, history, target.checkpoint, rebuild_pending=False, trade_budget=1
+                    timeframe,
+                    own_range,
+                    history,
+                    target.checkpoint,
+                    rebuild_pending=False,
+                    trade_budget=1,
+                    new_source=request.new_source,
                 )
                 build_request = Request(
                     timeframe, own_range, prune=request.prune, dag_id=request.dag_id, run_id=request.run_id
@@ -155,6 +162,7 @@ def arg_parser(settings: Settings) -> argparse.ArgumentParser:
     for name, text in (
         ("prune", "delete candles even where the source hour is empty"),
         ("dry-run", "write nothing, list the largest differences"),
+        ("new-source", "accept that the trades table or its mapping changed"),
     ):
         parser.add_argument(f"--{name}", choices=("yes", "no"), default="no", help=text)
     parser.add_argument("--dag-id", default="", help="recorded in the commits")
@@ -185,6 +193,7 @@ def read_request(settings: Settings, arguments: list[str]) -> DayRequest:
         notes=tuple(notes),
         prune=values.prune == "yes",
         dry_run=values.dry_run == "yes",
+        new_source=values.new_source == "yes",
         dag_id=values.dag_id,
         run_id=values.run_id,
     )

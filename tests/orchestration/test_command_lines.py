@@ -172,9 +172,10 @@ def test_an_invalid_range_fails_without_retries(given: dict[str, str], message: 
 
 
 def test_reprocessing_passes_its_parameters_to_the_job() -> None:
-    given = {"timeframes": ["1h", "1d"], "prune": True, "dry_run": True}
+    given = {"timeframes": ["1h", "1d"], "prune": True, "dry_run": True, "new_source": True}
     found = script_arguments(rendered(REPROCESS, dag_run("manual"), given))
     assert (found["--timeframes"], found["--prune"], found["--dry-run"]) == ("1h,1d", "yes", "yes")
+    assert found["--new-source"] == "yes"
     assert (found["--day"], found["--until"]) == (MAPPED_DAY, "2026-03-01T12:05:07Z")
 
 

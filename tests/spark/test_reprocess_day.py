@@ -10,7 +10,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from ohlcv.config.settings import load_settings
-from ohlcv.model.errors import InputError
+from ohlcv.iceberg.tables import create_tables
+from ohlcv.model.build_planner import SourceIdentity
+from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.source_hours import format_hours
 from spark_jobs.jobs.reprocess_day import read_request, reprocess
 from support.harness import WIDTHS, Harness, at, trade
 
@@ -171,3 +174,31 @@ def test_timeframes_are_built_in_the_order_of_the_registry() -> None:
     request = read_request(load_settings({}), ["--day", DAY, "--until", "2026-03-02", "--timeframes", "1d,1m"])
     assert ([each.name for each in request.ranges], request.day) == (["1m", "1d"], date(2026, 3, 1))
     assert request.ranges[next(iter(request.ranges))].start == datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def test_a_replaced_trades_table_stops_every_run_until_reprocessing_accepts_it(harness: Harness) -> None:
+    scheduled = (at("2026-03-01 22:00"), at("2026-03-02 00:00"))
+    harness.build("1h", *scheduled, rebuild_pending=True)
+    run(harness, *ONLY_1H)
+    harness.sql("DROP TABLE {trades} PURGE")
+    create_tables(harness.settings)
+    harness.trades.clear()
+    harness.load([trade(at(f"2026-03-01 {hour:02}:30"), price="200") for hour in (1, 9, 22)])
+    stored = harness.stored("1h")
+    for rebuild_pending in (True, False):
+        with pytest.raises(OhlcvError, match=r"^the 1h candles were built from another trades table .* new_source or"):
+            harness.build("1h", *scheduled, rebuild_pending=rebuild_pending)
+    with pytest.raises(OhlcvError, match="built from another trades table"):
+        run(harness, *ONLY_1H)
+    assert harness.stored("1h") == stored
+
+    harness.build("1h", *scheduled, new_source=True)
+    checkpoint = harness.checkpoint("1h")
+    assert checkpoint.source == SourceIdentity(str(harness.table().metadata.table_uuid))
+    assert format_hours(checkpoint.pending_hours) == "2026-03-01T01,2026-03-01T09"
+    report = harness.build("1h", *scheduled, rebuild_pending=True)
+    assert report["repaired_hours"] == "2026-03-01T01,2026-03-01T09"
+    expected = harness.expected("1h", WHOLE_DAY).candles
+    assert {key: candle for key, candle in harness.candles("1h").items() if key in expected} == expected
+    # Without another change, reprocessing needs no option.
+    run(harness, *ONLY_1H)

@@ -123,6 +123,7 @@ class Harness:
         *,
         rebuild_pending: bool = False,
         prune: bool = False,
+        new_source: bool = False,
         dag_id: str = "",
         run_id: str = "",
     ) -> dict[str, Any]:
@@ -132,6 +133,7 @@ class Harness:
             Range(start, end),
             rebuild_pending=rebuild_pending,
             prune=prune,
+            new_source=new_source,
             dag_id=dag_id,
             run_id=run_id,
         )

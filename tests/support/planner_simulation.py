@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, plan_build
+from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, SourceIdentity, plan_build
 from ohlcv.model.intervals import EPOCH, HOUR, Range, floor_time, from_microseconds, merge_ranges, scheduled_range
 from ohlcv.model.source_hours import hour_number, hours_overlapping, windows_of_hour
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
@@ -43,6 +43,7 @@ class InMemoryTrades:
     ingested: dict[Slot, int] = field(default_factory=dict)
     expired_before: int = 0
     has_ingestion_time: bool = True
+    source: SourceIdentity = field(default_factory=lambda: SourceIdentity("the first table"))
 
     def commit(self, slots: Iterable[Slot], trades: int, delay: timedelta) -> None:
         """Add trades that were ingested `delay` before the commit."""
@@ -128,7 +129,7 @@ class SimulatedCandleTable:
         plan = self.plan(end, budget)
         check_plan(self, plan, budget)
         newest = self.newest_versions()
-        if self.checkpoint == SourceCheckpoint():
+        if self.checkpoint.trades_snapshot is None:
             # The first run. Older candles are built by a backfill, which the simulation assumes to have happened.
             self.built = {
                 window: version

@@ -45,8 +45,15 @@ MAX_LISTED_WITHHELD = 20
     help="Also rebuild pending hours (older hours whose trades changed), as scheduled runs do.",
 )
 @click.option("--prune", is_flag=True, help="Also delete candles whose source hour contains no trades any more.")
+@click.option(
+    "--new-source",
+    is_flag=True,
+    help="Accept that the trades table was replaced or its mapping changed; its other hours become pending.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print only the JSON reports of the jobs, one line each.")
-def build(name: str, start: str, end: str, master: str | None, repair: bool, prune: bool, as_json: bool) -> int:
+def build(
+    name: str, start: str, end: str, master: str | None, repair: bool, prune: bool, new_source: bool, as_json: bool
+) -> int:
     """Build the candles of a time range from its trades.
 
     A range can be built any number of times: only candles that differ are written, and without differences nothing
@@ -64,7 +71,9 @@ def build(name: str, start: str, end: str, master: str | None, repair: bool, pru
     reports = []
     for each, span in ranges:
         with show_progress(f"building {each} {span}", quiet=as_json):
-            result = run(build_job(settings, each, span, rebuild_pending=repair, prune=prune), master)
+            result = run(
+                build_job(settings, each, span, rebuild_pending=repair, prune=prune, new_source=new_source), master
+            )
         if result.exit_code:
             raise OhlcvError(f"{each}: {result.error}")
         reports.append(json.loads(result.last_line))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range, day_range, merge_ranges
 from ohlcv.model.source_hours import format_hours, hour_number, hours_overlapping, parse_hours, windows_of_hour
 from ohlcv.model.timeframes import Timeframe
@@ -19,6 +20,16 @@ from ohlcv.model.timeframes import Timeframe
 HOUR_COST = 5_000
 # A trade is ingested before its commit. A search by ingestion time starts this much before the commit time.
 INGESTION_SLACK = HOUR
+
+
+@dataclass(frozen=True)
+class SourceIdentity:
+    """What trades are read: a table, and the mapping of its columns."""
+
+    # UUID of the table. A table that replaces another one has another UUID.
+    table: str
+    # Fingerprint of the mapping, empty for the default.
+    mapping: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,17 +44,20 @@ class SourceCheckpoint:
     pending_hours: frozenset[int] = frozenset()
     # Every hour from this one on is built or pending.
     built_since: int | None = None
+    # The trades that the candles were built from. None in checkpoints of versions that did not record it.
+    source: SourceIdentity | None = None
 
     def to_text(self) -> str:
         """Return the JSON stored in a snapshot summary or a table property. Existing tables fix its key names."""
-        return json.dumps(
-            {
-                "snapshot": self.trades_snapshot,
-                "at": self.committed_at,
-                "owed": format_hours(self.pending_hours),
-                "since": self.built_since,
-            }
-        )
+        values = {
+            "snapshot": self.trades_snapshot,
+            "at": self.committed_at,
+            "owed": format_hours(self.pending_hours),
+            "since": self.built_since,
+        }
+        if self.source is not None:
+            values |= {"table": self.source.table, "mapping": self.source.mapping}
+        return json.dumps(values)
 
     @classmethod
     def from_text(cls, text: str) -> SourceCheckpoint:
@@ -54,11 +68,16 @@ class SourceCheckpoint:
             committed_at=values["at"],
             pending_hours=frozenset(parse_hours(values["owed"])),
             built_since=values["since"],
+            source=SourceIdentity(values["table"], values["mapping"]) if "table" in values else None,
         )
 
 
 class TradesHistory(Protocol):
     """Metadata of the trades table. Trades are read only where it does not separate the hours."""
+
+    @property
+    def source(self) -> SourceIdentity:
+        """The identity of the table and of its mapping."""
 
     @property
     def snapshot(self) -> int | None:
@@ -105,11 +124,14 @@ def plan_build(
     rebuild_pending: bool,
     trade_budget: int,
     prune: bool = False,
+    new_source: bool = False,
 ) -> BuildPlan:
     """Return what a run builds.
 
     Only a run with `rebuild_pending` (a scheduled run) examines all changed hours, so only it advances the checkpoint.
+    A run with `new_source` accepts that the trades table or its mapping changed. Raise OhlcvError in all others.
     """
+    checkpoint = _with_source(timeframe, own_range, history, checkpoint, new_source=new_source)
     plan = BuildPlan(timeframe, own_range, [own_range], hours_overlapping([own_range]), checkpoint=checkpoint)
     if not rebuild_pending or history.snapshot is None:
         return plan
@@ -144,9 +166,46 @@ def plan_build(
             committed_at=history.committed_at,
             pending_hours=frozenset(deferred | unfinished),
             built_since=_built_since(own_range, checkpoint),
+            source=checkpoint.source,
         ),
         notes=notes,
     )
+
+
+def _with_source(
+    timeframe: Timeframe, own_range: Range, history: TradesHistory, checkpoint: SourceCheckpoint, *, new_source: bool
+) -> SourceCheckpoint:
+    """Return the checkpoint for the trades that this run reads. After a change, all retained hours are pending."""
+    old, new = checkpoint.source, history.source
+    if old in (None, new):
+        return replace(checkpoint, source=new)
+    assert old is not None
+    if not new_source:
+        change = (
+            f"from another trades table (its UUID was {old.table}, now it is {new.table})"
+            if old.table != new.table
+            else "with another mapping of the trades table"
+        )
+        raise OhlcvError(
+            f"the {timeframe} candles were built {change}: restore it, or rebuild the candles by "
+            f"'airflow dags trigger ohlcv_reprocess' with new_source or 'ohlcv build --new-source'"
+        )
+    if checkpoint.trades_snapshot is None or history.snapshot is None:
+        return SourceCheckpoint(source=new)
+    first = hour_number(day_range(timeframe.cutoff(own_range.end.date())).start)
+    # Those that this run builds are complete afterwards.
+    built = {hour for hour in hours_overlapping([own_range]) if _contains(own_range, windows_of_hour(timeframe, hour))}
+    return replace(
+        checkpoint,
+        trades_snapshot=history.snapshot,
+        committed_at=history.committed_at,
+        pending_hours=frozenset(history.hours_from(first) - built),
+        source=new,
+    )
+
+
+def _contains(span: Range, other: Range) -> bool:
+    return span.start <= other.start and other.end <= span.end
 
 
 def _find_changed_hours(
@@ -214,7 +273,7 @@ def _choose_within_budget(
     groups: dict[Range, set[int]] = {}
     for hour in pending:
         span = _complete_windows(timeframe, hour, own_range)
-        if span is not None and not (own_range.start <= span.start and span.end <= own_range.end):
+        if span is not None and not _contains(own_range, span):
             groups.setdefault(span, set()).add(hour)
     rebuilt: set[int] = set()
     deferred: set[int] = set()

@@ -7,7 +7,7 @@ import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -77,12 +77,13 @@ def build_job(
     *,
     rebuild_pending: bool = False,
     prune: bool = False,
+    new_source: bool = False,
     dag_id: str = "",
     run_id: str = "",
 ) -> SparkJob:
     """Return the job that builds the candles of one timeframe in a range."""
     yes_no = {True: "yes", False: "no"}
-    return templated_job(
+    job = templated_job(
         settings,
         timeframe,
         start=iso(own_range.start),
@@ -92,6 +93,7 @@ def build_job(
         dag_id=dag_id,
         run_id=run_id,
     )
+    return replace(job, arguments=(*job.arguments, "--new-source", "yes")) if new_source else job
 
 
 def templated_job(
@@ -126,6 +128,7 @@ def reprocess_job(
     timeframes: str,
     prune: str,
     dry_run: str,
+    new_source: str = "no",
     dag_id: str = "",
     run_id: str = "",
 ) -> SparkJob:
@@ -136,6 +139,7 @@ def reprocess_job(
         *("--timeframes", timeframes),
         *("--prune", prune),
         *("--dry-run", dry_run),
+        *("--new-source", new_source),
         *("--dag-id", dag_id),
         *("--run-id", run_id),
     ]

@@ -8,13 +8,15 @@ from datetime import timedelta
 
 import pytest
 
-from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, plan_build
+from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, SourceIdentity, plan_build
+from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, Range, scheduled_range
 from ohlcv.model.timeframes import TIMEFRAMES
 from support.planner_simulation import (
     DAY_START,
     FIRST_HOUR,
     MINUTE,
+    InMemoryTrades,
     SimulatedCandleTable,
     Slot,
     table_with_changed_hours,
@@ -130,7 +132,11 @@ def test_notes_report_a_missing_checkpoint_deferred_hours_and_an_expired_snapsho
 def test_without_any_trades_snapshot_the_checkpoint_does_not_change() -> None:
     table = SimulatedCandleTable(TIMEFRAMES["1h"])
     plan = table.run(DAY_START + 9 * HOUR, 1)
-    assert (plan.ranges, plan.checkpoint, plan.notes) == ([plan.own_range], SourceCheckpoint(), [])
+    assert (plan.ranges, plan.checkpoint, plan.notes) == (
+        [plan.own_range],
+        SourceCheckpoint(source=table.trades.source),
+        [],
+    )
 
 
 @pytest.mark.parametrize("delay", [timedelta(0), timedelta(minutes=59)])
@@ -159,6 +165,88 @@ def test_without_an_ingestion_time_an_expired_snapshot_makes_all_retained_hours_
     ]
 
 
+def test_a_run_records_what_it_read_from() -> None:
+    table = table_with_changed_hours("1m", [1])
+    # Checkpoints of older versions do not contain it and are accepted.
+    table.checkpoint = replace(table.checkpoint, source=None)
+    table.run(DAY_START + 9 * HOUR, 10**9)
+    assert table.checkpoint.source == table.trades.source
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        (
+            SourceIdentity("another table"),
+            "from another trades table (its UUID was the first table, now it is another table): restore it",
+        ),
+        (SourceIdentity("the first table", "b"), "with another mapping of the trades table: restore it"),
+    ],
+)
+@pytest.mark.parametrize("rebuild_pending", [True, False])
+def test_a_run_stops_after_the_source_changed(changed: SourceIdentity, found: str, *, rebuild_pending: bool) -> None:
+    table = table_with_changed_hours("1m", [1])
+    table.run(DAY_START + 9 * HOUR, 10**9)
+    table.trades.source = changed
+    own_range = scheduled_range(table.timeframe, DAY_START + 10 * HOUR)
+    with pytest.raises(OhlcvError) as caught:
+        plan_build(
+            table.timeframe, own_range, table.trades, table.checkpoint, rebuild_pending=rebuild_pending, trade_budget=1
+        )
+    assert str(caught.value).startswith(f"the 1m candles were built {found}, or rebuild the candles by 'airflow dags")
+
+
+def test_reprocessing_accepts_a_new_source_and_makes_its_other_hours_pending() -> None:
+    table = table_with_changed_hours("1h", [1, 2, 3])
+    # An hour whose candles have expired is not pending: retention would delete them again.
+    expired = FIRST_HOUR - 5 * 366 * 24
+    table.run(DAY_START + 9 * HOUR, 10**9)
+    table.trades = InMemoryTrades(source=SourceIdentity("another table"))
+    table.trades.commit([Slot(hour, 0) for hour in (expired, *range(FIRST_HOUR, FIRST_HOUR + 12))], 1, timedelta(0))
+    own_range = Range(DAY_START + 2 * HOUR, DAY_START + 4 * HOUR)
+    plan = plan_build(
+        table.timeframe,
+        own_range,
+        table.trades,
+        table.checkpoint,
+        rebuild_pending=False,
+        trade_budget=1,
+        new_source=True,
+    )
+    assert plan.ranges == [own_range]
+    assert plan.checkpoint.trades_snapshot == table.trades.snapshot
+    assert plan.checkpoint.source == table.trades.source
+    assert plan.checkpoint.pending_hours == {FIRST_HOUR + hour for hour in range(12)} - {FIRST_HOUR + 2, FIRST_HOUR + 3}
+    table.checkpoint = plan.checkpoint
+    # Without another change, a further run with the option keeps the pending hours.
+    again = plan_build(
+        table.timeframe,
+        own_range,
+        table.trades,
+        table.checkpoint,
+        rebuild_pending=False,
+        trade_budget=1,
+        new_source=True,
+    )
+    assert again.checkpoint == plan.checkpoint
+    assert rebuilt_hours(table.plan(DAY_START + 12 * HOUR, 10**9)) == [0, 1, *range(4, 10)]
+
+
+def test_a_table_without_checkpoint_accepts_a_new_source_without_pending_hours() -> None:
+    table = table_with_changed_hours("1h", [1])
+    table.checkpoint = SourceCheckpoint(source=SourceIdentity("another table"))
+    plan = plan_build(
+        table.timeframe,
+        Range(DAY_START, DAY_START + HOUR),
+        table.trades,
+        table.checkpoint,
+        rebuild_pending=False,
+        trade_budget=1,
+        new_source=True,
+    )
+    assert plan.checkpoint == SourceCheckpoint(source=table.trades.source)
+
+
 def test_the_stored_names_of_a_checkpoint_do_not_change() -> None:
     """Existing tables contain this JSON."""
     checkpoint = SourceCheckpoint(7, 1_780_000_000_000, frozenset({FIRST_HOUR, FIRST_HOUR + 1}), FIRST_HOUR)
@@ -167,4 +255,10 @@ def test_the_stored_names_of_a_checkpoint_do_not_change() -> None:
         "at": 1_780_000_000_000,
         "owed": "2026-03-01T00..2026-03-01T01",
         "since": FIRST_HOUR,
+    }
+    recorded = replace(checkpoint, source=SourceIdentity("a UUID", "a fingerprint"))
+    assert json.loads(recorded.to_text()) == {
+        **json.loads(checkpoint.to_text()),
+        "table": "a UUID",
+        "mapping": "a fingerprint",
     }

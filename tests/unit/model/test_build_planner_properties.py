@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, plan_build
+from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, SourceIdentity, plan_build
 from ohlcv.model.intervals import HOUR, scheduled_range
 from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
@@ -106,8 +106,9 @@ def test_a_repeated_run_builds_the_same_and_a_backfill_does_not_advance_the_chec
     backfill = plan_build(
         timeframe, own_range, table.trades, table.checkpoint, rebuild_pending=False, trade_budget=budget
     )
+    checkpoint = replace(table.checkpoint, source=table.trades.source)
     assert backfill == BuildPlan(
-        timeframe, own_range, [own_range], hours_overlapping([own_range]), checkpoint=table.checkpoint
+        timeframe, own_range, [own_range], hours_overlapping([own_range]), checkpoint=checkpoint
     )
 
 
@@ -116,9 +117,14 @@ def test_a_repeated_run_builds_the_same_and_a_backfill_does_not_advance_the_chec
     committed_at=st.none() | st.integers(0, 2**45),
     pending=st.frozensets(st.integers(0, 600_000)),
     since=st.none() | st.integers(0, 600_000),
+    source=st.none() | st.builds(SourceIdentity, st.text(), st.text()),
 )
 def test_storing_and_reading_a_checkpoint_is_lossless(
-    snapshot: int | None, committed_at: int | None, pending: frozenset[int], since: int | None
+    snapshot: int | None,
+    committed_at: int | None,
+    pending: frozenset[int],
+    since: int | None,
+    source: SourceIdentity | None,
 ) -> None:
-    checkpoint = SourceCheckpoint(snapshot, committed_at, pending, since)
+    checkpoint = SourceCheckpoint(snapshot, committed_at, pending, since, source)
     assert SourceCheckpoint.from_text(checkpoint.to_text()) == checkpoint

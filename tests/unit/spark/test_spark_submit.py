@@ -90,6 +90,12 @@ def test_cluster_command_line_of_each_timeframe(name: str) -> None:
     assert Path(arguments(command)[0]).is_file()
 
 
+def test_accepting_a_new_source_is_one_more_argument() -> None:
+    job = build_job(settings_with_password(), "1m", OWN_RANGE)
+    accepting = build_job(settings_with_password(), "1m", OWN_RANGE, new_source=True)
+    assert accepting.arguments == (*job.arguments, "--new-source", "yes")
+
+
 def properties(profile: Profile) -> dict[str, str]:
     lines = (line for line in profile_path(profile).read_text().splitlines() if line and not line.startswith("#"))
     return dict(line.split(None, 1) for line in lines)
