@@ -19,8 +19,9 @@ from ohlcv.model.errors import DamagedFileError, OhlcvError
 from ohlcv.model.table_contracts import (
     TableContract,
     TableShape,
-    contract_differences,
+    contract_problem,
     missing_snapshot_problem,
+    missing_table_problem,
 )
 from ohlcv.model.table_names import spark_name
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
@@ -43,10 +44,10 @@ def load_table(spark: SparkSession, contract: TableContract) -> JavaObject:
     except AnalysisException as error:
         if error.getCondition() not in ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND"):
             raise
-        raise OhlcvError(f"there is no table {contract}: run 'ohlcv tables create'") from None
+        raise OhlcvError(missing_table_problem(contract)) from None
     table.refresh()
-    if differences := contract_differences(_shape_of(table), contract):
-        raise OhlcvError(f"{contract} does not match its contract: {'; '.join(differences)}")
+    if problem := contract_problem(_shape_of(table), contract):
+        raise OhlcvError(problem)
     _check_manifest_list(table)
     return table
 

@@ -43,8 +43,9 @@ from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition
 from ohlcv.model.table_contracts import (
     TableContract,
     TableShape,
-    contract_differences,
+    contract_problem,
     missing_snapshot_problem,
+    missing_table_problem,
 )
 from ohlcv.model.table_names import Identifier, TableNames, dotted
 
@@ -96,8 +97,8 @@ def _open_catalog(settings: Settings) -> Catalog:
 def load_table(catalog: Catalog, contract: TableContract) -> Table:
     """Return a table. Raise OhlcvError if it does not exist or does not match its contract."""
     table = _load_any_table(catalog, contract)
-    if differences := contract_differences(shape_of(table), contract):
-        raise OhlcvError(f"{contract} does not match its contract: {'; '.join(differences)}")
+    if problem := contract_problem(shape_of(table), contract):
+        raise OhlcvError(problem)
     return table
 
 
@@ -106,7 +107,7 @@ def _load_any_table(catalog: Catalog, contract: TableContract) -> Table:
     try:
         return catalog.load_table(contract.identifier)
     except NoSuchTableError:
-        raise MissingTableError(f"there is no table {contract}: run 'ohlcv tables create'") from None
+        raise MissingTableError(missing_table_problem(contract)) from None
     except FileNotFoundError as error:
         raise OhlcvError(
             f"the metadata file of {contract} is missing ({error}): "
@@ -129,6 +130,10 @@ def _load_any_table(catalog: Catalog, contract: TableContract) -> Table:
 
 def load_table_to_write(settings: Settings, contract: TableContract) -> Table:
     """Return a table. Raise OhlcvError also if it is stored outside the warehouse: it may belong to another home."""
+    if not contract.mapping.is_default:
+        raise InputError(
+            f"{contract} has a mapping (OHLCV_TRADES_MAPPING), so it is only read: add trades with its own writer"
+        )
     table = load_table(open_catalog(settings), contract)
     check_location(settings, table)
     if not settings.catalog.has_lock and table.current_snapshot() is None:
@@ -149,7 +154,7 @@ def check_locations(settings: Settings) -> None:
     catalog = open_catalog(settings)
     known = existing_tables(catalog, settings.names)
     for contract in settings.contracts():
-        if contract.identifier in known:
+        if contract.identifier in known and contract.mapping.is_default:
             check_location(settings, _load_any_table(catalog, contract))
 
 
@@ -203,10 +208,13 @@ def create_tables(settings: Settings) -> CreatedTables:
     result = CreatedTables([], [])
     known = existing_tables(catalog, settings.names)
     for contract in settings.contracts():
-        if contract.identifier in known:
+        if not contract.mapping.is_default:
+            load_table(catalog, contract)
+            result.existing.append(str(contract))
+        elif contract.identifier in known:
             check_location(settings, load_table(catalog, contract))
             result.existing.append(str(contract))
-    missing = [contract for contract in settings.contracts() if contract.identifier not in known]
+    missing = [contract for contract in settings.contracts() if str(contract) not in result.existing]
     check_no_files(settings, missing)
     if missing:
         check_writable(settings)

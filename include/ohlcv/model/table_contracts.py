@@ -200,6 +200,23 @@ def contract_differences(shape: TableShape, contract: TableContract) -> list[str
     return differences
 
 
+def contract_problem(shape: TableShape, contract: TableContract) -> str | None:
+    """Return one line about the differences between a table and its contract, or None if there is none."""
+    differences = "; ".join(contract_differences(shape, contract))
+    if not differences:
+        return None
+    if contract.mapping.is_default:
+        return f"{contract} does not match its contract: {differences}"
+    return f"{contract} does not fit its mapping (OHLCV_TRADES_MAPPING): {differences}: correct the mapping"
+
+
+def missing_table_problem(contract: TableContract) -> str:
+    """Return the error of a table that the catalog does not contain."""
+    if contract.mapping.is_default:
+        return f"there is no table {contract}: run 'ohlcv tables create'"
+    return f"there is no table {contract}, which OHLCV_TRADES_MAPPING maps: correct OHLCV_TRADES_TABLE"
+
+
 def missing_snapshot_problem(contract: TableContract) -> str:
     """Return the error of a table of a REST catalog without a snapshot.
 

@@ -13,28 +13,14 @@ import duckdb
 from pyiceberg.table import Table
 
 from ohlcv.iceberg.damage import report_damage
-from ohlcv.iceberg.tables import hours_filter
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range, from_microseconds, iso, to_microseconds
 from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.table_contracts import AMOUNT_LIMIT
 from ohlcv.model.timeframes import Timeframe
+from ohlcv.model.trade_mapping import TradeMapping
 from ohlcv.quality.report import Finding, ValidationResult
 from ohlcv.quality.rules import RULES, VALUES, Rule
-
-TRADE_COLUMNS = (
-    "symbol",
-    "exchange",
-    "trade_id",
-    "message_id",
-    "timestamp",
-    "price",
-    "quantity",
-    "source_sequence",
-    "ingestion_timestamp",
-    "platform_sequence",
-    "exchange_date",
-    "exchange_hour",
-)
+from ohlcv.readers.trades import TradesTable
 
 # Formats of values in findings: whole numbers of 10^-8 as decimals, microseconds as ISO times.
 _MACROS = """
@@ -44,26 +30,26 @@ CREATE MACRO instant(us) AS coalesce(strftime(make_timestamp(us), '%Y-%m-%dT%H:%
 """
 
 _TRADES = """
-SELECT *, date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hour AS hour_number,
-    coalesce(symbol IS NOT NULL AND exchange IS NOT NULL AND coalesce(trade_id, message_id) IS NOT NULL
-        AND price > 0 AND quantity > 0
-        AND "timestamp" // 3600000000 = date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hour, false
-    ) AS valid
+SELECT *, {hour} AS hour_number,
+    coalesce(symbol IS NOT NULL AND exchange IS NOT NULL AND {identity} AND price > 0 AND quantity > 0
+        AND "timestamp" // 3600000000 = {hour}, false) AS valid
 FROM read_trades
 """
+_STORED_HOUR = "date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hour"
+_HOUR_OF_TIMESTAMP = '"timestamp" // 3600000000'
 
 # Amounts are whole numbers of 10^-8, sums are 128-bit integers. A notional may have more bits, so it is summed in two
 # parts; one of more than 38 digits withholds the candle, and its vwap is null. The latest version of a trade and the
 # order of trades follow the data contract; ids made of digits compare as numbers.
-_EXPECTED = """
-WITH latest AS (
-    SELECT * FROM trades WHERE valid
+_LATEST = """
     QUALIFY row_number() OVER (
         PARTITION BY exchange, symbol, hour_number, trade_id, CASE WHEN trade_id IS NULL THEN message_id END
         ORDER BY ingestion_timestamp DESC NULLS LAST, platform_sequence DESC NULLS LAST, message_id DESC NULLS LAST,
             "timestamp" DESC, source_sequence DESC NULLS LAST, price DESC, quantity DESC
     ) = 1
-),
+"""
+_EXPECTED = """
+WITH latest AS (SELECT * FROM trades WHERE valid {latest}),
 keyed AS (
     SELECT symbol, exchange, "timestamp", source_sequence,
         "timestamp" // getvariable('length') * getvariable('length') AS window_start,
@@ -135,16 +121,14 @@ WHERE NOT (is_stored AND coalesce(expected_trade_count, 0) < stored_trade_count 
 
 
 def validate_against_trades(
-    timeframe: Timeframe, ranges: list[Range], trades: Table, candles: Table, snapshot: int | None
+    timeframe: Timeframe, ranges: list[Range], trades: TradesTable, candles: Table, snapshot: int | None
 ) -> ValidationResult:
     """Recompute the candles of the ranges from one trades snapshot (None: the current one), and run the rules."""
     hours = hours_overlapping(ranges)
-    scan = trades.scan(hours_filter(hours), selected_fields=TRADE_COLUMNS, snapshot_id=snapshot)
-    with report_damage(trades, scan):
-        source = scan.to_arrow()
+    source = trades.read_hours(hours, snapshot)
     with candle_database(timeframe, candles, ranges) as connection:
         connection.register("read_trades", source)
-        compute_candles(connection, ranges)
+        compute_candles(connection, ranges, trades.mapping)
         _create_empty_hours(connection, hours)
         fields = ", ".join(
             f"unique_stored.{name} AS stored_{name}, expected.{name} AS expected_{name}" for name in VALUES
@@ -161,14 +145,17 @@ def validate_against_trades(
     return ValidationResult(timeframe.name, ranges, int(count[0] if count else 0), len(source), findings, [])
 
 
-def compute_candles(connection: duckdb.DuckDBPyConnection, ranges: list[Range]) -> None:
+def compute_candles(connection: duckdb.DuckDBPyConnection, ranges: list[Range], mapping: TradeMapping) -> None:
     """Compute the candles of the ranges into the table `expected`, from the stored trades in `read_trades`.
 
     The variable `length` is that of a window in microseconds. Amounts are whole numbers of 10^-8. The vwap of a candle
     that is withheld because of its notional is null.
     """
-    expected = _EXPECTED.format(in_ranges=_in_ranges(ranges), limit=_HIGH_NOTIONAL_LIMIT)
-    connection.execute(f"CREATE TEMP TABLE trades AS {_TRADES}")
+    # Where every row is a trade, none has an id, and none replaces another one.
+    identity, latest = ("true", "") if mapping.every_row else ("coalesce(trade_id, message_id) IS NOT NULL", _LATEST)
+    trades = _TRADES.format(hour=_STORED_HOUR if mapping.has_hours else _HOUR_OF_TIMESTAMP, identity=identity)
+    expected = _EXPECTED.format(latest=latest, in_ranges=_in_ranges(ranges), limit=_HIGH_NOTIONAL_LIMIT)
+    connection.execute(f"CREATE TEMP TABLE trades AS {trades}")
     connection.execute(f"CREATE TEMP TABLE expected AS {expected}")
 
 

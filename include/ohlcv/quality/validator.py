@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from pyiceberg.expressions import And, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.table import StaticTable, Table
 
 from ohlcv.config.settings import Settings
@@ -16,7 +15,6 @@ from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import (
-    EPOCH,
     MICROSECOND,
     Range,
     ceil_time,
@@ -39,7 +37,8 @@ from ohlcv.quality.report import Finding, ValidationResult
 from ohlcv.quality.rules import RULES
 from ohlcv.readers.freshness import measure_freshness
 from ohlcv.readers.latest import built_until
-from ohlcv.readers.scans import compare, list_partitions, time_condition
+from ohlcv.readers.scans import list_partitions, time_condition
+from ohlcv.readers.trades import TradesTable, load_trades
 
 _FINER_RULE = "agrees_with_the_smaller"
 _FRESHNESS_RULE = "candles_are_fresh"
@@ -49,7 +48,7 @@ def validate(settings: Settings, timeframe: Timeframe, time_range: Range, run_id
     """Validate the candles of a range; with `run_id`, also those of the pending hours that the run rebuilt."""
     catalog = open_catalog(settings)
     candles = load_table(catalog, settings.candles_contract(timeframe))
-    trades = load_table(catalog, settings.trades_contract)
+    trades = load_trades(catalog, settings.trades_contract)
     commit = run_commit(candles, run_id, time_range) if run_id else {}
     rebuilt_hours = parse_hours(commit.get(summary_keys.REBUILT_PENDING_HOURS, ""))
     rebuilt = (windows_of_hour(timeframe, hour) for hour in rebuilt_hours)
@@ -80,7 +79,7 @@ def _days_with_data(settings: Settings, timeframe: Timeframe, time_range: Range)
     """Return the parts of a range, each in one day, that have candles or trades; or only the last day."""
     catalog = open_catalog(settings)
     candles = load_table(catalog, settings.candles_contract(timeframe))
-    trades = load_table(catalog, settings.trades_contract)
+    trades = load_trades(catalog, settings.trades_contract)
     last = time_range.end - MICROSECOND
     days: set[date] = set()
     for each in filter(None, (timeframe, _next_finer(timeframe))):
@@ -88,13 +87,8 @@ def _days_with_data(settings: Settings, timeframe: Timeframe, time_range: Range)
         for partition in list_partitions(table, time_condition(time_range.start, time_range.end)):
             first, end = each.partition_start(partition), each.partition_start(partition + 1)
             days.update(first + number * DAY for number in range((end - first).days))
-    condition = And(
-        compare(GreaterThanOrEqual, "exchange_date", time_range.start.date()),
-        compare(LessThanOrEqual, "exchange_date", last.date()),
-    )
-    for table, snapshot in _snapshot_candidates(trades, candles, {})[0]:
-        files = table.scan(condition, snapshot_id=snapshot).plan_files()
-        days.update(EPOCH.date() + task.file.partition[0] * DAY for task in files)
+    for source, snapshot in _snapshot_candidates(trades, candles, {})[0]:
+        days |= source.days_with_files(time_range, snapshot)
     spans = [
         Range(max(day_range(day).start, time_range.start), min(day_range(day).end, time_range.end))
         for day in sorted(days)
@@ -123,7 +117,7 @@ def built_range(settings: Settings, timeframe: Timeframe, requested: Range) -> R
 
 
 def _validate_ranges(
-    timeframe: Timeframe, ranges: list[Range], trades: Table, candles: Table, commit: dict[str, str]
+    timeframe: Timeframe, ranges: list[Range], trades: TradesTable, candles: Table, commit: dict[str, str]
 ) -> ValidationResult:
     """Validate against the trades snapshot that the candles were built from, so that later trades are no errors.
 
@@ -132,8 +126,8 @@ def _validate_ranges(
     """
     candidates, notes = _snapshot_candidates(trades, candles, commit)
     result: ValidationResult | None = None
-    for table, snapshot in candidates:
-        found = validate_against_trades(timeframe, ranges, table, candles, snapshot)
+    for source, snapshot in candidates:
+        found = validate_against_trades(timeframe, ranges, source, candles, snapshot)
         if result is not None:
             wrong = {finding.window for finding in found.failures if _by_trades(finding)}
             remaining = [each for each in result.findings if not _by_trades(each) or each.window in wrong]
@@ -150,7 +144,12 @@ def _by_trades(finding: Finding) -> bool:
 
 
 def _finer_mismatches(
-    timeframe: Timeframe, finer: Timeframe, ranges: list[Range], trades: Table, candles: Table, finer_candles: Table
+    timeframe: Timeframe,
+    finer: Timeframe,
+    ranges: list[Range],
+    trades: TradesTable,
+    candles: Table,
+    finer_candles: Table,
 ) -> list[Finding]:
     """Compare the candles with those of the next finer timeframe where both were built from the same trades."""
     pending = read_checkpoint(finer_candles).pending_hours
@@ -236,8 +235,8 @@ def _has_candles(candles: Table, first: date, end: date) -> bool:
 
 
 def _snapshot_candidates(
-    trades: Table, candles: Table, commit: dict[str, str]
-) -> tuple[list[tuple[Table, int | None]], list[str]]:
+    trades: TradesTable, candles: Table, commit: dict[str, str]
+) -> tuple[list[tuple[TradesTable, int | None]], list[str]]:
     """Return the trades tables and snapshots that the candles may have been built from, the most likely first."""
     recorded: dict[int, str] = {}
     for summary in (commit, newest_commit(candles)):
@@ -245,10 +244,12 @@ def _snapshot_candidates(
             recorded.setdefault(int(snapshot), summary.get(summary_keys.TRADES_METADATA, ""))
     if examined := read_checkpoint(candles).trades_snapshot:
         recorded.setdefault(examined, "")
-    found = [(_table_with(trades, snapshot, metadata), snapshot) for snapshot, metadata in recorded.items()]
-    available = [(table, snapshot) for table, snapshot in found if table is not None]
+    found = [(_table_with(trades.table, snapshot, metadata), snapshot) for snapshot, metadata in recorded.items()]
+    available: list[tuple[TradesTable, int | None]] = [
+        (replace(trades, table=table), snapshot) for table, snapshot in found if table is not None
+    ]
     if available:
-        return list(available), []
+        return available, []
     notes = [f"the trades snapshot {found[0][1]} has expired: validated against the current trades"] if found else []
     return [(trades, None)], notes
 

@@ -12,14 +12,11 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.snapshot_summary import job_summary
-from ohlcv.iceberg.tables import hours_filter, load_table, open_catalog
+from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
-from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
-from ohlcv.model.source_hours import hour_range, hours_overlapping, partition_hour
+from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.model.trade_validity import validity_condition
 from ohlcv.readers.scans import (
     Series,
     any_series,
@@ -29,6 +26,7 @@ from ohlcv.readers.scans import (
     read_rows,
     table_schema,
 )
+from ohlcv.readers.trades import load_trades
 
 # Number of partitions that are searched for a series without recent trades: one month of daily partitions, two and a
 # half years of monthly ones. Without a limit, a series with too few candles would cause a scan of the whole table.
@@ -49,29 +47,8 @@ def newest_candle_end(settings: Settings, timeframe: Timeframe) -> datetime | No
 
 def newest_trade(settings: Settings, time_range: Range | None = None) -> datetime | None:
     """Return the time of the newest valid trade, in a range if given; None if there is no such trade."""
-    table = load_table(open_catalog(settings), settings.trades_contract)
-    everything = table.scan()
-    with report_damage(table, everything):
-        partitions = [task.file.partition for task in everything.plan_files()]
-    hours = {hour for partition in partitions if (hour := partition_hour(partition[0], partition[1])) is not None}
-    if time_range is not None:
-        hours &= hours_overlapping([time_range])
-    # Usually only the newest hour is read: every hour with files has trades, and few of them are rejected.
-    for hour in sorted(hours, reverse=True):
-        limits = hour_range(hour)
-        if time_range is not None:
-            limits = Range(max(limits.start, time_range.start), min(limits.end, time_range.end))
-        condition = (
-            f"({hours_filter({hour})}) AND {validity_condition()}"
-            f" AND timestamp >= {to_microseconds(limits.start)} AND timestamp < {to_microseconds(limits.end)}"
-        )
-        scan = table.scan(condition, selected_fields=("timestamp",))
-        with report_damage(table, scan):
-            rows = scan.to_arrow()
-        newest: int | None = pc.max(rows["timestamp"]).as_py()
-        if newest is not None:
-            return from_microseconds(newest)
-    return None
+    newest = load_trades(open_catalog(settings), settings.trades_contract).newest_valid(time_range)
+    return None if newest is None else from_microseconds(newest)
 
 
 def newest_candles(

@@ -73,7 +73,7 @@ def read_batches(index: TableIndex, file: IndexedFile, columns: Sequence[str]) -
                 return
             reader = pq.ParquetFile(
                 stream,
-                read_dictionary=[names[name] for name in schema.names if name in KEY_COLUMNS],
+                read_dictionary=[names[field.name] for field in schema if field.type == TEXT],
                 pre_buffer=file.task.file.file_size_in_bytes <= _PRE_BUFFER_BYTES,
                 **_OPTIONS,
             )
@@ -88,7 +88,14 @@ def read_batches(index: TableIndex, file: IndexedFile, columns: Sequence[str]) -
 
 def dictionary_schema(schema: pa.Schema) -> pa.Schema:
     """Return the schema with dictionaries as symbol and exchange."""
-    return pa.schema([(each.name, TEXT if each.name in KEY_COLUMNS else each.type) for each in schema])
+    return pa.schema(
+        [(each.name, TEXT if each.name in KEY_COLUMNS and _is_text(each.type) else each.type) for each in schema]
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    # A mapped trades table may have a column of another type with this name.
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def rows_of_part(table: pa.Table, part: Part) -> pa.Table:

@@ -21,11 +21,12 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.catalog_errors import CATALOG_ERRORS, describe_catalog_error
 from ohlcv.iceberg.tables import load_table, metadata_locations, open_catalog
 from ohlcv.model.errors import MissingTableError, OhlcvError
-from ohlcv.model.intervals import EPOCH
+from ohlcv.model.intervals import EPOCH, to_microseconds
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.table_names import Identifier
 from ohlcv.model.timeframes import DAY
 from ohlcv.readers.scans import compare
+from ohlcv.readers.trades import TradesTable, load_trades
 from ohlcv.web.table_index import TableIndex, build_index
 
 REFRESH_SECONDS = 5.0
@@ -33,6 +34,7 @@ REFRESH_SECONDS = 5.0
 STALE_SECONDS = 30.0
 # Days of trades in their index: provisional candles use at most two days (provisional.py).
 _TRADE_DAYS = 3
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 _log = logging.getLogger(__name__)
 
@@ -147,7 +149,7 @@ class IndexRefresher:
             found: TableIndex | None = known
         else:
             try:
-                found = _updated_index(load_table(catalog, entry.contract), entry.contract, known)
+                found = _updated_index(_load(catalog, entry.contract), entry.contract, known)
             except MissingTableError:
                 found = None
         entry.index, entry.problem, entry.confirmed = found, None, time.monotonic()
@@ -167,6 +169,10 @@ class IndexRefresher:
             entry.problem = problem
 
 
+def _load(catalog: Catalog, contract: TableContract) -> Table:
+    return load_trades(catalog, contract).table if contract.holds_trades else load_table(catalog, contract)
+
+
 def _updated_index(table: Table, contract: TableContract, known: TableIndex | None) -> TableIndex:
     """Return the index of a table. Only another snapshot or schema needs a new plan."""
     snapshot = table.current_snapshot()
@@ -175,7 +181,12 @@ def _updated_index(table: Table, contract: TableContract, known: TableIndex | No
         return dataclasses.replace(known, table=table)
     if not contract.holds_trades:
         return build_index(table, contract)
-    return build_index(table, contract, compare(GreaterThanOrEqual, "exchange_date", _first_trade_day(table)))
+    if contract.mapping.is_default:
+        return build_index(table, contract, compare(GreaterThanOrEqual, "exchange_date", _first_trade_day(table)))
+    # Where another layout has its newest trades is not known without its manifests.
+    first = datetime.now(UTC) - _TRADE_DAYS * DAY
+    newest = TradesTable(table, contract.mapping).time_condition(to_microseconds(first), to_microseconds(_LATEST))
+    return build_index(table, contract, newest)
 
 
 def _first_trade_day(table: Table) -> date:

@@ -19,7 +19,9 @@ from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, floor_time, from_mic
 from ohlcv.model.source_hours import hour_number, hour_range
 from ohlcv.model.table_contracts import AMOUNT_LIMIT, AMOUNT_SCALE
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
-from ohlcv.quality.recomputation import TRADE_COLUMNS, compute_candles, rule_database
+from ohlcv.model.trade_mapping import MAPPED_COLUMNS
+from ohlcv.quality.recomputation import compute_candles, rule_database
+from ohlcv.readers.mapped_columns import hour_of_trade, projection
 from ohlcv.web.candle_query import CandleQuery, CandleReader
 from ohlcv.web.file_decoder import read_batches
 from ohlcv.web.table_index import FileKey, IndexedFile, TableIndex
@@ -177,27 +179,29 @@ class ProvisionalCandles:
 
 def _hours(trades: TableIndex, now: datetime) -> list[int]:
     """Return the newest hours with trades, not after now, in order."""
-    hours = {file.partition for file in trades.files if file.partition is not None}
-    past = sorted(hour for hour in hours if hour <= hour_number(now))
-    return [hour for hour in past if hour > past[-1] - _MAX_HOURS]
+    present = hour_number(now)
+    past = [file.hours for file in trades.files if file.hours and file.hours[0] <= present]
+    if not past:
+        return []
+    newest = max(min(hours[-1], present) for hours in past)
+    first = newest - _MAX_HOURS + 1
+    return sorted({hour for hours in past for hour in range(max(first, hours.start), min(newest + 1, hours.stop))})
 
 
 def _compute_hours(timeframe: Timeframe, request: _Request, first_hour: int, known: _Candles | None) -> _Candles:
     """Compute the hours whose files have changed, the newest first."""
-    files: dict[int | None, list[IndexedFile]] = {}
-    for file in request.trades.files:
-        files.setdefault(file.partition, []).append(file)
     hours: dict[int, tuple[frozenset[FileKey], pa.Table]] = {}
     included = first_hour
     for hour in reversed([each for each in request.hours if each >= first_hour]):
         if sum(len(table) for _, table in hours.values()) > _MAX_CANDLES:
             included = min(hours)
             break
-        keys = frozenset(file.key for file in files[hour])
+        files = [file for file in request.trades.files if hour in file.hours]
+        keys = frozenset(file.key for file in files)
         if known is not None and known.hours.get(hour, (None, None))[0] == keys:
             hours[hour] = known.hours[hour]
         else:
-            hours[hour] = keys, _compute(timeframe, request.trades, files[hour], hour)
+            hours[hour] = keys, _compute(timeframe, request.trades, files, hour)
     return _Candles((request.trades.snapshot_id, first_hour), included, request.now, hours)
 
 
@@ -207,12 +211,14 @@ def _compute(timeframe: Timeframe, trades: TableIndex, files: list[IndexedFile],
         for setting in (f"memory_limit = '{_MEMORY}'", "threads = 1", f"temp_directory = '{folder}'"):
             connection.execute(f"SET {setting}")
         connection.execute(f"SET VARIABLE length = {timeframe.microseconds}")
-        empty = pa.schema([trades.schema.field(name) for name in TRADE_COLUMNS]).empty_table()
-        _load(connection, empty, "CREATE TEMP TABLE read_trades AS")
+        columns = MAPPED_COLUMNS if trades.mapping.is_default else trades.mapping.source_columns
+        query = _trades_query(trades, hour)
+        empty = pa.schema([trades.schema.field(name) for name in columns]).empty_table()
+        _load(connection, empty, f"CREATE TEMP TABLE read_trades AS {query}")
         for file in files:
-            for batch in read_batches(trades, file, TRADE_COLUMNS):
-                _load(connection, batch, "INSERT INTO read_trades")
-        compute_candles(connection, [hour_range(hour)])
+            for batch in read_batches(trades, file, columns):
+                _load(connection, batch, f"INSERT INTO read_trades {query}")
+        compute_candles(connection, [hour_range(hour)], trades.mapping)
         names = ", ".join(_COMPUTED.names)
         # Larger numbers are not a decimal of Arrow. Without its vwap, a candle is withheld.
         rows = connection.sql(
@@ -221,9 +227,18 @@ def _compute(timeframe: Timeframe, trades: TableIndex, files: list[IndexedFile],
     return pa.table([_converted(rows[each.name].combine_chunks(), each.type) for each in _COMPUTED], schema=_COMPUTED)
 
 
+def _trades_query(trades: TableIndex, hour: int) -> str:
+    """Return the SQL that selects the trades of an hour from `trade_rows`, with the columns of the contract."""
+    columns = ", ".join(MAPPED_COLUMNS)
+    if trades.mapping.is_default:
+        return f"SELECT {columns} FROM trade_rows"
+    mapped = projection(trades.mapping, trades.trades.kinds, "trade_rows")
+    return f"SELECT {columns} FROM ({mapped}) WHERE {hour_of_trade(trades.mapping)} = {hour}"
+
+
 def _load(connection: duckdb.DuckDBPyConnection, rows: pa.Table, statement: str) -> None:
     connection.register("trade_rows", rows)
-    connection.execute(f"{statement} SELECT {', '.join(TRADE_COLUMNS)} FROM trade_rows")
+    connection.execute(statement)
     connection.unregister("trade_rows")
 
 

@@ -11,12 +11,12 @@ from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table
-from pyiceberg.typedef import Record
 from pyiceberg.types import PrimitiveType
 
 from ohlcv.iceberg.damage import report_damage
-from ohlcv.model.source_hours import partition_hour
 from ohlcv.model.table_contracts import TableContract
+from ohlcv.model.trade_mapping import DEFAULT_MAPPING, TradeMapping
+from ohlcv.readers.trades import TradesTable
 
 # Columns whose lower and upper bounds in the manifests exclude files.
 _BOUNDED = ("symbol", "exchange", "window_start", "updated_at")
@@ -31,12 +31,14 @@ class IndexedFile:
 
     key: FileKey
     task: FileScanTask
-    # Number of the day or month; of the hour in the trades table. None for rows without a date.
+    # Number of the day or month; of the newest hour in the trades table. None for rows without a date.
     partition: int | None
     rows: int
     bytes: int
     # Lower and upper bound by column: text, or microseconds. A column without bounds is missing.
     bounds: Mapping[str, tuple[str | int, str | int]]
+    # In the trades table, the hours of which the file may have trades.
+    hours: range = range(0)
 
     def may_contain(self, column: str, low: str | int | None, high: str | int | None) -> bool:
         """Return whether the file may contain a value from low to high, both inclusive; None means unbounded."""
@@ -56,10 +58,17 @@ class TableIndex:
     snapshot_id: int | None
     committed_at: datetime | None
     schema_id: int
-    # Columns of the contract in its order, with the types of the table.
+    # Columns of the contract in its order, or those that its mapping reads, with the types of the table.
     schema: pa.Schema
     # The newest partition first.
     files: tuple[IndexedFile, ...]
+    # Of the trades table.
+    mapping: TradeMapping = DEFAULT_MAPPING
+
+    @property
+    def trades(self) -> TradesTable:
+        """Return the trades table with its mapping."""
+        return TradesTable(self.table, self.mapping)
 
     @property
     def identity(self) -> tuple[int | None, int]:
@@ -88,37 +97,42 @@ def build_index(table: Table, contract: TableContract, condition: BooleanExpress
         for field in table.schema().fields
         if field.name in _BOUNDED and isinstance(field.field_type, PrimitiveType)
     }
-    files = [_indexed_file(task, contract, fields) for task in tasks]
+    trades = TradesTable(table, contract.mapping) if contract.holds_trades else None
+    files = [_indexed_file(task, trades, fields) for task in tasks]
+    names = contract.column_names if contract.mapping.is_default else contract.mapping.source_columns
     files.sort(key=lambda file: (file.partition is not None, file.partition or 0, file.key), reverse=True)
     return TableIndex(
         table=table,
         snapshot_id=None if snapshot is None else snapshot.snapshot_id,
         committed_at=None if snapshot is None else datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC),
         schema_id=table.schema().schema_id,
-        schema=pa.schema([(name, arrow.field(name).type) for name in contract.column_names]),
+        schema=pa.schema([(name, arrow.field(name).type) for name in names]),
         files=tuple(files),
+        mapping=contract.mapping,
     )
 
 
 def _indexed_file(
-    task: FileScanTask, contract: TableContract, fields: Mapping[int, tuple[str, PrimitiveType]]
+    task: FileScanTask, trades: TradesTable | None, fields: Mapping[int, tuple[str, PrimitiveType]]
 ) -> IndexedFile:
     file = task.file
+    hours = None if trades is None else trades.file_hours(file)
     deletes = sorted(task.delete_files, key=lambda each: each.file_path)
     return IndexedFile(
         key=(file.file_path, *(each.file_path for each in deletes)),
         task=task,
-        partition=_partition(file.partition, contract),
+        partition=_partition(file, hours),
         rows=file.record_count,
         bytes=file.file_size_in_bytes,
         bounds=_bounds(file, fields),
+        hours=hours or range(0),
     )
 
 
-def _partition(record: Record, contract: TableContract) -> int | None:
-    if contract.holds_trades:
-        return partition_hour(record[0], record[1])
-    number: int | None = record[0]
+def _partition(file: DataFile, hours: range | None) -> int | None:
+    if hours is not None:
+        return hours[-1] if hours else None
+    number: int | None = file.partition[0]
     return number
 
 

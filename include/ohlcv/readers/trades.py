@@ -1,0 +1,231 @@
+"""Reads of the trades table. Every reader in Python gets the columns of the data contract through this module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from functools import reduce
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.catalog import Catalog
+from pyiceberg.conversions import from_bytes
+from pyiceberg.expressions import (
+    AlwaysFalse,
+    AlwaysTrue,
+    And,
+    BooleanExpression,
+    GreaterThanOrEqual,
+    LessThanOrEqual,
+    Or,
+)
+from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import FileScanTask, Table
+from pyiceberg.types import PrimitiveType
+
+from ohlcv.iceberg.damage import report_damage, report_damaged_file
+from ohlcv.iceberg.tables import hours_filter, load_table
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
+from ohlcv.model.source_hours import (
+    FIRST_DAY,
+    HOURS_PER_DAY,
+    LAST_DAY,
+    PartitionBlock,
+    consecutive_hours,
+    hour_range,
+    hours_overlapping,
+    partition_blocks,
+    partition_hour,
+)
+from ohlcv.model.table_contracts import TableContract
+from ohlcv.model.timeframes import DAY
+from ohlcv.model.trade_mapping import EXCHANGE_DATE, EXCHANGE_HOUR, MAPPED_COLUMNS, TIMESTAMP, TradeMapping
+from ohlcv.model.trade_validity import validity_condition
+from ohlcv.readers.mapped_columns import project, projection, source_microseconds, valid_condition
+from ohlcv.readers.scans import compare
+
+_HOUR_MICROSECONDS, _DAY_MICROSECONDS = HOUR // MICROSECOND, DAY // MICROSECOND
+
+
+@dataclass(frozen=True)
+class TradesTable:
+    """The trades table with the mapping of its columns."""
+
+    table: Table
+    mapping: TradeMapping
+
+    def read_hours(self, hours: Iterable[int], snapshot: int | None = None) -> pa.Table:
+        """Return the trades of these hours with the columns of the contract, from a snapshot or the current one."""
+        if self.mapping.is_default:
+            scan = self.table.scan(hours_filter(hours), selected_fields=MAPPED_COLUMNS, snapshot_id=snapshot)
+        else:
+            scan = self.table.scan(
+                self.hours_condition(hours), selected_fields=self.mapping.source_columns, snapshot_id=snapshot
+            )
+        with report_damage(self.table, scan):
+            rows = scan.to_arrow()
+        return rows if self.mapping.is_default else project(rows, self.mapping, self.kinds)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Return the type of each column in the notation of Iceberg."""
+        return {field.name: str(field.field_type) for field in self.table.schema().fields}
+
+    def hours_condition(self, hours: Iterable[int]) -> BooleanExpression:
+        """Return the row filter of these hours, on the stored hour of a trade or else on its timestamp."""
+        if self.mapping.has_hours:
+            return _any(map(self._block_condition, partition_blocks(hours)))
+        return _any(
+            self.time_condition(first * _HOUR_MICROSECONDS, (last + 1) * _HOUR_MICROSECONDS)
+            for first, last in consecutive_hours(hours)
+        )
+
+    def time_condition(self, start: int, end: int) -> BooleanExpression:
+        """Return the row filter for start <= timestamp < end in microseconds, in the column's own type."""
+        column = self._column(TIMESTAMP)
+        first, last = self.mapping.time_bounds(self.kinds[column], start, end)
+        if first > last:
+            return AlwaysFalse()
+        return And(compare(GreaterThanOrEqual, column, first), compare(LessThanOrEqual, column, last))
+
+    def _block_condition(self, block: PartitionBlock) -> BooleanExpression:
+        day, hour = self._column(EXCHANGE_DATE), self._column(EXCHANGE_HOUR)
+        return And(
+            compare(GreaterThanOrEqual, day, block.first_day),
+            compare(LessThanOrEqual, day, block.last_day),
+            compare(GreaterThanOrEqual, hour, block.first_hour),
+            compare(LessThanOrEqual, hour, block.last_hour),
+        )
+
+    def _column(self, name: str) -> str:
+        column = self.mapping.sources[name].column
+        assert column is not None, "only symbol and exchange may be constants"
+        return column
+
+    def file_times(self, file: DataFile) -> tuple[int | None, int | None]:
+        """Return the bounds of the timestamps of a file in microseconds; None if the file has no bound."""
+        field = self.table.schema().find_field(self._column(TIMESTAMP))
+        assert isinstance(field.field_type, PrimitiveType)
+        bounds = ((each or {}).get(field.field_id) for each in (file.lower_bounds, file.upper_bounds))
+        values: list[int | None] = [None if bound is None else from_bytes(field.field_type, bound) for bound in bounds]  # type: ignore[misc]  # the type of a time
+        low, high = (
+            None if value is None else source_microseconds(value, self.mapping.sources[TIMESTAMP]) for value in values
+        )
+        return low, high
+
+    def file_hours(self, file: DataFile) -> range:
+        """Return the hours of which a file may have trades. Reads only metadata."""
+        if self.mapping.is_default:
+            hour = partition_hour(file.partition[0], file.partition[1])
+            return range(0) if hour is None else range(hour, hour + 1)
+        low, high = self.file_times(file)
+        first = FIRST_DAY * HOURS_PER_DAY if low is None else low // _HOUR_MICROSECONDS
+        last = LAST_DAY * HOURS_PER_DAY if high is None else high // _HOUR_MICROSECONDS
+        return range(first, last + 1)
+
+    def days_with_files(self, time_range: Range, snapshot: int | None) -> set[date]:
+        """Return the days of the range for which files may have trades. Reads only metadata."""
+        start, end = to_microseconds(time_range.start), to_microseconds(time_range.end)
+        in_days = And(
+            compare(GreaterThanOrEqual, EXCHANGE_DATE, time_range.start.date()),
+            compare(LessThanOrEqual, EXCHANGE_DATE, (time_range.end - MICROSECOND).date()),
+        )
+        condition = in_days if self.mapping.is_default else self.time_condition(start, end)
+        scan = self.table.scan(condition, snapshot_id=snapshot)
+        with report_damage(self.table, scan):
+            files = [task.file for task in scan.plan_files()]
+        if self.mapping.is_default:
+            return {EPOCH.date() + file.partition[0] * DAY for file in files}
+        days: set[int] = set()
+        for file in files:
+            low, high = self.file_times(file)
+            first = start if low is None else max(start, low)
+            last = end - 1 if high is None else min(end - 1, high)
+            days.update(range(first // _DAY_MICROSECONDS, last // _DAY_MICROSECONDS + 1))
+        return {EPOCH.date() + day * DAY for day in days}
+
+    def newest_valid(self, time_range: Range | None) -> int | None:
+        """Return the time of the newest valid trade in microseconds, in a range if given. Reads few files."""
+        return self._newest_in_partitions(time_range) if self.mapping.is_default else self._newest_in_files(time_range)
+
+    def _newest_in_partitions(self, time_range: Range | None) -> int | None:
+        everything = self.table.scan()
+        with report_damage(self.table, everything):
+            partitions = [task.file.partition for task in everything.plan_files()]
+        hours = {hour for partition in partitions if (hour := partition_hour(partition[0], partition[1])) is not None}
+        if time_range is not None:
+            hours &= hours_overlapping([time_range])
+        # Usually only the newest hour is read: every hour with files has trades, and few of them are rejected.
+        for hour in sorted(hours, reverse=True):
+            limits = hour_range(hour)
+            if time_range is not None:
+                limits = Range(max(limits.start, time_range.start), min(limits.end, time_range.end))
+            condition = (
+                f"({hours_filter({hour})}) AND {validity_condition()}"
+                f" AND timestamp >= {to_microseconds(limits.start)} AND timestamp < {to_microseconds(limits.end)}"
+            )
+            scan = self.table.scan(condition, selected_fields=(TIMESTAMP,))
+            with report_damage(self.table, scan):
+                rows = scan.to_arrow()
+            newest: int | None = pc.max(rows[TIMESTAMP]).as_py()
+            if newest is not None:
+                return newest
+        return None
+
+    def _newest_in_files(self, time_range: Range | None) -> int | None:
+        condition: BooleanExpression = AlwaysTrue()
+        if time_range is not None:
+            condition = self.time_condition(to_microseconds(time_range.start), to_microseconds(time_range.end))
+        scan = self.table.scan(condition)
+        with report_damage(self.table, scan):
+            tasks = [(self.file_times(task.file)[1], task) for task in scan.plan_files()]
+        newest: int | None = None
+        # Files without bounds first.
+        for upper, task in sorted(tasks, key=lambda each: (each[0] is None, each[0] or 0), reverse=True):
+            if newest is not None and upper is not None and upper <= newest:
+                break
+            found = self._newest_valid_of(task, condition)
+            newest = max((time for time in (newest, found) if time is not None), default=None)
+        return newest
+
+    def _newest_valid_of(self, task: FileScanTask, condition: BooleanExpression) -> int | None:
+        schema = self.table.schema().select(*self.mapping.source_columns)
+        with report_damaged_file(self.table, task), duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.register(
+                "source", ArrowScan(self.table.metadata, self.table.io, schema, condition).to_table([task])
+            )
+            columns = projection(self.mapping, self.kinds, "source")
+            found = connection.execute(
+                f'SELECT max("timestamp") FROM ({columns}) WHERE {valid_condition(self.mapping)}'
+            ).fetchone()
+        newest: int | None = found[0] if found else None
+        return newest
+
+
+def load_trades(catalog: Catalog, contract: TableContract) -> TradesTable:
+    """Return the trades table. Raise OhlcvError if it does not exist, or cannot be read by the contract or mapping."""
+    table = load_table(catalog, contract)
+    if not contract.mapping.is_default:
+        _check_deletes(table)
+    return TradesTable(table, contract.mapping)
+
+
+def _check_deletes(table: Table) -> None:
+    """Raise OhlcvError if the table has equality deletes: pyiceberg does not apply them."""
+    snapshot = table.current_snapshot()
+    summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+    if int(summary.get("total-equality-deletes", 0)):
+        raise OhlcvError(
+            f"{'.'.join(table.name())} has equality deletes, which are not supported: "
+            "compact it with Iceberg's rewrite_data_files, or write position deletes"
+        )
+
+
+def _any(conditions: Iterable[BooleanExpression]) -> BooleanExpression:
+    found = list(conditions)
+    return reduce(Or, found) if found else AlwaysFalse()
