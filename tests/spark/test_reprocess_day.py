@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -180,7 +181,9 @@ def test_a_replaced_trades_table_stops_every_run_until_reprocessing_accepts_it(h
     scheduled = (at("2026-03-01 22:00"), at("2026-03-02 00:00"))
     harness.build("1h", *scheduled, rebuild_pending=True)
     run(harness, *ONLY_1H)
+    folder = harness.table().location().removeprefix("file://")
     harness.sql("DROP TABLE {trades} PURGE")
+    shutil.rmtree(folder)
     create_tables(harness.settings)
     harness.trades.clear()
     harness.load([trade(at(f"2026-03-01 {hour:02}:30"), price="200") for hour in (1, 9, 22)])

@@ -41,6 +41,8 @@ class Trade:
     platform_sequence: int | None
     exchange_date: date
     exchange_hour: int
+    # Why the price or the quantity of a table with other types is no amount.
+    amount_fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,13 @@ def reference_candles(
     window_us: int,
     ranges: list[tuple[int, int]],
     amount_limit: int | None = NARROW_LIMIT,
+    *,
+    every_row: bool = False,
 ) -> ReferenceResult:
-    """Return the candles of all windows in the ranges; no limit means a volume column widened to decimal(38, 8)."""
+    """Return the candles of all windows in the ranges; no limit means a volume column widened to decimal(38, 8).
+
+    `every_row`: trades have no ids, and none of them replaces another one.
+    """
     if any(start >= end or start % window_us or end % window_us for start, end in ranges):
         raise ValueError("a range must consist of one or more whole windows")
     hours = {
@@ -100,8 +107,8 @@ def reference_candles(
 
     rejected: Counter[str] = Counter()
     latest: dict[tuple[Any, ...], _ValidTrade] = {}
-    for trade in read:
-        result = _validate(trade)
+    for number, trade in enumerate(read):
+        result = _validate(trade, number if every_row else None)
         if isinstance(result, str):
             rejected[result] += 1
         elif result.identity not in latest or latest[result.identity].version < result.version:
@@ -128,11 +135,15 @@ def partition_hour(trade: Trade) -> int:
     return (trade.exchange_date - EPOCH_DATE).days * 24 + trade.exchange_hour
 
 
-def _validate(trade: Trade) -> _ValidTrade | str:
-    """Return the valid trade with its keys, or the first reason to reject it."""
+def _validate(trade: Trade, number: int | None) -> _ValidTrade | str:
+    """Return the valid trade with its keys, or the first reason to reject it. A number replaces its id."""
     order_id = trade.message_id if trade.trade_id is None else trade.trade_id
+    if number is not None:
+        order_id = ""
     if trade.symbol is None or trade.exchange is None or trade.timestamp is None or order_id is None:
         return "null_key"
+    if trade.amount_fault is not None:
+        return trade.amount_fault
     if trade.price is None or trade.price <= 0:
         return "bad_price"
     if trade.quantity is None or trade.quantity <= 0:
@@ -146,7 +157,7 @@ def _validate(trade: Trade) -> _ValidTrade | str:
         timestamp=trade.timestamp,
         price=Fraction(trade.price),
         quantity=Fraction(trade.quantity),
-        identity=(partition_hour(trade), trade.exchange, trade.symbol, trade.trade_id is None, order_id),
+        identity=(partition_hour(trade), trade.exchange, trade.symbol, trade.trade_id is None, order_id, number),
         version=tuple(
             _null_first(value)
             for value in (

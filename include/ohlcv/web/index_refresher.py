@@ -22,6 +22,7 @@ from ohlcv.iceberg.catalog_errors import CATALOG_ERRORS, describe_catalog_error
 from ohlcv.iceberg.tables import load_table, metadata_locations, open_catalog
 from ohlcv.model.errors import MissingTableError, OhlcvError
 from ohlcv.model.intervals import EPOCH, to_microseconds
+from ohlcv.model.source_hours import HOURS_PER_DAY, hour_number
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.table_names import Identifier
 from ohlcv.model.timeframes import DAY
@@ -183,10 +184,21 @@ def _updated_index(table: Table, contract: TableContract, known: TableIndex | No
         return build_index(table, contract)
     if contract.mapping.is_default:
         return build_index(table, contract, compare(GreaterThanOrEqual, "exchange_date", _first_trade_day(table)))
-    # Where another layout has its newest trades is not known without its manifests.
-    first = datetime.now(UTC) - _TRADE_DAYS * DAY
-    newest = TradesTable(table, contract.mapping).time_condition(to_microseconds(first), to_microseconds(_LATEST))
-    return build_index(table, contract, newest)
+    now = datetime.now(UTC)
+    trades = TradesTable(table, contract.mapping)
+    recent = trades.time_condition(to_microseconds(now - _TRADE_DAYS * DAY), to_microseconds(_LATEST))
+    index = build_index(table, contract, recent)
+    if index.files:
+        return index
+    # Where another layout has its newest trades is known only from all manifests.
+    index = build_index(table, contract)
+    newest = max(
+        (file.hours[-1] for file in index.files if file.hours and file.hours[-1] <= hour_number(now)), default=0
+    )
+    first = newest - _TRADE_DAYS * HOURS_PER_DAY
+    return dataclasses.replace(
+        index, files=tuple(file for file in index.files if file.hours and file.hours[-1] > first)
+    )
 
 
 def _first_trade_day(table: Table) -> date:
