@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.docker.exceptions import DockerContainerFailedException
@@ -54,12 +55,13 @@ class ContainerValidateOperator(DockerOperator):
         targets = self.resolve_targets(context, self.day)
         settings = load_settings()
         self.command = validate_arguments(targets, context["dag_run"].run_id)
-        self.environment = {"OHLCV_HOME": str(settings.home), **plain_settings(os.environ)}
+        mapping = mapping_file(os.environ)
+        self.environment = {"OHLCV_HOME": str(settings.home), **plain_settings(os.environ), **mapping}
         # Unlike `environment`, these variables are not shown in the web UI.
         self._private_environment = secret_variables(settings, os.environ)
         self.mounts = [
             {"source": folder, "target": folder, "type": "bind", "read_only": read_only}
-            for folder, read_only in settings.catalog.folders().items()
+            for folder, read_only in [*settings.catalog.folders().items(), *((file, True) for file in mapping.values())]
         ]
         if self.mounts:
             # Local files are read with the permissions of the worker.
@@ -94,6 +96,12 @@ def plain_settings(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name.startswith("OHLCV_") and not name.startswith(EXCLUDED_SETTINGS) and name != "OHLCV_HOME"
     }
+
+
+def mapping_file(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the setting of the file that maps the trades table, as an absolute path; empty if it is not set."""
+    name = "OHLCV_TRADES_MAPPING"
+    return {name: str(Path(environment[name]).absolute())} if environment.get(name) else {}
 
 
 def secret_variables(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
