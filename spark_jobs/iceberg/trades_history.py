@@ -71,7 +71,7 @@ class TableHistory:
 
     @property
     def source(self) -> SourceIdentity:
-        return SourceIdentity(str(self._table.uuid()), self.contract.mapping.fingerprint())
+        return SourceIdentity(str(self._table.uuid()), self.table.contract.mapping.fingerprint())
 
     @property
     def snapshot(self) -> int | None:

@@ -64,7 +64,7 @@ SHAPES = {
         symbol: pair
         exchange: {value: kraken}
         trade_id: id
-        ingestion_timestamp: {column: received, unit: ms}
+        ingestion_timestamp: {column: received.ms, unit: ms}
         filters:
           - {column: kind, in: [trade, block]}
           - {column: deleted, is: null}
@@ -75,7 +75,7 @@ SHAPES = {
             "qty": DoubleType(),
             "pair": StringType(),
             "id": LongType(),
-            "received": LongType(),
+            "received.ms": LongType(),
             "kind": StringType(),
             "deleted": TimestampType(),
         },

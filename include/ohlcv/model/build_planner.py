@@ -192,16 +192,20 @@ def _with_source(
         )
     if checkpoint.trades_snapshot is None or history.snapshot is None:
         return SourceCheckpoint(source=new)
-    first = hour_number(day_range(timeframe.cutoff(own_range.end.date())).start)
     # Those that this run builds are complete afterwards.
     built = {hour for hour in hours_overlapping([own_range]) if _contains(own_range, windows_of_hour(timeframe, hour))}
     return replace(
         checkpoint,
         trades_snapshot=history.snapshot,
         committed_at=history.committed_at,
-        pending_hours=frozenset(history.hours_from(first) - built),
+        pending_hours=frozenset(_retained_hours(timeframe, own_range, history) - built),
         source=new,
     )
+
+
+def _retained_hours(timeframe: Timeframe, own_range: Range, history: TradesHistory) -> set[int]:
+    """Return the hours with trades whose candles have not expired."""
+    return history.hours_from(hour_number(day_range(timeframe.cutoff(own_range.end.date())).start))
 
 
 def _contains(span: Range, other: Range) -> bool:
@@ -225,7 +229,7 @@ def _find_changed_hours(
     ingested = history.ingested_hours(since)
     if ingested is None:
         method = "all retained hours are built again, because the trades have no ingestion time"
-        ingested = history.hours_from(hour_number(day_range(timeframe.cutoff(own_range.end.date())).start))
+        ingested = _retained_hours(timeframe, own_range, history)
     else:
         method = "changed hours are found by ingestion time"
     note = (

@@ -46,7 +46,7 @@ def test_the_notebook_runs_and_finds_no_difference(tmp_path: Any, monkeypatch: p
     create_tables(settings)
     # Few trades, so that minutes are missing.
     rows = sample_trades(trades=1_000, hours=HOURS, end=END, duplicates=50, bad_rows=20).to_pylist()
-    trades = [Trade(**{name: row[name] for name in Trade.__dataclass_fields__}) for row in rows]
+    trades = [Trade(**{name: row[name] for name in Trade.__dataclass_fields__ if name in row}) for row in rows]
     write_candles(settings, HOUR, *candles(trades, HOUR))
     write_candles(settings, MINUTE, *candles(trades, MINUTE))
     monkeypatch.setenv("OHLCV_HOME", str(tmp_path))
