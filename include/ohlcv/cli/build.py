@@ -99,9 +99,10 @@ def build(
 def _check_tables(settings: Settings, names: list[str]) -> None:
     """Raise an error if the catalog is not reachable or a table is missing; Spark would take over ten seconds."""
     from ohlcv.iceberg.tables import check_location, load_table, open_catalog
+    from ohlcv.readers.trades import load_trades
 
     catalog = open_catalog(settings)
-    load_table(catalog, settings.trades_contract)
+    load_trades(catalog, settings.trades_contract)
     for name in names:
         check_location(settings, load_table(catalog, settings.candles_contract(get_timeframe(name))))
 
