@@ -91,9 +91,7 @@ def create_archives() -> None:
         archive_path(role).unlink(missing_ok=True)
     begin = datetime(2026, 3, 1, 10, tzinfo=UTC)
     with tempfile.TemporaryDirectory() as folder:
-        # The job inherits this environment: without the settings of a production catalog.
-        unset = {name: "" for name in os.environ if name.startswith("OHLCV_") and not name.startswith("OHLCV_JAR")}
-        home = {**unset, "OHLCV_HOME": f"{folder}/home"}
+        home = job_settings(f"{folder}/home")
         settings = load_settings(home)
         create_tables(settings)
         # Enough trades to turn on code generation, so that the archives also contain the classes of the compiler.
@@ -110,6 +108,12 @@ def create_archives() -> None:
     if not all(archive_path(role).is_file() for role in ROLES):
         raise OhlcvError("the JVM wrote no CDS archive: check that this Java supports -XX:ArchiveClassesAtExit")
     _fingerprint_file().write_text(fingerprint())
+
+
+def job_settings(home: str) -> dict[str, str]:
+    """Return settings with this home. The job inherits the environment, which may name a production catalog."""
+    unset = {name: "" for name in os.environ if name.startswith("OHLCV_") and not name.startswith("OHLCV_JAR")}
+    return {**unset, "OHLCV_HOME": home}
 
 
 @contextmanager
