@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ohlcv.cli.existing_tables import adopt
+from ohlcv.cli.existing_tables import adopt, map_trades
 from ohlcv.cli.terminal import echo, note, report_of, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
@@ -19,6 +19,7 @@ def tables() -> None:
 
 
 tables.add_command(adopt)
+tables.add_command(map_trades)
 
 
 @tables.command()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.tables import load_table_to_write
 from ohlcv.ingest.loader import append_trades
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.errors import OhlcvError
@@ -23,6 +24,7 @@ CLOCK_TOLERANCE = timedelta(minutes=1)
 
 def load_history(settings: Settings, trades: int) -> Feed:
     """Load sample trades of the last two days, or since the newest trade in the table, and return the feed."""
+    load_table_to_write(settings, settings.trades_contract)  # reports a table that is only read
     now = datetime.now(UTC)
     newest = newest_trade(settings)
     if newest and newest > now + CLOCK_TOLERANCE:
