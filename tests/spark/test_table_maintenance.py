@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import threading
@@ -271,7 +272,8 @@ def test_jobs_refuse_the_tables_of_a_copied_home_until_they_are_relocated(harnes
 
 
 def test_a_job_refuses_to_write_a_table_outside_the_warehouse(harness: Harness, tmp_path: Path) -> None:
-    harness.spark.conf.set("spark.sql.catalog.iceberg.warehouse", f"file://{tmp_path}/elsewhere")
+    moved = dataclasses.replace(harness.settings.catalog, warehouse=f"file://{tmp_path}/elsewhere")
+    harness.settings = dataclasses.replace(harness.settings, catalog=moved)
     for run in (
         lambda: run_maintenance(harness, "1m", "compact"),
         lambda: harness.build("1m", NOON, NOON + timedelta(minutes=5)),

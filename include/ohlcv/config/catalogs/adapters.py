@@ -31,6 +31,7 @@ AWS_VARIABLES = (
 _SQL_TYPE = {"pyiceberg.type": "sql", "spark.type": "jdbc", "spark.jdbc.schema-version": "V1"}
 # Scheme of a location -> jar set.
 _JAR_SETS = {"s3": "aws", "gs": "gcp", **dict.fromkeys(AZURE_SCHEMES, "azure")}
+_AWS_LOGIN = "the credentials of AWS (AWS_ACCESS_KEY_ID, AWS_PROFILE or the role of the machine)"
 _DELEGATION = "header.X-Iceberg-Access-Delegation"
 
 
@@ -227,7 +228,12 @@ class RestCatalog(ServiceCatalog):
     """
 
     kind = "rest"
-    access_keys = ("token", "credential")
+    access_keys = ("token", "credential", "rest.auth.basic.password")
+
+    @property
+    def access_settings(self) -> str:
+        signs = self.description.properties.get("rest.sigv4-enabled", "").lower() == "true"
+        return _AWS_LOGIN if signs else super().access_settings
 
     def _defaults(self, given: Mapping[str, str]) -> dict[str, str]:
         # The service decides about the access to files that no property describes.
@@ -272,10 +278,10 @@ class GlueCatalog(ServiceCatalog):
 
     @property
     def access_settings(self) -> str:
-        return "the credentials of AWS (AWS_ACCESS_KEY_ID, AWS_PROFILE or the role of the machine)"
+        return _AWS_LOGIN
 
     def __str__(self) -> str:
-        return f"{self.description.properties.get('glue.endpoint') or 'AWS Glue'}"
+        return self.description.properties.get("glue.endpoint") or "AWS Glue"
 
     def _defaults(self, given: Mapping[str, str]) -> dict[str, str]:
         return {"io-impl": SPARK_FILES, **super()._defaults(given)}

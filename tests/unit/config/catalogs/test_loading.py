@@ -355,3 +355,17 @@ def test_the_container_of_a_catalog_in_a_file_mounts_its_folder(tmp_path: Path) 
 )
 def test_catalog_and_store_name_the_jar_sets_that_spark_needs(properties: dict[str, str], sets: set[str]) -> None:
     assert load(**properties).jar_sets == sets
+
+
+@pytest.mark.parametrize(
+    ("properties", "settings"),
+    [
+        ({"uri": "http://rest"}, "'token' of the catalog lake"),
+        ({"uri": "http://rest", "credential": "a:b"}, "'credential' of the catalog lake"),
+        ({"uri": "http://rest", "rest__sigv4_enabled": "true"}, "the credentials of AWS (AWS_ACCESS_KEY_ID,"),
+        ({"type": "glue"}, "the credentials of AWS (AWS_ACCESS_KEY_ID,"),
+        ({"uri": "thrift://h:9083"}, "the properties of the catalog"),
+    ],
+)
+def test_messages_name_the_settings_that_grant_access(properties: dict[str, str], settings: str) -> None:
+    assert load(**properties).access_settings.startswith(settings)
