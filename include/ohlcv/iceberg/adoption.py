@@ -14,6 +14,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.retention_plan import find_expired
 from ohlcv.iceberg.snapshot_summary import newest_commit, read_checkpoint
 from ohlcv.iceberg.tables import check_location, existing_tables, load_table, open_catalog
+from ohlcv.model.build_planner import SourceIdentity, source_problem
 from ohlcv.model.errors import MissingTableError, OhlcvError
 from ohlcv.model.table_contracts import TableContract, missing_snapshot_problem
 from ohlcv.model.table_names import dotted
@@ -46,8 +47,9 @@ class Adoption:
 def plan_adoption(settings: Settings, today: date) -> Iterator[Adoption]:
     """Yield the adoption of each candle table."""
     catalog = open_catalog(settings)
+    source = _trades_source(settings, catalog)
     for name in TIMEFRAMES:
-        yield _plan(settings, catalog, settings.timeframe(name), today)
+        yield _plan(settings, catalog, source, settings.timeframe(name), today)
 
 
 def find_view_problems(settings: Settings) -> list[str]:
@@ -60,7 +62,18 @@ def find_view_problems(settings: Settings) -> list[str]:
     ]
 
 
-def _plan(settings: Settings, catalog: Catalog, timeframe: Timeframe, today: date) -> Adoption:
+def _trades_source(settings: Settings, catalog: Catalog) -> SourceIdentity | None:
+    """Return what trades runs would read, None if the table cannot be read."""
+    try:
+        table = load_table(catalog, settings.trades_contract)
+    except OhlcvError:
+        return None
+    return SourceIdentity(str(table.metadata.table_uuid), settings.trades_mapping.fingerprint())
+
+
+def _plan(
+    settings: Settings, catalog: Catalog, source: SourceIdentity | None, timeframe: Timeframe, today: date
+) -> Adoption:
     contract = settings.candles_contract(timeframe)
     try:
         table = load_table(catalog, contract)
@@ -70,9 +83,12 @@ def _plan(settings: Settings, catalog: Catalog, timeframe: Timeframe, today: dat
         return Adoption(timeframe.name, str(contract), "refused", effects=[str(error)])
     plan = find_expired(table, timeframe, today)
     state: State = "adopted" if plan.total_rows else "empty"
-    if newest_commit(table) or read_checkpoint(table).trades_snapshot is not None:
+    checkpoint = read_checkpoint(table)
+    if newest_commit(table) or checkpoint.trades_snapshot is not None:
         state = "in use"
     effects = list(_problems(settings, table, contract))
+    if source is not None and checkpoint.source not in (None, source):
+        effects.append(source_problem(timeframe, checkpoint.source, source))
     if effects:
         state = "refused"
     else:

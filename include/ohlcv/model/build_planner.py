@@ -177,19 +177,10 @@ def _with_source(
 ) -> SourceCheckpoint:
     """Return the checkpoint for the trades that this run reads. After a change, all retained hours are pending."""
     old, new = checkpoint.source, history.source
-    if old in (None, new):
+    if old is None or old == new:
         return replace(checkpoint, source=new)
-    assert old is not None
     if not new_source:
-        change = (
-            f"from another trades table (its UUID was {old.table}, now it is {new.table})"
-            if old.table != new.table
-            else "with another mapping of the trades table"
-        )
-        raise OhlcvError(
-            f"the {timeframe} candles were built {change}: restore it, or rebuild the candles by "
-            f"'airflow dags trigger ohlcv_reprocess' with new_source or 'ohlcv build --new-source'"
-        )
+        raise OhlcvError(source_problem(timeframe, old, new))
     if checkpoint.trades_snapshot is None or history.snapshot is None:
         return SourceCheckpoint(source=new)
     # Those that this run builds are complete afterwards.
@@ -200,6 +191,19 @@ def _with_source(
         committed_at=history.committed_at,
         pending_hours=frozenset(_retained_hours(timeframe, own_range, history) - built),
         source=new,
+    )
+
+
+def source_problem(timeframe: Timeframe, old: SourceIdentity, new: SourceIdentity) -> str:
+    """Return the error of candles that were built from another source."""
+    change = (
+        f"from another trades table (its UUID was {old.table}, now it is {new.table})"
+        if old.table != new.table
+        else "with another mapping of the trades table"
+    )
+    return (
+        f"the {timeframe} candles were built {change}: restore it, or rebuild the candles by "
+        f"'airflow dags trigger ohlcv_reprocess' with new_source or 'ohlcv build --new-source'"
     )
 
 

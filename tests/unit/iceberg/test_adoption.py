@@ -14,6 +14,8 @@ from pyiceberg.types import LongType, StringType
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.adoption import Adoption, find_view_problems, plan_adoption
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
+from ohlcv.model.build_planner import SourceCheckpoint, SourceIdentity
+from ohlcv.model.summary_keys import CHECKPOINT
 from ohlcv.model.timeframes import get_timeframe
 from support.candle_rows import candle, write_candles
 from support.default_tables import CANDLES_VIEW, NAMESPACE, candles_contract
@@ -92,6 +94,15 @@ def test_a_table_outside_the_warehouse_is_refused(site: Settings, tmp_path: Path
     found = minutes(other)
     assert found.state == "refused"
     assert "outside the warehouse" in found.effects[0]
+
+
+def test_candles_of_another_trades_table_are_refused(site: Settings) -> None:
+    table = load_table(open_catalog(site), candles_contract(MINUTE))
+    checkpoint = SourceCheckpoint(trades_snapshot=1, committed_at=1, source=SourceIdentity("another-table"))
+    table.append(table.schema().as_arrow().empty_table(), snapshot_properties={CHECKPOINT: checkpoint.to_text()})
+    found = minutes(site)
+    assert found.state == "refused"
+    assert "the 1m candles were built from another trades table (its UUID was another-table, now" in found.effects[0]
 
 
 def test_additional_columns_and_tables_named_like_views_are_reported(site: Settings) -> None:
