@@ -60,6 +60,9 @@ _StrictLoader.add_constructor("tag:yaml.org,2002:value", lambda _, node: node.va
 
 def _parse(text: str) -> object:
     try:
+        # PyYAML raises any error for a value that does not fit its tag.
+        if any(isinstance(token, yaml.TagToken) for token in yaml.scan(text)):
+            raise InputError("a tag such as !!int is not supported: remove it")
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506  # a subclass of the safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -185,4 +188,7 @@ def _kind(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    return f"'{str(value)[:50]}'" if isinstance(value, str | int | float | date | bytes) else type(value).__name__
+    if not isinstance(value, str | int | float | date):
+        return type(value).__name__
+    text = "".join(character if character.isprintable() else " " for character in str(value)[:50])
+    return f"'{text}'"
