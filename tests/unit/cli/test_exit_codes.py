@@ -24,6 +24,8 @@ COMMAND_LINES = [
     ("tables", "create"),
     ("tables", "register"),
     ("tables", "relocate"),
+    ("tables", "adopt"),
+    ("tables", "map"),
     ("tables", "widen-volume", "--timeframe", "1d"),
     ("trades", "load", "x.csv"),
     ("trades", "sample"),
