@@ -100,9 +100,8 @@ def catalog(
     home = tmp_path / "home"
     factory, features = KINDS[request.param]
     empty = factory(servers)
-    environment = {"OHLCV_HOME": str(home), **empty.environment}
+    environment = {"OHLCV_HOME": str(home), **dict([JAR_SETS]), **empty.environment}
     monkeypatch.setenv(*QUICK_JAVA)
-    monkeypatch.setenv(*JAR_SETS)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     found = CatalogUnderTest(request.param, spark, home, environment, empty, features, servers)
