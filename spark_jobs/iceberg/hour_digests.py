@@ -12,12 +12,12 @@ from ohlcv.model.trade_layout import FIRST_HOUR, LAST_HOUR
 from ohlcv.model.trade_mapping import MAPPED_COLUMNS
 from spark_jobs.compute.trade_columns import partition_hour
 from spark_jobs.iceberg.changed_files import ChangedFiles
-from spark_jobs.iceberg.table_metadata import COLLECTIONS
 from spark_jobs.iceberg.trades_reader import TradesTable
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
 # Number of trades, and sums of two hashes.
 Digest = tuple[int, ...]
+FILES_CATALOG = "ohlcv_files"
 LOWER_BITS = 2**32 - 1
 
 
@@ -27,18 +27,15 @@ def digests(
     """Return the digest of the trades by hour in the files of scan tasks, without the rows that they delete."""
     if not tasks:
         return {}
-    # Iceberg reads chosen files for its own rewrites: the tasks are registered in the JVM under a name.
+    # Iceberg reads chosen files for its own rewrites: the tasks are registered in the JVM under the name of a table.
+    spark.conf.set(f"spark.sql.catalog.{FILES_CATALOG}", "org.apache.iceberg.spark.SparkRewriteTableCatalog")
     name = uuid.uuid4().hex
     manager = java_class("org.apache.iceberg.spark.ScanTaskSetManager").get()
     cache = java_class("org.apache.iceberg.spark.SparkTableCache").get()
-    lists = java_class(f"{COLLECTIONS}.Lists")
-    staged = lists.newArrayList()
-    for task in tasks:
-        staged.add(task)
-    manager.stageTasks(java_table, name, staged)
+    manager.stageTasks(java_table, name, tasks)
     cache.add(name, java_table)
     try:
-        return digests_of(table.as_contract(spark.read.format("iceberg").load(name)))
+        return digests_of(table.as_contract(spark.table(f"{FILES_CATALOG}.`{name}`")))
     finally:
         cache.remove(name)
         manager.removeTasks(java_table, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from pyspark.sql import functions as F
 from ohlcv.model.intervals import HOUR, Range
 from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.trade_mapping import MAPPED_COLUMNS
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from spark_jobs.compute.candle_builder import candles_from_totals
+from spark_jobs.compute.time_predicates import in_hours
 from spark_jobs.compute.trade_aggregation import first_pass
 from spark_jobs.compute.trade_columns import with_rejection_reason
 from spark_jobs.iceberg.trades_history import TableHistory
@@ -25,6 +28,7 @@ from spark_jobs.jobs.build_candles import read_source
 from spark_jobs.runtime.session import code_generation_for
 from support.default_tables import TRADES
 from support.harness import Harness, at, trade
+from support.mapped_tables import BY_DAY, BY_HOUR, UNPARTITIONED, MappedHarness, Shape
 
 NOON = at("2026-03-01 12:00")
 TWO_HOURS = Range(NOON, NOON + 2 * HOUR)
@@ -139,6 +143,38 @@ def test_an_hour_is_one_task_and_no_other_hour_is_read(loaded: Harness) -> None:
     assert trades.rdd.getNumPartitions() == 2
     assert trades.select(F.input_file_name()).distinct().count() == 6
     assert plan_of(trades).count("exchange_date <= 20513") == plan_of(trades).count("exchange_hour >= 12") == 1
+
+
+def test_the_default_mapping_reads_the_columns_of_the_contract_as_they_are(loaded: Harness) -> None:
+    hours = hours_overlapping([TWO_HOURS])
+    trades = read_trades(loaded.spark, TradesTable(TRADES, None, {}), hours, all_have_ids=False)
+    rows = loaded.spark.table("iceberg.market_data.gold_crypto_trades").where(in_hours(hours))
+    plain = rows.select(*MAPPED_COLUMNS, F.coalesce("trade_id", "message_id").alias("identity"))
+    assert without_numbers(plan_of(trades)) == without_numbers(plan_of(plain))
+
+
+@pytest.mark.parametrize(
+    ("shape", "pushed"),
+    [
+        (BY_HOUR, r"filters=ts IS NOT NULL, ts >= 1772366400000000, ts <= 1772373599999999"),
+        (BY_DAY, r"time of trade >= 1772366400000000"),
+        (UNPARTITIONED, r"filters=ns IS NOT NULL, ns >= 1772366400000000000, ns <= 1772373599999999999"),
+    ],
+    ids=["hour(ts)", "day(ts)", "unpartitioned"],
+)
+def test_predicates_of_a_mapped_table_have_the_type_of_its_column(
+    spark: SparkSession, tmp_path: Path, shape: Shape, pushed: str
+) -> None:
+    """Iceberg then skips files by the bounds of the column."""
+    harness = MappedHarness(spark, tmp_path / "home", shape)
+    history = TableHistory(harness.spark, harness.settings)
+    plan = plan_of(read_trades(harness.spark, history.table, hours_overlapping([TWO_HOURS]), all_have_ids=True))
+    assert pushed in plan
+
+
+def without_numbers(plan: str) -> str:
+    """Return a plan without the numbers of its expressions, which differ from query to query."""
+    return re.sub(r"#\d+L?|plan_id=\d+", "", plan)
 
 
 def test_longer_windows_are_merged_with_one_shuffle(loaded: Harness) -> None:
