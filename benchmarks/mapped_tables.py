@@ -1,4 +1,4 @@
-"""Cost of trades tables of other shapes: a scheduled run in local mode without changes, and with one late hour.
+"""Cost of trades tables of other shapes: a scheduled run in local mode without changes, with a late hour, compacted.
 
 All tables contain the same day of trades: the contract's table, one by hour, one by day, and one without partitions.
 Files of the last two contain several hours, so a run reads the rows of changed files to find the hours that changed.
@@ -59,6 +59,10 @@ LAYOUTS = {
     "unpartitioned": Layout("ns", UNPARTITIONED_PARTITION_SPEC),
 }
 CONTRACT = "contract"
+UNCHANGED, LATE, COMPACTED = "no change", "a late hour", "compacted"
+COMPACTION = (
+    "CALL system.rewrite_data_files(table => 'market_data.gold_crypto_trades', options => map('rewrite-all', 'true'))"
+)
 
 
 class MappedCatalog(BenchCatalog):
@@ -116,32 +120,31 @@ def measure(bench: Bench) -> Section:
         name: MappedCatalog(bench.folder_for(f"mapped {number}") / "home", layout)
         for number, (name, layout) in enumerate(LAYOUTS.items())
     }
-    unchanged: dict[str, Callable[[], Cost]] = {}
-    with_late: dict[str, Callable[[], Cost]] = {}
+    kinds: dict[str, dict[str, Callable[[], Cost]]] = {UNCHANGED: {}, LATE: {}, COMPACTED: {}}
     expected = None
     for name, catalog in catalogs.items():
         _append(catalog, first)
         _run(catalog, DAY)
-        before = catalog.save_state()
-        unchanged[name] = _Measured(catalog, before)
+        kinds[UNCHANGED][name] = _Measured(catalog, catalog.save_state())
         _append(catalog, late)
-        with_late[name] = _Measured(catalog, catalog.save_state())
+        kinds[LATE][name] = _Measured(catalog, catalog.save_state())
         _run(catalog, _newest())
         found = catalog.candles(TIMEFRAME, DAY)
         expected = found if expected is None else expected
         require_equal(f"a table {name}", True, expected.equals(found))
+        _sql(catalog, COMPACTION)
+        kinds[COMPACTED][name] = _Measured(catalog, catalog.save_state())
     section = Section("mapped tables")
+    costs = {kind: measure_interleaved(runs, bench.repeats, kind) for kind, runs in kinds.items()}
     grid = Grid(
         f"Scheduled {TIMEFRAME} runs in local mode on {len(first):,} trades of a day",
-        ("trades table", "no change: wall s", "cpu s", "a late hour: wall s", "cpu s"),
+        ("trades table", *(f"{kind}: {figure} s" for kind in kinds for figure in ("wall", "cpu"))),
     )
-    found_unchanged = measure_interleaved(unchanged, bench.repeats, "no change")
-    found_late = measure_interleaved(with_late, bench.repeats, "late hour")
     for name in catalogs:
-        costs = [median(found_unchanged[name]), median(found_late[name])]
-        grid.rows.append((name, *(figure for cost in costs for figure in (cost.wall, cost.processor))))
-    section.add_measurements("no change", found_unchanged)
-    section.add_measurements("late hour", found_late)
+        medians = [median(costs[kind][name]) for kind in kinds]
+        grid.rows.append((name, *(figure for each in medians for figure in (each.wall, each.processor))))
+    for kind, found_costs in costs.items():
+        section.add_measurements(kind, found_costs)
     section.grids.append(grid)
     return section
 
@@ -167,6 +170,10 @@ def _append(catalog: BenchCatalog, trades: pa.Table) -> None:
         catalog.append_trades(trades)
     else:
         catalog.append(trades)
+
+
+def _sql(catalog: BenchCatalog, statement: str) -> None:
+    measure_job(sql_job(catalog.settings, [statement], 1), LOCAL_MASTER, home_environment(catalog.settings), None)
 
 
 def _run(catalog: BenchCatalog, own_range: Range) -> Cost:

@@ -47,8 +47,9 @@ from spark_jobs.runtime.session import code_generation_for
 
 # A report lists at most this many withheld candles; their total number is always reported.
 MAX_LISTED = 100
-# A row is digested this many times faster than a trade is built into candles. Used for files with several hours.
-DIGESTED_ROWS_PER_TRADE = 10
+# To find changed hours in files with several hours, a run reads up to this many rows for each trade of its budget. That
+# takes seconds; the alternative is to build all hours of the files again, in many runs.
+DIGESTED_ROWS_PER_TRADE = 100
 
 
 @dataclass(frozen=True)

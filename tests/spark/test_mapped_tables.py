@@ -102,11 +102,11 @@ def test_deleted_rows_make_only_their_hours_pending(spark: SparkSession, tmp_pat
 
 
 def test_changed_files_above_the_row_budget_make_their_hours_pending(spark: SparkSession, tmp_path: Path) -> None:
-    harness = built(spark, tmp_path, UNPARTITIONED, {"OHLCV_REPAIR_TRADES": "10"})
+    harness = built(spark, tmp_path, UNPARTITIONED, {"OHLCV_REPAIR_TRADES": "3"})
     harness.compact()
     report = scheduled_run(harness)
     assert report["notes"][0] == (
-        "360 rows of changed files exceed the budget of 100: all 30 hours of these files count as changed"
+        "360 rows of changed files exceed the budget of 300: all 30 hours of these files count as changed"
     )
     # One hour is built in addition to that of the run, whatever it costs.
     assert report["repaired_hours"] == hours_text(NOON - 2 * HOUR, NOON - HOUR)
