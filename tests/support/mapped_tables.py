@@ -59,10 +59,10 @@ class MappedHarness(Harness):
 
     def append_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append rows as the table stores them, in one commit."""
-        schema = self.trades_table().schema().as_arrow()
+        table = f"iceberg.{TRADES}"
+        values = pa.Table.from_pylist([*rows], schema=self.trades_table().schema().as_arrow())
         # pyiceberg does not write partitions of hours and days.
-        frame = self.spark.createDataFrame(pa.Table.from_pylist([*rows], schema=schema))
-        frame.writeTo(f"iceberg.{TRADES}").append()
+        self.spark.createDataFrame(values, self.spark.table(table).schema).writeTo(table).append()
 
     def compact(self, **options: str) -> None:
         """Rewrite all files of the trades table, as its owner does."""
