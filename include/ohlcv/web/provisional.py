@@ -189,36 +189,43 @@ def _hours(trades: TableIndex, now: datetime) -> list[int]:
 
 
 def _compute_hours(timeframe: Timeframe, request: _Request, first_hour: int, known: _Candles | None) -> _Candles:
-    """Compute the hours whose files have changed, the newest first."""
+    """Compute the hours whose files have changed, the newest first. Hours of the same files are computed together."""
+    newest_first = [each for each in reversed(request.hours) if each >= first_hour]
+    files = {hour: [file for file in request.trades.files if hour in file.hours] for hour in newest_first}
     hours: dict[int, tuple[frozenset[FileKey], pa.Table]] = {}
     included = first_hour
-    for hour in reversed([each for each in request.hours if each >= first_hour]):
+    for keys, members in groupby(newest_first, lambda hour: frozenset(file.key for file in files[hour])):
         if sum(len(table) for _, table in hours.values()) > _MAX_CANDLES:
             included = min(hours)
             break
-        files = [file for file in request.trades.files if hour in file.hours]
-        keys = frozenset(file.key for file in files)
-        if known is not None and known.hours.get(hour, (None, None))[0] == keys:
-            hours[hour] = known.hours[hour]
+        group = list(members)
+        if known is not None and all(known.hours.get(hour, (None, None))[0] == keys for hour in group):
+            hours |= {hour: known.hours[hour] for hour in group}
         else:
-            hours[hour] = keys, _compute(timeframe, request.trades, files, hour)
+            rows = _compute(timeframe, request.trades, files[group[0]], group)
+            hours |= {hour: (keys, rows.filter(_in_hour(hour))) for hour in group}
     return _Candles((request.trades.snapshot_id, first_hour), included, request.now, hours)
 
 
-def _compute(timeframe: Timeframe, trades: TableIndex, files: list[IndexedFile], hour: int) -> pa.Table:
-    """Return the candles of all series in an hour."""
+def _in_hour(hour: int) -> pc.Expression:
+    span = hour_range(hour)
+    return (pc.field("window_start") >= span.start) & (pc.field("window_start") < span.end)
+
+
+def _compute(timeframe: Timeframe, trades: TableIndex, files: list[IndexedFile], hours: list[int]) -> pa.Table:
+    """Return the candles of all series in some hours."""
     with rule_database() as connection, tempfile.TemporaryDirectory(prefix="ohlcv-") as folder:
         for setting in (f"memory_limit = '{_MEMORY}'", "threads = 1", f"temp_directory = '{folder}'"):
             connection.execute(f"SET {setting}")
         connection.execute(f"SET VARIABLE length = {timeframe.microseconds}")
         columns = MAPPED_COLUMNS if trades.mapping.is_default else trades.mapping.source_columns
-        query = _trades_query(trades, hour)
+        query = _trades_query(trades, hours)
         empty = pa.schema([trades.schema.field(name) for name in columns]).empty_table()
         _load(connection, empty, f"CREATE TEMP TABLE read_trades AS {query}")
         for file in files:
             for batch in read_batches(trades, file, columns):
                 _load(connection, batch, f"INSERT INTO read_trades {query}")
-        compute_candles(connection, [hour_range(hour)], trades.mapping)
+        compute_candles(connection, list(map(hour_range, hours)), trades.mapping)
         names = ", ".join(_COMPUTED.names)
         # Larger numbers are not a decimal of Arrow. Without its vwap, a candle is withheld.
         rows = connection.sql(
@@ -227,13 +234,14 @@ def _compute(timeframe: Timeframe, trades: TableIndex, files: list[IndexedFile],
     return pa.table([_converted(rows[each.name].combine_chunks(), each.type) for each in _COMPUTED], schema=_COMPUTED)
 
 
-def _trades_query(trades: TableIndex, hour: int) -> str:
-    """Return the SQL that selects the trades of an hour from `trade_rows`, with the columns of the contract."""
+def _trades_query(trades: TableIndex, hours: list[int]) -> str:
+    """Return the SQL that selects the trades of some hours from `trade_rows`, with the columns of the contract."""
     columns = ", ".join(MAPPED_COLUMNS)
     if trades.mapping.is_default:
         return f"SELECT {columns} FROM trade_rows"
+    numbers = ", ".join(map(str, hours))
     mapped = projection(trades.mapping, trades.trades.kinds, "trade_rows")
-    return f"SELECT {columns} FROM ({mapped}) WHERE {hour_of_trade(trades.mapping)} = {hour}"
+    return f"SELECT {columns} FROM ({mapped}) WHERE {hour_of_trade(trades.mapping)} IN ({numbers})"
 
 
 def _load(connection: duckdb.DuckDBPyConnection, rows: pa.Table, statement: str) -> None:

@@ -6,7 +6,9 @@ import random
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from ohlcv.config.settings import Settings
@@ -18,6 +20,7 @@ from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.quality.validator import validate, validate_days
 from ohlcv.readers.latest import newest_trade
 from ohlcv.readers.trades import load_trades
+from ohlcv.web import provisional
 from ohlcv.web.data import CandleData
 from support.candle_rows import table_row, write_candles
 from support.mapped_trades import (
@@ -138,6 +141,27 @@ def test_provisional_candles_equal_the_reference_model(settings: Settings, trade
     wanted = [table_row(each) for key, each in sorted(expected.items()) if key[:2] == (symbol, exchange)]
     assert wanted
     assert [{field: row[field] for field in wanted[0]} for row in found] == wanted
+
+
+def test_a_file_of_several_hours_is_read_once(
+    settings: Settings, shape: Shape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = random_rows(settings.trades_mapping, shape, random.Random(8), START, HOURS)
+    append_rows(load_table(open_catalog(settings), settings.trades_contract), rows)
+    computed = []
+    original = provisional._compute
+
+    def compute(*arguments: Any) -> pa.Table:
+        computed.append(arguments[-1])
+        return original(*arguments)
+
+    monkeypatch.setattr(provisional, "_compute", compute)
+    data = CandleData(settings)
+    data.refresh()
+    data.provisional("1m", "A", "A")
+    hours = [FIRST_HOUR + number for number in reversed(range(HOURS))]
+    # The partitions of one of the tables are hours.
+    assert computed == ([[hour] for hour in hours] if settings.trades_mapping.has_hours else [hours])
 
 
 def test_files_without_bounds_may_have_trades_of_any_time(tmp_path: Path, shape: Shape) -> None:

@@ -206,7 +206,7 @@ def test_hours_are_computed_once_for_all_series_and_threads(
     original = provisional._compute
 
     def compute(*arguments: Any) -> pa.Table:
-        computed.append(arguments[-1] - FIRST_HOUR)
+        computed.append([hour - FIRST_HOUR for hour in arguments[-1]])
         return original(*arguments)
 
     monkeypatch.setattr(provisional, "_compute", compute)
@@ -215,12 +215,12 @@ def test_hours_are_computed_once_for_all_series_and_threads(
     with ThreadPoolExecutor(20) as pool:
         rows = list(pool.map(lambda number: rows_of(data, MINUTE, "BTC" if number % 2 else "ETH"), range(20)))
     assert [len(each) for each in rows] == [1] * 20
-    assert computed == [1, 0]
+    assert computed == [[1], [0]]
     # The hour of new trades is computed again.
     load(settings, trade(NOON + timedelta(hours=1, minutes=5)))
     data.refresh()
     assert len(rows_of(data, MINUTE)) == 2
-    assert computed == [1, 0, 1]
+    assert computed == [[1], [0], [1]]
 
 
 def test_hours_with_too_many_candles_are_left_out(
