@@ -45,7 +45,7 @@ def create(views: bool, create_bucket: bool) -> None:
         for name in result.existing:
             echo(f"exists   {name}")
     if views and not settings.catalog.has_views:
-        note(f"a {settings.catalog.kind} catalog has no views in Iceberg: query the tables themselves")
+        note(f"the catalog {settings.catalog} has no views in Iceberg: query the tables themselves")
         views = False
     missing = [view for view in settings.names.views if views and not view_exists(settings, view)]
     if missing:
