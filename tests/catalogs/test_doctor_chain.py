@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
@@ -52,12 +53,21 @@ def _close_connections() -> Iterator[None]:
     gc.collect()
 
 
-def check_in_session(spark: SparkSession, settings: Settings) -> list[Check]:
+def check_in_session(spark: SparkSession, settings: Settings, environment: dict[str, str]) -> list[Check]:
     """Return the results through Spark without a job: a session of its own knows only this catalog."""
     session = spark.newSession()
     for name, value in settings.catalog.spark_properties().items():
         if name != "spark.sql.extensions":  # cannot change after Spark has started
             session.conf.set(name, value)
+    jvm: Any = spark.sparkContext._jvm
+    # Iceberg's Java code finds the catalog through the active session.
+    jvm.org.apache.spark.sql.classic.SparkSession.setActiveSession(session._jsparkSession)
+    # A job gets them by its environment.
+    for name, key in (("aws.accessKeyId", "AWS_ACCESS_KEY_ID"), ("aws.secretAccessKey", "AWS_SECRET_ACCESS_KEY")):
+        if key in environment:
+            jvm.java.lang.System.setProperty(name, environment[key])
+        else:
+            jvm.java.lang.System.clearProperty(name)
     client = SparkClient(session, settings.catalog.name)
     results = check_chain(client, chain_request(settings.names, new_scratch_name()))
     return [Check(f"Spark {each.step}", each.state, describe_result(settings.catalog, each)) for each in results]
@@ -66,7 +76,7 @@ def check_in_session(spark: SparkSession, settings: Settings) -> list[Check]:
 def check_both(spark: SparkSession, environment: dict[str, str]) -> list[Checks]:
     """Return the results through pyiceberg and through Spark."""
     settings = load_settings(environment)
-    return [by_step(check_with_pyiceberg(settings)), by_step(check_in_session(spark, settings))]
+    return [by_step(check_with_pyiceberg(settings)), by_step(check_in_session(spark, settings, environment))]
 
 
 def by_step(checks: list[Check]) -> Checks:

@@ -198,7 +198,7 @@ class _ScratchSteps:
         return "two commits, whose rows are read again"
 
     def _history(self) -> str:
-        return f"{len(self.client.snapshots(self.table))} snapshots after two commits"
+        return f"{len(self.client.snapshots(self.table))} of 2 snapshots"
 
     def _roll_back(self) -> str:
         self.client.roll_back(self.table, self.client.snapshots(self.table)[0])

@@ -68,7 +68,7 @@ def describe_result(catalog: Catalog, result: StepResult) -> str:
         )
     if result.step == "gc.enabled" and result.state == "warning":
         return (
-            f"gc.enabled=false on {result.found}: 'ohlcv maintain' expires no snapshot of it; let the service of the "
+            f"gc.enabled=false on {result.found}: 'ohlcv maintain' expires no snapshots there; let the service of the "
             "catalog do it, or set the table property gc.enabled to true if no branch or copy shares its files"
         )
     if result.step == "drop" and result.state == "warning":
