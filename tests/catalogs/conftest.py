@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from catalogs.kinds import KINDS, EmptyCatalog, Features, Servers
+from catalogs.kinds import GLUE_KEYS, KINDS, EmptyCatalog, Features, Servers
 from ohlcv.demo.local_postgres import PostgresServer
 from ohlcv.setup.slim_spark_home import create_slim_home
 from support.harness import Harness, spark_session
@@ -73,6 +73,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """Run the session of the tests with the jars of all kinds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(*JAR_SETS)
+        # A JVM keeps the environment of its start.
+        for name, value in GLUE_KEYS.items():
+            patch.setenv(name, value)
         create_slim_home()
         with spark_session(tmp_path_factory.mktemp("spark")) as session:
             yield session

@@ -22,6 +22,8 @@ from support.stores import REGION, ObjectStore, RestCatalog, object_store, rest_
 
 # Name of the catalogs in pyiceberg's configuration.
 NAME = "lakehouse"
+# The server of the Glue API accepts every key, but the clients need one.
+GLUE_KEYS = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything"}
 
 
 @dataclass(frozen=True)
@@ -172,10 +174,8 @@ def _glue(servers: Servers) -> EmptyCatalog:
         "glue.region": REGION,
         **store_properties(store),
     }
-    # The server accepts every key, but the clients need one.
-    keys = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything"}
     return EmptyCatalog(
-        {**configuration(properties), **keys},
+        {**configuration(properties), **GLUE_KEYS},
         lambda table: gateway.drop_next("/", None, "AWSGlue.UpdateTable"),
         lambda: len(gateway.dropped),
     )
