@@ -71,7 +71,9 @@ class TableHistory:
 
     @property
     def source(self) -> SourceIdentity:
-        return SourceIdentity(str(self._table.uuid()), self.table.contract.mapping.fingerprint())
+        # Old tables of format version 1 have none.
+        uuid = self._table.operations().current().uuid()
+        return SourceIdentity(str(uuid or ""), self.table.contract.mapping.fingerprint())
 
     @property
     def snapshot(self) -> int | None:

@@ -158,7 +158,7 @@ def append_rows(table: Table, rows: Iterable[Row]) -> None:
 def random_rows(mapping: TradeMapping, shape: Shape, chance: random.Random, start: datetime, hours: int) -> list[Row]:
     """Return rows with ties, repeated deliveries, corrections, invalid and excluded rows."""
     rows = []
-    for _ in range(200):
+    for _ in range(100):
         row = _random_row(mapping, shape, chance, start, hours)
         rows += [row, row]
         for name in ("price", "quantity", "ingestion_timestamp", "symbol", "trade_id", "exchange_hour"):

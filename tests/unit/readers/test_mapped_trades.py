@@ -58,8 +58,8 @@ def trades(settings: Settings, shape: Shape) -> list[Trade]:
     mapping = settings.trades_mapping
     rows = random_rows(mapping, shape, random.Random(5), START, HOURS)
     table = load_table(open_catalog(settings), settings.trades_contract)
-    append_rows(table, rows[:300])
-    append_rows(table, rows[300:])
+    append_rows(table, rows[:150])
+    append_rows(table, rows[150:])
     return reference_trades(rows, mapping)
 
 
@@ -168,8 +168,8 @@ def test_files_without_bounds_may_have_trades_of_any_time(tmp_path: Path, shape:
     settings = mapped_settings(tmp_path, replace(shape, properties=WITHOUT_BOUNDS))
     rows = random_rows(settings.trades_mapping, shape, random.Random(6), START, HOURS)
     table = load_table(open_catalog(settings), settings.trades_contract)
-    append_rows(table, rows[:300])
-    append_rows(table, rows[300:])
+    append_rows(table, rows[:150])
+    append_rows(table, rows[150:])
     trades = reference_trades(rows, settings.trades_mapping)
     assert newest_trade(settings) == EPOCH + max(valid_times(settings, trades)) * MICROSECOND
     write_reference_candles(settings, trades)
