@@ -26,6 +26,8 @@ class Cause(StrEnum):
     OTHER = "other"
 
 
+STORE_CAUSES = (Cause.STORE_LOGIN, Cause.STORE_FORBIDDEN, Cause.STORE_UNREACHABLE, Cause.STORE)
+
 # Errors of an object store: those of pyarrow and of AWS's SDK for Java.
 _STORE = re.compile(
     r"AWS Error|\bS3Exception\b|NoSuchBucketException|NoSuchKeyException|S3FileIO|when reading information for key"

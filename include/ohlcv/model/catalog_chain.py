@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from ohlcv.model.catalog_causes import Cause, find_cause
+from ohlcv.model.catalog_causes import STORE_CAUSES, Cause, find_cause
 from ohlcv.model.table_names import Identifier, TableNames, dotted
 from ohlcv.model.timeframes import TIMEFRAMES
 
@@ -125,7 +125,9 @@ def check_chain(client: CatalogClient, request: ChainRequest) -> list[StepResult
     table = request.scratch_table(names is not None)
     try:
         results += _ScratchSteps(client, table, names is not None).results()
-        results.append(_deletion_result(client, (*request.candles, table)))
+        # Without the store no metadata can be read, and Iceberg's Java library repeats each attempt for 90 s.
+        if not any(result.step == "create" and find_cause(result.errors) in STORE_CAUSES for result in results):
+            results.append(_deletion_result(client, (*request.candles, table)))
     finally:
         results += drop_scratch(client, table, names is not None)
     return results
