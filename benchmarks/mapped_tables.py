@@ -85,8 +85,8 @@ class MappedCatalog(BenchCatalog):
         fields = [NestedField(n, name, kind, required=False) for n, (name, kind) in enumerate(columns.items(), 1)]
         catalog = open_catalog(self.settings)
         catalog.drop_table(NAME)
-        catalog.create_table(NAME, Schema(*fields), partition_spec=layout.partitions)
-        self.staging = catalog.create_table(STAGING, Schema(*fields))
+        self.schema = Schema(*fields)
+        catalog.create_table(NAME, self.schema, partition_spec=layout.partitions)
 
     def append_trades(self, trades: pa.Table) -> None:
         """Append trades of the contract."""
@@ -102,9 +102,10 @@ class MappedCatalog(BenchCatalog):
             "loaded": trades["ingestion_timestamp"],
         }
         # pyiceberg does not write partitions of hours and days.
-        self.staging.overwrite(pa.table(columns).cast(self.staging.schema().as_arrow()))
-        insert = f"INSERT INTO {'.'.join(NAME)} SELECT * FROM {'.'.join(STAGING)}"
-        measure_job(sql_job(self.settings, [insert], 1), LOCAL_MASTER, home_environment(self.settings), None)
+        catalog = open_catalog(self.settings)
+        catalog.create_table(STAGING, self.schema).append(pa.table(columns).cast(self.schema.as_arrow()))
+        _sql(self, f"INSERT INTO {'.'.join(NAME)} SELECT * FROM {'.'.join(STAGING)}")
+        catalog.drop_table(STAGING)
 
 
 def measure(bench: Bench) -> Section:

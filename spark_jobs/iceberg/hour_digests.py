@@ -13,7 +13,7 @@ from ohlcv.model.trade_mapping import MAPPED_COLUMNS
 from spark_jobs.compute.trade_columns import partition_hour
 from spark_jobs.iceberg.changed_files import ChangedFiles
 from spark_jobs.iceberg.trades_reader import TradesTable
-from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
+from spark_jobs.runtime.py4j_bridge import JavaObject, java_class, static_method
 
 # Number of trades, and sums of two hashes.
 Digest = tuple[int, ...]
@@ -31,7 +31,7 @@ def digests(
     spark.conf.set(f"spark.sql.catalog.{FILES_CATALOG}", "org.apache.iceberg.spark.SparkRewriteTableCatalog")
     name = uuid.uuid4().hex
     manager = java_class("org.apache.iceberg.spark.ScanTaskSetManager").get()
-    cache = java_class("org.apache.iceberg.spark.SparkTableCache").get()
+    cache = static_method(java_class("org.apache.iceberg.spark.SparkTableCache"), "get")()
     manager.stageTasks(java_table, name, tasks)
     cache.add(name, java_table)
     try:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from py4j import protocol
 from py4j.java_gateway import JavaClass, JavaMember, JavaPackage, JVMView
 from pyspark import SparkContext
 
@@ -20,6 +21,14 @@ def java_class(name: str) -> JavaObject:
     every jar before it answers no.
     """
     return getattr(SparkContext._jvm, name)
+
+
+def static_method(owner: JavaClass, name: str) -> JavaMember:
+    """Return a static method of a class that also has instance methods of this name.
+
+    `owner.name` works only if the JVM lists the static one first, and the order differs from JVM to JVM.
+    """
+    return JavaMember(name, None, f"{protocol.STATIC_PREFIX}{owner._fqn}", owner._gateway_client)
 
 
 def cache_class_lookups() -> None:
