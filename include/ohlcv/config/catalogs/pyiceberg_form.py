@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import strictyaml
-
 from ohlcv.config.values import check_characters, read_text_file
 from ohlcv.model.errors import InputError
 
@@ -58,6 +56,8 @@ def variable(name: str, key: str) -> str:
 
 def _read_file(values: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
     """Return the configuration file that pyiceberg uses, and its catalogs."""
+    import strictyaml  # 40 ms, only for this form
+
     for folder in (values.get("PYICEBERG_HOME"), values.get("HOME") or os.path.expanduser("~"), os.getcwd()):
         file = Path(folder or "", FILE_NAME)
         if folder and file.is_file():
