@@ -45,21 +45,18 @@ def issuer(catalog: CatalogUnderTest) -> Iterator[Issuer]:
     issuer.lifetime = 3600.0
 
 
-def wait_before_commit(monkeypatch: pytest.MonkeyPatch, issuer: Issuer) -> list[int]:
-    """Let a job wait right before its commit until its first token has expired. Return the tokens issued by then."""
+def wait_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a job wait right before its commit until all tokens that it has then have expired."""
     for_table = CommitGuard.for_table
-    issued: list[int] = []
-    begin = time.time()
 
     def waiting(*arguments: Any, **options: Any) -> CommitGuard:
         def assert_lock_held() -> None:
-            wait_for(lambda: time.time() > begin + LIFETIME + 1, "the end of the first token")
-            issued.append(len(issuer.issued))
+            end = time.time() + LIFETIME + 1
+            wait_for(lambda: time.time() > end, "the end of the tokens")
 
         return replace(for_table(*arguments, **options), assert_lock_held=assert_lock_held)
 
     monkeypatch.setattr(CommitGuard, "for_table", waiting)
-    return issued
 
 
 @with_tokens
@@ -69,7 +66,7 @@ def test_a_job_outlives_its_token(catalog: CatalogUnderTest, issuer: Issuer, mon
     # New clients, whose first tokens expire soon.
     harness = catalog.harness
     harness.trades = TRADES
-    wait_before_commit(monkeypatch, issuer)
+    wait_before_commit(monkeypatch)
     begun = len(issuer.issued)
     assert harness.build("1m", NOON - HOUR, NOON)["candles"]["inserted"] == 60
     assert len(issuer.issued) > begun + 1
@@ -98,7 +95,7 @@ def test_a_token_that_cannot_be_renewed_ends_the_job_with_one_line(
     issuer.lifetime = LIFETIME
     harness = catalog.harness
     before = harness.snapshots("1m")
-    wait_before_commit(monkeypatch, issuer)
+    wait_before_commit(monkeypatch)
     harness.spark.table(f"{NAME}.market_data.gold_ohlcv_1m").collect()
     secret = issuer.clients.pop(client)
     with pytest.raises((Py4JJavaError, PySparkException)) as raised:
