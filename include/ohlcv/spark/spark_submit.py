@@ -246,18 +246,19 @@ def start_job(
     job: SparkJob, master: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """Start a job with additional environment variables. Leaving the block terminates a job that still runs."""
-    with subprocess.Popen(
+    process = subprocess.Popen(
         job.command(master),
         env={**job_environment(master), **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
 
 
 @dataclass(frozen=True)
@@ -285,6 +286,9 @@ def run(
         try:
             output, log = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
+            process.terminate()
+            # Reads and closes the pipes.
+            process.communicate()
             raise OhlcvError(
                 f"the Spark job has not ended within {seconds:g} s: check that the workers of {master} have free cores"
             ) from None
