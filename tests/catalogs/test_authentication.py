@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 
 from catalogs.conftest import CatalogUnderTest
 from catalogs.kinds import NAME
 from ohlcv.iceberg.tables import open_catalog
+from ohlcv.model.errors import OhlcvError
 from spark_jobs.iceberg.candle_writer import CommitGuard
-from spark_jobs.runtime.spark_errors import find_denial
 from support.catalog_servers.issuer import Issuer
 from support.command_line import ColdCommandLine
 from support.harness import at, trade
@@ -98,13 +96,12 @@ def test_a_token_that_cannot_be_renewed_ends_the_job_with_one_line(
     wait_before_commit(monkeypatch)
     harness.spark.table(f"{NAME}.market_data.gold_ohlcv_1m").collect()
     secret = issuer.clients.pop(client)
-    with pytest.raises((Py4JJavaError, PySparkException)) as raised:
+    # The job cannot ask the catalog what became of the commit.
+    with pytest.raises(
+        OhlcvError, match="may or may not have succeeded: run again, a rerun writes only what is missing"
+    ):
         harness.build("1m", NOON - HOUR, NOON)
     issuer.clients[client] = secret
-    message = find_denial(raised.value, harness.settings.catalog)
-    assert message is not None, raised.value
-    assert message.endswith(f"): check 'credential' of the catalog {NAME}")
-    print(message)
     issuer.lifetime = 3600.0
     assert catalog.harness.snapshots("1m") == before
 
