@@ -23,7 +23,7 @@ from ohlcv.model.intervals import MICROSECOND
 from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 from support.candle_rows import CREATED_AT, table_row, write_candles
 from support.default_tables import NAMESPACE, TRADES, TRADES_TABLE
-from support.reference_model import Candle, Trade, reference_candles
+from support.reference_model import TRADE_COLUMNS, Candle, Trade, reference_candles
 from support.trade_files import HEADER, HOUR, NOON, write_lines
 
 DAY = 24 * HOUR
@@ -83,8 +83,7 @@ def _trade_line(number: int) -> str:
 
 def _write_reference_candles(settings: Settings) -> None:
     table = load_table(open_catalog(settings), TRADES)
-    names = Trade.__dataclass_fields__
-    trades = [Trade(**{name: row[name] for name in names}) for row in table.scan().to_arrow().to_pylist()]
+    trades = [Trade(**{name: row[name] for name in TRADE_COLUMNS}) for row in table.scan().to_arrow().to_pylist()]
     for name in TIMEFRAMES:
         timeframe = get_timeframe(name)
         length = timeframe.length // MICROSECOND

@@ -16,7 +16,7 @@ from ohlcv.model.intervals import to_microseconds
 from support.candle_rows import table_row
 from support.command_line import ColdCommandLine
 from support.harness import WIDTHS, Harness, at
-from support.reference_model import Trade, reference_candles
+from support.reference_model import TRADE_COLUMNS, Trade, reference_candles
 
 DAY = ("--start", "2026-03-01T00:00:00Z", "--end", "2026-03-02T00:00:00Z")
 
@@ -34,8 +34,7 @@ def create_and_load(cold: ColdCommandLine) -> None:
 
 
 def stored_trades(harness: Harness) -> list[Trade]:
-    names = Trade.__dataclass_fields__
-    rows = harness.table().scan(selected_fields=tuple(names)).to_arrow().to_pylist()
+    rows = harness.table().scan(selected_fields=TRADE_COLUMNS).to_arrow().to_pylist()
     return [Trade(**row) for row in rows]
 
 

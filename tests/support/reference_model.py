@@ -41,8 +41,11 @@ class Trade:
     platform_sequence: int | None
     exchange_date: date
     exchange_hour: int
-    # Why the price or the quantity of a table with other types is no amount.
+    # Not a column: why the price or the quantity of a table with other types is no amount.
     amount_fault: str | None = None
+
+
+TRADE_COLUMNS = tuple(name for name in Trade.__dataclass_fields__ if name != "amount_fault")
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ def test_the_rejections_are_those_of_the_rules(tmp_path: Path, name: str) -> Non
     mapping = settings.trades_mapping
     trades_table = load_trades(open_catalog(settings), settings.trades_contract).table
     rows = random_rows(mapping, SHAPES[name], random.Random(3), NOON, 3)
-    append_rows(trades_table, rows[:300])
-    append_rows(trades_table, rows[300:])
+    append_rows(trades_table, rows[:100])
+    append_rows(trades_table, rows[100:])
     found = preview(settings)
     trades = reference_trades(rows, mapping)
     # Where hours are stored there are no filters, so rows and trades correspond.

@@ -16,7 +16,7 @@ from ohlcv.ingest.sample_data import sample_trades
 from ohlcv.model.timeframes import Timeframe
 from support.candle_rows import CREATED_AT, HOUR, MINUTE, Row, table_row, write_candles
 from support.documents import DOCUMENTS, notebook_cells, run_code
-from support.reference_model import Trade, reference_candles
+from support.reference_model import TRADE_COLUMNS, Trade, reference_candles
 
 NOTEBOOK = "how-to/candles.ipynb"
 END = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -46,7 +46,7 @@ def test_the_notebook_runs_and_finds_no_difference(tmp_path: Any, monkeypatch: p
     create_tables(settings)
     # Few trades, so that minutes are missing.
     rows = sample_trades(trades=1_000, hours=HOURS, end=END, duplicates=50, bad_rows=20).to_pylist()
-    trades = [Trade(**{name: row[name] for name in Trade.__dataclass_fields__ if name in row}) for row in rows]
+    trades = [Trade(**{name: row[name] for name in TRADE_COLUMNS if name in row}) for row in rows]
     write_candles(settings, HOUR, *candles(trades, HOUR))
     write_candles(settings, MINUTE, *candles(trades, MINUTE))
     monkeypatch.setenv("OHLCV_HOME", str(tmp_path))
