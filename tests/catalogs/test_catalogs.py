@@ -207,7 +207,9 @@ def test_a_table_without_a_snapshot_is_not_written(catalog: CatalogUnderTest) ->
     for contract in (candles_contract(harness.settings.timeframe("1m")), TRADES):
         table = service.load_table((NAMESPACE, contract.name))
         service.drop_table(table.name())
-        service.create_table(table.name(), table.schema(), partition_spec=table.spec(), properties=dict(contract.properties))
+        service.create_table(
+            table.name(), table.schema(), partition_spec=table.spec(), properties=dict(contract.properties)
+        )
         with pytest.raises(OhlcvError, match=f"{contract.name} has no first snapshot, .*: drop the empty table"):
             load_table_to_write(harness.settings, contract)
     with pytest.raises(OhlcvError, match="gold_ohlcv_1m has no first snapshot"):
