@@ -127,6 +127,14 @@ def store_properties(store: ObjectStore) -> dict[str, str]:
     }
 
 
+def login_properties(servers: Servers, scope: str) -> dict[str, str]:
+    return {
+        "credential": servers.issuer.new_client(),
+        "oauth2-server-uri": servers.issuer.token_address,
+        "scope": scope,
+    }
+
+
 def _sqlite(servers: Servers) -> EmptyCatalog:
     return EmptyCatalog({})
 
@@ -143,9 +151,7 @@ def _nessie(servers: Servers) -> EmptyCatalog:
         "type": "rest",
         "uri": f"{gateway.address}/iceberg/{nessie.new_branch_name()}",
         "warehouse": "candles",
-        "credential": servers.issuer.new_client(),
-        "oauth2-server-uri": servers.issuer.token_address,
-        "scope": "catalog sign",
+        **login_properties(servers, "catalog sign"),
         **store_properties(servers.store),
     }
     return EmptyCatalog(configuration(properties), _http_commit(gateway), lambda: len(gateway.dropped))
@@ -157,9 +163,7 @@ def _rest(servers: Servers) -> EmptyCatalog:
     properties = {
         "type": "rest",
         "uri": gateway.address,
-        "credential": servers.issuer.new_client(),
-        "oauth2-server-uri": servers.issuer.token_address,
-        "scope": "catalog",
+        **login_properties(servers, "catalog"),
     }
     return EmptyCatalog(configuration(properties), _http_commit(gateway), lambda: len(gateway.dropped))
 

@@ -20,6 +20,7 @@ from ohlcv.monitoring.catalog_check import CLIENTS, check_with_pyiceberg
 from ohlcv.monitoring.catalog_remedies import describe_result
 from ohlcv.monitoring.doctor import Check
 from spark_jobs.jobs.check_catalog import SparkClient
+from support.catalog_steps import STEPS
 from support.databases import catalog_environment, new_database
 from support.processes import QUICK_JAVA
 from support.stores import ObjectStore
@@ -29,18 +30,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning"),
 ]
 
-STEPS = [
-    "reach",
-    "authenticate",
-    "list",
-    "read trades",
-    "create",
-    "commit",
-    "roll back",
-    "history",
-    "gc.enabled",
-    "drop",
-]
 READABLE = ["reach", "authenticate", "list", "read trades", "gc.enabled"]
 # Checks of one client by step.
 Checks = dict[str, Check]

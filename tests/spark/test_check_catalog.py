@@ -15,24 +15,13 @@ from ohlcv.demo.local_postgres import PostgresServer, postgres_server
 from ohlcv.model.catalog_chain import StepResult, chain_request, check_chain, new_scratch_name
 from ohlcv.monitoring.catalog_remedies import describe_result
 from spark_jobs.jobs.check_catalog import SparkClient
+from support.catalog_steps import STEPS
 from support.databases import catalog_environment, new_database
 from support.harness import Harness, at, trade
 from support.limited_database import LimitedDatabase
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 
-STEPS = [
-    "reach",
-    "authenticate",
-    "list",
-    "read trades",
-    "create",
-    "commit",
-    "roll back",
-    "history",
-    "gc.enabled",
-    "drop",
-]
 NAMESPACE = ("market_data",)
 
 

@@ -25,6 +25,10 @@ WRONG_PARTITION = "wrong_partition"
 NO_HOUR = "no_hour"
 
 
-def validity_condition(identity: str = "(trade_id IS NOT NULL OR message_id IS NOT NULL)") -> str:
+# Condition that a trade has an identity.
+HAS_IDENTITY = "(trade_id IS NOT NULL OR message_id IS NOT NULL)"
+
+
+def validity_condition(identity: str = HAS_IDENTITY) -> str:
     """Return the condition of a valid trade. The reader must check that the timestamp is within the partition."""
     return " AND ".join(condition.format(identity=identity) for condition in VALIDITY_CONDITIONS.values())

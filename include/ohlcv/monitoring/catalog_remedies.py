@@ -151,7 +151,7 @@ def _login_remedy(catalog: Catalog) -> str:
 def _login(catalog: Catalog) -> str:
     """Return what the clients log in with: password, token, credential, keys of AWS, or an empty text."""
     given = catalog.description.properties
-    if catalog.kind == "glue" or given.get("rest.sigv4-enabled") == "true" or given.get("rest.auth.type") == "sigv4":
+    if catalog.has_aws_login:
         return "keys of AWS"
     if isinstance(catalog, PostgresqlCatalog):
         return "password" if catalog.address.password else ""

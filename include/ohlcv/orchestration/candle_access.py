@@ -50,13 +50,8 @@ async def database_result(query: asyncio.Future[T]) -> T:
     try:
         return await asyncio.wait_for(asyncio.shield(query), DATABASE_SECONDS)
     except (SQLAlchemyError, TimeoutError) as error:
-        raise database_problem(error) from None
-
-
-def database_problem(error: Exception) -> ProblemError:
-    """Log an error of Airflow's database, and return the response."""
-    log.error("ohlcv: Airflow's database does not answer: %r", error)
-    return ProblemError(503, "Airflow's database does not answer: try again in a few seconds", 5)
+        log.error("ohlcv: Airflow's database does not answer: %r", error)
+        raise ProblemError(503, "Airflow's database does not answer: try again in a few seconds", 5) from None
 
 
 def readable_dags(user: BaseUser, dag_ids: Iterable[str]) -> set[str]:
@@ -97,8 +92,6 @@ class AccessMiddleware:
             access = await self._authorize(Request(scope, receive))
         except ProblemError as error:
             await error.response()(scope, receive, send)
-        except SQLAlchemyError as error:
-            await database_problem(error).response()(scope, receive, send)
         except HTTPException:  # of Airflow's authentication
             response = problem(401, "log in to Airflow, or send a valid token", {"WWW-Authenticate": "Bearer"})
             await response(scope, receive, send)

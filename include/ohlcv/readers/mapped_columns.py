@@ -11,8 +11,8 @@ from datetime import date
 import duckdb
 import pyarrow as pa
 
-from ohlcv.model.intervals import HOUR, MICROSECOND
 from ohlcv.model.table_contracts import AMOUNT, TRADE_COLUMNS
+from ohlcv.model.trade_layout import MICROSECONDS_PER_HOUR
 from ohlcv.model.trade_mapping import (
     AMOUNTS,
     EXCHANGE_DATE,
@@ -29,7 +29,6 @@ from ohlcv.model.trade_mapping import (
 )
 from ohlcv.model.trade_validity import INFINITE, NOT_A_NUMBER, OVERFLOW, validity_condition
 
-_HOUR_MICROSECONDS = HOUR // MICROSECOND
 # Column of the projection with the reason why a price or quantity has no value; null if both have one.
 AMOUNT_FAULT = "amount_fault"
 _DUCKDB_TYPES = {"string": "VARCHAR", "long": "BIGINT", "int": "INTEGER", "date": "DATE", AMOUNT: AMOUNT}
@@ -131,13 +130,13 @@ def hour_of_trade(mapping: TradeMapping) -> str:
     """Return the SQL of the hour of a trade, from the columns of the contract."""
     if mapping.has_hours:
         return f"date_diff('day', DATE '1970-01-01', \"{EXCHANGE_DATE}\") * 24 + \"{EXCHANGE_HOUR}\""
-    return f'"{TIMESTAMP}" // {_HOUR_MICROSECONDS}'
+    return f'"{TIMESTAMP}" // {MICROSECONDS_PER_HOUR}'
 
 
 def valid_condition(mapping: TradeMapping) -> str:
     """Return the SQL condition of a valid trade on the columns of the contract."""
     identity = {"identity": "true"} if mapping.every_row else {}
-    return f'{validity_condition(**identity)} AND "{TIMESTAMP}" // {_HOUR_MICROSECONDS} = {hour_of_trade(mapping)}'
+    return f'{validity_condition(**identity)} AND "{TIMESTAMP}" // {MICROSECONDS_PER_HOUR} = {hour_of_trade(mapping)}'
 
 
 def source_microseconds(value: int, source: Source) -> int:

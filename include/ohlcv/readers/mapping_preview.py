@@ -13,17 +13,15 @@ from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import FileScanTask
 
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
-from ohlcv.model.intervals import HOUR, MICROSECOND
 from ohlcv.model.source_hours import FIRST_DAY, HOURS_PER_DAY, LAST_DAY
-from ohlcv.model.trade_layout import FIRST_HOUR, LAST_HOUR
+from ohlcv.model.trade_layout import FIRST_HOUR, LAST_HOUR, MICROSECONDS_PER_HOUR
 from ohlcv.model.trade_mapping import EXCHANGE_DATE, EXCHANGE_HOUR, TIMESTAMP, TradeMapping
-from ohlcv.model.trade_validity import NO_HOUR, VALIDITY_CONDITIONS, WRONG_PARTITION
+from ohlcv.model.trade_validity import HAS_IDENTITY, NO_HOUR, VALIDITY_CONDITIONS, WRONG_PARTITION
 from ohlcv.readers.mapped_columns import AMOUNT_FAULT, hour_of_trade, projection
 from ohlcv.readers.trades import TradesTable
 
 SHOWN_ROWS = 10
 REASON = "rejected"
-_HOUR_MICROSECONDS = HOUR // MICROSECOND
 
 
 @dataclass
@@ -100,7 +98,7 @@ def _count(connection: duckdb.DuckDBPyConnection, rows: pa.Table, trades: Trades
 
 def rejection_reason(mapping: TradeMapping) -> str:
     """Return the SQL of the reason why a trade is rejected, on the columns of the contract; null if it is valid."""
-    identity = "true" if mapping.every_row else "(trade_id IS NOT NULL OR message_id IS NOT NULL)"
+    identity = "true" if mapping.every_row else HAS_IDENTITY
     conditions = {reason: each.format(identity=identity) for reason, each in VALIDITY_CONDITIONS.items()}
     key, *others = conditions.items()
     cases = [
@@ -110,9 +108,9 @@ def rejection_reason(mapping: TradeMapping) -> str:
         *(_case(*each) for each in others),
     ]
     if mapping.has_hours:
-        start = f"({hour_of_trade(mapping)}) * {_HOUR_MICROSECONDS}"
+        start = f"({hour_of_trade(mapping)}) * {MICROSECONDS_PER_HOUR}"
         cases.append(
-            _case(WRONG_PARTITION, f'"{TIMESTAMP}" >= {start} AND "{TIMESTAMP}" < {start} + {_HOUR_MICROSECONDS}')
+            _case(WRONG_PARTITION, f'"{TIMESTAMP}" >= {start} AND "{TIMESTAMP}" < {start} + {MICROSECONDS_PER_HOUR}')
         )
     return f"CASE {' '.join(cases)} END"
 
@@ -125,5 +123,5 @@ def _has_hour(mapping: TradeMapping) -> str:
     if mapping.has_hours:
         day = f"date_diff('day', DATE '1970-01-01', {EXCHANGE_DATE})"
         return f"{day} BETWEEN {FIRST_DAY} AND {LAST_DAY} AND {EXCHANGE_HOUR} BETWEEN 0 AND {HOURS_PER_DAY - 1}"
-    first, end = FIRST_HOUR * _HOUR_MICROSECONDS, (LAST_HOUR + 1) * _HOUR_MICROSECONDS
+    first, end = FIRST_HOUR * MICROSECONDS_PER_HOUR, (LAST_HOUR + 1) * MICROSECONDS_PER_HOUR
     return f'"{TIMESTAMP}" >= {first} AND "{TIMESTAMP}" < {end}'

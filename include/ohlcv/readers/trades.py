@@ -29,26 +29,24 @@ from pyiceberg.types import PrimitiveType
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
 from ohlcv.iceberg.tables import hours_filter, load_table
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
+from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, to_microseconds
 from ohlcv.model.source_hours import (
     FIRST_DAY,
     HOURS_PER_DAY,
     LAST_DAY,
-    PartitionBlock,
-    consecutive_hours,
     hour_range,
     hours_overlapping,
-    partition_blocks,
     partition_hour,
 )
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.timeframes import DAY
-from ohlcv.model.trade_mapping import EXCHANGE_DATE, EXCHANGE_HOUR, MAPPED_COLUMNS, TIMESTAMP, TradeMapping
+from ohlcv.model.trade_layout import MICROSECONDS_PER_HOUR, Between, hour_conditions
+from ohlcv.model.trade_mapping import EXCHANGE_DATE, MAPPED_COLUMNS, TIMESTAMP, TradeMapping
 from ohlcv.model.trade_validity import validity_condition
 from ohlcv.readers.mapped_columns import project, projection, source_microseconds, valid_condition
 from ohlcv.readers.scans import compare
 
-_HOUR_MICROSECONDS, _DAY_MICROSECONDS = HOUR // MICROSECOND, DAY // MICROSECOND
+_DAY_MICROSECONDS = DAY // MICROSECOND
 
 
 @dataclass(frozen=True)
@@ -77,11 +75,8 @@ class TradesTable:
 
     def hours_condition(self, hours: Iterable[int]) -> BooleanExpression:
         """Return the row filter of these hours, on the stored hour of a trade or else on its timestamp."""
-        if self.mapping.has_hours:
-            return _any(map(self._block_condition, partition_blocks(hours)))
         return _any(
-            self.time_condition(first * _HOUR_MICROSECONDS, (last + 1) * _HOUR_MICROSECONDS)
-            for first, last in consecutive_hours(hours)
+            reduce(And, map(_between, conditions)) for conditions in hour_conditions(self.mapping, self.kinds, hours)
         )
 
     def time_condition(self, start: int, end: int) -> BooleanExpression:
@@ -91,15 +86,6 @@ class TradesTable:
         if first > last:
             return AlwaysFalse()
         return And(compare(GreaterThanOrEqual, column, first), compare(LessThanOrEqual, column, last))
-
-    def _block_condition(self, block: PartitionBlock) -> BooleanExpression:
-        day, hour = self._column(EXCHANGE_DATE), self._column(EXCHANGE_HOUR)
-        return And(
-            compare(GreaterThanOrEqual, day, block.first_day),
-            compare(LessThanOrEqual, day, block.last_day),
-            compare(GreaterThanOrEqual, hour, block.first_hour),
-            compare(LessThanOrEqual, hour, block.last_hour),
-        )
 
     def _column(self, name: str) -> str:
         column = self.mapping.sources[name].column
@@ -123,8 +109,8 @@ class TradesTable:
             hour = partition_hour(file.partition[0], file.partition[1])
             return range(0) if hour is None else range(hour, hour + 1)
         low, high = self.file_times(file)
-        first = FIRST_DAY * HOURS_PER_DAY if low is None else low // _HOUR_MICROSECONDS
-        last = LAST_DAY * HOURS_PER_DAY if high is None else high // _HOUR_MICROSECONDS
+        first = FIRST_DAY * HOURS_PER_DAY if low is None else low // MICROSECONDS_PER_HOUR
+        last = LAST_DAY * HOURS_PER_DAY if high is None else high // MICROSECONDS_PER_HOUR
         return range(first, last + 1)
 
     def days_with_files(self, time_range: Range, snapshot: int | None) -> set[date]:
@@ -224,6 +210,13 @@ def _check_deletes(table: Table) -> None:
             f"{'.'.join(table.name())} has equality deletes, which are not supported: "
             "compact it with Iceberg's rewrite_data_files, or write position deletes"
         )
+
+
+def _between(condition: Between) -> BooleanExpression:
+    return And(
+        compare(GreaterThanOrEqual, condition.column, condition.first),
+        compare(LessThanOrEqual, condition.column, condition.last),
+    )
 
 
 def _any(conditions: Iterable[BooleanExpression]) -> BooleanExpression:

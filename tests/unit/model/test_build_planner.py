@@ -28,6 +28,18 @@ def rebuilt_hours(plan: BuildPlan) -> list[int]:
     return sorted(hour - FIRST_HOUR for hour in plan.rebuilt_hours)
 
 
+def plan_with_new_source(table: SimulatedCandleTable, own_range: Range) -> BuildPlan:
+    return plan_build(
+        table.timeframe,
+        own_range,
+        table.trades,
+        table.checkpoint,
+        rebuild_pending=False,
+        trade_budget=1,
+        new_source=True,
+    )
+
+
 def test_after_an_outage_the_newest_hours_are_rebuilt_first_within_the_budget() -> None:
     table = table_with_changed_hours("1m", range(1, 9))
     end = DAY_START + 12 * HOUR
@@ -204,30 +216,14 @@ def test_reprocessing_accepts_a_new_source_and_makes_its_other_hours_pending() -
     table.trades = InMemoryTrades(source=SourceIdentity("another table"))
     table.trades.commit([Slot(hour, 0) for hour in (expired, *range(FIRST_HOUR, FIRST_HOUR + 12))], 1, timedelta(0))
     own_range = Range(DAY_START + 2 * HOUR, DAY_START + 4 * HOUR)
-    plan = plan_build(
-        table.timeframe,
-        own_range,
-        table.trades,
-        table.checkpoint,
-        rebuild_pending=False,
-        trade_budget=1,
-        new_source=True,
-    )
+    plan = plan_with_new_source(table, own_range)
     assert plan.ranges == [own_range]
     assert plan.checkpoint.trades_snapshot == table.trades.snapshot
     assert plan.checkpoint.source == table.trades.source
     assert plan.checkpoint.pending_hours == {FIRST_HOUR + hour for hour in range(12)} - {FIRST_HOUR + 2, FIRST_HOUR + 3}
     table.checkpoint = plan.checkpoint
     # Without another change, a further run with the option keeps the pending hours.
-    again = plan_build(
-        table.timeframe,
-        own_range,
-        table.trades,
-        table.checkpoint,
-        rebuild_pending=False,
-        trade_budget=1,
-        new_source=True,
-    )
+    again = plan_with_new_source(table, own_range)
     assert again.checkpoint == plan.checkpoint
     assert rebuilt_hours(table.plan(DAY_START + 12 * HOUR, 10**9)) == [0, 1, *range(4, 10)]
 
@@ -235,15 +231,7 @@ def test_reprocessing_accepts_a_new_source_and_makes_its_other_hours_pending() -
 def test_a_table_without_checkpoint_accepts_a_new_source_without_pending_hours() -> None:
     table = table_with_changed_hours("1h", [1])
     table.checkpoint = SourceCheckpoint(source=SourceIdentity("another table"))
-    plan = plan_build(
-        table.timeframe,
-        Range(DAY_START, DAY_START + HOUR),
-        table.trades,
-        table.checkpoint,
-        rebuild_pending=False,
-        trade_budget=1,
-        new_source=True,
-    )
+    plan = plan_with_new_source(table, Range(DAY_START, DAY_START + HOUR))
     assert plan.checkpoint == SourceCheckpoint(source=table.trades.source)
 
 

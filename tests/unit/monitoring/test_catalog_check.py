@@ -16,25 +16,13 @@ from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.monitoring.catalog_check import PyicebergClient, check_with_pyiceberg, check_with_spark, is_unreachable
 from ohlcv.monitoring.doctor import Check
 from ohlcv.spark.spark_submit import JobResult
+from support.catalog_steps import STEPS
 from support.databases import catalog_environment, new_database
 from support.json_server import json_server
 from support.limited_database import LimitedDatabase
 
 # pyiceberg does not close the connections of its catalogs, so the garbage collector does.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
-
-STEPS = [
-    "reach",
-    "authenticate",
-    "list",
-    "read trades",
-    "create",
-    "commit",
-    "roll back",
-    "history",
-    "gc.enabled",
-    "drop",
-]
 
 
 @pytest.fixture

@@ -88,8 +88,15 @@ class Catalog:
         return self.description.setting(key)
 
     @property
+    def has_aws_login(self) -> bool:
+        """Return whether the clients log in with the credentials of AWS."""
+        return False
+
+    @property
     def access_settings(self) -> str:
         """Return the names of the settings that grant access, for a message."""
+        if self.has_aws_login:
+            return _AWS_LOGIN
         given = [key for key in self.access_keys if key in self.description.properties]
         return " and ".join(map(self.setting, given or self.access_keys[:1])) or "the properties of the catalog"
 
@@ -231,9 +238,9 @@ class RestCatalog(ServiceCatalog):
     access_keys = ("token", "credential", "rest.auth.basic.password")
 
     @property
-    def access_settings(self) -> str:
-        signs = self.description.properties.get("rest.sigv4-enabled", "").lower() == "true"
-        return _AWS_LOGIN if signs else super().access_settings
+    def has_aws_login(self) -> bool:
+        given = self.description.properties
+        return given.get("rest.sigv4-enabled", "").lower() == "true" or given.get("rest.auth.type") == "sigv4"
 
     def _defaults(self, given: Mapping[str, str]) -> dict[str, str]:
         # The service decides about the access to files that no property describes.
@@ -277,8 +284,8 @@ class GlueCatalog(ServiceCatalog):
     has_plain_names = True
 
     @property
-    def access_settings(self) -> str:
-        return _AWS_LOGIN
+    def has_aws_login(self) -> bool:
+        return True
 
     def __str__(self) -> str:
         return self.description.properties.get("glue.endpoint") or "AWS Glue"
