@@ -309,6 +309,21 @@ def test_permissions_are_read_once_for_concurrent_requests(gateway: Starlette, p
     assert permissions.queries == 1
 
 
+def test_requests_without_a_token_are_authorized_one_by_one(
+    gateway: Starlette, permissions: Permissions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def get_user(request: Request, *_: object) -> str:
+        return request.headers["X-User"]
+
+    monkeypatch.setattr(candle_access, "get_user", get_user)
+    monkeypatch.setattr(candle_access, "readable_dags", lambda user, _: ALL if user == "reader" else set())
+    users = ("reader", "stranger")
+    statuses = [
+        request(gateway, "/ohlcv/x", headers={"Authorization": "", "X-User": user}).status_code for user in users
+    ]
+    assert statuses == [200, 403]
+
+
 def test_a_permission_that_ended_is_no_longer_used(
     gateway: Starlette, permissions: Permissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,9 @@ class AccessMiddleware:
         """Return the access of a token: one authorization for all its requests within a few seconds."""
         credentials = await bearer_scheme(request)
         token = credentials.credentials if credentials else request.cookies.get(COOKIE_NAME_JWT_TOKEN, "")
+        if not token:
+            # The user comes from a middleware of the auth manager. Nothing distinguishes the requests.
+            return await database_result(asyncio.create_task(_access(request, credentials)))
         now = time.monotonic()
         expiry, running = self._cache.get(token, (0.0, None))
         if running is None or expiry <= now or (running.done() and running.exception()):
