@@ -51,8 +51,8 @@ def test_map_shows_mapped_rows_and_rejections(warm: WarmCommandLine) -> None:
     ]
     assert lines[-3:] == [
         "3 rows read of 1 of 1 files: 1 valid, 2 rejected, 0 excluded by filters",
-        "rejected: infinite: 1",
         "rejected: bad_quantity: 1",
+        "rejected: infinite: 1",
     ]
     found = json.loads(warm.succeed("tables", "map", "--dry-run", "--json", OHLCV_TRADES_MAPPING=file))
     assert (found["valid"], found["rejected"], found["complete"]) == (1, {"infinite": 1, "bad_quantity": 1}, True)

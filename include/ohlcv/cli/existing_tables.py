@@ -74,7 +74,7 @@ def _preview_json(preview: MappingPreview) -> dict[str, Any]:
         "rows_read": preview.rows_read,
         "excluded": preview.excluded,
         "valid": preview.valid,
-        "rejected": dict(preview.rejected),
+        "rejected": preview.rejections(),
         "rows": [{name: _json_value(value) for name, value in row.items()} for row in preview.rows],
     }
 
@@ -99,7 +99,7 @@ def _print_preview(preview: MappingPreview) -> None:
         f"{preview.rows_read:,} rows read of {preview.files_read:,} of {preview.files:,} files: "
         f"{preview.valid:,} valid, {preview.rejected.total():,} rejected, {preview.excluded:,} excluded by filters"
     )
-    for reason, count in preview.rejected.most_common():
+    for reason, count in preview.rejections().items():
         echo(f"rejected: {reason}: {count:,}")
     if not preview.is_complete:
         note("only a part of the table was read: use --max-rows to read more")

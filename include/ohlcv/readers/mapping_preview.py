@@ -46,6 +46,10 @@ class MappingPreview:
         """Return whether all rows of the table were read."""
         return self.files_read == self.files and not self.is_cut
 
+    def rejections(self) -> dict[str, int]:
+        """Return the number of rejected trades by reason: the most frequent first, equal numbers by name."""
+        return dict(sorted(self.rejected.items(), key=lambda item: (-item[1], item[0])))
+
 
 def preview_mapping(trades: TradesTable, max_rows: int, show: Callable[[str], None] = lambda _: None) -> MappingPreview:
     """Read up to `max_rows` rows of the trades table, those of the files with the newest trades first."""

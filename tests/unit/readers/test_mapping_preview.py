@@ -90,3 +90,9 @@ def test_the_newest_file_is_read_first_and_the_number_of_rows_is_limited(tmp_pat
 def test_an_empty_table_has_no_rows(tmp_path: Path) -> None:
     found = preview(mapped_settings(tmp_path, SHAPES["nanoseconds without ids"]))
     assert (found.rows_read, found.files, found.rows, found.is_complete) == (0, 0, [], True)
+
+
+def test_rejections_are_ordered_by_number_and_name() -> None:
+    preview = MappingPreview("trades", 1)
+    preview.rejected.update({"infinite": 1, "no_key": 1, "bad_price": 1, "not_a_number": 3})
+    assert list(preview.rejections()) == ["not_a_number", "bad_price", "infinite", "no_key"]
