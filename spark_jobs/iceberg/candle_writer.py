@@ -22,6 +22,7 @@ from spark_jobs.compute.time_predicates import starts_within
 from spark_jobs.iceberg.partial_overwrite import PartialOverwrite, plan_overwrites
 from spark_jobs.iceberg.table_metadata import find_snapshot, table_name
 from spark_jobs.runtime.py4j_bridge import JavaObject
+from spark_jobs.runtime.spark_errors import is_denial
 
 # The action of a stored candle that stays because one of its source hours is empty.
 PRESERVED = "preserved"
@@ -232,6 +233,8 @@ def write(
         try:
             snapshot = _find_commit(table, summary[summary_keys.ATTEMPT])
         except Exception:
+            if is_denial(error):
+                raise error from None
             raise OhlcvError(
                 f"{contract.name}: the catalog stopped answering, so the commit may or may not have succeeded: "
                 "run again, a rerun writes only what is missing"

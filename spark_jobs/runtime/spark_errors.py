@@ -71,11 +71,21 @@ def find_damage(error: BaseException, catalog: str | None) -> DamagedFileError |
 
 def find_denial(error: BaseException, catalog: Catalog) -> str | None:
     """Return one line with the remedy if the catalog denies access, otherwise None."""
-    for cause in java_causes(error):
-        if cause.getClass().getSimpleName() in DENIALS:
-            reason = str(cause.getMessage()).strip().splitlines()[0]
-            return f"the catalog {catalog} denies access ({reason}): check {catalog.access_settings}"
-    return None
+    denial = _denial(error)
+    if denial is None:
+        return None
+    # Iceberg's text ends with a colon if the catalog gives no reason.
+    reason = str(denial.getMessage()).strip().splitlines()[0].rstrip(": ")
+    return f"the catalog {catalog} denies access ({reason}): check {catalog.access_settings}"
+
+
+def is_denial(error: BaseException) -> bool:
+    """Return whether the catalog denied access. A denied request changes nothing."""
+    return _denial(error) is not None
+
+
+def _denial(error: BaseException) -> JavaObject | None:
+    return next((cause for cause in java_causes(error) if cause.getClass().getSimpleName() in DENIALS), None)
 
 
 def first_line(error: BaseException) -> str:
