@@ -97,6 +97,12 @@ class Tuning:
     # Trades that a scheduled run may read in addition to its own range to rebuild pending hours. The default follows
     # from the time target (`Settings.trade_budget`).
     repair_trades: int | None = None
+    # Whether candles are recomputed before they are published, or only by the validation task afterwards.
+    audit: Literal["before", "after"] = "before"
+    # Memory of the recomputation in the driver's process, in addition to the driver's memory.
+    audit_memory: str = "1024m"
+    # A run with a larger share of series that fail the audit publishes nothing.
+    held_percent: int = 5
 
 
 @dataclass(frozen=True)
@@ -241,11 +247,18 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 def _tuning(values: Mapping[str, tuple[str, str]]) -> Tuning:
     """Return the tuning of a timeframe, given the variable and its value for each field."""
-    typed = {
-        field: whole_number(name, text, MAXIMA[field]) if field in MAXIMA else _memory(name, text)
-        for field, (name, text) in values.items()
-    }
+    typed = {field: _tuning_value(field, name, text) for field, (name, text) in values.items()}
     return Tuning(**typed)  # type: ignore[arg-type]  # names and types are those of the fields
+
+
+def _tuning_value(field: str, name: str, text: str) -> int | str:
+    if field == "audit":
+        if text not in ("before", "after"):
+            raise InputError(f"{name} is '{text[:50]}': use before or after")
+        return text
+    if field == "held_percent":
+        return whole_number(name, text, 100, minimum=0)
+    return whole_number(name, text, MAXIMA[field]) if field in MAXIMA else _memory(name, text)
 
 
 def _airflow_address(values: Mapping[str, str]) -> AirflowAddress | None:

@@ -96,11 +96,11 @@ def check_runbook(values: Mapping[str, str]) -> None:
         raise InputError(f"OHLCV_RUNBOOK_URL is '{redacted(text)}': give an address without user and password")
 
 
-def whole_number(name: str, text: str, maximum: int) -> int:
-    """Return a whole number from 1 to `maximum`."""
+def whole_number(name: str, text: str, maximum: int, minimum: int = 1) -> int:
+    """Return a whole number from `minimum` to `maximum`."""
     # Not int() alone: it accepts other digits, signs, spaces and underscores.
-    if not re.fullmatch(r"[0-9]{1,15}", text) or not 1 <= int(text) <= maximum:
-        raise InputError(f"{name} must be a whole number from 1 to {maximum}, not '{text[:50]}'")
+    if not re.fullmatch(r"[0-9]{1,15}", text) or not minimum <= int(text) <= maximum:
+        raise InputError(f"{name} must be a whole number from {minimum} to {maximum}, not '{text[:50]}'")
     return int(text)
 
 

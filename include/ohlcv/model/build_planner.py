@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from datetime import datetime
+from typing import Any, Protocol
 
+from ohlcv.model.audit_records import NO_DECISIONS, Decisions, HeldSeries, held_from_json, held_to_json
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.intervals import HOUR, MICROSECOND, Range, day_range, merge_ranges
+from ohlcv.model.intervals import HOUR, MICROSECOND, Range, day_range, merge_ranges, parse_time
 from ohlcv.model.source_hours import format_hours, hour_number, hours_overlapping, parse_hours, windows_of_hour
 from ohlcv.model.timeframes import Timeframe
 
@@ -20,6 +22,8 @@ from ohlcv.model.timeframes import Timeframe
 HOUR_COST = 5_000
 # A trade is ingested before its commit. A search by ingestion time starts this much before the commit time.
 INGESTION_SLACK = HOUR
+# A scheduled run tries a held series again this long after the last try.
+RETRY_INTERVAL = HOUR
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,12 @@ class SourceCheckpoint:
     built_since: int | None = None
     # The trades that the candles were built from. None in checkpoints of versions that did not record it.
     source: SourceIdentity | None = None
+    # Series whose candles failed the audit.
+    held: frozenset[HeldSeries] = frozenset()
 
     def to_text(self) -> str:
         """Return the JSON stored in a snapshot summary or a table property. Existing tables fix its key names."""
-        values = {
+        values: dict[str, Any] = {
             "snapshot": self.trades_snapshot,
             "at": self.committed_at,
             "owed": format_hours(self.pending_hours),
@@ -57,6 +63,8 @@ class SourceCheckpoint:
         }
         if self.source is not None:
             values |= {"table": self.source.table, "mapping": self.source.mapping}
+        if self.held:
+            values |= {"held": held_to_json(self.held)}
         return json.dumps(values)
 
     @classmethod
@@ -69,6 +77,7 @@ class SourceCheckpoint:
             pending_hours=frozenset(parse_hours(values["owed"])),
             built_since=values["since"],
             source=SourceIdentity(values["table"], values["mapping"]) if "table" in values else None,
+            held=held_from_json(values.get("held", ())),
         )
 
 
@@ -111,6 +120,7 @@ class BuildPlan:
     rebuilt_hours: set[int] = field(default_factory=set)
     # Hours of the own range whose trades have not changed since their windows were built. They are not read again.
     unchanged_hours: set[int] = field(default_factory=set)
+    # Held series that the run builds are not in the checkpoint: they are released unless the audit fails again.
     checkpoint: SourceCheckpoint = SourceCheckpoint()
     notes: list[str] = field(default_factory=list)
 
@@ -125,6 +135,7 @@ def plan_build(
     trade_budget: int,
     prune: bool = False,
     new_source: bool = False,
+    decisions: Decisions = NO_DECISIONS,
 ) -> BuildPlan:
     """Return what a run builds.
 
@@ -134,7 +145,7 @@ def plan_build(
     checkpoint = _with_source(timeframe, own_range, history, checkpoint, new_source=new_source)
     plan = BuildPlan(timeframe, own_range, [own_range], hours_overlapping([own_range]), checkpoint=checkpoint)
     if not rebuild_pending or history.snapshot is None:
-        return plan
+        return _with_held_series(plan)
 
     changed, is_complete, notes = _find_changed_hours(timeframe, own_range, history, checkpoint)
     # Pruning removes candles of hours without trades. Such an hour need not have changed since the checkpoint.
@@ -147,7 +158,9 @@ def plan_build(
     if deferred:
         notes.append(f"{len(deferred)} changed hours are left to the next runs")
     rebuilt_windows = (_complete_windows(timeframe, hour, own_range) for hour in rebuilt)
-    ranges = merge_ranges([*own_ranges, *(span for span in rebuilt_windows if span)])
+    # Held series wait until no other hour does.
+    retried = [] if deferred else _due_retries(timeframe, own_range, history, checkpoint, decisions, trade_budget)
+    ranges = merge_ranges([*own_ranges, *(span for span in rebuilt_windows if span), *retried])
     # Windows that end after the own range are not complete yet. After a pause the lookback of the next run may no
     # longer reach them, so their hours stay pending.
     unfinished = {
@@ -155,21 +168,73 @@ def plan_build(
         for hour in history.hours_from(hour_number(own_range.end)) | pending
         if windows_of_hour(timeframe, hour).end > own_range.end
     }
-    return replace(
+    plan = replace(
         plan,
         ranges=ranges,
         hours=hours_overlapping(ranges),
         rebuilt_hours=rebuilt,
-        unchanged_hours=hours_overlapping([own_range]) - hours_overlapping(ranges),
         checkpoint=SourceCheckpoint(
             trades_snapshot=history.snapshot,
             committed_at=history.committed_at,
             pending_hours=frozenset(deferred | unfinished),
             built_since=_built_since(own_range, checkpoint),
             source=checkpoint.source,
+            held=checkpoint.held,
         ),
         notes=notes,
     )
+    plan = _with_held_series(plan)
+    return replace(plan, unchanged_hours=hours_overlapping([own_range]) - plan.hours)
+
+
+def _due_retries(
+    timeframe: Timeframe,
+    own_range: Range,
+    history: TradesHistory,
+    checkpoint: SourceCheckpoint,
+    decisions: Decisions,
+    trade_budget: int,
+) -> list[Range]:
+    """Return the windows of held series that are due for another try, newest first within the budget."""
+    due = {
+        span
+        for held in checkpoint.held
+        if decisions.wants_retry(held) or own_range.end - _tried(held) >= RETRY_INTERVAL
+        if (span := _complete_windows(timeframe, held.hour, own_range))
+    }
+    chosen: list[Range] = []
+    spent = 0
+    for span in sorted(due, reverse=True):
+        spent += sum(history.trades_in(hours_overlapping([span])).values())
+        if chosen and spent > trade_budget:
+            break
+        chosen.append(span)
+    return chosen
+
+
+def _with_held_series(plan: BuildPlan) -> BuildPlan:
+    """Extend a plan so that it builds all windows of the held series that it builds in part, and release these."""
+    timeframe, own_range = plan.timeframe, plan.own_range
+    cutoff = timeframe.cutoff(own_range.end.date())
+    held = {each for each in plan.checkpoint.held if each.span(timeframe).start.date() >= cutoff}
+    built = plan.hours
+    extended = {each: span for each in held if (span := _complete_windows(timeframe, each.hour, own_range))}
+    extended = {each: span for each, span in extended.items() if hours_overlapping([span]) & built}
+    ranges = merge_ranges([*plan.ranges, *extended.values()])
+    # A run may end before the windows that an earlier run tried.
+    released = {each for each, span in extended.items() if min(each.span(timeframe).end, _tried(each)) <= span.end}
+    added = {each.hour for each, span in extended.items() if not any(_contains(whole, span) for whole in plan.ranges)}
+    return replace(
+        plan,
+        ranges=ranges,
+        hours=hours_overlapping(ranges),
+        rebuilt_hours=plan.rebuilt_hours | added,
+        checkpoint=replace(plan.checkpoint, held=frozenset(held - released)),
+    )
+
+
+def _tried(held: HeldSeries) -> datetime:
+    return parse_time(held.tried)[0]
 
 
 def _with_source(
