@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from ohlcv.config.settings import Settings
 from ohlcv.model.build_planner import SourceIdentity
-from ohlcv.model.errors import OhlcvError
+from ohlcv.model.errors import EqualityDeletesError
 from ohlcv.model.intervals import EPOCH
 from ohlcv.model.source_hours import HOURS_PER_DAY, partition_hour
 from ohlcv.model.table_contracts import Partition
@@ -61,13 +61,7 @@ class TableHistory:
         # What a run should report about the search for changed hours.
         self.notes: list[str] = []
         if self._current is not None and self._current.summary().get("total-equality-deletes") not in (None, "0"):
-            raise self._equality_deletes()
-
-    def _equality_deletes(self) -> OhlcvError:
-        return OhlcvError(
-            f"{self.table.contract} has equality deletes, which the validation cannot read: rewrite its files "
-            "with Iceberg's rewrite_data_files ('delete-file-threshold' => '1', 'remove-dangling-deletes' => 'true')"
-        )
+            raise EqualityDeletesError(str(self.table.contract))
 
     @property
     def source(self) -> SourceIdentity:
@@ -101,7 +95,7 @@ class TableHistory:
         data = changed_data_files(self._table, old, self._current)
         deletes = changed_delete_files(self._table, old, self._current)
         if any(file.content().toString() == "EQUALITY_DELETES" for file in deletes):
-            raise self._equality_deletes()
+            raise EqualityDeletesError(str(self.table.contract))
         hours = {
             hour
             for file in (*data, *deletes)

@@ -12,9 +12,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from ohlcv.iceberg.tables import open_catalog
-from ohlcv.model.errors import OhlcvError
+from ohlcv.model.errors import EqualityDeletesError
 from ohlcv.model.intervals import to_microseconds
 from ohlcv.model.source_hours import format_hours
+from ohlcv.readers.latest import newest_trade
 from spark_jobs.runtime.py4j_bridge import java_class
 from support.harness import WIDTHS, Harness, append, at, trade
 from support.mapped_tables import BY_DAY, BY_HOUR, UNPARTITIONED, MappedHarness, Shape
@@ -144,8 +145,12 @@ def test_equality_deletes_are_refused(spark: SparkSession, tmp_path: Path) -> No
     deletes = builder.ofEqualityDeletes(fields).withPath(f"{table.location()}/data/equality.parquet")
     deletes = deletes.withFileSizeInBytes(100).withRecordCount(1).build()
     table.newRowDelta().addDeletes(deletes).commit()
-    with pytest.raises(OhlcvError, match=r"gold_crypto_trades has equality deletes, .* rewrite its files"):
+    # Spark applies them, but the validation does not: both refuse them.
+    message = r"^market_data\.gold_crypto_trades has equality deletes, .* rewrite its files"
+    with pytest.raises(EqualityDeletesError, match=message):
         scheduled_run(harness)
+    with pytest.raises(EqualityDeletesError, match=message):
+        newest_trade(harness.settings)
 
 
 def test_a_table_that_changed_its_partitions_from_days_to_hours(spark: SparkSession, tmp_path: Path) -> None:

@@ -26,3 +26,14 @@ class DamagedFileError(OhlcvError):
         """Name the file without the scheme of a local one, the problem, and the recovery."""
         path = re.sub(r"^file:/+", "/", file)
         super().__init__(f"{path} {problem}: restore it from a backup, or see Damaged files in docs/runbook.md")
+
+
+class EqualityDeletesError(OhlcvError):
+    """A trades table with equality deletes, which pyiceberg does not apply."""
+
+    def __init__(self, table: str) -> None:
+        """Name the table and the procedure that applies its deletes."""
+        super().__init__(
+            f"{table} has equality deletes, which pyiceberg cannot read: rewrite its files with Iceberg's "
+            "rewrite_data_files ('delete-file-threshold' => '1', 'remove-dangling-deletes' => 'true')"
+        )

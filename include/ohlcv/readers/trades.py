@@ -28,7 +28,7 @@ from pyiceberg.types import PrimitiveType
 
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
 from ohlcv.iceberg.tables import hours_filter, load_table
-from ohlcv.model.errors import OhlcvError
+from ohlcv.model.errors import EqualityDeletesError
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, to_microseconds
 from ohlcv.model.source_hours import (
     FIRST_DAY,
@@ -196,20 +196,11 @@ class TradesTable:
 def load_trades(catalog: Catalog, contract: TableContract) -> TradesTable:
     """Return the trades table. Raise OhlcvError if it does not exist, or cannot be read by the contract or mapping."""
     table = load_table(catalog, contract)
-    if not contract.mapping.is_default:
-        _check_deletes(table)
-    return TradesTable(table, contract.mapping)
-
-
-def _check_deletes(table: Table) -> None:
-    """Raise OhlcvError if the table has equality deletes: pyiceberg does not apply them."""
     snapshot = table.current_snapshot()
     summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
     if int(summary.get("total-equality-deletes", 0)):
-        raise OhlcvError(
-            f"{'.'.join(table.name())} has equality deletes, which are not supported: "
-            "compact it with Iceberg's rewrite_data_files, or write position deletes"
-        )
+        raise EqualityDeletesError(str(contract))
+    return TradesTable(table, contract.mapping)
 
 
 def _between(condition: Between) -> BooleanExpression:

@@ -13,6 +13,7 @@ import pytest
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.ingest.formats import TRADE_SCHEMA
+from ohlcv.model.errors import EqualityDeletesError
 from ohlcv.model.intervals import Range, to_microseconds
 from ohlcv.readers.latest import newest_trade
 from support.candle_rows import at
@@ -43,6 +44,14 @@ def trade(time: datetime, **changes: Any) -> dict[str, Any]:
 def load(settings: Settings, *rows: Mapping[str, Any]) -> None:
     # As another writer does: without the validation and the staging of the loader.
     load_table(open_catalog(settings), TRADES).append(pa.Table.from_pylist(list(rows), schema=TRADE_SCHEMA))
+
+
+def test_equality_deletes_are_refused(settings: Settings) -> None:
+    # pyiceberg writes no such deletes; the number in the summary decides.
+    deletes = {"added-equality-deletes": "1"}
+    load_table(open_catalog(settings), TRADES).append(TRADE_SCHEMA.empty_table(), deletes)
+    with pytest.raises(EqualityDeletesError, match=r"^market_data\.gold_crypto_trades has equality deletes, which"):
+        newest_trade(settings)
 
 
 def test_a_table_without_trades_has_no_newest_trade(settings: Settings) -> None:

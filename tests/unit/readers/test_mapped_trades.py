@@ -13,7 +13,7 @@ import pytest
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import create_tables, load_table, load_table_to_write, open_catalog
-from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.errors import EqualityDeletesError, InputError, OhlcvError
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range
 from ohlcv.model.source_hours import hour_number
 from ohlcv.model.timeframes import TIMEFRAMES
@@ -193,6 +193,14 @@ def test_a_table_that_does_not_fit_is_reported(settings: Settings) -> None:
         newest_trade(settings)
     with pytest.raises(OhlcvError, match=found):
         create_tables(settings)
+
+
+def test_equality_deletes_are_refused(settings: Settings, trades: list[Trade]) -> None:
+    table = load_table(open_catalog(settings), settings.trades_contract)
+    # pyiceberg writes no such deletes; the number in the summary decides.
+    table.append(table.schema().as_arrow().empty_table(), {"added-equality-deletes": "1"})
+    with pytest.raises(EqualityDeletesError, match=r"^market_data\.gold_crypto_trades has equality deletes, which"):
+        newest_trade(settings)
 
 
 def test_a_missing_table_is_not_created(settings: Settings) -> None:
