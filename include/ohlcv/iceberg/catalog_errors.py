@@ -8,14 +8,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
-from pyiceberg.exceptions import (
-    AuthorizationExpiredError,
-    ForbiddenError,
-    OAuthError,
-    RESTError,
-    UnauthorizedError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
+from pyiceberg.exceptions import RESTError
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 from thrift.Thrift import TException
@@ -23,7 +17,7 @@ from thrift.Thrift import TException
 from ohlcv.config.catalogs.adapters import SQLITE_WAIT_SECONDS, Catalog
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.damage import is_catalog_damage
-from ohlcv.iceberg.rest_catalog import RestProtocolError
+from ohlcv.model.catalog_causes import Cause, find_cause
 from ohlcv.model.errors import DamagedFileError, OhlcvError
 
 # Errors of a catalog that does not answer or denies access: of its database, of a REST service, of Glue and Hive.
@@ -31,10 +25,6 @@ CATALOG_ERRORS = (
     *(SQLAlchemyError, sqlite3.Error, RESTError, RequestException),
     *(BotoCoreError, ClientError, TException),
 )
-_DENIED = (UnauthorizedError, ForbiddenError, AuthorizationExpiredError, OAuthError)
-_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError)
-# How the codes of AWS errors begin that deny access.
-_AWS_DENIED = ("AccessDenied", "UnrecognizedClient", "ExpiredToken", "InvalidSignature", "InvalidClientTokenId")
 
 
 @contextlib.contextmanager
@@ -49,42 +39,38 @@ def described_catalog_errors(settings: Settings) -> Iterator[None]:
 def describe_catalog_error(settings: Settings, error: Exception) -> str:
     """Return one line that says which catalog failed and why, without its secrets."""
     catalog = settings.catalog
-    text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
-    cause = catalog.without_secrets(text.splitlines()[0])[:300]
+    original = getattr(error, "orig", None) or error
+    text = (str(original).strip() or type(error).__name__).splitlines()[0]
+    details = catalog.without_secrets(text)[:300]
     database = catalog.embedded_database
     if database is not None and _is_disk_full(error, folder := Path(database).parent):
         return f"no space left in {folder} for the catalog: free space"
     if database is not None and is_catalog_damage(error):
-        return str(DamagedFileError(database, f"is damaged ({cause})"))
-    problem, remedy = _explain(catalog, error, cause)
+        return str(DamagedFileError(database, f"is damaged ({details})"))
+    cause = find_cause([f"{type(original).__name__}: {text}"])
+    problem, remedy = _explain(catalog, error, cause, details)
     return f"the catalog {catalog} {problem}: {remedy}"
 
 
-def _explain(catalog: Catalog, error: Exception, cause: str) -> tuple[str, str]:
+def _explain(catalog: Catalog, error: Exception, cause: Cause, details: str) -> tuple[str, str]:
     """Return what is wrong and what to do."""
     uri, warehouse = catalog.setting("uri"), catalog.setting("warehouse")
-    problem, remedy = f"does not answer ({cause})", f"check {uri}"
-    if _denies_access(error) or "password" in cause:
-        problem, remedy = f"denies access ({cause})", f"check {catalog.access_settings}"
-    elif isinstance(error, RestProtocolError):
-        problem, remedy = "is not an Iceberg REST catalog", f"check {uri}"
-    elif isinstance(error, RESTError):
-        problem, remedy = f"answers with an error ({cause})", f"check {uri} and {warehouse}"
-    elif isinstance(error, ClientError):
-        problem = f"answers with an error ({cause})"
-        remedy = f"check the properties of the catalog {catalog.name}"
-    elif "database is locked" in cause:
-        problem = f"is locked by another process, waited {SQLITE_WAIT_SECONDS} s"
-        remedy = "wait until that process ends, or end it, and start again"
-    elif "readonly database" in cause:
-        problem, remedy = "is not writable", "grant access to the file and its folder"
-    return problem, remedy
-
-
-def _denies_access(error: Exception) -> bool:
+    if cause is Cause.LOCKED:
+        return (
+            f"is locked by another process, waited {SQLITE_WAIT_SECONDS} s",
+            "wait until that process ends, or end it, and start again",
+        )
+    if cause is Cause.FORBIDDEN and catalog.embedded_database is not None:
+        return "is not writable", "grant access to the file and its folder"
+    if cause in (Cause.LOGIN, Cause.NO_CREDENTIAL, Cause.FORBIDDEN):
+        return f"denies access ({details})", f"check {catalog.access_settings}"
+    if cause is Cause.NOT_ICEBERG:
+        return "is not an Iceberg REST catalog", f"check {uri}"
+    if isinstance(error, RESTError):
+        return f"answers with an error ({details})", f"check {uri} and {warehouse}"
     if isinstance(error, ClientError):
-        return str(error.response.get("Error", {}).get("Code", "")).startswith(_AWS_DENIED)
-    return isinstance(error, (*_DENIED, *_NO_CREDENTIALS))
+        return f"answers with an error ({details})", f"check the properties of the catalog {catalog.name}"
+    return f"does not answer ({details})", f"check {uri}"
 
 
 def _is_disk_full(error: Exception, folder: Path) -> bool:

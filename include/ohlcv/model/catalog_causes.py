@@ -44,10 +44,10 @@ _CAUSES = (
     (r"GC is disabled", Cause.GARBAGE_DISABLED),
     (r"^RestProtocolError:", Cause.NOT_ICEBERG),
     (r"^(NoSuchTableError|NoSuchTableException):|TABLE_OR_VIEW_NOT_FOUND", Cause.NO_TABLE),
-    (r"NoCredentialsError|Unable to load credentials|ProfileNotFound|no password supplied|NoRegionError"
-     r"|Unable to load region|no password was provided", Cause.NO_CREDENTIAL),
+    (r"NoCredentialsError|PartialCredentialsError|Unable to load credentials|ProfileNotFound|no password supplied"
+     r"|NoRegionError|Unable to load region|no password was provided", Cause.NO_CREDENTIAL),
     (r"^(UnauthorizedError|NotAuthorizedException|OAuthError|AuthorizationExpiredError):|invalid_client|invalid_grant"
-     r"|invalid_scope|password authentication failed|(role|user) \"[^\"]*\" does not exist|pg_hba\.conf"
+     r"|invalid_scope|password|(role|user) \"[^\"]*\" does not exist|pg_hba\.conf"
      r"|UnrecognizedClient|InvalidSignature|SignatureDoesNotMatch|ExpiredToken|InvalidClientToken"
      r"|security token included", Cause.LOGIN),
     (r"[Ww]arehouse.* (not known|not found|does not exist)|NoSuchWarehouse|database \"[^\"]*\" does not exist",
