@@ -66,10 +66,13 @@ def _explain(catalog: Catalog, error: Exception, cause: Cause, details: str) -> 
         return f"denies access ({details})", f"check {catalog.access_settings}"
     if cause is Cause.NOT_ICEBERG:
         return "is not an Iceberg REST catalog", f"check {uri}"
-    if isinstance(error, RESTError):
-        return f"answers with an error ({details})", f"check {uri} and {warehouse}"
-    if isinstance(error, ClientError):
-        return f"answers with an error ({details})", f"check the properties of the catalog {catalog.name}"
+    if isinstance(error, RESTError | ClientError):
+        settings = (
+            f"{uri} and {warehouse}"
+            if isinstance(error, RESTError)
+            else f"the properties of the catalog {catalog.name}"
+        )
+        return f"answers with an error ({details})", f"check {settings}"
     return f"does not answer ({details})", f"check {uri}"
 
 
