@@ -21,6 +21,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from ohlcv.demo.local_postgres import PostgresServer, postgres_server
+from ohlcv.iceberg.snapshot_summary import job_summary, main_snapshots
 from ohlcv.model import summary_keys
 from ohlcv.model.errors import OhlcvError
 from support.databases import catalog_environment, new_database
@@ -185,9 +186,5 @@ def read_live_files(harness: Harness, timeframe: str) -> int:
 
 
 def attempts(harness: Harness, timeframe: str) -> list[str]:
-    """Return the attempt id of each snapshot, oldest first."""
-    return [
-        snapshot.summary.additional_properties[summary_keys.ATTEMPT]
-        for snapshot in harness.table(timeframe).snapshots()
-        if snapshot.summary is not None
-    ]
+    """Return the attempt id of each published snapshot, oldest first."""
+    return [job_summary(snapshot)[summary_keys.ATTEMPT] for snapshot in main_snapshots(harness.table(timeframe))][::-1]

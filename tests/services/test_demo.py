@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ohlcv.iceberg.snapshot_summary import job_summary
+from ohlcv.iceberg.snapshot_summary import job_summary, main_snapshots
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
 from ohlcv.model.timeframes import get_timeframe
@@ -82,4 +82,4 @@ def assert_backfill_command_of_the_readme_works(demo: Demo, api: AirflowApi) -> 
 def commits(demo: Demo, name: str, run_id: str) -> int:
     """Return the number of commits that a run made in a candle table."""
     table = load_table(open_catalog(demo.settings), candles_contract(get_timeframe(name)))
-    return sum(job_summary(snapshot).get(summary_keys.RUN_ID) == run_id for snapshot in table.snapshots())
+    return sum(job_summary(snapshot).get(summary_keys.RUN_ID) == run_id for snapshot in main_snapshots(table))

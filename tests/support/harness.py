@@ -17,6 +17,7 @@ from pyiceberg.table import Table
 from pyspark.sql import SparkSession, functions
 
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg.snapshot_summary import main_snapshots
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
@@ -155,8 +156,8 @@ class Harness:
         )
 
     def snapshots(self, timeframe: str | None = None) -> list[int]:
-        """Return the ids of a table's snapshots, oldest first."""
-        return [snapshot.snapshot_id for snapshot in self.table(timeframe).snapshots()]
+        """Return the ids of a table's published snapshots, oldest first."""
+        return published_ids(self.table(timeframe))
 
     def summary(self, timeframe: str) -> dict[str, str]:
         """Return the ohlcv.* entries of the newest snapshot summary."""
@@ -176,6 +177,11 @@ def append(table: Table, trades: Iterable[Trade]) -> None:
     rows = [{**asdict(trade), "asset_class": "crypto"} for trade in trades]
     if rows:
         table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
+
+
+def published_ids(table: Table) -> list[int]:
+    """Return the ids of a table's published snapshots, oldest first."""
+    return [snapshot.snapshot_id for snapshot in main_snapshots(table)][::-1]
 
 
 def read_stored_candles(table: Table) -> dict[Key, Stored]:

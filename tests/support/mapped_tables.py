@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import open_catalog
 from ohlcv.model.intervals import from_microseconds
-from support.harness import Harness
+from support.harness import Harness, published_ids
 from support.reference_model import Trade
 
 TRADES = "market_data.gold_crypto_trades"
@@ -73,10 +73,10 @@ class MappedHarness(Harness):
         )
 
     def snapshots(self, timeframe: str | None = None) -> list[int]:
-        """Return the ids of a table's snapshots, oldest first."""
+        """Return the ids of a table's published snapshots, oldest first."""
         if timeframe is not None:
             return super().snapshots(timeframe)
-        return [snapshot.snapshot_id for snapshot in self.trades_table().snapshots()]
+        return published_ids(self.trades_table())
 
 
 def _time(trade: Trade) -> Any:

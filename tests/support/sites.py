@@ -18,6 +18,7 @@ from croniter import croniter
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.demo.local_airflow import LocalAirflow, local_airflow
+from ohlcv.iceberg.snapshot_summary import job_summary, main_snapshots
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import append_trades
 from ohlcv.ingest.sample_data import Feed
@@ -26,7 +27,7 @@ from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.quality.validator import validate
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
 from support.default_tables import TRADES, candles_contract
-from support.harness import append, read_stored_candles
+from support.harness import append, published_ids, read_stored_candles
 from support.processes import QUICK_JAVA, wait_for
 from support.reference_model import Trade
 
@@ -213,18 +214,15 @@ class Site:
     # Tables.
 
     def snapshots(self, timeframe: str) -> list[int]:
-        return [snapshot.snapshot_id for snapshot in self._candles(timeframe).snapshots()]
+        return published_ids(self._candles(timeframe))
 
     def summaries(self, timeframe: str) -> list[dict[str, str]]:
         """Return the `ohlcv.` properties of each commit's summary, oldest first, without the prefix."""
-        return [
-            {
-                name.removeprefix("ohlcv."): value
-                for name, value in (snapshot.summary.additional_properties if snapshot.summary else {}).items()
-                if name.startswith("ohlcv.")
-            }
-            for snapshot in self._candles(timeframe).snapshots()
+        found = [
+            {name.removeprefix("ohlcv."): value for name, value in job_summary(snapshot).items()}
+            for snapshot in main_snapshots(self._candles(timeframe))
         ]
+        return found[::-1]
 
     def stored_candles(self, timeframe: str) -> dict[Any, Any]:
         """Read all candles by key. A key that is stored twice is an error."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
@@ -16,9 +18,21 @@ def job_summary(snapshot: Snapshot) -> dict[str, str]:
     return {name: value for name, value in properties.items() if name.startswith(summary_keys.PREFIX)}
 
 
+def main_snapshots(table: Table) -> Iterator[Snapshot]:
+    """Yield the published snapshots, from the current one back to the oldest that has not expired.
+
+    A table also has snapshots that are not published: staged candidates, and those that a rollback left.
+    """
+    by_id = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots()}
+    snapshot = table.current_snapshot()
+    while snapshot is not None:
+        yield snapshot
+        snapshot = by_id.get(snapshot.parent_snapshot_id) if snapshot.parent_snapshot_id is not None else None
+
+
 def run_commit(table: Table, run_id: str, own_range: Range) -> dict[str, str]:
     """Return the summary of the newest commit of a run for a range. A reprocessing run has one commit per day."""
-    for snapshot in reversed(table.snapshots()):
+    for snapshot in main_snapshots(table):
         summary = job_summary(snapshot)
         if (summary.get(summary_keys.RUN_ID), summary.get(summary_keys.RANGE_START)) == (run_id, iso(own_range.start)):
             return summary
@@ -27,13 +41,13 @@ def run_commit(table: Table, run_id: str, own_range: Range) -> dict[str, str]:
 
 def newest_commit(table: Table) -> dict[str, str]:
     """Return the summary of the newest commit of a job, empty if there is none."""
-    return next(filter(None, map(job_summary, reversed(table.snapshots()))), {})
+    return next(filter(None, map(job_summary, main_snapshots(table))), {})
 
 
 def read_checkpoint(table: Table) -> SourceCheckpoint:
     """Return the source checkpoint of a candle table: the property if it is valid, else that of the newest commit."""
     base, checkpoint = 0, SourceCheckpoint()
-    for snapshot in reversed(table.snapshots()):
+    for snapshot in main_snapshots(table):
         if text := job_summary(snapshot).get(summary_keys.CHECKPOINT):
             base, checkpoint = snapshot.snapshot_id, SourceCheckpoint.from_text(text)
             break

@@ -12,7 +12,7 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.snapshot_summary import job_summary
+from ohlcv.iceberg.snapshot_summary import job_summary, main_snapshots
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds
@@ -98,9 +98,13 @@ def newest_window_start(table: Table, timeframe: Timeframe) -> int | None:
 
 def built_until(table: Table, timeframe: Timeframe) -> datetime | None:
     """Return the time up to which the table has been built, or None if it has not been built."""
-    range_ends = (job_summary(each).get(summary_keys.RANGE_END) for each in table.snapshots())
-    ends = [datetime.fromisoformat(text) for text in range_ends if text]
-    # Some catalogs return only the newest snapshot, which may be that of a backfill or of maintenance.
-    if len(table.snapshots()) == 1 and (newest := newest_window_start(table, timeframe)) is not None:
+    summaries = [job_summary(each) for each in main_snapshots(table)]
+    ends = [
+        datetime.fromisoformat(each[summary_keys.RANGE_END]) for each in summaries if summary_keys.RANGE_END in each
+    ]
+    # Some catalogs return only the newest snapshot, which may be that of a backfill or of maintenance. After many
+    # commits of maintenance those of all runs may have expired.
+    is_incomplete = len(summaries) == 1 or (not ends and any(summaries))
+    if is_incomplete and (newest := newest_window_start(table, timeframe)) is not None:
         ends.append(from_microseconds(newest) + timeframe.length)
     return max(ends, default=None)

@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.snapshot_summary import job_summary
+from ohlcv.iceberg.snapshot_summary import job_summary, main_snapshots
 from ohlcv.model import summary_keys
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import from_microseconds, iso
@@ -85,7 +85,7 @@ def _read_table(timeframe: Timeframe, index: TableIndex) -> Json:
     start = newest_window_start(index.table, timeframe)
     job: dict[str, str] = {}
     maintenance = None
-    for snapshot in reversed(index.table.snapshots()):
+    for snapshot in main_snapshots(index.table):
         summary = job_summary(snapshot)
         if not job and summary_keys.TRADES_REJECTED in summary:
             job = summary

@@ -19,6 +19,7 @@ from ohlcv.spark.processes import HOST, free_port
 from ohlcv.web import airflow_reader, refreshed
 from ohlcv.web.data import CandleData
 from ohlcv.web.status import read_status
+from support.candidates import stage
 from support.candle_rows import HOUR, MINUTE, candle, write_candles
 from support.default_tables import candles_contract
 from support.fake_airflow import FakeAirflow, fake_airflow
@@ -124,6 +125,17 @@ def test_counts_are_those_of_the_newest_job(settings: Settings) -> None:
     found = status_of(settings)
     assert (found["rejected"], found["withheld"]) == ({"quantity": 2, "side": 1}, 3)
     assert found["last_maintenance"] == {"at": iso(at), "run_id": None}
+
+
+def test_a_staged_snapshot_is_not_counted(settings: Settings) -> None:
+    commit(settings, RUN_ID="published", TRADES_REJECTED=json.dumps({"price": 9}), CANDLES_WITHHELD="9")
+    table = load_table(open_catalog(settings), candles_contract(MINUTE))
+    stage(
+        table,
+        {summary_keys.TRADES_REJECTED: "{}", summary_keys.CANDLES_WITHHELD: "0", summary_keys.MAINTENANCE: "compact"},
+    )
+    found = status_of(settings)
+    assert (found["rejected"], found["withheld"], found["last_maintenance"]) == ({"price": 9}, 9, None)
 
 
 def test_runs_are_those_of_airflow(connected: Settings, airflow: FakeAirflow) -> None:
