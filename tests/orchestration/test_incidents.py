@@ -122,3 +122,32 @@ def test_a_failed_retention_run_is_notified_with_its_day_and_runbook_section(rec
     assert dict(recorder.last.links)["Runbook"].endswith("#retention-see-first-then-do")
     complete_run("ohlcv_retention")
     assert recorder.sent[1:] == ["ohlcv_retention recovered"]
+
+
+def test_held_series_are_one_incident_per_timeframe(recorder: AlertRecorder) -> None:
+    evaluate_health(("1m", "held series", "alert"), ("5m", "held series", "ok"))
+    evaluate_health(("1m", "held series", "alert"), ("5m", "held series", "alert"))
+    assert recorder.sent == ["OHLCV health: 1m held series", "OHLCV health: 5m held series"]
+    assert set(recorder.variables) == {
+        "ohlcv_incident:health:held series:1m",
+        "ohlcv_incident:health:held series:5m",
+    }
+    assert recorder.last.links[-1] == ("Runbook", "docs/runbook.md#candles-are-held-back-or-a-run-was-rejected")
+    evaluate_health(("1m", "held series", "ok"), ("5m", "held series", "alert"))
+    assert recorder.sent[2:] == ["OHLCV health: 1m held series recovered"]
+    assert set(recorder.variables) == {"ohlcv_incident:health:held series:5m"}
+
+
+def test_held_series_neither_suppress_nor_are_suppressed(recorder: AlertRecorder) -> None:
+    fail_run("ohlcv_1m", "aggregate: x")
+    evaluate_health(("Spark", "workers", "alert"), ("1m", "held series", "alert"), ("1m", "candles", "alert"))
+    assert recorder.sent == ["ohlcv_1m failed", "OHLCV health: Spark workers", "OHLCV health: 1m held series"]
+    recorder.variables.clear()
+    evaluate_health(("1m", "held series", "alert"), ("1m", "candles", "alert"), ("1m", "last job", "alert"))
+    fail_run("ohlcv_1m", "aggregate: y")
+    assert recorder.sent[3:] == [
+        "OHLCV health: 1m candles",
+        "OHLCV health: 1m last job",
+        "OHLCV health: 1m held series",
+        "ohlcv_1m failed",
+    ]

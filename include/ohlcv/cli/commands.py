@@ -24,6 +24,7 @@ COMMANDS = {
     "maintain": "Compact the candle tables and expire old snapshots.",
     "sql": "Run Spark SQL statements on the tables.",
     "validate": "Validate stored candles by rules and by recomputation.",
+    "audit": "Show held series and rejected runs; retry or waive held series.",
     "health": "Show freshness, run success, durations, workers and storage.",
     "doctor": "Diagnose the installation and show how to fix faults.",
     "serve": "Serve candles by HTTP.",

@@ -51,7 +51,7 @@ class HeldSeries:
 
     def name(self, timeframe: Timeframe) -> str:
         """Return the name of the key in commands."""
-        return f"{timeframe}:{format_hours([self.hour])}:{self.exchange}:{self.symbol}"
+        return key_name(timeframe, self.key)
 
     def span(self, timeframe: Timeframe) -> Range:
         """Return the range of its windows."""
@@ -110,6 +110,10 @@ class Waiver:
     def key(self) -> tuple[str, str, int]:
         return self.exchange, self.symbol, self.hour
 
+    def name(self, timeframe: Timeframe) -> str:
+        """Return the name of the key in commands."""
+        return key_name(timeframe, self.key)
+
 
 @dataclass(frozen=True)
 class Retry:
@@ -154,6 +158,12 @@ class Decisions:
 
 
 NO_DECISIONS = Decisions()
+
+
+def key_name(timeframe: Timeframe, key: tuple[str, str, int]) -> str:
+    """Return the name of a key (exchange, symbol, hour) in commands."""
+    exchange, symbol, hour = key
+    return f"{timeframe}:{format_hours([hour])}:{exchange}:{symbol}"
 
 
 def finding_digest(*parts: str) -> str:

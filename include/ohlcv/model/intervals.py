@@ -38,6 +38,14 @@ def iso(time: datetime) -> str:
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def format_duration(duration: timedelta) -> str:
+    """Return a duration in days, hours and minutes as text; a shorter one in seconds."""
+    seconds = int(duration.total_seconds())
+    days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
+    parts = [f"{days} d" if days else "", f"{hours} h" if hours else "", f"{minutes} min" if minutes else ""]
+    return " ".join(filter(None, parts)) or f"{seconds} s"
+
+
 def to_microseconds(time: datetime) -> int:
     """Return microseconds since the epoch, exactly (float timestamps lose the last digits)."""
     return (time - EPOCH) // MICROSECOND

@@ -1,4 +1,4 @@
-"""Pipeline health checks: age of candles, success and duration of runs, Spark workers, storage.
+"""Pipeline health checks: age of candles, held series, success and duration of runs, Spark workers, storage.
 
 The names of aspects are persisted as keys of incidents, Prometheus labels and dashboard queries: they must not change.
 """
@@ -13,10 +13,11 @@ from typing import Any, Literal
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import AirflowAddress, Settings
+from ohlcv.iceberg.audit_state import read_audit_state
 from ohlcv.iceberg.catalog_errors import described_catalog_errors
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.intervals import iso
+from ohlcv.model.intervals import format_duration, iso
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.http_json import UnusableResponseError, fetch_json
@@ -43,8 +44,10 @@ class Measurement:
     found: str
     target: str
     state: State
-    # The result as a number for dashboards: seconds, a share, workers or bytes.
+    # The result as a number for dashboards: seconds, a share, series, workers or bytes.
     value: float | None = None
+    # Where the result is a number of open cases: seconds since the oldest one began, 0 without any.
+    oldest_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def health(settings: Settings, now: datetime) -> list[Measurement]:
     """Run all health checks."""
     with described_catalog_errors(settings):
         measurements = [freshness(settings, settings.timeframe(name), now) for name in TIMEFRAMES]
+        measurements += held_series(settings, now)
         measurements += runs(settings, now)
         measurements += [workers(settings)]
         measurements += storage(settings)
@@ -70,9 +74,9 @@ def health(settings: Settings, now: datetime) -> list[Measurement]:
 def freshness(settings: Settings, timeframe: Timeframe, now: datetime) -> Measurement:
     """Measure the age of the newest candle. Without later trades an old candle is quiet, not late."""
     state = measure_freshness(settings, timeframe, now)
-    target = f"ends up to {_format_duration(state.usual)} ago, {_format_duration(state.usual + GRACE)} at most"
+    target = f"ends up to {format_duration(state.usual)} ago, {format_duration(state.usual + GRACE)} at most"
     end = state.newest
-    found = "no candle yet" if end is None else f"newest ends {iso(end)}, {_format_duration(now - end)} ago"
+    found = "no candle yet" if end is None else f"newest ends {iso(end)}, {format_duration(now - end)} ago"
     age = None if end is None else (now - end).total_seconds()
     if end is not None and end >= state.due:
         return Measurement(timeframe.name, "candles", found, target, "ok", age)
@@ -81,6 +85,23 @@ def freshness(settings: Settings, timeframe: Timeframe, now: datetime) -> Measur
         trades = "there are no trades" if trade is None else f"no trades since {iso(trade)}"
         return Measurement(timeframe.name, "candles", f"{found}; {trades}", target, "quiet", age)
     return Measurement(timeframe.name, "candles", f"{found}; there are later trades", target, "alert", age)
+
+
+def held_series(settings: Settings, now: datetime) -> list[Measurement]:
+    """Count the held series of each timeframe. Any held series needs attention: its candles are not published."""
+    catalog = open_catalog(settings)
+    measurements = []
+    for timeframe in map(settings.timeframe, TIMEFRAMES):
+        state = read_audit_state(load_table(catalog, settings.candles_contract(timeframe)), timeframe)
+        age = state.oldest_age(now)
+        found = "none"
+        if age is not None:
+            oldest = state.held[0].name(timeframe)
+            found = f"{len(state.held):,}, the oldest is {oldest}, held for {format_duration(age)}"
+        alert: State = "ok" if age is None else "alert"
+        seconds = 0.0 if age is None else age.total_seconds()
+        measurements.append(Measurement(timeframe.name, "held series", found, "none", alert, len(state.held), seconds))
+    return measurements
 
 
 def runs(settings: Settings, now: datetime) -> list[Measurement]:
@@ -169,10 +190,3 @@ def _table_size(table: Table) -> Measurement:
     rows, files, size = (int(summary.get(f"total-{key}", 0)) for key in ("records", "data-files", "files-size"))
     found = f"{rows:,} rows in {files:,} files, {size / 2**20:,.1f} MiB; {len(table.snapshots()):,} snapshots"
     return Measurement(table.name()[-1], "storage", found, "", "ok", size)
-
-
-def _format_duration(duration: timedelta) -> str:
-    seconds = int(duration.total_seconds())
-    days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
-    parts = [f"{days} d" if days else "", f"{hours} h" if hours else "", f"{minutes} min" if minutes else ""]
-    return " ".join(filter(None, parts)) or f"{seconds} s"

@@ -1,4 +1,7 @@
-"""Incidents of the health checks: one per aspect, however many timeframes it affects."""
+"""Incidents of the health checks: one per aspect, however many timeframes it affects.
+
+Held series have one per timeframe. It neither suppresses other incidents nor is suppressed by them.
+"""
 
 from __future__ import annotations
 
@@ -24,26 +27,32 @@ SECTIONS = {
     "candles": "stale-candles",
     "last job": "runs-too-slow",
     "runs in 24 h": "a-run-failed",
+    "held series": "candles-are-held-back-or-a-run-was-rejected",
 }
 OTHER_SECTION = "daily-health-check"
 # The failed runs of a day are counted for 24 hours, also after their cause has ended. An incident of this aspect that
 # was suppressed once stays suppressed.
 RUN_HISTORY_ASPECT = "runs in 24 h"
+# Each timeframe has an incident of its own, which no other incident explains.
+HELD_ASPECT = "held series"
 
 
 def evaluate(measurements: Sequence[Measurement], context: Context) -> list[str]:
     """Open and close the incidents of the health checks. Return the names of the measurements in alert."""
     order = list(SECTIONS)
     ranked = sorted(measurements, key=lambda each: order.index(each.aspect) if each.aspect in order else len(order))
-    for aspect, group in groupby(ranked, key=lambda each: each.aspect):
-        _evaluate_aspect(aspect, list(group), measurements, context)
+    for key, group in groupby(ranked, key=_incident_key):
+        _evaluate_group(key, list(group), measurements, context)
     return [f"{each.subject} {each.aspect}" for each in measurements if each.state == "alert"]
 
 
-def _evaluate_aspect(
-    aspect: str, group: list[Measurement], measurements: Sequence[Measurement], context: Context
-) -> None:
-    key = f"health:{aspect}"
+def _incident_key(measurement: Measurement) -> str:
+    key = f"health:{measurement.aspect}"
+    return f"{key}:{measurement.subject}" if measurement.aspect == HELD_ASPECT else key
+
+
+def _evaluate_group(key: str, group: list[Measurement], measurements: Sequence[Measurement], context: Context) -> None:
+    aspect = group[0].aspect
     alerts = [each for each in group if each.state == "alert"]
     if alerts:
         run = context["dag_run"]
@@ -68,7 +77,7 @@ def _evaluate_aspect(
 
 
 def _has_notified_cause(aspect: str, alerts: list[Measurement]) -> bool:
-    if aspect not in SECTIONS or aspect == "workers":
+    if aspect not in SECTIONS or aspect in ("workers", HELD_ASPECT):
         return False
     incident = read_incident(f"health:{aspect}")
     if aspect == RUN_HISTORY_ASPECT and incident and incident.suppressed:

@@ -36,6 +36,7 @@ COMMAND_LINES = [
     ("maintain",),
     ("sql", "SELECT 1"),
     ("validate",),
+    ("audit", "status"),
     ("health",),
     ("doctor",),
     ("serve",),
@@ -85,7 +86,7 @@ def paths(command: click.Command, *names: str) -> list[tuple[str, ...]]:
 
 def test_the_table_contains_every_command() -> None:
     assert set(paths(cli)) == {
-        arguments[: 2 if arguments[0] in ("tables", "trades") else 1] for arguments in COMMAND_LINES
+        arguments[: 2 if arguments[0] in ("audit", "tables", "trades") else 1] for arguments in COMMAND_LINES
     }
 
 

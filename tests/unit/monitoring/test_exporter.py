@@ -31,6 +31,7 @@ TABLES = [
 ]
 ASPECTS = {
     "candles": ["1m", "5m", "30m", "1h", "1d"],
+    "held series": ["1m", "5m", "30m", "1h", "1d"],
     "runs in 24 h": ["1m", "5m", "30m", "1h", "1d"],
     "last job": ["1m", "5m", "30m", "1h", "1d"],
     "workers": ["Spark"],
@@ -47,13 +48,20 @@ def running_exporter(settings: Settings) -> Iterator[str]:
 
 def test_alerts_and_values_are_gauges() -> None:
     text = format_metrics(
-        [Measurement("1m", "candles", "old", "young", "alert", 612.5), Measurement("1h", "runs", "", "", "unknown")]
+        [
+            Measurement("1m", "candles", "old", "young", "alert", 612.5),
+            Measurement("1h", "runs", "", "", "unknown"),
+            Measurement("1d", "held series", "2", "none", "alert", 2, 60.5),
+        ]
     )
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert lines == [
         'ohlcv_health_alert{subject="1m",aspect="candles"} 1',
         'ohlcv_health_alert{subject="1h",aspect="runs"} 0',
+        'ohlcv_health_alert{subject="1d",aspect="held series"} 1',
         'ohlcv_health_value{subject="1m",aspect="candles"} 612.5',
+        'ohlcv_health_value{subject="1d",aspect="held series"} 2',
+        'ohlcv_health_oldest_seconds{subject="1d",aspect="held series"} 60.5',
     ]
 
 
