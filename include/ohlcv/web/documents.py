@@ -173,7 +173,8 @@ class StatusDocument(Stale):
     airflow: AirflowState
     timeframes: list[dict[str, Any]] = Field(
         description="Per timeframe: newest window, lag, last run, runs of 24 hours, rejected and withheld counts, "
-        "rows, files, bytes, retention horizon, last maintenance and the last 100 durations."
+        "held series with the time and age of the oldest, rows, files, bytes, retention horizon, last maintenance and "
+        "the last 100 durations."
     )
 
 

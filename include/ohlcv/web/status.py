@@ -9,6 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.audit_state import age_of, read_audit_state
 from ohlcv.iceberg.snapshot_summary import job_summary, main_snapshots
 from ohlcv.model import summary_keys
 from ohlcv.model.errors import OhlcvError
@@ -22,7 +23,7 @@ from ohlcv.web.table_index import TableIndex
 
 NO_TABLE: Json = {
     **{"newest_window_end": None, "rejected": {}, "withheld": None},
-    **{"rows": 0, "files": 0, "bytes": 0, "last_maintenance": None},
+    **{"held": 0, "held_since": None, "rows": 0, "files": 0, "bytes": 0, "last_maintenance": None},
 }
 _known_tables: WeakKeyDictionary[TableIndex, Json] = WeakKeyDictionary()
 
@@ -63,6 +64,7 @@ def _status(timeframe: Timeframe, data: CandleData, runs: Runs, now: datetime) -
         **table,
         "newest_window_end": None if end is None else iso(end),
         "lag_seconds": None if end is None else (now - end).total_seconds(),
+        "held_seconds": None if table["held_since"] is None else age_of(table["held_since"], now).total_seconds(),
         "time_target_seconds": timeframe.time_target.total_seconds(),
         "paused": facts.paused,
         "last_run": _last_run(facts),
@@ -93,10 +95,13 @@ def _read_table(timeframe: Timeframe, index: TableIndex) -> Json:
             at = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC)
             maintenance = {"at": iso(at), "run_id": summary.get(summary_keys.RUN_ID) or None}
     withheld = job.get(summary_keys.CANDLES_WITHHELD)
+    held = read_audit_state(index.table, timeframe).held
     return {
         "newest_window_end": None if start is None else from_microseconds(start) + timeframe.length,
         "rejected": json.loads(job.get(summary_keys.TRADES_REJECTED, "{}")),
         "withheld": None if withheld is None else int(withheld),
+        "held": len(held),
+        "held_since": held[0].since if held else None,
         "rows": index.rows,
         "files": len(index.files),
         "bytes": index.bytes,

@@ -102,6 +102,10 @@ export interface TimeframeStatus {
   succeeded_24h: number;
   rejected: Record<string, number>;
   withheld: number | null;
+  /** Series whose new candles failed the audit. */
+  held: number;
+  held_since: string | null;
+  held_seconds: number | null;
   rows: number;
   files: number;
   bytes: number;

@@ -7,6 +7,7 @@ import { RunLink } from "../shared/RunLink";
 import { StateBadge } from "../shared/StateBadge";
 import { formatDuration, formatIso, type Zone } from "../shared/times";
 import { DurationPlot } from "./DurationPlot";
+import { heldText } from "./heldSeries";
 
 interface TimeframeCardProps {
   status: TimeframeStatus;
@@ -25,6 +26,7 @@ export function TimeframeCard({ status, known, zone }: TimeframeCardProps) {
     ...(known ? runFacts(status, zone) : ([["Runs", "unknown"]] as Fact[])),
     ["Rejected trades", rejectedText(status.rejected)],
     ["Withheld candles", formatCount(status.withheld)],
+    ["Held series", <HeldSeries key="held" status={status} zone={zone} />],
     ["Rows", formatCount(status.rows)],
     ["Files", `${formatCount(status.files)}, ${formatBytes(status.bytes)}`],
     ["Retained from", status.retention_horizon ?? "all"],
@@ -80,6 +82,16 @@ function Duration({ run, target }: { run: LastRunDocument; target: number }) {
   return (
     <span className={late ? "oc-late" : undefined}>
       {formatDuration(seconds)}, {late ? "above" : "within"} the target of {formatDuration(target)}
+    </span>
+  );
+}
+
+function HeldSeries({ status, zone }: { status: TimeframeStatus; zone: Zone }) {
+  const text = heldText(status);
+  if (status.held === 0) return <>{text}</>;
+  return (
+    <span className="oc-late" title={`since ${formatIso(status.held_since, zone)}`}>
+      {text}
     </span>
   );
 }

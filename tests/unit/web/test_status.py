@@ -13,12 +13,14 @@ import pytest
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
+from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import floor_time, iso
 from ohlcv.spark.processes import HOST, free_port
 from ohlcv.web import airflow_reader, refreshed
 from ohlcv.web.data import CandleData
 from ohlcv.web.status import read_status
+from support.audit_tables import held_series, hold
 from support.candidates import stage
 from support.candle_rows import HOUR, MINUTE, candle, write_candles
 from support.default_tables import candles_contract
@@ -136,6 +138,30 @@ def test_a_staged_snapshot_is_not_counted(settings: Settings) -> None:
     )
     found = status_of(settings)
     assert (found["rejected"], found["withheld"], found["last_maintenance"]) == ({"price": 9}, 9, None)
+
+
+def test_held_series_are_counted_with_the_age_of_the_oldest(settings: Settings) -> None:
+    names = ("held", "held_since", "held_seconds")
+    assert [status_of(settings)[name] for name in names] == [0, None, None]
+    since = datetime.now(UTC) - timedelta(hours=3)
+    hold(settings, MINUTE, held_series(since=iso(since)), held_series(exchange="a", since=iso(since + HOUR.length)))
+    count, first, age = (status_of(settings)[name] for name in names)
+    assert (count, first) == (2, iso(since))
+    assert 10_800 <= age <= (datetime.now(UTC) - since).total_seconds()
+
+
+def test_held_series_of_a_run_without_a_commit_are_seen(settings: Settings) -> None:
+    """The checkpoint of a run that changed no candle is a table property: the snapshot stays the same."""
+    data = CandleData(settings)
+    data.refresh()
+    assert read_status(settings, data, ["1m"])["timeframes"][0]["held"] == 0
+    checkpoint = SourceCheckpoint(held=frozenset({held_series()})).to_text()
+    with load_table(open_catalog(settings), candles_contract(MINUTE)).transaction() as transaction:
+        transaction.set_properties(
+            {summary_keys.CHECKPOINT_PROPERTY: checkpoint, summary_keys.CHECKPOINT_BASE_PROPERTY: "0"}
+        )
+    data.refresh()
+    assert read_status(settings, data, ["1m"])["timeframes"][0]["held"] == 1
 
 
 def test_runs_are_those_of_airflow(connected: Settings, airflow: FakeAirflow) -> None:
