@@ -26,6 +26,7 @@ from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, Timeframe
 from spark_jobs.iceberg.orphan_files import delete_orphans
 from spark_jobs.iceberg.table_metadata import (
+    COLLECTIONS,
     ancestors,
     load_table_to_write,
     read_checkpoint,
@@ -224,7 +225,7 @@ def expire(maintenance: TableMaintenance) -> dict[str, Any]:
     now = datetime.now(UTC)
     as_of = min(day_range(maintenance.request.as_of).end, now)
     expire_before = as_of - SNAPSHOT_AGE
-    snapshots = len(list(table.snapshots()))
+    snapshots, candidates = _count_snapshots(table)
     _preserve_checkpoint(table, expire_before)
     expired = (
         maintenance.actions.expireSnapshots(table)
@@ -240,13 +241,21 @@ def expire(maintenance: TableMaintenance) -> dict[str, Any]:
         maintenance.request.max_orphan_share,
     )
     table.refresh()
+    snapshots_after, candidates_after = _count_snapshots(table)
     return {
         "snapshots_before": snapshots,
-        "snapshots_after": len(list(table.snapshots())),
+        "snapshots_after": snapshots_after,
+        "candidates_expired": candidates - candidates_after,
         "data_files_deleted": int(expired.deletedDataFilesCount()),
         "manifests_deleted": int(expired.deletedManifestsCount()),
         "orphans_deleted": orphans_deleted,
     }
+
+
+def _count_snapshots(table: JavaObject) -> tuple[int, int]:
+    """Return the number of published snapshots and that of the others: candidates, and those a rollback left."""
+    published = int(java_class("org.apache.iceberg.util.SnapshotUtil").currentAncestorIds(table).size())
+    return published, int(java_class(f"{COLLECTIONS}.Iterables").size(table.snapshots())) - published
 
 
 def _preserve_checkpoint(table: JavaObject, expire_before: datetime) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,9 +23,12 @@ from ohlcv.iceberg.tables import open_catalog
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.timeframes import TIMEFRAMES
+from spark_jobs.jobs import table_maintenance
 from spark_jobs.jobs.table_maintenance import MIN_SNAPSHOTS_TO_KEEP, ORPHAN_AGE, SNAPSHOT_AGE, Request, maintain
+from support.candidates import stage as stage_without_rows
 from support.commit_times import commits_at
 from support.default_tables import NAMESPACE, candles_contract
+from support.documents import DOCUMENTS
 from support.harness import Harness, at, trade
 from support.maintenance import data_files, fill, run_maintenance
 
@@ -41,6 +45,7 @@ def test_maintenance_of_an_empty_table_does_nothing(harness: Harness) -> None:
         "expire": {
             "snapshots_before": 0,
             "snapshots_after": 0,
+            "candidates_expired": 0,
             "data_files_deleted": 0,
             "manifests_deleted": 0,
             "orphans_deleted": 0,
@@ -106,19 +111,25 @@ def append_empty_commits(harness: Harness, clock: list[datetime], commits: int, 
 def test_old_snapshots_expire_except_the_last_hundred(old_harness: tuple[Harness, list[datetime]]) -> None:
     harness, clock = old_harness
     append_empty_commits(harness, clock, 120, timedelta(hours=1))
+    # Candidates are not among the hundred.
+    old = [stage_without_rows(harness.table("1m"), {}) for _ in range(3)]
+    clock[0] = datetime.now(UTC) - SNAPSHOT_AGE + timedelta(minutes=30)
+    young = stage_without_rows(harness.table("1m"), {})
     now = datetime.now(UTC).date()
     newest = harness.snapshots("1m")[-MIN_SNAPSHOTS_TO_KEEP:]
     report = run_maintenance(harness, "1m", "expire", as_of=now)["expire"]
     assert isinstance(report, dict)
     assert (report["snapshots_before"], report["snapshots_after"]) == (120, 100)
+    assert report["candidates_expired"] == len(old)
     assert harness.snapshots("1m") == newest, "all are old, so the last hundred remain"
+    assert {each.snapshot_id for each in harness.table("1m").snapshots()} == {*newest, young}
     # Young snapshots remain, even more than a hundred.
     clock[0] = datetime.now(UTC) - SNAPSHOT_AGE + timedelta(hours=1)
     append_empty_commits(harness, clock, 110, timedelta(minutes=1))
     report = run_maintenance(harness, "1m", "expire", as_of=now)["expire"]
     assert isinstance(report, dict)
     assert report["snapshots_after"] == 110
-    assert size_of(harness, "1m").snapshots == 110
+    assert size_of(harness, "1m").snapshots == 111
 
 
 def test_the_checkpoint_survives_the_expiry_of_its_snapshot(old_harness: tuple[Harness, list[datetime]]) -> None:
@@ -183,6 +194,81 @@ def test_old_orphan_files_are_deleted(harness: Harness) -> None:
     assert report["orphans_deleted"] == 1
     assert (old.exists(), young.exists(), all(path.exists() for path in referenced)) == (False, True, True)
     assert len(harness.stored("1m")) == 1
+
+
+def stage_candidate(harness: Harness, rows: list[dict[str, object]]) -> int:
+    """Stage a snapshot that replaces the 1m candles by these rows, as a run before its audit; return the snapshot."""
+    harness.sql("ALTER TABLE iceberg.market_data.gold_ohlcv_1m SET TBLPROPERTIES ('write.wap.enabled' = 'true')")
+    harness.spark.conf.set("spark.wap.id", "the candidate")
+    try:
+        harness.overwrite("1m", rows)
+    finally:
+        harness.spark.conf.unset("spark.wap.id")
+    table = harness.table("1m")
+    (staged,) = {each.snapshot_id for each in table.snapshots()} - set(harness.snapshots("1m"))
+    return staged
+
+
+def test_a_candidate_keeps_its_files_until_it_expires(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    expired, closed = date(2025, 1, 1), at("2026-11-20 12:00")
+    fill(harness, "1m", expired, expired, "1 HOUR")
+    harness.load([trade(time, symbol=symbol) for time in (closed, NOON) for symbol in "ab"])
+    for time in (closed, NOON):
+        harness.build("1m", time, time + timedelta(minutes=1))
+    append_small_files(harness, closed)
+    stored = harness.table("1m").scan().to_arrow().to_pylist()
+    rows = [{**row, "close_price": row["high_price"]} for row in stored]
+    candidate, main = stage_candidate(harness, rows), harness.snapshots("1m")
+    own = candidate_files(harness, candidate)
+    assert not own & data_files(harness.table("1m")).keys()
+
+    make_old(harness.settings.home)
+    report = run_maintenance(harness, "1m", "delete", "compact", "expire", as_of=date(2026, 11, 23), days=(expired,))
+    assert (report["delete"]["partitions"], report["compact"]["files_before"]) == (1, 4)
+    assert (report["expire"]["candidates_expired"], report["expire"]["orphans_deleted"]) == (0, 0)
+    assert candidate_files(harness, candidate) == own
+    assert by_key(harness.table("1m").scan(snapshot_id=candidate).to_arrow().to_pylist()) == by_key(rows)
+    published = harness.snapshots("1m")
+    assert published[: len(main)] == main
+    assert candidate not in published
+    assert by_key(harness.table("1m").scan().to_arrow().to_pylist()) == by_key(
+        row for row in stored if row["window_date"] != expired
+    )
+
+    # Without a minimum age.
+    monkeypatch.setattr(table_maintenance, "SNAPSHOT_AGE", timedelta(0))
+    report = run_maintenance(harness, "1m", "expire", as_of=datetime.now(UTC).date())
+    assert report["expire"]["candidates_expired"] == 1
+    assert report["expire"]["data_files_deleted"] == len(own)
+    assert [each.snapshot_id for each in harness.table("1m").snapshots()] == published
+    assert not any(Path(urlsplit(path).path).exists() for path in own)
+    oldest = harness.table("1m").scan(snapshot_id=main[-1]).to_arrow().to_pylist()
+    assert by_key(oldest) == by_key(stored), "a published state has lost files"
+
+
+def candidate_files(harness: Harness, snapshot: int) -> set[str]:
+    return {task.file.file_path for task in harness.table("1m").scan(snapshot_id=snapshot).plan_files()}
+
+
+def by_key(rows: Iterable[dict[str, object]]) -> list[dict[str, object]]:
+    return sorted(rows, key=lambda row: (str(row["symbol"]), str(row["exchange"]), str(row["window_start"])))
+
+
+def test_the_documented_queries_show_only_published_snapshots(harness: Harness) -> None:
+    harness.load([trade(NOON)])
+    for minutes in (1, 2):
+        harness.load([trade(NOON + timedelta(seconds=minutes))])
+        harness.build("1m", NOON, NOON + timedelta(minutes=5))
+    candidate = stage_candidate(harness, [])
+    published = harness.snapshots("1m")
+    harness.spark.catalog.setCurrentCatalog("iceberg")
+    text = "".join((DOCUMENTS / name).read_text() for name in ("runbook.md", "operations.md"))
+    queries = re.findall(r'"(SELECT[^"]*\.snapshots\b[^"]*)"', text)
+    assert len(queries) == 3
+    for query in queries:
+        assert len(harness.spark.sql(query).collect()) == len(published) == 2, query
+    assert [row.snapshot_id for row in harness.spark.sql(queries[0]).collect()] == published[::-1]
+    assert candidate not in published
 
 
 def make_old(folder: Path) -> None:

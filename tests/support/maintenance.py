@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 from pyiceberg.table import Table
 
@@ -27,7 +28,7 @@ def fill(harness: Harness, name: str, first: date, last: date, step: str) -> Non
 
 def run_maintenance(
     harness: Harness, name: str, *steps: str, as_of: date = TODAY, days: tuple[date, ...] = ()
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Run maintenance steps and return their reports."""
     report = maintain(
         harness.spark,

@@ -157,6 +157,7 @@ class TableSize:
     rows: int
     files: int
     size: int
+    # Also those that are not published: they take space too.
     snapshots: int
     manifests: int
     # Size of the current metadata file, which every run reads.
