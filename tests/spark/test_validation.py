@@ -288,3 +288,20 @@ def test_candles_behind_trades_are_a_freshness_warning(harness: Harness, name: s
     assert finding.severity == "WARN"
     harness.build(name, at("2026-03-02 00:00"), at("2026-03-03 00:00"))
     assert validate_freshness(harness.settings, timeframe, late) == []
+
+
+def test_trades_before_1970_are_built_as_they_are_validated(harness: Harness) -> None:
+    begin, end = at("1969-12-31 23:00"), at("1970-01-01 01:00")
+    # At each border of a minute and right before it.
+    moments = [
+        begin + minutes * timedelta(minutes=1) - early
+        for minutes in range(1, 121)
+        for early in (timedelta(0), timedelta(microseconds=1))
+    ]
+    harness.load([trade(moment, f"{100 + n % 7}") for n, moment in enumerate(moments) if moment < end])
+    for timeframe in ("1m", "1h"):
+        harness.build(timeframe, begin, end)
+        assert harness.candles(timeframe) == harness.expected(timeframe, (begin, end)).candles
+        result = validate(harness.settings, harness.settings.timeframe(timeframe), Range(begin, end))
+        assert result.candles == (120 if timeframe == "1m" else 2)
+        assert result.failures == []

@@ -22,21 +22,24 @@ from ohlcv.quality.report import Finding, ValidationResult
 from ohlcv.quality.rules import RULES, VALUES, Rule
 from ohlcv.readers.trades import TradesTable
 
-# Formats of values in findings: whole numbers of 10^-8 as decimals, microseconds as ISO times.
+# Formats of values in findings (whole numbers of 10^-8 as decimals, microseconds as ISO times), and windows of times.
 _MACROS = """
 CREATE MACRO amount(units) AS CASE WHEN units < 0 THEN '-' ELSE '' END
     || (abs(units) // 100000000) || '.' || lpad(CAST(abs(units) % 100000000 AS VARCHAR), 8, '0');
+-- DuckDB's division truncates toward zero: times before 1970 need a floor.
+CREATE MACRO floor_divide(us, length) AS us // length - CAST(us % length < 0 AS BIGINT);
+CREATE MACRO floor_time(us, length) AS floor_divide(us, length) * length;
 CREATE MACRO instant(us) AS coalesce(strftime(make_timestamp(us), '%Y-%m-%dT%H:%M:%SZ'), 'NULL');
 """
 
 _TRADES = """
 SELECT *, {hour} AS hour_number,
     coalesce(symbol IS NOT NULL AND exchange IS NOT NULL AND {identity} AND price > 0 AND quantity > 0
-        AND "timestamp" // 3600000000 = {hour}, false) AS valid
+        AND floor_divide("timestamp", 3600000000) = {hour}, false) AS valid
 FROM read_trades
 """
 _STORED_HOUR = "date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hour"
-_HOUR_OF_TIMESTAMP = '"timestamp" // 3600000000'
+_HOUR_OF_TIMESTAMP = 'floor_divide("timestamp", 3600000000)'
 
 # Amounts are whole numbers of 10^-8, sums are 128-bit integers. A notional may have more bits, so it is summed in two
 # parts; one of more than 38 digits withholds the candle, and its vwap is null. The latest version of a trade and the
@@ -52,7 +55,7 @@ _EXPECTED = """
 WITH latest AS (SELECT * FROM trades WHERE valid {latest}),
 keyed AS (
     SELECT symbol, exchange, "timestamp", source_sequence,
-        "timestamp" // getvariable('length') * getvariable('length') AS window_start,
+        floor_time("timestamp", getvariable('length')) AS window_start,
         CAST(CAST(price AS DECIMAL(28, 8)) * 100000000 AS BIGINT) AS price,
         CAST(CAST(quantity AS DECIMAL(28, 8)) * 100000000 AS BIGINT) AS quantity,
         coalesce(trade_id, message_id) AS id,
@@ -114,8 +117,8 @@ both_sides AS (
 SELECT * FROM both_sides
 WHERE NOT (is_stored AND coalesce(expected_trade_count, 0) < stored_trade_count AND EXISTS (
     SELECT 1 FROM empty_hours
-    WHERE hour * 3600000000 >= window_start // {group} * {group}
-        AND hour * 3600000000 < window_start // {group} * {group} + {group}
+    WHERE hour * 3600000000 >= floor_time(window_start, {group})
+        AND hour * 3600000000 < floor_time(window_start, {group}) + {group}
 ))
 """
 

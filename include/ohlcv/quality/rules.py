@@ -116,7 +116,7 @@ def window_is_one_timeframe() -> str:
 
 @_rule("window_is_aligned", "FAIL", "window_start is a multiple of the timeframe, counted from the UTC epoch")
 def window_is_aligned() -> str:
-    aligned = f"window_start // {LENGTH} * {LENGTH}"
+    aligned = f"floor_time(window_start, {LENGTH})"
     return _stored_where_not(f"window_start = {aligned}", "instant(window_start)", f"instant({aligned})")
 
 
@@ -201,7 +201,7 @@ def matches_finer_timeframe() -> str:
         )
 
     combined = (
-        f"SELECT symbol, exchange, window_start // {LENGTH} * {LENGTH} AS window_start, "
+        f"SELECT symbol, exchange, floor_time(window_start, {LENGTH}) AS window_start, "
         "arg_min(open_price, window_start) AS open_price, max(high_price) AS high_price, "
         "min(low_price) AS low_price, arg_max(close_price, window_start) AS close_price, "
         "sum(volume) AS volume, sum(trade_count) AS trade_count FROM finer GROUP BY ALL"
@@ -224,7 +224,7 @@ def few_trades_are_rejected() -> str:
 def sequences_have_no_gaps() -> str:
     span = "max(source_sequence) - min(source_sequence) + 1"
     return (
-        'SELECT symbol, exchange, min("timestamp") // 3600000000 * 3600000000 AS window_start, '
+        'SELECT symbol, exchange, floor_time(min("timestamp"), 3600000000) AS window_start, '
         "count(DISTINCT source_sequence) || ' numbers' AS stored, "
         f"({span}) || ' from ' || min(source_sequence) || ' to ' || max(source_sequence) AS expected "
         "FROM trades WHERE valid AND source_sequence IS NOT NULL GROUP BY symbol, exchange "

@@ -16,6 +16,7 @@ from ohlcv.model.intervals import MICROSECOND, iso, to_microseconds
 from ohlcv.model.table_contracts import AMOUNT_SCALE
 from ohlcv.model.timeframes import DAY, Timeframe
 from ohlcv.readers.latest import newest_candles, newest_window_start
+from ohlcv.readers.mapped_columns import floor_division
 from ohlcv.readers.scans import read_rows, series_condition, single_series, time_condition
 
 # Methods for windows without trades.
@@ -118,7 +119,7 @@ def _fill_expressions(schema: pa.Schema) -> dict[str, str]:
     zero = f"CAST(0 AS DECIMAL({schema.field('volume').type.precision}, {AMOUNT_SCALE}))"
     filled_values = {
         "window_end": "moment + $length",
-        "window_date": "CAST(moment // $day AS INTEGER)",
+        "window_date": f"CAST({floor_division('moment', '$day')} AS INTEGER)",
         "open_price": "close_price",
         "high_price": "close_price",
         "low_price": "close_price",

@@ -80,9 +80,12 @@ def _microseconds(column: str, source: Source) -> str:
     if per_second <= MICROSECONDS_PER_SECOND:
         # A 128-bit number holds every product.
         return f"TRY_CAST(CAST({column} AS HUGEINT) * {MICROSECONDS_PER_SECOND // per_second} AS BIGINT)"
-    divisor = per_second // MICROSECONDS_PER_SECOND
-    # DuckDB's division truncates toward zero.
-    return f"({column} // {divisor} - CAST({column} % {divisor} < 0 AS BIGINT))"
+    return floor_division(column, per_second // MICROSECONDS_PER_SECOND)
+
+
+def floor_division(number: str, divisor: int | str) -> str:
+    """Return the SQL of a division that rounds down. DuckDB's own truncates toward zero."""
+    return f"({number} // {divisor} - CAST({number} % {divisor} < 0 AS BIGINT))"
 
 
 def _amount(column: str, kind: str) -> str:
@@ -130,13 +133,17 @@ def hour_of_trade(mapping: TradeMapping) -> str:
     """Return the SQL of the hour of a trade, from the columns of the contract."""
     if mapping.has_hours:
         return f"date_diff('day', DATE '1970-01-01', \"{EXCHANGE_DATE}\") * 24 + \"{EXCHANGE_HOUR}\""
-    return f'"{TIMESTAMP}" // {MICROSECONDS_PER_HOUR}'
+    return _timestamp_hour()
+
+
+def _timestamp_hour() -> str:
+    return floor_division(f'"{TIMESTAMP}"', MICROSECONDS_PER_HOUR)
 
 
 def valid_condition(mapping: TradeMapping) -> str:
     """Return the SQL condition of a valid trade on the columns of the contract."""
     identity = {"identity": "true"} if mapping.every_row else {}
-    return f'{validity_condition(**identity)} AND "{TIMESTAMP}" // {MICROSECONDS_PER_HOUR} = {hour_of_trade(mapping)}'
+    return f"{validity_condition(**identity)} AND {_timestamp_hour()} = {hour_of_trade(mapping)}"
 
 
 def source_microseconds(value: int, source: Source) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, floor_time, from_microseconds
+from ohlcv.model.intervals import EPOCH, HOUR, floor_time, from_microseconds
 from ohlcv.model.source_hours import hour_number, hour_range
 from ohlcv.model.table_contracts import AMOUNT_LIMIT, AMOUNT_SCALE
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
@@ -292,7 +292,7 @@ def _complete(rows: pa.Table, timeframe: Timeframe, schema: pa.Schema) -> pa.Tab
     starts = rows["window_start"].cast(pa.int64())
     columns = {name: rows[name] for name in rows.column_names} | {
         "window_end": pc.add(starts, timeframe.microseconds).cast(pa.timestamp("us", "UTC")),
-        "window_date": pc.divide(starts, 24 * HOUR // MICROSECOND).cast(pa.int32()).cast(pa.date32()),
+        "window_date": rows["window_start"].cast(pa.date32()),
         "created_at": pa.nulls(len(rows), schema.field("created_at").type),
         "updated_at": pa.nulls(len(rows), schema.field("updated_at").type),
     }
