@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.tables import load_table_to_write
 from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.ingest.loader import LoadReport, ProgressCallback, append_trades
 from ohlcv.ingest.row_validation import FIRST_TIME, LAST_TIME
@@ -115,6 +116,7 @@ def load_sample(
     progress: ProgressCallback | None = None,
 ) -> LoadReport:
     """Load sample trades in one commit; a second call with the same arguments adds nothing."""
+    load_table_to_write(settings, settings.trades_contract)  # reports a table that is only read
     if progress:
         progress(f"generating {trades:,} trades")
     table = sample_trades(trades, hours, end, seed, duplicates=duplicates, bad_rows=bad_rows)
