@@ -1,49 +1,85 @@
 """Recomputation of candles from trades by DuckDB, in temporary tables that the rules query.
 
-It shares no code with the Spark job, only the column names of the data contract. Memory and time grow with the
-validated range, not with the table.
+It shares no code with the Spark job, only the column names of the data contract. It reads the trades in chunks of whole
+hours, so memory grows with the trades of an hour and with the candles of the range, not with the trades of the range.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from types import TracebackType
 
 import duckdb
+import pyarrow as pa
 from pyiceberg.table import Table
 
-from ohlcv.iceberg.damage import report_damage
-from ohlcv.model.intervals import HOUR, MICROSECOND, Range, from_microseconds, iso, to_microseconds
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.intervals import HOUR, MICROSECOND, Range
 from ohlcv.model.source_hours import hours_overlapping
-from ohlcv.model.table_contracts import AMOUNT_LIMIT
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.model.trade_mapping import TradeMapping
 from ohlcv.quality.report import Finding, ValidationResult
-from ohlcv.quality.rules import RULES, VALUES, Rule
+from ohlcv.quality.rule_database import find_violations, in_ranges, load_stored, rule_database
+from ohlcv.quality.rules import RULES, VALUES
+from ohlcv.readers.mapped_columns import hour_of_trade, projection
 from ohlcv.readers.trades import TradesTable
 
-# Formats of values in findings (whole numbers of 10^-8 as decimals, microseconds as ISO times), and windows of times.
-_MACROS = """
-CREATE MACRO amount(units) AS CASE WHEN units < 0 THEN '-' ELSE '' END
-    || (abs(units) // 100000000) || '.' || lpad(CAST(abs(units) % 100000000 AS VARCHAR), 8, '0');
--- DuckDB's division truncates toward zero: times before 1970 need a floor.
-CREATE MACRO floor_divide(us, length) AS us // length - CAST(us % length < 0 AS BIGINT);
-CREATE MACRO floor_time(us, length) AS floor_divide(us, length) * length;
-CREATE MACRO instant(us) AS coalesce(strftime(make_timestamp(us), '%Y-%m-%dT%H:%M:%SZ'), 'NULL');
-"""
+# Trades that are read and kept at a time. An hour with more trades is a chunk of its own.
+CHUNK_ROWS = 2_000_000
+# With less memory per thread, DuckDB cannot spill what does not fit.
+_MEGABYTES_PER_THREAD = 512
 
+# The trades of a chunk. `hour_number` is the hour of their partition. Amounts are whole numbers of 10^-8.
 _TRADES = """
-SELECT *, {hour} AS hour_number,
+CREATE OR REPLACE TEMP TABLE trades (
+    symbol VARCHAR, exchange VARCHAR, trade_id VARCHAR, message_id VARCHAR, "timestamp" BIGINT, price BIGINT,
+    quantity BIGINT, source_sequence BIGINT, ingestion_timestamp BIGINT, platform_sequence BIGINT, hour_number BIGINT,
+    valid BOOLEAN
+)
+"""
+_INSERT_TRADES = """
+INSERT INTO trades
+SELECT symbol, exchange, trade_id, message_id, "timestamp", CAST(CAST(price AS DECIMAL(28, 8)) * 100000000 AS BIGINT),
+    CAST(CAST(quantity AS DECIMAL(28, 8)) * 100000000 AS BIGINT), source_sequence, ingestion_timestamp,
+    platform_sequence, {hour} AS hour_number,
     coalesce(symbol IS NOT NULL AND exchange IS NOT NULL AND {identity} AND price > 0 AND quantity > 0
-        AND floor_divide("timestamp", 3600000000) = {hour}, false) AS valid
-FROM read_trades
+        AND floor_divide("timestamp", 3600000000) = {hour}, false)
+FROM {source}
 """
 _STORED_HOUR = "date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hour"
 _HOUR_OF_TIMESTAMP = 'floor_divide("timestamp", 3600000000)'
 
-# Amounts are whole numbers of 10^-8, sums are 128-bit integers. A notional may have more bits, so it is summed in two
-# parts; one of more than 38 digits withholds the candle, and its vwap is null. The latest version of a trade and the
-# order of trades follow the data contract; ids made of digits compare as numbers.
+# What is kept of all chunks.
+_KEPT = """
+CREATE TEMP TABLE partials (
+    symbol VARCHAR, exchange VARCHAR, start BIGINT, open_price BIGINT, high_price BIGINT, low_price BIGINT,
+    close_price BIGINT, volume HUGEINT, trade_count BIGINT, high_notional HUGEINT, low_notional HUGEINT
+);
+CREATE TEMP TABLE trade_counts (symbol VARCHAR, exchange VARCHAR, hour_number BIGINT, trades BIGINT, rejected BIGINT);
+CREATE TEMP TABLE sequences (
+    symbol VARCHAR, exchange VARCHAR, first_time BIGINT, numbers BIGINT, lowest HUGEINT, highest HUGEINT
+);
+"""
+_COUNTS = """
+INSERT INTO trade_counts
+SELECT coalesce(symbol, ''), coalesce(exchange, ''), hour_number, count(*), count(*) FILTER (NOT valid)
+FROM trades GROUP BY ALL
+"""
+_SEQUENCES = """
+INSERT INTO sequences
+SELECT symbol, exchange, min("timestamp"), count(DISTINCT source_sequence), min(source_sequence), max(source_sequence)
+FROM trades WHERE valid AND source_sequence IS NOT NULL GROUP BY symbol, exchange
+"""
+
+# Sums are 128-bit integers. A notional may have more bits, so it is summed in two parts; one of more than 38 digits
+# withholds the candle, and its vwap is null. The latest version of a trade and the order of trades follow the data
+# contract; ids made of digits compare as numbers. All versions of a trade are in one hour, and a partial candle lies in
+# one hour, so a chunk of whole hours is exact.
 _LATEST = """
     QUALIFY row_number() OVER (
         PARTITION BY exchange, symbol, hour_number, trade_id, CASE WHEN trade_id IS NULL THEN message_id END
@@ -51,39 +87,41 @@ _LATEST = """
             "timestamp" DESC, source_sequence DESC NULLS LAST, price DESC, quantity DESC
     ) = 1
 """
-_EXPECTED = """
+_PARTIALS = """
+INSERT INTO partials
 WITH latest AS (SELECT * FROM trades WHERE valid {latest}),
 keyed AS (
-    SELECT symbol, exchange, "timestamp", source_sequence,
-        floor_time("timestamp", getvariable('length')) AS window_start,
-        CAST(CAST(price AS DECIMAL(28, 8)) * 100000000 AS BIGINT) AS price,
-        CAST(CAST(quantity AS DECIMAL(28, 8)) * 100000000 AS BIGINT) AS quantity,
-        coalesce(trade_id, message_id) AS id,
+    SELECT symbol, exchange, "timestamp", source_sequence, price, quantity,
+        floor_time("timestamp", {step}) AS start, coalesce(trade_id, message_id) AS id,
         CASE WHEN regexp_full_match(coalesce(trade_id, message_id), '[0-9]+')
             THEN ltrim(coalesce(trade_id, message_id), '0') END AS digits
     FROM latest
 ),
 ordered AS (
     SELECT *, row_number() OVER (
-        PARTITION BY symbol, exchange, window_start
+        PARTITION BY symbol, exchange, start
         ORDER BY "timestamp", source_sequence NULLS FIRST, digits IS NULL, length(digits), digits, id, price
     ) AS position
     FROM keyed
-),
-candles AS (
-    SELECT symbol, exchange, window_start, arg_min(price, position) AS open_price, max(price) AS high_price,
-        min(price) AS low_price, arg_max(price, position) AS close_price,
-        sum(CAST(quantity AS HUGEINT)) AS volume, count(*) AS trade_count,
-        sum(CAST(price // 1000000000 AS HUGEINT) * quantity) AS high_notional,
-        sum(CAST(price % 1000000000 AS HUGEINT) * quantity) AS low_notional
-    FROM ordered
-    WHERE {in_ranges}
-    GROUP BY symbol, exchange, window_start
+)
+SELECT symbol, exchange, start, arg_min(price, position), max(price), min(price), arg_max(price, position),
+    sum(CAST(quantity AS HUGEINT)), count(*), sum(CAST(price // 1000000000 AS HUGEINT) * quantity),
+    sum(CAST(price % 1000000000 AS HUGEINT) * quantity)
+FROM ordered WHERE {in_ranges} GROUP BY symbol, exchange, start
+"""
+_EXPECTED = """
+WITH candles AS (
+    SELECT symbol, exchange, floor_time(start, getvariable('length')) AS window_start,
+        arg_min(open_price, start) AS open_price, max(high_price) AS high_price, min(low_price) AS low_price,
+        arg_max(close_price, start) AS close_price, sum(volume) AS volume,
+        CAST(sum(trade_count) AS BIGINT) AS trade_count, sum(high_notional) AS high_notional,
+        sum(low_notional) AS low_notional
+    FROM partials GROUP BY ALL
 ),
 notionals AS (
     SELECT * EXCLUDE (high_notional, low_notional), CASE WHEN high_notional + low_notional // 1000000000 < {limit}
         THEN high_notional * 1000000000 + low_notional END AS notional
-    FROM candles
+    FROM candles WHERE {in_ranges}
 )
 SELECT * EXCLUDE (notional), notional // volume + CAST(notional % volume * 2 >= volume AS INTEGER) AS vwap
 FROM notionals
@@ -91,17 +129,6 @@ FROM notionals
 
 # Limit of a notional of 38 digits, without its lower part.
 _HIGH_NOTIONAL_LIMIT = 10 ** (38 - 9)
-
-_STORED = """
-SELECT symbol, exchange, epoch_us(window_start) AS window_start, epoch_us(window_end) AS window_end, window_date,
-    CAST(CAST(open_price AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS open_price,
-    CAST(CAST(high_price AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS high_price,
-    CAST(CAST(low_price AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS low_price,
-    CAST(CAST(close_price AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS close_price,
-    CAST(floor(volume) AS HUGEINT) * 100000000 + CAST(volume % 1 * 100000000 AS HUGEINT) AS volume, trade_count,
-    CAST(CAST(vwap AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS vwap
-FROM candle_rows WHERE {in_ranges}
-"""
 
 # Preserved candles are excluded: one of their source hours is empty (its trades have expired), and the recomputation
 # would count fewer trades.
@@ -123,100 +150,162 @@ WHERE NOT (is_stored AND coalesce(expected_trade_count, 0) < stored_trade_count 
 """
 
 
+class Recomputation:
+    """Candles recomputed from the trades of some ranges, in a database in memory that can run rules.
+
+    The tables `trade_counts` and `sequences` describe the trades read, and `partials` has partial candles of one step
+    each, from which the candles of every timeframe are combined whose length is a multiple of the step.
+    """
+
+    def __init__(self, ranges: list[Range], step: timedelta, memory: str | None = None) -> None:
+        """Each range consists of whole windows, and the step divides an hour (`common_step`).
+
+        `memory` is a limit such as 1024m. What does not fit is written to temporary files.
+        """
+        self._ranges = ranges
+        self._step = step // MICROSECOND
+        self._memory = memory
+        self._cancelled = threading.Event()
+        with ExitStack() as stack:
+            folder = None if memory is None else stack.enter_context(tempfile.TemporaryDirectory(prefix="ohlcv-"))
+            self.connection = stack.enter_context(rule_database())
+            if memory is not None:
+                _limit_memory(self.connection, memory, folder)
+            self.connection.execute(_KEPT)
+            self._resources = stack.pop_all()
+
+    def __enter__(self) -> Recomputation:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database and delete its temporary files."""
+        self._resources.close()
+
+    def cancel(self) -> None:
+        """Make a running `run` raise CancelledError before it reads the next files. Another thread may call this."""
+        self._cancelled.set()
+
+    def run(self, trades: TradesTable, snapshot: int | None, max_rows: int = CHUNK_ROWS) -> None:
+        """Read the trades of the hours of the ranges from a snapshot, None for the current one."""
+        with self._report_memory():
+            for hours, tables in trades.read_chunks(hours_overlapping(self._ranges), snapshot, max_rows):
+                self.add_chunk(trades, hours, tables)
+
+    def add_chunk(self, trades: TradesTable, hours: Iterable[int], tables: Iterable[pa.Table]) -> None:
+        """Add all trades of some hours. Tables of a mapped trades table may have trades of other hours."""
+        mapping = trades.mapping
+        # Where every row is a trade, none has an id, and none replaces another one.
+        identity, latest = (
+            ("true", "") if mapping.every_row else ("coalesce(trade_id, message_id) IS NOT NULL", _LATEST)
+        )
+        source = "trade_rows"
+        if not mapping.is_default:
+            numbers = ", ".join(map(str, hours))
+            mapped = projection(mapping, trades.kinds, source)
+            source = f"({mapped}) WHERE {hour_of_trade(mapping)} IN ({numbers})"
+        hour = _STORED_HOUR if mapping.has_hours else _HOUR_OF_TIMESTAMP
+        insert = _INSERT_TRADES.format(hour=hour, identity=identity, source=source)
+        self.connection.execute(_TRADES)
+        for table in tables:
+            if self._cancelled.is_set():
+                raise CancelledError
+            self.connection.register("trade_rows", table)
+            self.connection.execute(insert)
+            self.connection.unregister("trade_rows")
+        within = in_ranges(self._ranges, "start")
+        for statement in (_COUNTS, _SEQUENCES, _PARTIALS.format(latest=latest, step=self._step, in_ranges=within)):
+            self.connection.execute(statement)
+        self.connection.execute("DROP TABLE trades")
+
+    def create_expected(self, timeframe: Timeframe, ranges: list[Range]) -> None:
+        """Create the table `expected`: the candles of a timeframe in ranges that consist of whole windows.
+
+        The vwap of a candle that is withheld because of its notional is null.
+        """
+        if timeframe.microseconds % self._step:
+            raise ValueError(f"{timeframe} is not a multiple of the step of {self._step} microseconds")
+        self.connection.execute(f"SET VARIABLE length = {timeframe.microseconds}")
+        expected = _EXPECTED.format(in_ranges=in_ranges(ranges), limit=_HIGH_NOTIONAL_LIMIT)
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE expected AS {expected}")
+
+    def find_violations(self, timeframe: Timeframe, ranges: list[Range]) -> list[Finding]:
+        """Run the rules on the candles in the table `stored` (`load_stored`) and on the trades."""
+        with self._report_memory():
+            self.create_expected(timeframe, ranges)
+            self._create_empty_hours()
+            fields = ", ".join(
+                f"unique_stored.{name} AS stored_{name}, expected.{name} AS expected_{name}" for name in VALUES
+            )
+            group = max(timeframe.length, HOUR) // MICROSECOND
+            pairs = _PAIRS.format(fields=fields, group=group)
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE pairs AS {pairs}")
+            return [
+                finding
+                for rule in RULES.values()
+                if rule.basis in ("candles", "trades")
+                for finding in find_violations(self.connection, rule)
+            ]
+
+    @property
+    def trades(self) -> int:
+        """Return the number of trades read, including duplicates and rejected ones."""
+        return self._count("SELECT coalesce(sum(trades), 0) FROM trade_counts")
+
+    @property
+    def stored(self) -> int:
+        """Return the number of candles in the table `stored`."""
+        return self._count("SELECT count(*) FROM stored")
+
+    def _count(self, query: str) -> int:
+        row = self.connection.execute(query).fetchone()
+        return int(row[0]) if row else 0
+
+    def _create_empty_hours(self) -> None:
+        present = {
+            row[0] for row in self.connection.execute("SELECT DISTINCT hour_number FROM trade_counts").fetchall()
+        }
+        empty = pa.table({"hour": pa.array(sorted(hours_overlapping(self._ranges) - present), pa.int64())})
+        self.connection.register("hours_without_trades", empty)
+        self.connection.execute("CREATE OR REPLACE TEMP TABLE empty_hours AS SELECT hour FROM hours_without_trades")
+        self.connection.unregister("hours_without_trades")
+
+    @contextmanager
+    def _report_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.OutOfMemoryException as error:
+            raise OhlcvError(
+                f"the recomputation of {self._ranges[0]} needs more memory than {self._memory or 'there is'}, "
+                f"or more disk in {tempfile.gettempdir()}: raise OHLCV_AUDIT_MEMORY"
+            ) from error
+
+
+def common_step(timeframes: Iterable[Timeframe]) -> timedelta:
+    """Return the longest step of partial candles from which the candles of all timeframes can be combined."""
+    return math.gcd(HOUR // MICROSECOND, *(each.microseconds for each in timeframes)) * MICROSECOND
+
+
 def validate_against_trades(
-    timeframe: Timeframe, ranges: list[Range], trades: TradesTable, candles: Table, snapshot: int | None
+    timeframe: Timeframe, ranges: list[Range], trades: TradesTable, candles: Table, snapshot: int | None, memory: str
 ) -> ValidationResult:
     """Recompute the candles of the ranges from one trades snapshot (None: the current one), and run the rules."""
-    hours = hours_overlapping(ranges)
-    source = trades.read_hours(hours, snapshot)
-    with candle_database(timeframe, candles, ranges) as connection:
-        connection.register("read_trades", source)
-        compute_candles(connection, ranges, trades.mapping)
-        _create_empty_hours(connection, hours)
-        fields = ", ".join(
-            f"unique_stored.{name} AS stored_{name}, expected.{name} AS expected_{name}" for name in VALUES
-        )
-        group = max(timeframe.length, HOUR) // MICROSECOND
-        connection.execute(f"CREATE TEMP TABLE pairs AS {_PAIRS.format(fields=fields, group=group)}")
-        findings = [
-            finding
-            for rule in RULES.values()
-            if rule.basis in ("candles", "trades")
-            for finding in find_violations(connection, rule)
-        ]
-        count = connection.execute("SELECT count(*) FROM stored").fetchone()
-    return ValidationResult(timeframe.name, ranges, int(count[0] if count else 0), len(source), findings, [])
+    with Recomputation(ranges, common_step([timeframe]), memory) as recomputation:
+        recomputation.run(trades, snapshot)
+        load_stored(recomputation.connection, timeframe, candles, ranges)
+        findings = recomputation.find_violations(timeframe, ranges)
+        return ValidationResult(timeframe.name, ranges, recomputation.stored, recomputation.trades, findings, [])
 
 
-def compute_candles(connection: duckdb.DuckDBPyConnection, ranges: list[Range], mapping: TradeMapping) -> None:
-    """Compute the candles of the ranges into the table `expected`, from the stored trades in `read_trades`.
-
-    The variable `length` is that of a window in microseconds. Amounts are whole numbers of 10^-8. The vwap of a candle
-    that is withheld because of its notional is null.
-    """
-    # Where every row is a trade, none has an id, and none replaces another one.
-    identity, latest = ("true", "") if mapping.every_row else ("coalesce(trade_id, message_id) IS NOT NULL", _LATEST)
-    trades = _TRADES.format(hour=_STORED_HOUR if mapping.has_hours else _HOUR_OF_TIMESTAMP, identity=identity)
-    expected = _EXPECTED.format(latest=latest, in_ranges=_in_ranges(ranges), limit=_HIGH_NOTIONAL_LIMIT)
-    connection.execute(f"CREATE TEMP TABLE trades AS {trades}")
-    connection.execute(f"CREATE TEMP TABLE expected AS {expected}")
-
-
-def _create_empty_hours(connection: duckdb.DuckDBPyConnection, hours: set[int]) -> None:
-    present = {row[0] for row in connection.execute("SELECT DISTINCT hour_number FROM trades").fetchall()}
-    connection.execute("CREATE TEMP TABLE empty_hours (hour BIGINT)")
-    if hours - present:
-        connection.executemany("INSERT INTO empty_hours VALUES (?)", [[hour] for hour in sorted(hours - present)])
-
-
-@contextmanager
-def rule_database() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database in memory that can run rules."""
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(_MACROS)
-        yield connection
-
-
-@contextmanager
-def candle_database(timeframe: Timeframe, candles: Table, ranges: list[Range]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database in memory with the stored candles of the ranges in the table `stored`."""
-    wide = candles.schema().find_type("volume").precision > 18  # type: ignore[attr-defined]  # the contract's decimal
-    with rule_database() as connection:
-        connection.execute(f"SET VARIABLE length = {timeframe.microseconds}")
-        connection.execute(f"SET VARIABLE volume_limit = {10**38 if wide else AMOUNT_LIMIT}")
-        load_candles(connection, "stored", candles, ranges)
-        yield connection
-
-
-def load_candles(connection: duckdb.DuckDBPyConnection, name: str, candles: Table, ranges: list[Range]) -> None:
-    """Load the candles of the ranges into a table of the database."""
-    first, last = ranges[0].start, ranges[-1].end
-    scan = candles.scan(f"window_start >= '{first.isoformat()}' AND window_start < '{last.isoformat()}'")
-    with report_damage(candles, scan):
-        rows = scan.to_arrow()
-    connection.register("candle_rows", rows)
-    in_ranges = _in_ranges(ranges, "epoch_us(window_start)")
-    connection.execute(f"CREATE TEMP TABLE {name} AS {_STORED.format(in_ranges=in_ranges)}")
-    connection.unregister("candle_rows")
-
-
-def find_violations(connection: duckdb.DuckDBPyConnection, rule: Rule) -> Iterator[Finding]:
-    """Run a rule and yield its violations in the order of their windows."""
-    rows = connection.execute(
-        f"SELECT * FROM ({rule.violations()}) ORDER BY window_start, symbol, exchange, stored"
-    ).fetchall()
-    for symbol, exchange, start, stored, expected in rows:
-        yield Finding(
-            rule.name, rule.severity, symbol, exchange, iso(from_microseconds(start)), str(stored), str(expected)
-        )
-
-
-def _in_ranges(ranges: list[Range], column: str = "window_start") -> str:
-    return (
-        "("
-        + " OR ".join(
-            f"({column} >= {to_microseconds(span.start)} AND {column} < {to_microseconds(span.end)})" for span in ranges
-        )
-        + ")"
-    )
+def _limit_memory(connection: duckdb.DuckDBPyConnection, memory: str, folder: str | None) -> None:
+    megabytes = int(memory[:-1]) * {"m": 1, "g": 1024}[memory[-1]]
+    (threads,) = connection.execute("SELECT current_setting('threads')").fetchone() or (1,)
+    for setting in (
+        f"memory_limit = '{megabytes}MiB'",
+        f"temp_directory = '{folder}'",
+        f"threads = {min(threads, max(1, megabytes // _MEGABYTES_PER_THREAD))}",
+        "preserve_insertion_order = false",
+    ):
+        connection.execute(f"SET {setting}")

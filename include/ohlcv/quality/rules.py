@@ -6,7 +6,8 @@ The SQL runs in DuckDB over these tables, with amounts as whole numbers of 10^-8
 * `expected`: the same candles recomputed from the trades;
 * `pairs`: stored and expected candle of each key, without preserved candles (their trades have expired);
 * `finer`: the stored candles of a finer timeframe, named by the variable `finer_name`;
-* `trades`: the trades read, with `hour_number` (the hour of their partition) and `valid`.
+* `trade_counts`: the number of trades read and of rejected ones of each series in each hour;
+* `sequences`: first trade, and number and range of the different sequence numbers, of each series in each chunk read.
 
 The freshness rule reads the variables `due` (end of the newest candle that should exist), `newest` (end of the newest
 candle that exists) and `traded` (time of the newest trade between the two).
@@ -212,23 +213,20 @@ def matches_finer_timeframe() -> str:
 @_rule("few_trades_are_rejected", "WARN", f"at most {REJECTED_SHARE:.0%} of the trades of an hour are rejected")
 def few_trades_are_rejected() -> str:
     return (
-        "SELECT coalesce(symbol, '') AS symbol, coalesce(exchange, '') AS exchange, "
-        "hour_number * 3600000000 AS window_start, "
-        "count(*) FILTER (NOT valid) || ' of ' || count(*) || ' trades rejected' AS stored, "
-        f"'at most {REJECTED_SHARE:.0%}' AS expected FROM trades GROUP BY ALL "
-        f"HAVING count(*) FILTER (NOT valid) > {REJECTED_SHARE} * count(*)"
+        "SELECT symbol, exchange, hour_number * 3600000000 AS window_start, "
+        "rejected || ' of ' || trades || ' trades rejected' AS stored, "
+        f"'at most {REJECTED_SHARE:.0%}' AS expected FROM trade_counts WHERE rejected > {REJECTED_SHARE} * trades"
     )
 
 
 @_rule("sequences_have_no_gaps", "WARN", "the source's sequence numbers of a series have no gaps")
 def sequences_have_no_gaps() -> str:
-    span = "max(source_sequence) - min(source_sequence) + 1"
+    span = "max(highest) - min(lowest) + 1"
     return (
-        'SELECT symbol, exchange, floor_time(min("timestamp"), 3600000000) AS window_start, '
-        "count(DISTINCT source_sequence) || ' numbers' AS stored, "
-        f"({span}) || ' from ' || min(source_sequence) || ' to ' || max(source_sequence) AS expected "
-        "FROM trades WHERE valid AND source_sequence IS NOT NULL GROUP BY symbol, exchange "
-        f"HAVING {span} > count(DISTINCT source_sequence)"
+        "SELECT symbol, exchange, floor_time(min(first_time), 3600000000) AS window_start, "
+        "sum(numbers) || ' numbers' AS stored, "
+        f"({span}) || ' from ' || min(lowest) || ' to ' || max(highest) AS expected "
+        f"FROM sequences GROUP BY symbol, exchange HAVING {span} > sum(numbers)"
     )
 
 

@@ -26,14 +26,9 @@ from ohlcv.model.intervals import (
 )
 from ohlcv.model.source_hours import hours_overlapping, parse_hours, windows_of_hour
 from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
-from ohlcv.quality.recomputation import (
-    candle_database,
-    find_violations,
-    load_candles,
-    rule_database,
-    validate_against_trades,
-)
+from ohlcv.quality.recomputation import validate_against_trades
 from ohlcv.quality.report import Finding, ValidationResult
+from ohlcv.quality.rule_database import find_violations, load_candles, load_stored, rule_database
 from ohlcv.quality.rules import RULES
 from ohlcv.readers.freshness import measure_freshness
 from ohlcv.readers.latest import built_until
@@ -53,14 +48,15 @@ def validate(settings: Settings, timeframe: Timeframe, time_range: Range, run_id
     rebuilt_hours = parse_hours(commit.get(summary_keys.REBUILT_PENDING_HOURS, ""))
     rebuilt = (windows_of_hour(timeframe, hour) for hour in rebuilt_hours)
     ranges = merge_ranges([time_range, *(Range(span.start, min(span.end, time_range.end)) for span in rebuilt)])
-    result = _validate_ranges(timeframe, ranges, trades, candles, commit)
+    memory = settings.tuning[timeframe.name].audit_memory
+    result = _validate_ranges(timeframe, ranges, trades, candles, commit, memory)
     if not run_id:
         result = _downgrade_pending(result, timeframe, read_checkpoint(candles))
         result = _drop_expired(result, timeframe, candles, datetime.now(UTC).date())
     finer = _next_finer(timeframe)
     if finer is not None:
         finer_candles = load_table(catalog, settings.candles_contract(finer))
-        findings = _finer_mismatches(timeframe, finer, ranges, trades, candles, finer_candles)
+        findings = _finer_mismatches(timeframe, finer, ranges, trades, candles, finer_candles, memory)
         result = replace(result, findings=[*result.findings, *findings])
     return result
 
@@ -117,7 +113,7 @@ def built_range(settings: Settings, timeframe: Timeframe, requested: Range) -> R
 
 
 def _validate_ranges(
-    timeframe: Timeframe, ranges: list[Range], trades: TradesTable, candles: Table, commit: dict[str, str]
+    timeframe: Timeframe, ranges: list[Range], trades: TradesTable, candles: Table, commit: dict[str, str], memory: str
 ) -> ValidationResult:
     """Validate against the trades snapshot that the candles were built from, so that later trades are no errors.
 
@@ -127,7 +123,7 @@ def _validate_ranges(
     candidates, notes = _snapshot_candidates(trades, candles, commit)
     result: ValidationResult | None = None
     for source, snapshot in candidates:
-        found = validate_against_trades(timeframe, ranges, source, candles, snapshot)
+        found = validate_against_trades(timeframe, ranges, source, candles, snapshot, memory)
         if result is not None:
             wrong = {finding.window for finding in found.failures if _by_trades(finding)}
             remaining = [each for each in result.findings if not _by_trades(each) or each.window in wrong]
@@ -150,13 +146,15 @@ def _finer_mismatches(
     trades: TradesTable,
     candles: Table,
     finer_candles: Table,
+    memory: str,
 ) -> list[Finding]:
     """Compare the candles with those of the next finer timeframe where both were built from the same trades."""
     pending = read_checkpoint(finer_candles).pending_hours
     until = built_until(finer_candles, finer)
     if until is None:
         return []
-    with candle_database(timeframe, candles, ranges) as connection:
+    with rule_database() as connection:
+        load_stored(connection, timeframe, candles, ranges)
         load_candles(connection, "finer", finer_candles, ranges)
         connection.execute("SET VARIABLE finer_name = ?", [finer.name])
         found = list(find_violations(connection, RULES[_FINER_RULE]))
@@ -173,8 +171,8 @@ def _finer_mismatches(
     # from, they will match after the next run. Candles that are missing in the finer table are reported by the
     # validation of that table.
     compared = merge_ranges(comparable.values())
-    wrong = _validate_ranges(timeframe, compared, trades, candles, {}).failures
-    finer_failures = _validate_ranges(finer, compared, trades, finer_candles, {}).failures
+    wrong = _validate_ranges(timeframe, compared, trades, candles, {}, memory).failures
+    finer_failures = _validate_ranges(finer, compared, trades, finer_candles, {}, memory).failures
     wrong += [finding for finding in finer_failures if not RULES[finding.rule].reports_missing]
     keys = {(each.symbol, each.exchange, iso(_window_start(timeframe, each.window_start))) for each in wrong}
     return [finding for finding in found if finding.window_start in comparable and finding.window in keys]

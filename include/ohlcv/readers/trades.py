@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import reduce
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -23,7 +25,7 @@ from pyiceberg.expressions import (
 )
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import DataFile
-from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table import DataScan, FileScanTask, Table
 from pyiceberg.types import PrimitiveType
 
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
@@ -41,11 +43,12 @@ from ohlcv.model.source_hours import (
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.timeframes import DAY
 from ohlcv.model.trade_layout import MICROSECONDS_PER_HOUR, Between, hour_conditions
-from ohlcv.model.trade_mapping import EXCHANGE_DATE, MAPPED_COLUMNS, TIMESTAMP, TradeMapping
+from ohlcv.model.trade_mapping import EXCHANGE_DATE, EXCHANGE_HOUR, MAPPED_COLUMNS, TIMESTAMP, TradeMapping
 from ohlcv.model.trade_validity import validity_condition
-from ohlcv.readers.mapped_columns import project, projection, source_microseconds, valid_condition
+from ohlcv.readers.mapped_columns import projection, source_microseconds, valid_condition
 from ohlcv.readers.scans import compare
 
+_Item = TypeVar("_Item")
 _DAY_MICROSECONDS = DAY // MICROSECOND
 
 
@@ -56,17 +59,45 @@ class TradesTable:
     table: Table
     mapping: TradeMapping
 
-    def read_hours(self, hours: Iterable[int], snapshot: int | None = None) -> pa.Table:
-        """Return the trades of these hours with the columns of the contract, from a snapshot or the current one."""
-        if self.mapping.is_default:
-            scan = self.table.scan(hours_filter(hours), selected_fields=MAPPED_COLUMNS, snapshot_id=snapshot)
-        else:
-            scan = self.table.scan(
-                self.hours_condition(hours), selected_fields=self.mapping.source_columns, snapshot_id=snapshot
-            )
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns of the table that are read."""
+        return MAPPED_COLUMNS if self.mapping.is_default else self.mapping.source_columns
+
+    def read_chunks(
+        self, hours: Iterable[int], snapshot: int | None, max_rows: int
+    ) -> Iterator[tuple[list[int], Iterator[pa.Table]]]:
+        """Yield hours with all their trades, about max_rows trades at a time, but at least those of one hour.
+
+        The trades of a chunk are tables of less than max_rows rows, or of one file, with the source columns of the
+        mapping. Files are planned once. Hours without files are left out.
+        """
+        ordered = sorted(set(hours))
+        scan = self._scan(ordered, snapshot)
         with report_damage(self.table, scan):
-            rows = scan.to_arrow()
-        return rows if self.mapping.is_default else project(rows, self.mapping, self.kinds)
+            tasks = list(scan.plan_files())
+        files: dict[int, list[FileScanTask]] = {}
+        rows: dict[int, float] = {}
+        for task in tasks:
+            span = self._partition_hours(task.file)
+            within = ordered[bisect_left(ordered, span.start) : bisect_left(ordered, span.stop)]
+            for hour in within:
+                files.setdefault(hour, []).append(task)
+                rows[hour] = rows.get(hour, 0) + task.file.record_count / len(within)
+        for chunk in _split(sorted(files), rows.__getitem__, max_rows):
+            chosen = {task.file.file_path: task for hour in chunk for task in files[hour]}
+            yield chunk, self._read_files(self._scan(chunk, snapshot), list(chosen.values()), max_rows)
+
+    def _scan(self, hours: Iterable[int], snapshot: int | None) -> DataScan:
+        condition = hours_filter(hours) if self.mapping.is_default else self.hours_condition(hours)
+        return self.table.scan(condition, selected_fields=self.columns, snapshot_id=snapshot)
+
+    def _read_files(self, scan: DataScan, tasks: list[FileScanTask], max_rows: int) -> Iterator[pa.Table]:
+        reader = ArrowScan(scan.table_metadata, scan.io, scan.projection(), scan.row_filter, scan.case_sensitive)
+        for group in _split(tasks, lambda task: task.file.record_count, max_rows):
+            with report_damage(self.table, scan):
+                rows = reader.to_table(group)
+            yield rows
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -94,13 +125,18 @@ class TradesTable:
 
     def file_times(self, file: DataFile) -> tuple[int | None, int | None]:
         """Return the bounds of the timestamps of a file in microseconds; None if the file has no bound."""
-        field = self.table.schema().find_field(self._column(TIMESTAMP))
+        low, high = (
+            None if value is None else source_microseconds(value, self.mapping.sources[TIMESTAMP])
+            for value in self._bounds(file, TIMESTAMP)
+        )
+        return low, high
+
+    def _bounds(self, file: DataFile, name: str) -> tuple[int | None, int | None]:
+        """Return the bounds of a column of a file as the table stores them; None if the file has no bound."""
+        field = self.table.schema().find_field(self._column(name))
         assert isinstance(field.field_type, PrimitiveType)
         bounds = ((each or {}).get(field.field_id) for each in (file.lower_bounds, file.upper_bounds))
-        values: list[int | None] = [None if bound is None else from_bytes(field.field_type, bound) for bound in bounds]  # type: ignore[misc]  # the type of a time
-        low, high = (
-            None if value is None else source_microseconds(value, self.mapping.sources[TIMESTAMP]) for value in values
-        )
+        low, high = (None if bound is None else int(from_bytes(field.field_type, bound)) for bound in bounds)
         return low, high
 
     def file_hours(self, file: DataFile) -> range:
@@ -112,6 +148,16 @@ class TradesTable:
         first = FIRST_DAY * HOURS_PER_DAY if low is None else low // MICROSECONDS_PER_HOUR
         last = LAST_DAY * HOURS_PER_DAY if high is None else high // MICROSECONDS_PER_HOUR
         return range(first, last + 1)
+
+    def _partition_hours(self, file: DataFile) -> range:
+        """Return the hours, stored if the table has them, of which a file may have trades."""
+        if self.mapping.is_default or not self.mapping.has_hours:
+            return self.file_hours(file)
+        # The timestamp of a rejected trade may be in another hour than the stored one.
+        (first_day, last_day), (low, high) = (self._bounds(file, name) for name in (EXCHANGE_DATE, EXCHANGE_HOUR))
+        first = (FIRST_DAY if first_day is None else first_day) * HOURS_PER_DAY + (low or 0)
+        last = (LAST_DAY if last_day is None else last_day) * HOURS_PER_DAY
+        return range(first, last + (HOURS_PER_DAY if high is None else high + 1))
 
     def days_with_files(self, time_range: Range, snapshot: int | None) -> set[date]:
         """Return the days of the range for which files may have trades. Reads only metadata."""
@@ -201,6 +247,20 @@ def load_trades(catalog: Catalog, contract: TableContract) -> TradesTable:
     if int(summary.get("total-equality-deletes", 0)):
         raise EqualityDeletesError(str(contract))
     return TradesTable(table, contract.mapping)
+
+
+def _split(items: Sequence[_Item], rows: Callable[[_Item], float], max_rows: int) -> Iterator[list[_Item]]:
+    """Yield the items in groups of at most max_rows rows; an item with more rows is a group of its own."""
+    group: list[_Item] = []
+    size = 0.0
+    for item in items:
+        if group and size + rows(item) > max_rows:
+            yield group
+            group, size = [], 0.0
+        group.append(item)
+        size += rows(item)
+    if group:
+        yield group
 
 
 def _between(condition: Between) -> BooleanExpression:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +9,6 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,9 +17,7 @@ from ohlcv.model.intervals import EPOCH, HOUR, floor_time, from_microseconds
 from ohlcv.model.source_hours import hour_number, hour_range
 from ohlcv.model.table_contracts import AMOUNT_LIMIT, AMOUNT_SCALE
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
-from ohlcv.model.trade_mapping import MAPPED_COLUMNS
-from ohlcv.quality.recomputation import compute_candles, rule_database
-from ohlcv.readers.mapped_columns import hour_of_trade, projection
+from ohlcv.quality.recomputation import Recomputation, common_step
 from ohlcv.web.candle_query import CandleQuery, CandleReader
 from ohlcv.web.file_decoder import read_batches
 from ohlcv.web.table_index import FileKey, IndexedFile, TableIndex
@@ -30,7 +26,7 @@ from ohlcv.web.table_index import FileKey, IndexedFile, TableIndex
 _MAX_HOURS = 48
 _MAX_CANDLES = 150_000
 # DuckDB writes what needs more memory to temporary files.
-_MEMORY = "128MB"
+_MEMORY = "128m"
 
 # The hours from which longer candles are combined.
 _HOURLY = next(timeframe for timeframe in TIMEFRAMES.values() if timeframe.length == HOUR)
@@ -214,40 +210,17 @@ def _in_hour(hour: int) -> pc.Expression:
 
 def _compute(timeframe: Timeframe, trades: TableIndex, files: list[IndexedFile], hours: list[int]) -> pa.Table:
     """Return the candles of all series in some hours."""
-    with rule_database() as connection, tempfile.TemporaryDirectory(prefix="ohlcv-") as folder:
-        for setting in (f"memory_limit = '{_MEMORY}'", "threads = 1", f"temp_directory = '{folder}'"):
-            connection.execute(f"SET {setting}")
-        connection.execute(f"SET VARIABLE length = {timeframe.microseconds}")
-        columns = MAPPED_COLUMNS if trades.mapping.is_default else trades.mapping.source_columns
-        query = _trades_query(trades, hours)
-        empty = pa.schema([trades.schema.field(name) for name in columns]).empty_table()
-        _load(connection, empty, f"CREATE TEMP TABLE read_trades AS {query}")
-        for file in files:
-            for batch in read_batches(trades, file, columns):
-                _load(connection, batch, f"INSERT INTO read_trades {query}")
-        compute_candles(connection, list(map(hour_range, hours)), trades.mapping)
+    ranges = list(map(hour_range, hours))
+    with Recomputation(ranges, common_step([timeframe]), _MEMORY) as recomputation:
+        batches = (batch for file in files for batch in read_batches(trades, file, trades.trades.columns))
+        recomputation.add_chunk(trades.trades, hours, batches)
+        recomputation.create_expected(timeframe, ranges)
         names = ", ".join(_COMPUTED.names)
         # Larger numbers are not a decimal of Arrow. Without its vwap, a candle is withheld.
-        rows = connection.sql(
+        rows = recomputation.connection.sql(
             f"SELECT {names} FROM expected WHERE volume < {10**38} AND vwap IS NOT NULL"
         ).to_arrow_table()
     return pa.table([_converted(rows[each.name].combine_chunks(), each.type) for each in _COMPUTED], schema=_COMPUTED)
-
-
-def _trades_query(trades: TableIndex, hours: list[int]) -> str:
-    """Return the SQL that selects the trades of some hours from `trade_rows`, with the columns of the contract."""
-    columns = ", ".join(MAPPED_COLUMNS)
-    if trades.mapping.is_default:
-        return f"SELECT {columns} FROM trade_rows"
-    numbers = ", ".join(map(str, hours))
-    mapped = projection(trades.mapping, trades.trades.kinds, "trade_rows")
-    return f"SELECT {columns} FROM ({mapped}) WHERE {hour_of_trade(trades.mapping)} IN ({numbers})"
-
-
-def _load(connection: duckdb.DuckDBPyConnection, rows: pa.Table, statement: str) -> None:
-    connection.register("trade_rows", rows)
-    connection.execute(statement)
-    connection.unregister("trade_rows")
 
 
 def _converted(values: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -19,6 +19,7 @@ from ohlcv.model.source_hours import hour_number
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.quality.validator import validate, validate_days
 from ohlcv.readers.latest import newest_trade
+from ohlcv.readers.mapped_columns import project
 from ohlcv.readers.trades import load_trades
 from ohlcv.web import provisional
 from ohlcv.web.data import CandleData
@@ -75,7 +76,11 @@ def write_reference_candles(settings: Settings, trades: list[Trade], *left_out: 
 
 def test_the_trades_of_some_hours(settings: Settings, trades: list[Trade]) -> None:
     hours = {FIRST_HOUR, FIRST_HOUR + 3}
-    found = load_trades(open_catalog(settings), settings.trades_contract).read_hours(hours)
+    source = load_trades(open_catalog(settings), settings.trades_contract)
+    chunks = [(chunk, list(tables)) for chunk, tables in source.read_chunks(hours, None, 1)]
+    assert [chunk for chunk, _ in chunks] == [[hour] for hour in sorted(hours)]
+    rows = pa.concat_tables([table for _, tables in chunks for table in tables])
+    found = project(rows, source.mapping, source.kinds)
     expected = [each for each in trades if partition_hour(each) in hours]
     names = ("symbol", "exchange", "trade_id", "message_id", "timestamp", "price", "quantity", "source_sequence")
     assert len(expected) > 50
