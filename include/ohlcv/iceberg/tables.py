@@ -32,7 +32,6 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg import sqlite_catalog
 from ohlcv.iceberg.catalog_errors import CATALOG_ERRORS, describe_catalog_error
 from ohlcv.iceberg.damage import is_catalog_damage
-from ohlcv.iceberg.glue_catalog import ConfirmingGlueCatalog
 from ohlcv.iceberg.local_folders import create_folder, existing_folder, find_folder_problem
 from ohlcv.iceberg.object_store import find_store_problem
 from ohlcv.iceberg.registration import check_no_files, create_namespace, table_folder
@@ -49,10 +48,18 @@ from ohlcv.model.table_contracts import (
 )
 from ohlcv.model.table_names import Identifier, TableNames, dotted
 
+
+def _glue_catalog(name: str, **properties: str) -> Catalog:
+    # Imported here: boto3 takes a sixth of a second of CPU time.
+    from ohlcv.iceberg.glue_catalog import ConfirmingGlueCatalog
+
+    return ConfirmingGlueCatalog(name, **properties)
+
+
 _OWN_CLASSES: Mapping[str, Callable[..., Catalog]] = {
     "rest": LimitedRestCatalog,
     "sql": SqlCatalog,
-    "glue": ConfirmingGlueCatalog,
+    "glue": _glue_catalog,
 }
 _WAREHOUSE = "the warehouse (OHLCV_WAREHOUSE)"
 
