@@ -31,5 +31,6 @@ run_check yaml .venv/bin/yamllint --strict "${yaml_files[@]}"
 run_check page tools/page.sh check
 # Static checks only: `make test-containers` and `make test-compose` run the image and the services.
 run_check dockerfile .venv/bin/hadolint Dockerfile
-run_check compose .venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yaml
+run_check compose .venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yaml \
+    deploy/*.yaml
 exit "$status"

@@ -13,6 +13,7 @@ import yaml
 
 from deploy import healthy
 from deploy.healthy import problem
+from ohlcv.config.settings import load_settings
 from support.server_programs import VERSITYGW
 
 ROOT = Path(__file__).parents[3]
@@ -20,6 +21,8 @@ TEXT = (ROOT / "docker-compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 BUILT = {name for name, service in SERVICES.items() if "build" in service}
+# Addition that selects a catalog of pyiceberg's configuration.
+CATALOG: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "catalog.yaml").read_text())
 INIT_SERVICES = {name for name in SERVICES if name.endswith("-init")}
 each_service = pytest.mark.parametrize("name", SERVICES)
 # The deployment is made for a machine with 8 GB, without the optional profiles.
@@ -134,6 +137,47 @@ def test_env_has_a_distinct_value_for_every_secret(env: dict[str, str]) -> None:
 def test_every_variable_is_in_env_or_has_a_default(env: dict[str, str]) -> None:
     bare = set(re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)\}", TEXT)) | set(re.findall(r"(?<!\$)\$([A-Z0-9_]+)", TEXT))
     assert bare <= set(env)
+
+
+READERS = [name for name, service in SERVICES.items() if "OHLCV_CATALOG_URI" in service.get("environment", {})]
+
+
+def test_the_addition_selects_the_catalog_of_every_service_that_reads_tables() -> None:
+    assert list(CATALOG["services"]) == READERS
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_with_the_addition_all_properties_come_from_the_file(name: str, env: dict[str, str], tmp_path: Path) -> None:
+    addition = CATALOG["services"][name]
+    (mounted,) = addition["secrets"]
+    (tmp_path / mounted["target"]).write_text(
+        "catalog:\n  lake:\n    type: rest\n    uri: https://catalog.example/api\n    warehouse: prod\n"
+    )
+    for secret, source in COMPOSE["secrets"].items():
+        (tmp_path / secret).write_text(env[source["environment"]])
+    environment = {**SERVICES[name]["environment"], **addition["environment"]}
+    values = {
+        setting: interpolated(text, {**env, "OHLCV_CATALOG": "lake"}).replace("/run/secrets", str(tmp_path))
+        for setting, text in environment.items()
+        if setting.startswith(("OHLCV_", "PYICEBERG_"))
+    }
+    catalog = load_settings({**values, "OHLCV_HOME": str(tmp_path)}).catalog
+    assert (catalog.name, str(catalog), catalog.store) == ("lake", "https://catalog.example/api", None)
+
+
+def interpolated(text: str, variables: dict[str, str]) -> str:
+    """Return a value of the compose file with its variables replaced."""
+
+    def value(found: re.Match[str]) -> str:
+        name, operator, default = found.groups()
+        given = variables.get(name)
+        return default if given is None or (not given and operator == ":-") else given
+
+    return re.sub(r"\$\{(\w+)(:-|-|:\?)?([^}]*)\}", value, text)
+
+
+def test_git_ignores_the_configuration_of_pyiceberg() -> None:
+    subprocess.run(["git", "check-ignore", "--quiet", ".pyiceberg.yaml"], cwd=ROOT, check=True)
 
 
 def test_env_is_written_once_and_readable_only_by_its_owner(tmp_path: Path) -> None:
