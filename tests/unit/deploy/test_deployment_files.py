@@ -144,6 +144,8 @@ READERS = [name for name, service in SERVICES.items() if "OHLCV_CATALOG_URI" in 
 
 def test_the_addition_selects_the_catalog_of_every_service_that_reads_tables() -> None:
     assert list(CATALOG["services"]) == READERS
+    # A catalog whose service decides locations has no bucket to create.
+    assert CATALOG["services"]["tables-init"]["command"] == ["ohlcv", "tables", "create"]
 
 
 @pytest.mark.parametrize("name", READERS)
