@@ -190,7 +190,7 @@ class Recomputation:
 
     def run(self, trades: TradesTable, snapshot: int | None, max_rows: int = CHUNK_ROWS) -> None:
         """Read the trades of the hours of the ranges from a snapshot, None for the current one."""
-        with self._report_memory():
+        with self.report_memory():
             for hours, tables in trades.read_chunks(hours_overlapping(self._ranges), snapshot, max_rows):
                 self.add_chunk(trades, hours, tables)
 
@@ -231,10 +231,15 @@ class Recomputation:
         expected = _EXPECTED.format(in_ranges=in_ranges(ranges), limit=_HIGH_NOTIONAL_LIMIT)
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE expected AS {expected}")
 
-    def find_violations(self, timeframe: Timeframe, ranges: list[Range]) -> list[Finding]:
-        """Run the rules on the candles in the table `stored` (`load_stored`) and on the trades."""
-        with self._report_memory():
+    def find_violations(self, timeframe: Timeframe, ranges: list[Range], excluded: str = "false") -> list[Finding]:
+        """Run the rules on the candles in the table `stored` (`load_stored`) and on the trades.
+
+        `excluded` is the SQL condition of candles that are not compared.
+        """
+        with self.report_memory():
             self.create_expected(timeframe, ranges)
+            for name in ("stored", "expected"):
+                self.connection.execute(f"DELETE FROM {name} WHERE {excluded}")
             self._create_empty_hours()
             fields = ", ".join(
                 f"unique_stored.{name} AS stored_{name}, expected.{name} AS expected_{name}" for name in VALUES
@@ -273,7 +278,8 @@ class Recomputation:
         self.connection.unregister("hours_without_trades")
 
     @contextmanager
-    def _report_memory(self) -> Iterator[None]:
+    def report_memory(self) -> Iterator[None]:
+        """Raise OhlcvError if the block, which uses the connection, needs too much memory."""
         try:
             yield
         except duckdb.OutOfMemoryException as error:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from ohlcv.model import summary_keys
+from ohlcv.model.audit_records import finding_digest
 from ohlcv.model.intervals import Range, iso, merge_ranges
 from ohlcv.quality.rules import RULES, Severity
 
@@ -36,6 +37,11 @@ class Finding:
     @property
     def window(self) -> tuple[str, str, str]:
         return self.symbol, self.exchange, self.window_start
+
+    @property
+    def digest(self) -> str:
+        """Return the digest that a waiver of the finding names."""
+        return finding_digest(*map(str, (self.rule, *self.window, self.stored, self.expected)))
 
     def __str__(self) -> str:
         return f"{self.rule}: {' '.join(filter(None, self.window))}: stored {self.stored}, expected {self.expected}"

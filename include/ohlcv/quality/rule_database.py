@@ -36,7 +36,7 @@ SELECT symbol, exchange, epoch_us(window_start) AS window_start, epoch_us(window
     CAST(CAST(close_price AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS close_price,
     CAST(floor(volume) AS HUGEINT) * 100000000 + CAST(volume % 1 * 100000000 AS HUGEINT) AS volume, trade_count,
     CAST(CAST(vwap AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS vwap
-FROM candle_rows WHERE {in_ranges}
+FROM {source} WHERE {in_ranges}
 """
 
 
@@ -57,9 +57,13 @@ def load_stored(
     snapshot: int | None = None,
 ) -> None:
     """Load the candles of the ranges into the table `stored`, and set the variables of its rules."""
-    wide = candles.schema().find_type("volume").precision > 18  # type: ignore[attr-defined]  # the contract's decimal
-    set_variables(connection, timeframe, wide=wide)
+    set_variables(connection, timeframe, wide=stores_wide_volumes(candles))
     load_candles(connection, "stored", candles, ranges, snapshot)
+
+
+def stores_wide_volumes(candles: Table) -> bool:
+    """Return whether the volume is decimal(38, 8)."""
+    return bool(candles.schema().find_type("volume").precision > 18)  # type: ignore[attr-defined]  # a decimal
 
 
 def set_variables(connection: duckdb.DuckDBPyConnection, timeframe: Timeframe, *, wide: bool) -> None:
@@ -81,9 +85,14 @@ def load_candles(
 def load_rows(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, ranges: list[Range]) -> None:
     """Load rows with the columns of candles, those in the ranges, into a table of the database."""
     connection.register("candle_rows", rows)
-    stored = _STORED.format(in_ranges=in_ranges(ranges, "epoch_us(window_start)"))
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {stored}")
+    select_rows(connection, name, "candle_rows", ranges)
     connection.unregister("candle_rows")
+
+
+def select_rows(connection: duckdb.DuckDBPyConnection, name: str, source: str, ranges: list[Range]) -> None:
+    """Load rows from another table of the database like `load_rows`."""
+    stored = _STORED.format(source=source, in_ranges=in_ranges(ranges, "epoch_us(window_start)"))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {stored}")
 
 
 def ranges_condition(ranges: list[Range]) -> BooleanExpression:

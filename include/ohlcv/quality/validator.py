@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from pyiceberg.table import StaticTable, Table
+from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.damage import report_damage
@@ -33,7 +33,7 @@ from ohlcv.quality.rules import RULES
 from ohlcv.readers.freshness import measure_freshness
 from ohlcv.readers.latest import built_until
 from ohlcv.readers.scans import list_partitions, time_condition
-from ohlcv.readers.trades import TradesTable, load_trades
+from ohlcv.readers.trades import TradesTable, load_trades, table_with_snapshot
 
 _FINER_RULE = "agrees_with_the_smaller"
 _FRESHNESS_RULE = "candles_are_fresh"
@@ -242,7 +242,9 @@ def _snapshot_candidates(
             recorded.setdefault(int(snapshot), summary.get(summary_keys.TRADES_METADATA, ""))
     if examined := read_checkpoint(candles).trades_snapshot:
         recorded.setdefault(examined, "")
-    found = [(_table_with(trades.table, snapshot, metadata), snapshot) for snapshot, metadata in recorded.items()]
+    found = [
+        (table_with_snapshot(trades.table, snapshot, metadata), snapshot) for snapshot, metadata in recorded.items()
+    ]
     available: list[tuple[TradesTable, int | None]] = [
         (replace(trades, table=table), snapshot) for table, snapshot in found if table is not None
     ]
@@ -250,16 +252,3 @@ def _snapshot_candidates(
         return available, []
     notes = [f"the trades snapshot {found[0][1]} has expired: validated against the current trades"] if found else []
     return [(trades, None)], notes
-
-
-def _table_with(trades: Table, snapshot: int, metadata: str) -> Table | None:
-    """Return the table that holds a snapshot, or None where the snapshot has expired."""
-    if trades.snapshot_by_id(snapshot) is not None:
-        return trades
-    if not metadata:
-        return None
-    # A catalog that returns only the newest snapshot still has the metadata files of older ones.
-    try:
-        return StaticTable.from_metadata(metadata, trades.io.properties)
-    except OSError:
-        return None

@@ -25,7 +25,7 @@ from pyiceberg.expressions import (
 )
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import DataFile
-from pyiceberg.table import DataScan, FileScanTask, Table
+from pyiceberg.table import DataScan, FileScanTask, StaticTable, Table
 from pyiceberg.types import PrimitiveType
 
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
@@ -247,6 +247,19 @@ def load_trades(catalog: Catalog, contract: TableContract) -> TradesTable:
     if int(summary.get("total-equality-deletes", 0)):
         raise EqualityDeletesError(str(contract))
     return TradesTable(table, contract.mapping)
+
+
+def table_with_snapshot(trades: Table, snapshot: int, metadata: str) -> Table | None:
+    """Return the table that holds a snapshot, or None where the snapshot has expired."""
+    if trades.snapshot_by_id(snapshot) is not None:
+        return trades
+    if not metadata:
+        return None
+    # A catalog that returns only the newest snapshot still has the metadata files of older ones.
+    try:
+        return StaticTable.from_metadata(metadata, trades.io.properties)
+    except OSError:
+        return None
 
 
 def _split(items: Sequence[_Item], rows: Callable[[_Item], float], max_rows: int) -> Iterator[list[_Item]]:
