@@ -265,8 +265,8 @@ class Recomputation:
         return self._count("SELECT count(*) FROM stored")
 
     def _count(self, query: str) -> int:
-        row = self.connection.execute(query).fetchone()
-        return int(row[0]) if row else 0
+        ((count,),) = self.connection.execute(query).fetchall()
+        return int(count)
 
     def _create_empty_hours(self) -> None:
         present = {
@@ -307,7 +307,7 @@ def validate_against_trades(
 
 def _limit_memory(connection: duckdb.DuckDBPyConnection, memory: str, folder: str | None) -> None:
     megabytes = int(memory[:-1]) * {"m": 1, "g": 1024}[memory[-1]]
-    (threads,) = connection.execute("SELECT current_setting('threads')").fetchone() or (1,)
+    ((threads,),) = connection.execute("SELECT current_setting('threads')").fetchall()
     for setting in (
         f"memory_limit = '{megabytes}MiB'",
         f"temp_directory = '{folder}'",
