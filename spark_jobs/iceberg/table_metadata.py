@@ -40,6 +40,8 @@ def load_table(spark: SparkSession, contract: TableContract) -> JavaObject:
     """Return a table, loaded by Iceberg's Java library and checked against its contract."""
     try:
         loader = java_class("org.apache.iceberg.spark.Spark3Util")
+        # If the catalog cannot be opened, Spark would search the table in spark_catalog and report that error only.
+        loader.loadIcebergCatalog(spark._jsparkSession, catalog_name(spark))
         table = loader.loadIcebergTable(spark._jsparkSession, table_name(spark, contract))
     except AnalysisException as error:
         if error.getCondition() not in ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND"):

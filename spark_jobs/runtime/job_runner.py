@@ -20,7 +20,7 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.spark.job_protocol import ERROR_PREFIX
 from spark_jobs.runtime.parent_watchdog import watch_parents
 from spark_jobs.runtime.session import open_session
-from spark_jobs.runtime.spark_errors import find_damage, find_denial, first_line, is_lost_race
+from spark_jobs.runtime.spark_errors import find_damage, find_denial, find_store_denial, first_line, is_lost_race
 
 # Attempts of a job on a catalog without a write lock, and the seconds by which the pause grows with each attempt.
 MAX_ATTEMPTS = 5
@@ -88,7 +88,8 @@ def run_job(prepare: Callable[[Settings], tuple[str, Job]]) -> int:
     except (PySparkException, Py4JJavaError) as error:
         catalog = settings.catalog
         print(catalog.without_secrets(traceback.format_exc()), file=sys.stderr, end="")
-        known = find_damage(error, catalog.embedded_database) or find_denial(error, catalog)
+        damage = find_damage(error, catalog.embedded_database)
+        known = damage or find_denial(error, catalog) or find_store_denial(error, catalog)
         text = known or f"Spark failed: {first_line(error)}"
         print(f"{ERROR_PREFIX}{catalog.without_secrets(str(text))}", file=sys.stderr, flush=True)
         return 1

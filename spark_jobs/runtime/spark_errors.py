@@ -26,6 +26,8 @@ _UNREADABLE_FILE = re.compile(
 _UNREADABLE_PARQUET = ("is not a Parquet file", "ParquetDecodingException")
 # Packages of causes that say nothing about the file: the network and the object store.
 _STORE_ERRORS = ("java.net.", "javax.net.", "software.amazon.awssdk.")
+# Status of a response of S3.
+_FORBIDDEN = 403
 # SQLite's codes for a damaged catalog.
 _DAMAGED_CATALOG = ("[SQLITE_CORRUPT", "[SQLITE_NOTADB]")
 
@@ -86,6 +88,17 @@ def is_denial(error: BaseException) -> bool:
 
 def _denial(error: BaseException) -> JavaObject | None:
     return next((cause for cause in java_causes(error) if cause.getClass().getSimpleName() in DENIALS), None)
+
+
+def find_store_denial(error: BaseException, catalog: Catalog) -> str | None:
+    """Return one line with the remedy if the S3 store refuses the keys, otherwise None."""
+    for cause in java_causes(error):
+        if cause.getClass().getSimpleName() == "S3Exception" and cause.statusCode() == _FORBIDDEN:
+            # The answer to a HEAD request has no details.
+            details = cause.awsErrorDetails()
+            reason = (details is not None and details.errorMessage()) or first_line(error)
+            return f"the store denies access ({reason}): check {catalog.store_access}"
+    return None
 
 
 def first_line(error: BaseException) -> str:

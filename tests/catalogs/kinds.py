@@ -10,13 +10,14 @@ from pathlib import Path
 
 from ohlcv.demo.local_postgres import PostgresServer, postgres_server
 from support.catalog_servers.certificates import PrivateAuthority, private_authority
+from support.catalog_servers.expiring_store import ExpiringStore, expiring_store
 from support.catalog_servers.gateway import Gateway, rest_gateway
-from support.catalog_servers.glue import GlueServer, glue_server
 from support.catalog_servers.hive import HiveServer, hive_server
 from support.catalog_servers.iceberg_rest import IcebergRestServer, iceberg_rest_server
 from support.catalog_servers.issuer import Issuer, oidc_issuer
+from support.catalog_servers.moto import MotoServer, moto_server
 from support.catalog_servers.thrift_proxy import ThriftProxy, thrift_proxy
-from support.catalog_servers.vended_keys import KeyVendor
+from support.catalog_servers.vended_keys import UserKeys
 from support.databases import catalog_environment, new_database
 from support.stores import REGION, ObjectStore, RestCatalog, object_store, rest_catalog
 
@@ -83,7 +84,7 @@ class Servers:
 
     @cached_property
     def rest_gateway(self) -> Gateway:
-        vendor = KeyVendor(self.store)
+        vendor = UserKeys(self.store)
         return self._stack.enter_context(rest_gateway(self.rest.address, issuer=self.issuer, vendor=vendor))
 
     @cached_property
@@ -92,16 +93,24 @@ class Servers:
 
     @cached_property
     def tls_gateway(self) -> Gateway:
-        vendor, tls = KeyVendor(self.store), self.authority.server
+        vendor, tls = UserKeys(self.store), self.authority.server
         return self._stack.enter_context(rest_gateway(self.rest.address, issuer=self.issuer, vendor=vendor, tls=tls))
 
     @cached_property
-    def glue(self) -> GlueServer:
-        return self._stack.enter_context(glue_server(self._folder / "glue"))
+    def glue(self) -> MotoServer:
+        return self._stack.enter_context(moto_server(self._folder / "glue"))
 
     @cached_property
     def glue_gateway(self) -> Gateway:
         return self._stack.enter_context(rest_gateway(self.glue.address))
+
+    @cached_property
+    def expiring_store(self) -> ExpiringStore:
+        return self._stack.enter_context(expiring_store(self._folder / "expiring-store"))
+
+    @cached_property
+    def vending_rest(self) -> IcebergRestServer:
+        return self._stack.enter_context(iceberg_rest_server(self._folder / "vending-rest", self.expiring_store))
 
     @cached_property
     def hive(self) -> HiveServer:
@@ -127,10 +136,10 @@ def store_properties(store: ObjectStore) -> dict[str, str]:
     }
 
 
-def login_properties(servers: Servers, scope: str) -> dict[str, str]:
+def login_properties(issuer: Issuer, scope: str) -> dict[str, str]:
     return {
-        "credential": servers.issuer.new_client(),
-        "oauth2-server-uri": servers.issuer.token_address,
+        "credential": issuer.new_client(),
+        "oauth2-server-uri": issuer.token_address,
         "scope": scope,
     }
 
@@ -151,7 +160,7 @@ def _nessie(servers: Servers) -> EmptyCatalog:
         "type": "rest",
         "uri": f"{gateway.address}/iceberg/{nessie.new_branch_name()}",
         "warehouse": "candles",
-        **login_properties(servers, "catalog sign"),
+        **login_properties(servers.issuer, "catalog sign"),
         **store_properties(servers.store),
     }
     return EmptyCatalog(configuration(properties), _http_commit(gateway), lambda: len(gateway.dropped))
@@ -163,7 +172,7 @@ def _rest(servers: Servers) -> EmptyCatalog:
     properties = {
         "type": "rest",
         "uri": gateway.address,
-        **login_properties(servers, "catalog"),
+        **login_properties(servers.issuer, "catalog"),
     }
     return EmptyCatalog(configuration(properties), _http_commit(gateway), lambda: len(gateway.dropped))
 

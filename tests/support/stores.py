@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ohlcv.spark.processes import HOST, free_port, start, stop, wait_for_line
 from support.catalog_servers.issuer import Issuer
@@ -19,6 +19,20 @@ from support.processes import wait_for
 from support.server_programs import java_21, nessie, versitygw
 
 REGION = "us-east-1"
+
+
+class S3Server(Protocol):
+    """What the server of a catalog needs of its S3 server."""
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def access_key(self) -> str: ...
+    @property
+    def secret_key(self) -> str: ...
+
+    def new_bucket(self) -> str:
+        """Create an empty bucket and return its name."""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,9 @@ def _report_unexpected(error: BaseException) -> int:
     errors = sys.modules.get("ohlcv.iceberg.catalog_errors")
     if errors and isinstance(error, errors.CATALOG_ERRORS):
         return _report(errors.describe_catalog_error(load_settings(), error), 1)
+    stores = sys.modules.get("ohlcv.iceberg.object_store")
+    if stores and stores.is_store_error(error):
+        return _report(stores.describe_store_error(load_settings(), error), 1)
     log = log_error(error, os.environ)
     details = f"details are in {log}" if log else "the details could not be written to a log file"
     return _report(f"unexpected {type(error).__name__}: {_first_line(error)}; {details}", 1)

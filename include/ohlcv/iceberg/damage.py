@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from pyiceberg.io import FileIO
 from pyiceberg.table import DataScan, FileScanTask, Table
 
-from ohlcv.iceberg.file_io import is_store_error, name_unreadable
+from ohlcv.iceberg.file_io import name_unreadable
+from ohlcv.iceberg.object_store import is_store_error
 from ohlcv.model.errors import DamagedFileError, OhlcvError
 
 # The doctor checks this many data files of a table, the newest ones. In an object store that takes seconds.

@@ -12,6 +12,7 @@ from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 from pyiceberg.serializers import Compressor, FromByteStream
 
 from ohlcv.iceberg.avro_files import is_complete_avro
+from ohlcv.iceberg.object_store import is_store_error
 from ohlcv.model.errors import DamagedFileError, OhlcvError
 
 
@@ -76,8 +77,3 @@ def name_unreadable(file: str) -> Iterator[None]:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DamagedFileError(file, f"cannot be read ({reason})") from None
-
-
-def is_store_error(error: Exception) -> bool:
-    """Return whether pyarrow reports an error of an object store, which says nothing about the file."""
-    return isinstance(error, OSError) and "AWS Error" in str(error)

@@ -21,24 +21,19 @@ _PYARROW_TEXT = (
     r"| \(Request ID: \w*\)"
 )
 # Property of each setting in a remedy.
-_PROPERTIES = {
-    "endpoint": "s3.endpoint",
-    "access_key": "s3.access-key-id",
-    "secret_key": "s3.secret-access-key",
-    "warehouse": "warehouse",
-    "region": "s3.region",
-}
+_PROPERTIES = {"endpoint": "s3.endpoint", "warehouse": "warehouse", "region": "s3.region"}
 # Pattern of a message -> description and remedy. AWS and versitygw use different names for an unknown key.
 _ERRORS = (
     (r"NETWORK_CONNECTION", "does not answer", "start it, or correct {endpoint}"),
     (
         r"SIGNATURE_DOES_NOT_MATCH|INVALID_ACCESS_KEY_ID|INVALID_CLIENT_TOKEN_ID|UNRECOGNIZED_CLIENT|UserNotFound",
         "rejects the access keys",
-        "correct {access_key} and {secret_key}",
+        "correct {keys}",
     ),
+    (r"ExpiredToken|InvalidToken", "rejects the session token", "renew {keys}"),
     (r"NO_SUCH_BUCKET", "does not contain the bucket {bucket}", "create it, or correct {warehouse}"),
     (r"AuthorizationHeaderMalformed|PERMANENT_REDIRECT", "is in another region", "correct {region}"),
-    (r"ACCESS_DENIED", "denies write access to {bucket}", "grant it or set other keys"),
+    (r"ACCESS_DENIED", "denies access to {bucket}", "grant it, or correct {keys}"),
 )
 
 
@@ -100,7 +95,16 @@ def describe_store_error(settings: Settings, error: OSError) -> str:
     cause = re.sub(_PYARROW_TEXT, "", message)
     found = ((problem, remedy) for pattern, problem, remedy in _ERRORS if re.search(pattern, message))
     problem, remedy = next(found, ("reports an error", "check the store"))
-    bucket = urlsplit(settings.warehouse).netloc
-    names = {name: settings.catalog.setting(key) for name, key in _PROPERTIES.items()}
-    cause = settings.catalog.without_secrets(cause)
-    return f"the store {settings.store} {problem.format(bucket=bucket)} ({cause}): {remedy.format(**names)}"
+    named = re.search(r"in bucket '([^']+)'", message)
+    bucket = named[1] if named else urlsplit(settings.warehouse).netloc
+    catalog = settings.catalog
+    names = {name: catalog.setting(key) for name, key in _PROPERTIES.items()}
+    names["keys"] = catalog.store_access
+    store = settings.store or f"of the catalog {catalog}"
+    cause = catalog.without_secrets(cause)
+    return f"the store {store} {problem.format(bucket=bucket)} ({cause}): {remedy.format(**names)}"
+
+
+def is_store_error(error: BaseException) -> bool:
+    """Return whether pyarrow reports an error of an object store, which says nothing about the file."""
+    return isinstance(error, OSError) and "AWS Error" in str(error)

@@ -9,17 +9,19 @@ from typing import Any
 
 from pydantic import ValidationError
 from pyiceberg.catalog import TOKEN
-from pyiceberg.catalog.rest import CA_BUNDLE, CREDENTIAL, SSL, RestCatalog
+from pyiceberg.catalog.rest import CA_BUNDLE, CREDENTIAL, SSL, RestCatalog, TableResponse
 from pyiceberg.catalog.rest.auth import AuthManager, NoopAuthManager
 from pyiceberg.exceptions import RESTError
+from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table
-from pyiceberg.typedef import Identifier
+from pyiceberg.typedef import Identifier, Properties
 from requests import ConnectionError as RequestsConnectionError
 from requests import PreparedRequest, Response, Session
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from ohlcv.config.limited_reading import PART_BYTES, ResponseLimitError, read_limited
+from ohlcv.iceberg.vended_keys import EXPIRY, RenewedFileSystems
 
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 # The metadata of a table with many snapshots has some megabytes.
@@ -29,12 +31,19 @@ MAX_BYTES = 256 * 2**20
 class LimitedAdapter(HTTPAdapter):
     """Transport that reads each response within the limits. requests waits for ever by default.
 
-    A given authority takes precedence over the variable REQUESTS_CA_BUNDLE, unlike that of a session.
+    A given authority takes precedence over the variable REQUESTS_CA_BUNDLE, unlike that of a session. A given signer is
+    the adapter with which pyiceberg signs requests.
     """
 
-    def __init__(self, authority: str | None = None) -> None:
+    def __init__(self, authority: str | None = None, signer: BaseAdapter | None = None) -> None:
         self._authority = authority
+        self._signer = signer
         super().__init__()
+
+    def add_headers(self, request: PreparedRequest, **options: Any) -> None:
+        """Add the signature."""
+        if isinstance(self._signer, HTTPAdapter):
+            self._signer.add_headers(request, **options)
 
     def send(self, request: PreparedRequest, *arguments: Any, **options: Any) -> Response:
         """Send a request and return its complete response."""
@@ -79,8 +88,10 @@ class LimitedRestCatalog(RestCatalog):
             super().__init__(name, **properties)
 
     def _create_session(self) -> Session:
-        # Signed requests have an adapter of their own, for the address of the catalog.
-        return _with_limits(super()._create_session(), self._authority)
+        session = _with_limits(super()._create_session(), self._authority)
+        if signer := session.adapters.get(self.uri):
+            session.mount(self.uri, LimitedAdapter(self._authority, signer))
+        return session
 
     @property
     def _authority(self) -> str | None:
@@ -97,6 +108,15 @@ class LimitedRestCatalog(RestCatalog):
         own = _with_limits(Session(), self._authority)
         manager: AuthManager = super()._create_legacy_oauth2_auth_manager(own)
         return manager
+
+    def _response_to_table(self, identifier_tuple: tuple[str, ...], table_response: TableResponse) -> Table:
+        def load_properties() -> Properties:
+            return self.load_table(identifier_tuple).io.properties
+
+        table: Table = super()._response_to_table(identifier_tuple, table_response)
+        if isinstance(table.io, PyArrowFileIO) and EXPIRY in table.io.properties:
+            table.io.fs_by_scheme = RenewedFileSystems(table.io.properties, load_properties)
+        return table
 
     def load_table(self, identifier: str | Identifier) -> Table:
         """Load a table."""

@@ -257,9 +257,12 @@ def table_with_snapshot(trades: Table, snapshot: int, metadata: str) -> Table | 
         return None
     # A catalog that returns only the newest snapshot still has the metadata files of older ones.
     try:
-        return StaticTable.from_metadata(metadata, trades.io.properties)
+        table = StaticTable.from_metadata(metadata, trades.io.properties)
     except OSError:
         return None
+    # It renews vended keys.
+    table.io = trades.io
+    return table
 
 
 def _split(items: Sequence[_Item], rows: Callable[[_Item], float], max_rows: int) -> Iterator[list[_Item]]:

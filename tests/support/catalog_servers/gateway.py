@@ -1,4 +1,4 @@
-"""HTTP or HTTPS gateway in front of a REST catalog: it checks tokens, vends S3 keys and can drop responses."""
+"""HTTP or HTTPS gateway in front of a REST catalog: checks tokens and signatures, vends keys, drops responses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import http.client
 import json
 import ssl
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +16,7 @@ import jwt
 
 from ohlcv.spark.processes import HOST
 from support.catalog_servers.issuer import Issuer
+from support.catalog_servers.signatures import Signatures
 from support.catalog_servers.vended_keys import KeyVendor
 from support.server_thread import running
 
@@ -31,6 +32,8 @@ class Gateway:
     address: str = ""
     # None: no token is needed.
     issuer: Issuer | None = None
+    # None: requests need no signature.
+    signatures: Signatures | None = None
     # None: the catalog vends no keys.
     vendor: KeyVendor | None = None
     # Clients that may not change anything.
@@ -55,12 +58,14 @@ class Gateway:
         self._path_ending, self._action, self._replacement = path_ending, action, replacement
         self._drops_left = 1
 
-    def rejection(self, method: str, authorization: str) -> tuple[int, str] | None:
+    def rejection(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str] | None:
         """Return status and reason if a request is not permitted."""
+        if self.signatures is not None and (problem := self.signatures.find_problem(method, path, headers, body)):
+            return 403, problem
         if self.issuer is None:
             return None
         try:
-            client = self.issuer.client_of(authorization.removeprefix("Bearer "))
+            client = self.issuer.client_of((headers.get("Authorization") or "").removeprefix("Bearer "))
         except jwt.ExpiredSignatureError:
             return 401, "the token has expired"
         except jwt.PyJWTError as error:
@@ -102,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
     def relay(self) -> None:
         gateway = self.server.gateway
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        rejection = gateway.rejection(self.command, self.headers.get("Authorization") or "")
+        rejection = gateway.rejection(self.command, self.path, dict(self.headers), body)
         if rejection is not None:
             status, reason = rejection
             gateway.rejected[reason] += 1
@@ -156,10 +161,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def rest_gateway(
-    backend: str, *, issuer: Issuer | None = None, vendor: KeyVendor | None = None, tls: ssl.SSLContext | None = None
+    backend: str,
+    *,
+    issuer: Issuer | None = None,
+    signatures: Signatures | None = None,
+    vendor: KeyVendor | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Gateway]:
     """Run a gateway in front of the REST catalog with the address `backend`."""
-    gateway = Gateway(backend, issuer=issuer, vendor=vendor)
+    gateway = Gateway(backend, issuer=issuer, signatures=signatures, vendor=vendor)
     server = _Server(gateway)
     if tls is not None:
         # The handshake runs in the thread of the connection, so that a slow client blocks no other.

@@ -13,7 +13,7 @@ from ohlcv.spark.jars import jar_paths
 from ohlcv.spark.processes import free_port, start, stop, wait_for_line
 from ohlcv.spark.toolchain import java_home, packaged_spark_home
 from support.server_programs import iceberg_rest
-from support.stores import REGION, ObjectStore
+from support.stores import REGION, S3Server
 
 SERVER = "org.apache.iceberg.rest.RESTCatalogServer"
 # Clients of the backend, whose classes are not in the jars of the server.
@@ -36,7 +36,7 @@ class IcebergRestServer:
 
 
 @contextmanager
-def iceberg_rest_server(folder: Path, store: ObjectStore) -> Iterator[IcebergRestServer]:
+def iceberg_rest_server(folder: Path, store: S3Server) -> Iterator[IcebergRestServer]:
     """Run the server with its tables in a new bucket. Its log is iceberg-rest.log."""
     port, bucket, database = free_port(), store.new_bucket(), folder / "catalog.db"
     properties = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,8 @@ def service(tls: ssl.SSLContext | None = None) -> Iterator[Service]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self._record()
-            if self.headers.get("Authorization") not in (f"Bearer {state.token}", None):
+            authorization = self.headers.get("Authorization") or ""
+            if authorization.startswith("Bearer ") and authorization != f"Bearer {state.token}":
                 self._send(401, {"error": {"message": "expired", "type": "NotAuthorizedException", "code": 401}})
             elif self.path.startswith("/v1/config"):
                 self._send(200, {"defaults": {}, "overrides": {}})
@@ -115,6 +117,21 @@ def test_the_issuer_gets_no_expired_token_and_no_header_of_the_catalog() -> None
             if path == "/v1/oauth/tokens":
                 assert {"authorization", "x-tenant"}.isdisjoint(headers)
     assert len(state.forms) == 3  # for the configuration of the service, for the catalog, and after the expiry
+
+
+def test_signed_requests_have_the_same_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    with service() as state:
+        signing = {"REST__SIGV4_ENABLED": "true", "REST__SIGNING_NAME": "s3tables", "REST__SIGNING_REGION": "eu-west-1"}
+        keys = {"CLIENT__ACCESS_KEY_ID": "signer", "CLIENT__SECRET_ACCESS_KEY": "hunter2"}
+        properties = {"TYPE": "rest", "URI": state.address, **signing, **keys}
+        environment = {f"PYICEBERG_CATALOG__LAKE__{name}": value for name, value in properties.items()}
+        settings = load_settings({"OHLCV_CATALOG": "lake", "HOME": "/nonexistent", **environment})
+        open_catalog(settings).list_tables("x")
+        signature = state.headers_of("/tables")["authorization"]
+        assert re.match("AWS4-HMAC-SHA256 Credential=signer/[0-9]{8}/eu-west-1/s3tables/aws4_request", signature)
+        monkeypatch.setattr("ohlcv.iceberg.rest_catalog.MAX_BYTES", 1)
+        with pytest.raises(OhlcvError, match="the response is larger than"):
+            open_catalog(settings)
 
 
 def test_without_a_token_none_is_sent() -> None:

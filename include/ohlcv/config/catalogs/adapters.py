@@ -32,6 +32,7 @@ _SQL_TYPE = {"pyiceberg.type": "sql", "spark.type": "jdbc", "spark.jdbc.schema-v
 # Scheme of a location -> jar set.
 _JAR_SETS = {"s3": "aws", "gs": "gcp", **dict.fromkeys(AZURE_SCHEMES, "azure")}
 _AWS_LOGIN = "the credentials of AWS (AWS_ACCESS_KEY_ID, AWS_PROFILE or the role of the machine)"
+_STORE_KEYS = ("s3.access-key-id", "s3.secret-access-key")
 _DELEGATION = "header.X-Iceberg-Access-Delegation"
 
 
@@ -99,6 +100,13 @@ class Catalog:
             return _AWS_LOGIN
         given = [key for key in self.access_keys if key in self.description.properties]
         return " and ".join(map(self.setting, given or self.access_keys[:1])) or "the properties of the catalog"
+
+    @property
+    def store_access(self) -> str:
+        """Return what grants access to the object store, for a message."""
+        if self.store is None or self.store.access_key is None:
+            return _AWS_LOGIN
+        return " and ".join(map(self.setting, _STORE_KEYS))
 
     def pyiceberg_properties(self) -> dict[str, Any]:
         """Return the catalog properties for pyiceberg."""
@@ -242,14 +250,22 @@ class RestCatalog(ServiceCatalog):
         given = self.description.properties
         return given.get("rest.sigv4-enabled", "").lower() == "true" or given.get("rest.auth.type") == "sigv4"
 
+    @property
+    def vends_keys(self) -> bool:
+        """Return whether the clients request keys of the store from the service."""
+        return self.store is None or self.store.access_key is None
+
+    @property
+    def store_access(self) -> str:
+        return "the keys that the catalog vends, and how long they last" if self.vends_keys else super().store_access
+
     def _defaults(self, given: Mapping[str, str]) -> dict[str, str]:
         # The service decides about the access to files that no property describes.
         files = super()._defaults(given) if self.store is not None else {}
         # Iceberg's Java library requests no delegation by default, pyiceberg requests vended credentials.
-        has_keys = self.store is not None and self.store.access_key is not None
         return {
             **files,
-            _DELEGATION: "none" if has_keys else "vended-credentials",
+            _DELEGATION: "vended-credentials" if self.vends_keys else "none",
             "s3.remote-signing-enabled": "false",
             # For services that do not list their endpoints, such as Nessie, which supports views. A list takes
             # precedence.
