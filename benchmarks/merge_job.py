@@ -15,7 +15,8 @@ from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContra
 from spark_jobs.iceberg.candle_writer import volume_type
 from spark_jobs.iceberg.table_metadata import load_table, read_checkpoint, table_name
 from spark_jobs.iceberg.trades_history import TableHistory
-from spark_jobs.jobs.build_candles import compute, read_request, read_source
+from spark_jobs.jobs.build_candles import read_request
+from spark_jobs.jobs.rebuild import compute, read_source
 from spark_jobs.runtime.parent_watchdog import watch_parents
 from spark_jobs.runtime.session import open_session
 

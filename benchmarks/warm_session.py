@@ -30,7 +30,8 @@ from spark_jobs.compute.fixed_point import (
 from spark_jobs.compute.time_predicates import window_start
 from spark_jobs.compute.trade_aggregation import SUM_COLUMNS
 from spark_jobs.iceberg.trades_history import TableHistory
-from spark_jobs.jobs.build_candles import Request, Source, build, read_source
+from spark_jobs.jobs.build_candles import build
+from spark_jobs.jobs.rebuild import Request, Source, read_source
 from spark_jobs.jobs.reprocess_day import DayRequest, reprocess
 from spark_jobs.runtime.parent_watchdog import watch_parents
 from spark_jobs.runtime.session import open_session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import reduce
@@ -16,10 +17,12 @@ from ohlcv.iceberg.write_lock import AssertLockHeld
 from ohlcv.model import summary_keys
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
+from ohlcv.model.source_hours import windows_of_hour
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContract
 from ohlcv.model.timeframes import Timeframe
 from spark_jobs.compute.time_predicates import starts_within
 from spark_jobs.iceberg.partial_overwrite import PartialOverwrite, plan_overwrites
+from spark_jobs.iceberg.staging import writing_to
 from spark_jobs.iceberg.table_metadata import find_snapshot, table_name
 from spark_jobs.runtime.py4j_bridge import JavaObject
 from spark_jobs.runtime.spark_errors import is_denial
@@ -69,7 +72,9 @@ class CommitGuard:
 class Comparison:
     """Computed candles compared with the stored ones."""
 
-    # Every stored or computed candle of the ranges: the values to store, the stored values (`old`) and the `action`.
+    timeframe: Timeframe
+    # Every stored or computed candle of the ranges, without those of held series: the values to store, the stored
+    # values (`old`) and the `action`.
     rows: DataFrame
     # Number of candles by action.
     counts: dict[str, int]
@@ -77,6 +82,19 @@ class Comparison:
     withheld: int
     # Number of computed candles that violate an invariant.
     violations: int
+    # The rows in memory.
+    cached: DataFrame
+    # Series whose stored candles stay as they are: exchange, symbol and first hour.
+    held: frozenset[tuple[str, str, int]] = frozenset()
+
+    def holding(self, keys: Iterable[tuple[str, str, int]]) -> Comparison:
+        """Return the comparison in which the stored candles of these series stay as they are."""
+        held = self.held | frozenset(keys)
+        return _comparison(self.timeframe, self.cached.where(~is_held(self.timeframe, held)), self.cached, held)
+
+    def release(self) -> None:
+        """Free the memory of the rows."""
+        self.cached.unpersist()
 
 
 def compare(
@@ -91,6 +109,12 @@ def compare(
 ) -> Comparison:
     """Return the computed candles compared with those stored for the same windows."""
     rows = _with_actions(computed, stored, timeframe, ranges, empty_hours, now, prune=prune).persist()
+    return _comparison(timeframe, rows, rows)
+
+
+def _comparison(
+    timeframe: Timeframe, rows: DataFrame, cached: DataFrame, held: frozenset[tuple[str, str, int]] = frozenset()
+) -> Comparison:
     has_violation = F.col("violation").isNotNull().alias("has_violation")
     tally = (
         rows.groupBy(_partition_of(timeframe).alias("partition"), "action", "withheld", has_violation)
@@ -102,12 +126,26 @@ def compare(
         if row.action is not None:
             counts[row.action] += row.candles
     return Comparison(
+        timeframe=timeframe,
         rows=rows,
         counts=counts,
         changed_partitions=sorted({row.partition for row in tally if row.action in summary_keys.CHANGES}),
         withheld=sum(row.candles for row in tally if row.withheld),
         violations=sum(row.candles for row in tally if row.has_violation),
+        cached=cached,
+        held=held,
     )
+
+
+def is_held(timeframe: Timeframe, held: Iterable[tuple[str, str, int]]) -> Column:
+    """Return the predicate that selects the windows of held series."""
+    conditions = (
+        (F.col("exchange") == exchange)
+        & (F.col("symbol") == symbol)
+        & starts_within([windows_of_hour(timeframe, hour)])
+        for exchange, symbol, hour in sorted(held)
+    )
+    return F.coalesce(reduce(or_, conditions, F.lit(False)), F.lit(False))
 
 
 def _partition_of(timeframe: Timeframe) -> Column:
@@ -195,31 +233,23 @@ def write(
     comparison: Comparison,
     stored: DataFrame,
     contract: TableContract,
-    timeframe: Timeframe,
     table: JavaObject,
     ranges: list[Range],
-    summary: dict[str, str],
+    summary: Mapping[str, str],
     guard: CommitGuard,
-) -> int:
-    """Replace the changed partitions (of large ones only a part) in one commit and return its snapshot id.
+    branch: str | None = None,
+) -> JavaObject:
+    """Replace the changed partitions (of large ones only a part) in one commit and return its snapshot.
 
     The rebuilt windows replace the old ones. All other rows of the replaced part are carried over. With a write lock
     this is a plain overwrite without an isolation level: the one operation that survives a lost reply of the catalog's
     database. Without a lock (REST catalogs) Iceberg validates that nobody changed the same rows since they were read.
+    With a branch, readers do not see the commit.
     """
-    columns = [column.name for column in CANDLE_COLUMNS]
-    in_partitions = partition_filter(timeframe, comparison.changed_partitions)
-    parts = plan_overwrites(table, timeframe, comparison.changed_partitions, ranges)
-    replaced = overwrite_filter(timeframe, parts)
-    carried = stored.where(replaced & ~starts_within(ranges))
-    remaining = F.col("action").isin("inserted", "updated", "unchanged", PRESERVED)
-    rebuilt = comparison.rows.where(in_partitions & remaining)
-    grouped = _group_by_file(carried, rebuilt.select(*columns), timeframe, list(parts.values()))
-    rows = grouped.sortWithinPartitions("window_date", "symbol", "exchange", "window_start")
+    spark = stored.sparkSession
+    rows, replaced = _replacement(comparison, stored, table, ranges)
     writer: Any = (
-        rows.writeTo(table_name(rows.sparkSession, contract))
-        .option("distribution-mode", "none")
-        .option("fanout-enabled", "true")
+        rows.writeTo(table_name(spark, contract)).option("distribution-mode", "none").option("fanout-enabled", "true")
     )
     for name, value in summary.items():
         writer = writer.option(f"snapshot-property.{name}", value)
@@ -227,11 +257,12 @@ def write(
         writer = writer.option(name, value)
     guard.assert_lock_held()
     try:
-        writer.overwrite(replaced)
+        with writing_to(spark, branch) if branch else nullcontext():
+            writer.overwrite(replaced)
     except Exception as error:
         # The reply can be lost after the commit has succeeded: look for the commit before anything is retried.
         try:
-            snapshot = _find_commit(table, summary[summary_keys.ATTEMPT])
+            snapshot = _find_commit(table, summary[summary_keys.ATTEMPT], branch)
         except Exception:
             if is_denial(error):
                 raise error from None
@@ -242,13 +273,35 @@ def write(
         if snapshot is None:
             raise
         return snapshot
-    snapshot = _find_commit(table, summary[summary_keys.ATTEMPT])
+    snapshot = _find_commit(table, summary[summary_keys.ATTEMPT], branch)
     if snapshot is None:
         # A catalog may show only the newest snapshot (Nessie), so a lost commit and a hidden one look the same.
         raise OhlcvError(
             f"{contract.name}: the commit is not among the newest snapshots: run again, a rerun writes what is missing"
         )
     return snapshot
+
+
+def stored_rows(comparison: Comparison) -> DataFrame:
+    """Return the candles that the table has after the write, of the ranges and without held series."""
+    remaining = F.col("action").isin("inserted", "updated", "unchanged", PRESERVED)
+    return comparison.rows.where(remaining).select(*(column.name for column in CANDLE_COLUMNS))
+
+
+def _replacement(
+    comparison: Comparison, stored: DataFrame, table: JavaObject, ranges: list[Range]
+) -> tuple[DataFrame, Column]:
+    """Return the rows to write, grouped by file, and the predicate that selects the rows that they replace."""
+    timeframe = comparison.timeframe
+    in_partitions = partition_filter(timeframe, comparison.changed_partitions)
+    parts = plan_overwrites(table, timeframe, comparison.changed_partitions, ranges)
+    replaced = overwrite_filter(timeframe, parts)
+    is_rebuilt = starts_within(ranges)
+    if comparison.held:
+        is_rebuilt = is_rebuilt & ~is_held(timeframe, comparison.held)
+    carried = stored.where(replaced & ~is_rebuilt)
+    grouped = _group_by_file(carried, stored_rows(comparison).where(in_partitions), timeframe, list(parts.values()))
+    return grouped.sortWithinPartitions("window_date", "symbol", "exchange", "window_start"), replaced
 
 
 def _group_by_file(
@@ -266,9 +319,9 @@ def _group_by_file(
     return rows.coalesce(1)
 
 
-def _find_commit(table: JavaObject, attempt: str) -> int | None:
+def _find_commit(table: JavaObject, attempt: str, branch: str | None) -> JavaObject | None:
     table.refresh()
-    return find_snapshot(table, summary_keys.ATTEMPT, attempt)
+    return table.snapshot(branch) if branch else find_snapshot(table, summary_keys.ATTEMPT, attempt)
 
 
 def overwrite_filter(timeframe: Timeframe, parts: Mapping[date, PartialOverwrite]) -> Column:

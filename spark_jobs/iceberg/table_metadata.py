@@ -14,6 +14,7 @@ from ohlcv.config.locations import find_location_problem
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.avro_files import is_complete_avro
 from ohlcv.model import summary_keys
+from ohlcv.model.audit_records import DECISIONS_PROPERTY, REJECTION_PROPERTY, Decisions, Rejection
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.errors import DamagedFileError, OhlcvError
 from ohlcv.model.table_contracts import (
@@ -94,11 +95,11 @@ def ancestors(table: JavaObject) -> Iterator[JavaObject]:
         snapshot = table.snapshot(parent) if parent is not None else None
 
 
-def find_snapshot(table: JavaObject, key: str, value: str, newest: int = 20) -> int | None:
-    """Return the id of the snapshot, among the newest ones, with this value in its summary."""
+def find_snapshot(table: JavaObject, key: str, value: str, newest: int = 20) -> JavaObject | None:
+    """Return the snapshot, among the newest ones, with this value in its summary."""
     for _, snapshot in zip(range(newest), ancestors(table), strict=False):
         if snapshot.summary().get(key) == value:
-            return int(snapshot.snapshotId())
+            return snapshot
     return None
 
 
@@ -109,6 +110,16 @@ def read_checkpoint(table: JavaObject) -> SourceCheckpoint:
     if properties.get(summary_keys.CHECKPOINT_BASE_PROPERTY) == str(base):
         return SourceCheckpoint.from_text(properties.get(summary_keys.CHECKPOINT_PROPERTY))
     return checkpoint
+
+
+def read_decisions(table: JavaObject) -> Decisions:
+    """Return the decisions of operators on held series."""
+    return Decisions.from_text(table.properties().get(DECISIONS_PROPERTY))
+
+
+def read_rejection(table: JavaObject) -> Rejection | None:
+    """Return the newest rejected run of a table."""
+    return Rejection.from_text(table.properties().get(REJECTION_PROPERTY))
 
 
 def record_checkpoint(table: JavaObject, checkpoint: SourceCheckpoint) -> None:

@@ -20,7 +20,8 @@ from ohlcv.model.intervals import Range, day_range, iso, merge_ranges, parse_day
 from ohlcv.model.table_contracts import VALUES
 from ohlcv.model.timeframes import Timeframe
 from spark_jobs.iceberg.trades_history import TableHistory
-from spark_jobs.jobs.build_candles import Request, Target, read_source, rebuild
+from spark_jobs.jobs.publication import publish, start_audit
+from spark_jobs.jobs.rebuild import Request, Target, read_source, rebuild
 from spark_jobs.runtime.job_runner import Job, PhaseTimer, retry_after_conflicts, run_job
 
 # A dry run lists at most this many differences per timeframe; their total number is always reported.
@@ -63,6 +64,8 @@ def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest
             history = TableHistory(spark, settings)
             ranges = merge_ranges(request.ranges.values())
             # All timeframes are merged from these totals: some thousand rows instead of millions of trades.
+            audited = () if request.dry_run else request.ranges
+            audit = stack.enter_context(start_audit(settings, audited, ranges, history))
             source = stack.enter_context(read_source(spark, history, request.ranges, ranges))
         for timeframe, own_range in request.ranges.items():
             with timer.phase(timeframe.name):
@@ -80,11 +83,12 @@ def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest
                     timeframe, own_range, prune=request.prune, dag_id=request.dag_id, run_id=request.run_id
                 )
                 report = rebuild(source, target, plan, build_request)
-                snapshot = None if request.dry_run else report.commit()
-                result = report.to_json(snapshot)
                 if request.dry_run:
+                    result = report.to_json(None)
                     result["differences"] = largest_differences(report.comparison.rows)
-                report.comparison.rows.unpersist()
+                else:
+                    result = publish(report, settings, audit, timer)
+                report.comparison.release()
             log_result(result, dry_run=request.dry_run)
             reports.append(result)
     return {

@@ -20,9 +20,16 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.spark.job_protocol import ERROR_PREFIX
 from spark_jobs.runtime.parent_watchdog import watch_parents
 from spark_jobs.runtime.session import open_session
-from spark_jobs.runtime.spark_errors import find_damage, find_denial, find_store_denial, first_line, is_lost_race
+from spark_jobs.runtime.spark_errors import (
+    LostRaceError,
+    find_damage,
+    find_denial,
+    find_store_denial,
+    first_line,
+    is_lost_race,
+)
 
-# Attempts of a job on a catalog without a write lock, and the seconds by which the pause grows with each attempt.
+# Attempts of a job that loses races, and the seconds by which the pause grows with each attempt.
 MAX_ATTEMPTS = 5
 PAUSE_SECONDS = 2.0
 
@@ -40,7 +47,7 @@ class PhaseTimer:
         try:
             yield
         finally:
-            self.seconds[name] = round(time.monotonic() - begin, 3)
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - begin, 3)
 
     def finish(self) -> dict[str, float]:
         """Return the seconds of each phase and in total."""
@@ -48,18 +55,13 @@ class PhaseTimer:
 
 
 def retry_after_conflicts(settings: Settings, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the result of the work.
-
-    On a catalog without a write lock, repeat the whole work when another writer commits first: what the failed attempt
-    read is out of date.
-    """
-    if settings.catalog.has_lock:
-        return work()
+    """Return the result of the work. Repeat it when another writer commits first: what it read is out of date."""
     for attempt in range(MAX_ATTEMPTS):
         try:
             return work()
-        except (PySparkException, Py4JJavaError) as error:
-            if not is_lost_race(error):
+        except (PySparkException, Py4JJavaError, LostRaceError) as error:
+            # With a write lock only the publication of a candidate can lose a race, against a writer without the lock.
+            if not isinstance(error, LostRaceError) and (settings.catalog.has_lock or not is_lost_race(error)):
                 raise
             print(f"another writer committed first, trying again: {first_line(error)}", file=sys.stderr, flush=True)
             # The random part prevents two writers from colliding at every attempt.

@@ -9,7 +9,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors.exceptions.captured import CapturedException
 
 from ohlcv.config.catalogs.adapters import Catalog
-from ohlcv.model.errors import DamagedFileError
+from ohlcv.model.errors import DamagedFileError, OhlcvError
 from spark_jobs.runtime.py4j_bridge import JavaObject
 
 # Raised by Iceberg when another commit conflicts with this one. Nothing of this one is written then.
@@ -30,6 +30,10 @@ _STORE_ERRORS = ("java.net.", "javax.net.", "software.amazon.awssdk.")
 _FORBIDDEN = 403
 # SQLite's codes for a damaged catalog.
 _DAMAGED_CATALOG = ("[SQLITE_CORRUPT", "[SQLITE_NOTADB]")
+
+
+class LostRaceError(OhlcvError):
+    """Another writer committed first: what this job read is out of date."""
 
 
 def java_causes(error: BaseException) -> Iterator[JavaObject]:

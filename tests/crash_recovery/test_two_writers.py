@@ -219,7 +219,7 @@ def test_a_lock_whose_session_ended_is_reported_as_lost(catalog: CatalogUnderTes
 def test_a_job_that_lost_its_lock_writes_nothing(
     spark: SparkSession, catalog: CatalogUnderTest, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import spark_jobs.jobs.build_candles as job
+    import spark_jobs.jobs.rebuild as job
 
     harness = Harness(spark, Path(catalog.environment["OHLCV_HOME"]), catalog.environment)
     harness.load(some_trades()[:100])

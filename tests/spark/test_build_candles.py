@@ -267,7 +267,7 @@ def test_a_duplicate_key_is_merged(harness: Harness) -> None:
 def test_a_violated_invariant_prevents_the_commit(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     from pyspark.sql import functions as F
 
-    import spark_jobs.jobs.build_candles as job
+    import spark_jobs.jobs.rebuild as job
 
     original = job.candles_from_totals  # type: ignore[attr-defined]  # replace the name that the job imported
     monkeypatch.setattr(

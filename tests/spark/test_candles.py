@@ -35,7 +35,7 @@ from spark_jobs.compute.trade_aggregation import (
     with_block_key,
 )
 from spark_jobs.compute.trade_columns import with_rejection_reason
-from spark_jobs.jobs.build_candles import Source, compute
+from spark_jobs.jobs.rebuild import Source, compute
 from spark_jobs.runtime.session import code_generation_for
 from support.harness import WIDTHS, at, trade
 from support.reference_model import Candle, ReferenceResult, Trade, reference_candles

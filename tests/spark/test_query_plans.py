@@ -24,7 +24,7 @@ from spark_jobs.compute.trade_columns import with_rejection_reason
 from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.iceberg.trades_reader import TradesTable, read_trades
 from spark_jobs.jobs import build_candles as build
-from spark_jobs.jobs.build_candles import read_source
+from spark_jobs.jobs.rebuild import read_source
 from spark_jobs.runtime.session import code_generation_for
 from support.default_tables import TRADES
 from support.harness import Harness, at, trade

@@ -26,7 +26,8 @@ from ohlcv.spark.jars import jar_paths
 from ohlcv.spark.toolchain import spark_environment
 from spark_jobs.iceberg.table_metadata import load_table as load_java_table
 from spark_jobs.iceberg.table_metadata import read_checkpoint, table_name
-from spark_jobs.jobs.build_candles import Request, build
+from spark_jobs.jobs.build_candles import build
+from spark_jobs.jobs.rebuild import Request
 from spark_jobs.runtime.session import SESSION_CONF, catalog_properties
 from support.reference_model import Candle, ReferenceResult, Trade, reference_candles
 

@@ -16,6 +16,8 @@ from ohlcv.model.intervals import Range
 from ohlcv.model.source_hours import format_hours, windows_of_hour
 from ohlcv.model.timeframes import Timeframe
 
+# Prefix of the branches of candidates. A branch exists until the candidate is published, held back or rejected.
+CANDIDATE_BRANCH = "ohlcv_candidate_"
 # Table properties.
 REJECTION_PROPERTY = "ohlcv.audit-rejection"
 DECISIONS_PROPERTY = "ohlcv.audit-decisions"

@@ -121,6 +121,10 @@ CANDLE_COLUMNS = (
 )
 
 
+# Permits Spark to write to a branch that a job chooses.
+STAGING_PROPERTY = "write.wap.enabled"
+
+
 def _properties(target_megabytes: int) -> dict[str, str]:
     return {
         "format-version": "2",
@@ -150,7 +154,7 @@ def candles_contract(names: TableNames, timeframe: Timeframe) -> TableContract:
         identifier=names.candle_table(timeframe.name),
         columns=CANDLE_COLUMNS,
         partitions=(Partition("window_date", timeframe.partition),),
-        properties=_properties(64),
+        properties={**_properties(64), STAGING_PROPERTY: "true"},
         widened={"volume": WIDE_AMOUNT},
     )
 

@@ -1,0 +1,256 @@
+"""Publication of a rebuild: write a candidate that no reader sees, audit it, and make it the table's current state.
+
+The audit recomputes the candles in another engine (`ohlcv.quality.audit`). A series that fails keeps its stored candles
+and is held; the others are published. Too many failing series, or a failure that belongs to no series, reject the run.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ohlcv.config.settings import Settings
+from ohlcv.model import summary_keys
+from ohlcv.model.audit_records import (
+    CANDIDATE_BRANCH,
+    REJECTION_PROPERTY,
+    HeldSeries,
+    Rejection,
+    values_digest,
+)
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.intervals import Range, iso, parse_time
+from ohlcv.model.table_contracts import AMOUNT
+from ohlcv.model.timeframes import Timeframe
+from spark_jobs.iceberg import staging
+from spark_jobs.iceberg.candle_writer import stored_rows, volume_type, write
+from spark_jobs.iceberg.table_metadata import read_decisions, read_rejection, record_checkpoint
+from spark_jobs.iceberg.trades_history import TableHistory
+from spark_jobs.jobs.rebuild import Report
+from spark_jobs.runtime.job_runner import PhaseTimer
+from spark_jobs.runtime.py4j_bridge import JavaObject
+from spark_jobs.runtime.spark_errors import LostRaceError
+
+if TYPE_CHECKING:
+    from ohlcv.quality.audit import Audit, AuditResult
+
+# The second candidate holds the series that failed in the first one. A failure then is not one of single series.
+MAX_CANDIDATES = 2
+# The error of a rejected run and its record name this many findings.
+NAMED_FINDINGS, RECORDED_FINDINGS = 2, 5
+
+
+@contextmanager
+def start_audit(
+    settings: Settings, timeframes: Iterable[Timeframe], ranges: list[Range], history: TableHistory
+) -> Iterator[Audit | None]:
+    """Recompute the candles of the ranges beside the block. None if no timeframe is audited before its publication."""
+    audited = [each for each in timeframes if settings.tuning[each.name].audit == "before"]
+    if not audited or not ranges or history.snapshot is None:
+        yield None
+        return
+    try:
+        # Imported here, because the job's other parts load neither pyiceberg nor DuckDB.
+        from ohlcv.quality.audit import Audit
+    except ImportError as error:
+        raise OhlcvError(
+            f"candles cannot be audited before they are published ({error}): install the requirements of the project "
+            "where jobs start, or set OHLCV_AUDIT=after"
+        ) from None
+    memory = max((settings.tuning[each.name].audit_memory for each in audited), key=_bytes)
+    audit = Audit(settings, audited, ranges, history.snapshot, history.metadata, memory)
+    try:
+        yield audit
+    finally:
+        audit.close()
+
+
+def _bytes(memory: str) -> int:
+    return int(memory[:-1]) * (1024 if memory.endswith("g") else 1)
+
+
+def publish(report: Report, settings: Settings, audit: Audit | None, timer: PhaseTimer) -> dict[str, Any]:
+    """Publish the changes of a rebuild in one commit, or none if there are none, and return the report of the run."""
+    timeframe, table = report.timeframe, report.target.table
+    if audit is None or not report.has_changes or settings.tuning[timeframe.name].audit == "after":
+        with timer.phase("write"):
+            return report.to_json(_commit(report))
+    has_lock = report.target.guard.has_lock
+    # Some REST catalogs show only the newest snapshot of a table. There the audit reads the rows before they are written.
+    has_candidates = has_lock or staging.keeps_snapshots(table)
+    candidates: list[_Candidate] = []
+    for _ in range(MAX_CANDIDATES):
+        with timer.phase("write"):
+            candidate = _stage(report) if has_candidates else _Candidate()
+        candidates.append(candidate)
+        with timer.phase("audit"):
+            result = _audit(audit, report, candidate.snapshot)
+        if not result.findings:
+            with timer.phase("publish"):
+                return report.to_json(_publish(report, candidates, has_lock=has_lock))
+        report = _without_failing(report, result, candidates, settings.tuning[timeframe.name].held_percent)
+        if not report.has_changes:
+            staging.discard(table, [each.branch for each in candidates if each.snapshot], {}, _superseded(report))
+            return report.to_json(_commit(report))
+    raise _reject(report, result, candidates)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Candles that wait for their audit: a snapshot on a branch, or rows that are not written yet."""
+
+    branch: str = ""
+    snapshot: int | None = None
+
+
+def _commit(report: Report, audit: str = "") -> int | None:
+    """Write the changes to main, or only the checkpoint if there are none."""
+    target = report.target
+    if report.has_changes:
+        return int(_write(report, uuid.uuid4().hex, audit).snapshotId())
+    if report.checkpoint != target.checkpoint:
+        record_checkpoint(target.table, report.checkpoint)
+    return None
+
+
+def _write(report: Report, attempt: str, audit: str, branch: str | None = None) -> JavaObject:
+    target = report.target
+    return write(
+        report.comparison,
+        target.stored,
+        target.contract,
+        target.table,
+        report.plan.ranges,
+        report.summary(attempt, audit),
+        target.guard,
+        branch,
+    )
+
+
+def _stage(report: Report) -> _Candidate:
+    """Write the changes to a branch."""
+    table = report.target.table
+    staging.permit_staging(table)
+    attempt = uuid.uuid4().hex
+    branch = f"{CANDIDATE_BRANCH}{attempt}"
+    snapshot = _write(report, attempt, summary_keys.AUDIT_OF_CANDIDATE, branch)
+    if snapshot.parentId() != report.target.snapshot:
+        staging.discard(table, [branch], {})
+        raise LostRaceError(f"{table.name()}: another writer committed while the candles were computed")
+    return _Candidate(branch, int(snapshot.snapshotId()))
+
+
+def _audit(audit: Audit, report: Report, candidate: int | None) -> AuditResult:
+    from ohlcv.quality.audit import AuditScope
+
+    target = report.target
+    scope = AuditScope(report.timeframe, report.plan.ranges, report.comparison.held)
+    decisions = read_decisions(target.table)
+    if candidate is not None:
+        result = audit.check_candidate(scope, target.contract, candidate, decisions)
+    else:
+        is_wide = volume_type(target.table) != AMOUNT
+        result = audit.check_rows(scope, stored_rows(report.comparison).toArrow(), is_wide, decisions)
+    for severity, findings in (("FAIL", result.findings), ("waived", result.waived), ("WARN", result.warnings)):
+        for finding in findings[:RECORDED_FINDINGS]:
+            print(f"audit: {severity} {finding}", file=sys.stderr)
+        if len(findings) > RECORDED_FINDINGS:
+            print(f"audit: and {len(findings) - RECORDED_FINDINGS:,} more {severity} findings", file=sys.stderr)
+    sys.stderr.flush()
+    return result
+
+
+def _publish(report: Report, candidates: list[_Candidate], *, has_lock: bool) -> int | None:
+    """Make the last candidate main's current snapshot, or write the audited rows."""
+    table, candidate = report.target.table, candidates[-1]
+    if candidate.snapshot is None:
+        return _commit(report, summary_keys.AUDIT_OF_COMPUTED)
+    # With the write lock no other job can have a candidate: the others are those of killed jobs.
+    branches = staging.candidate_branches(table) if has_lock else [each.branch for each in candidates]
+    staging.publish(table, candidate.snapshot, branches, report.target.guard.assert_lock_held)
+    if superseded := _superseded(report):
+        staging.discard(table, [], {}, superseded)
+    return candidate.snapshot
+
+
+def _superseded(report: Report) -> set[int]:
+    """Return the candidates of held series that this run released or tried again."""
+    before, after = (
+        {each.candidate for each in checkpoint.held if each.candidate is not None}
+        for checkpoint in (report.target.checkpoint, report.checkpoint)
+    )
+    return before - after
+
+
+def _without_failing(report: Report, result: AuditResult, candidates: list[_Candidate], held_percent: int) -> Report:
+    """Return the report of a run that holds the failing series, or raise if the run is rejected."""
+    timeframe = report.timeframe
+    failing = result.failing(timeframe)
+    if failing is None or _count_series(failing) * 100 > held_percent * result.series:
+        raise _reject(report, result, candidates)
+    known = {each.key: each for each in report.target.checkpoint.held}
+    end = report.plan.own_range.end
+    held = []
+    for (exchange, symbol, hour), findings in failing.items():
+        old = known.get((exchange, symbol, hour))
+        held.append(
+            HeldSeries(
+                exchange=exchange,
+                symbol=symbol,
+                hour=hour,
+                rule=findings[0].rule,
+                findings=len(findings),
+                values=values_digest(finding.digest for finding in findings),
+                candidate=candidates[-1].snapshot,
+                trades_snapshot=report.source.snapshot or 0,
+                since=old.since if old else iso(datetime.now(UTC)),
+                tried=iso(end if old is None else max(end, parse_time(old.tried)[0])),
+            )
+        )
+    for each in sorted(held, key=lambda each: each.key):
+        print(f"audit: held back: {each.name(timeframe)}: {each.findings} findings", file=sys.stderr, flush=True)
+    return report.holding(held)
+
+
+def _count_series(failing: Iterable[tuple[str, str, int]]) -> int:
+    return len({(exchange, symbol) for exchange, symbol, _ in failing})
+
+
+def _reject(report: Report, result: AuditResult, candidates: list[_Candidate]) -> OhlcvError:
+    """Record a rejected run, and return its error."""
+    table, request = report.target.table, report.request
+    failing = result.failing(report.timeframe)
+    first = result.findings[0]
+    rejection = Rejection(
+        dag_id=request.dag_id,
+        run_id=request.run_id,
+        candidate=candidates[-1].snapshot,
+        trades_snapshot=report.source.snapshot or 0,
+        at=iso(datetime.now(UTC)),
+        start=iso(report.plan.own_range.start),
+        end=iso(report.plan.own_range.end),
+        rule=first.rule,
+        findings=len(result.findings),
+        failing=_count_series(failing or ()),
+        series=result.series,
+        first=tuple(map(str, result.findings[:RECORDED_FINDINGS])),
+    )
+    previous = read_rejection(table)
+    superseded = {each.snapshot for each in candidates[:-1]} | {previous.candidate if previous else None}
+    staging.discard(
+        table,
+        [each.branch for each in candidates if each.snapshot],
+        {REJECTION_PROPERTY: rejection.to_text()},
+        {each for each in superseded if each is not None},
+    )
+    share = f" in {rejection.failing} of {rejection.series} series" if failing else ""
+    named = "; ".join(rejection.first[:NAMED_FINDINGS])
+    return OhlcvError(
+        f"the audit rejected the {report.timeframe} candles, nothing was published: {rejection.findings} findings"
+        f"{share}, the first: {named}: look closer with 'ohlcv audit show {request.run_id or report.timeframe}'"
+    )
