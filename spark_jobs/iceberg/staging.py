@@ -44,9 +44,10 @@ def writing_to(spark: SparkSession, branch: str) -> Iterator[None]:
         spark.conf.unset(_BRANCH_SETTING)
 
 
-def candidate_branches(table: JavaObject) -> list[str]:
-    """Return the branches of all candidates, also those that killed jobs left behind."""
-    return [str(name) for name in table.refs() if str(name).startswith(CANDIDATE_BRANCH)]
+def candidate_branches(table: JavaObject, before: int | None = None) -> list[str]:
+    """Return the branches of candidates, by default all of them, otherwise those older than a time in milliseconds."""
+    names = [str(name) for name in table.refs() if str(name).startswith(CANDIDATE_BRANCH)]
+    return [name for name in names if before is None or table.snapshot(name).timestampMillis() < before]
 
 
 def publish(table: JavaObject, candidate: int, branches: Iterable[str], assert_lock_held: AssertLockHeld) -> None:

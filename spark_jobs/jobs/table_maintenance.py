@@ -25,6 +25,7 @@ from ohlcv.model.intervals import day_range, parse_day
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, Timeframe
 from spark_jobs.iceberg.orphan_files import delete_orphans
+from spark_jobs.iceberg.staging import candidate_branches, discard
 from spark_jobs.iceberg.table_metadata import (
     COLLECTIONS,
     ancestors,
@@ -227,6 +228,8 @@ def expire(maintenance: TableMaintenance) -> dict[str, Any]:
     expire_before = as_of - SNAPSHOT_AGE
     snapshots, candidates = _count_snapshots(table)
     _preserve_checkpoint(table, expire_before)
+    # Iceberg keeps the snapshots of a branch. Those of old candidates were left by killed jobs.
+    discard(table, candidate_branches(table, _milliseconds(expire_before)), {})
     expired = (
         maintenance.actions.expireSnapshots(table)
         .expireOlderThan(_milliseconds(expire_before))

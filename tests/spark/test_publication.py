@@ -17,7 +17,7 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.quality import audit as audit_module
 from ohlcv.quality.audit import Audit
 from spark_jobs.iceberg import candle_writer
-from support.candle_rows import candle_row
+from support.candle_rows import MINUTE, candle
 from support.harness import Harness, at, trade
 from support.reference_model import Trade
 
@@ -154,13 +154,13 @@ def test_a_failing_series_is_held_and_the_others_are_published(
     assert harness.checkpoint("1m").held == frozenset()
 
 
-def test_a_held_series_keeps_the_candles_that_it_had(
-    harness: Harness, damage: Callable[[Defect | None], None]
-) -> None:
+def test_a_held_series_keeps_the_candles_that_it_had(harness: Harness, damage: Callable[[Defect | None], None]) -> None:
     harness.load(some_trades())
     harness.build("1m", NOON, ONE, rebuild_pending=True)
     before = harness.stored("1m")
-    harness.load([trade(NOON + timedelta(seconds=55), "777", symbol=symbol, trade_id="late") for symbol in (BAD, OTHER)])
+    harness.load(
+        [trade(NOON + timedelta(seconds=55), "777", symbol=symbol, trade_id="late") for symbol in (BAD, OTHER)]
+    )
     damage(wrong_value(BAD))
     harness.build("1m", NOON, ONE, rebuild_pending=True)
     after = harness.stored("1m")
@@ -212,7 +212,7 @@ def test_a_commit_of_another_writer_before_the_publication_is_kept(
     harness.load(some_trades())
     harness.build("1m", NOON, ONE)
     harness.load(some_trades(hours=2, price=200))
-    foreign = candle_row(at("2026-03-01 01:00"), symbol="FOREIGN")
+    foreign = candle(MINUTE, at("2026-03-01 01:00"), symbol="FOREIGN")
 
     def commit() -> None:
         table = harness.table("1m")
