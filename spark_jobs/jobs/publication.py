@@ -81,7 +81,7 @@ def publish(report: Report, settings: Settings, audit: Audit | None, timer: Phas
         with timer.phase("write"):
             return report.to_json(_commit(report))
     has_lock = report.target.guard.has_lock
-    # Some REST catalogs show only the newest snapshot of a table. There the audit reads the rows before they are written.
+    # Some REST catalogs show only the newest snapshot of a table. There the rows are audited before they are written.
     has_candidates = has_lock or staging.keeps_snapshots(table)
     candidates: list[_Candidate] = []
     for _ in range(MAX_CANDIDATES):

@@ -11,6 +11,7 @@ import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -24,6 +25,7 @@ from ohlcv.demo.local_postgres import PostgresServer, postgres_server
 from ohlcv.iceberg.snapshot_summary import job_summary, main_snapshots
 from ohlcv.model import summary_keys
 from ohlcv.model.errors import OhlcvError
+from ohlcv.quality.audit import Audit, AuditResult
 from support.databases import catalog_environment, new_database
 from support.dropping_proxy import DroppingProxy
 from support.harness import Harness, at, trade
@@ -119,15 +121,51 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_after_a_lost_reply_the_candles_are_correct(proxied: ProxiedHarness, case: Case) -> None:
+class Moment(Enum):
+    """The commit whose reply is lost. A run that changes only the checkpoint has one commit, which is the first."""
+
+    CANDIDATE = "candidate"
+    PUBLICATION = "publication"
+
+
+@pytest.fixture(
+    params=[(name, moment) for name in CASES for moment in Moment], ids=lambda each: f"{each[0]}-{each[1].value}"
+)
+def lost(request: pytest.FixtureRequest) -> tuple[Case, Moment]:
+    name, moment = request.param
+    if moment is Moment.PUBLICATION and CASES[name].rebuild_pending:
+        pytest.skip("nothing is published")
+    return CASES[name], moment
+
+
+def arm(proxy: DroppingProxy, moment: Moment, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    """Lose the reply of the first commit, or of the first one after the audit."""
+    if moment is Moment.CANDIDATE:
+        proxy.arm(COMMIT, **options)
+        return
+    check = Audit.check_candidate
+
+    def checked(*arguments: Any) -> AuditResult:
+        result = check(*arguments)
+        proxy.arm(COMMIT, **options)
+        return result
+
+    monkeypatch.setattr(Audit, "check_candidate", checked)
+
+
+def test_after_a_lost_reply_the_candles_are_correct(
+    proxied: ProxiedHarness, lost: tuple[Case, Moment], monkeypatch: pytest.MonkeyPatch
+) -> None:
     harness, proxy = proxied.harness, proxied.proxy
+    case, moment = lost
     case.prepare(harness)
     before = attempts(harness, case.timeframe)
-    proxy.arm(COMMIT)
-    report = case.run(harness)
+    with monkeypatch.context() as patch:
+        arm(proxy, moment, patch)
+        report = case.run(harness)
     assert proxy.dropped == 1
     assert_all_rows_correct(harness, case)
+    assert list(harness.table(case.timeframe).metadata.refs) == ["main"]
     if case.rebuild_pending:
         assert report["snapshot"] is None
         assert attempts(harness, case.timeframe) == before
@@ -138,24 +176,53 @@ def test_after_a_lost_reply_the_candles_are_correct(proxied: ProxiedHarness, cas
     assert_rerun_commits_nothing(harness, case)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_an_unknown_commit_outcome_is_an_error_and_a_rerun_is_correct(proxied: ProxiedHarness, case: Case) -> None:
+def test_a_lost_reply_of_the_candidate_does_not_publish_it(
+    proxied: ProxiedHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Iceberg repeats the commit, and finds the snapshot of its first attempt in the table."""
+    harness, proxy = proxied.harness, proxied.proxy
+    CASES["update"].prepare(harness)
+    before = harness.candles("1m")
+    seen: list[bool] = []
+    check = Audit.check_candidate
+
+    def checked(*arguments: Any) -> AuditResult:
+        seen.append(harness.candles("1m") == before)
+        return check(*arguments)
+
+    monkeypatch.setattr(Audit, "check_candidate", checked)
+    proxy.arm(COMMIT)
+    CASES["update"].run(harness)
+    assert (proxy.dropped, seen) == (1, [True])
+
+
+def test_an_unknown_commit_outcome_is_an_error_and_a_rerun_is_correct(
+    proxied: ProxiedHarness, lost: tuple[Case, Moment], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reply is lost and the database refuses connections, so the job cannot check whether the commit succeeded."""
     harness, proxy = proxied.harness, proxied.proxy
+    case, moment = lost
     case.prepare(harness)
-    before = attempts(harness, case.timeframe)
-    proxy.arm(COMMIT, refuse_connections=True)
+    before, candles = attempts(harness, case.timeframe), harness.candles(case.timeframe)
     # The checkpoint alone is recorded without Spark's writer. Its error is not translated, and nothing depends on it.
     error, message = (
-        (Py4JJavaError, None) if case.rebuild_pending else (OhlcvError, "may or may not have succeeded: run again")
+        (Py4JJavaError, None)
+        if case.rebuild_pending
+        else (OhlcvError, "may or may not (have succeeded|be published): run")
     )
-    with pytest.raises(error, match=message):
-        case.run(harness)
+    with monkeypatch.context() as patch:
+        arm(proxy, moment, patch, refuse_connections=True)
+        with pytest.raises(error, match=message):
+            case.run(harness)
     assert proxy.dropped == 1
     proxy.accept()
     # The commit has succeeded, before any rerun.
-    assert_all_rows_correct(harness, case)
     assert len(attempts(harness, case.timeframe)) == len(before) + (0 if case.rebuild_pending else 1)
+    if moment is Moment.CANDIDATE and not case.rebuild_pending:
+        assert harness.candles(case.timeframe) == candles
+        case.run(harness)
+    assert_all_rows_correct(harness, case)
+    assert list(harness.table(case.timeframe).metadata.refs) == ["main"]
     assert_rerun_commits_nothing(harness, case)
 
 

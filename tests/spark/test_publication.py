@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ from pyspark.sql import functions as F
 from ohlcv.model import summary_keys
 from ohlcv.model.audit_records import CANDIDATE_BRANCH, REJECTION_PROPERTY, Rejection
 from ohlcv.model.errors import OhlcvError
-from ohlcv.quality import audit as audit_module
 from ohlcv.quality.audit import Audit
 from spark_jobs.iceberg import candle_writer
-from support.candle_rows import MINUTE, candle
+from support.candle_rows import MINUTE, candle, write_candles
 from support.harness import Harness, at, trade
 from support.reference_model import Trade
 
@@ -75,7 +74,7 @@ DEFECTS: dict[str, Defect] = {
 
 
 @pytest.fixture
-def damage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Defect | None], None]]:
+def damage(monkeypatch: pytest.MonkeyPatch) -> Callable[[Defect | None], None]:
     """Return a function that sets the defect of everything that is written from then on."""
     current: list[Defect | None] = [None]
     replacement = candle_writer._replacement
@@ -85,7 +84,7 @@ def damage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Defect | None]
         return (current[0](rows).coalesce(1) if current[0] else rows), replaced
 
     monkeypatch.setattr(candle_writer, "_replacement", damaged)
-    yield lambda defect: current.__setitem__(0, defect)
+    return lambda defect: current.__setitem__(0, defect)
 
 
 def before_publication(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:
@@ -99,7 +98,7 @@ def before_publication(monkeypatch: pytest.MonkeyPatch, action: Callable[[], Non
             remaining.pop()()
         return result
 
-    monkeypatch.setattr(audit_module.Audit, "check_candidate", checked)
+    monkeypatch.setattr(Audit, "check_candidate", checked)
 
 
 def branches(harness: Harness) -> list[str]:
@@ -213,12 +212,7 @@ def test_a_commit_of_another_writer_before_the_publication_is_kept(
     harness.build("1m", NOON, ONE)
     harness.load(some_trades(hours=2, price=200))
     foreign = candle(MINUTE, at("2026-03-01 01:00"), symbol="FOREIGN")
-
-    def commit() -> None:
-        table = harness.table("1m")
-        table.append(table.schema().as_arrow().empty_table().from_pylist([foreign], table.schema().as_arrow()))
-
-    before_publication(monkeypatch, commit)
+    before_publication(monkeypatch, lambda: write_candles(harness.settings, MINUTE, foreign))
     harness.build("1m", NOON, TWO)
     candles = harness.candles("1m")
     assert len([key for key in candles if key[0] == "FOREIGN"]) == 1
