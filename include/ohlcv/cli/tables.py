@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from ohlcv.cli.existing_tables import adopt, map_trades
@@ -47,14 +49,15 @@ def create(views: bool, create_bucket: bool) -> None:
     if views and not settings.catalog.has_views:
         note(f"the catalog {settings.catalog} has no views in Iceberg: query the tables themselves")
         views = False
-    missing = [view for view in settings.names.views if views and not view_exists(settings, view)]
-    if missing:
+    created = []
+    if views and not all(view_exists(settings, view) for view in settings.names.views):
         with show_progress("creating views"):
             job_result = run(views_job(settings), LOCAL_MASTER)
         if job_result.exit_code:
             raise OhlcvError(f"the views could not be created: {job_result.error}")
-    for view in settings.names.views if views else ():
-        echo(f"{'created' if view in missing else 'exists '}  {dotted(view)} (view)")
+        created = json.loads(job_result.last_line)["created"]
+    for name in map(dotted, settings.names.views if views else ()):
+        echo(f"{'created' if name in created else 'exists '}  {name} (view)")
 
 
 @tables.command()

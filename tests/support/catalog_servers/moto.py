@@ -16,6 +16,9 @@ from support.processes import wait_for
 from support.stores import accepts_connections
 
 
+PROGRAM = Path(__file__).with_name("moto_program.py")
+
+
 @dataclass(frozen=True)
 class MotoServer:
     """A running server. It accepts every key."""
@@ -42,7 +45,7 @@ def moto_server(folder: Path) -> Iterator[MotoServer]:
     """Run the server. Its log is moto.log."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    command = [sys.executable, "-m", "moto.server", "--host", HOST, "--port", str(port)]
+    command = [sys.executable, str(PROGRAM), "--host", HOST, "--port", str(port)]
     process = start(command, dict(os.environ), folder / "moto.log")
     try:
         wait_for(lambda: accepts_connections(port) or process.poll() is not None, f"moto, see {folder}/moto.log")
