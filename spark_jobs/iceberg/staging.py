@@ -55,11 +55,11 @@ def publish(table: JavaObject, candidate: int, branches: Iterable[str], assert_l
 
     Raise LostRaceError if the candidate's parent is no longer main's current snapshot.
     """
-    changes = table.manageSnapshots().cherrypick(candidate)
-    for branch in branches:
-        changes = changes.removeBranch(branch)
     assert_lock_held()
     try:
+        changes = table.manageSnapshots().cherrypick(candidate)
+        for branch in branches:
+            changes = changes.removeBranch(branch)
         changes.commit()
     except Exception as error:
         # The reply can be lost after the commit has succeeded.

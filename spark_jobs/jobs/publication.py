@@ -149,7 +149,7 @@ def _audit(audit: Audit, report: Report, candidate: int | None) -> AuditResult:
     from ohlcv.quality.audit import AuditScope
 
     target = report.target
-    scope = AuditScope(report.timeframe, report.plan.ranges, report.comparison.held)
+    scope = AuditScope(report.timeframe, report.plan.ranges, report.comparison.held, prune=report.request.prune)
     decisions = read_decisions(target.table)
     if candidate is not None:
         result = audit.check_candidate(scope, target.contract, candidate, decisions)
@@ -213,7 +213,7 @@ def _without_failing(report: Report, result: AuditResult, candidates: list[_Cand
             )
         )
     for each in sorted(held, key=lambda each: each.key):
-        print(f"audit: held back: {each.name(timeframe)}: {each.findings} findings", file=sys.stderr, flush=True)
+        print(f"audit: held back: {each.name(timeframe)} (findings: {each.findings})", file=sys.stderr, flush=True)
     return report.holding(held)
 
 
@@ -248,9 +248,10 @@ def _reject(report: Report, result: AuditResult, candidates: list[_Candidate]) -
         {REJECTION_PROPERTY: rejection.to_text()},
         {each for each in superseded if each is not None},
     )
-    share = f" in {rejection.failing} of {rejection.series} series" if failing else ""
+    findings = f"{rejection.findings:,} finding{'s' if rejection.findings > 1 else ''}"
+    share = f" in {rejection.failing:,} of {rejection.series:,} series" if failing else ""
     named = "; ".join(rejection.first[:NAMED_FINDINGS])
     return OhlcvError(
-        f"the audit rejected the {report.timeframe} candles, nothing was published: {rejection.findings} findings"
+        f"the audit rejected the {report.timeframe} candles, nothing was published: {findings}"
         f"{share}, the first: {named}: look closer with 'ohlcv audit show {request.run_id or report.timeframe}'"
     )

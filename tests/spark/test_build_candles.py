@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
 from ohlcv.iceberg.tables import widen_volume
 from ohlcv.model.errors import OhlcvError
@@ -45,7 +47,7 @@ def test_a_build_equals_the_reference_model_and_reports_its_counts(harness: Harn
     assert report["candles"]["inserted"] == len(expected.candles)
     assert (report["trades_read"], report["rejected"]) == (expected.trades_read, {"bad_price": 1})
     assert report["snapshot"] == harness.snapshots(timeframe)[-1]
-    assert set(report["seconds"]) == {"lease", "plan", "survey", "compute", "write", "total"}
+    assert set(report["seconds"]) == {*("lease", "plan", "survey", "compute", "write", "audit", "publish", "total")}
 
 
 def test_the_commit_summary_records_the_provenance(harness: Harness) -> None:
@@ -67,6 +69,7 @@ def test_the_commit_summary_records_the_provenance(harness: Harness) -> None:
         "ohlcv.candles-updated": "0",
         "ohlcv.candles-deleted": "0",
         "ohlcv.candles-withheld": "0",
+        "ohlcv.audit": "candidate",
     }
 
 
@@ -81,8 +84,11 @@ def test_a_rerun_commits_nothing(harness: Harness, timeframe: str) -> None:
     assert harness.table(timeframe).metadata_location == metadata
 
 
-def test_a_commit_that_the_catalog_does_not_show_is_an_error(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_that_the_catalog_does_not_show_is_an_error(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another commit may have replaced it. Only a rerun shows whether candles are missing."""
+    harness = Harness(spark, tmp_path / "home", {"OHLCV_AUDIT": "after"})
     harness.load(some_trades())
     with monkeypatch.context() as patch:
         patch.setattr("spark_jobs.iceberg.candle_writer.find_snapshot", lambda *_: None)

@@ -67,7 +67,7 @@ def test_a_denied_commit_is_a_denial_even_if_the_catalog_answers_no_more(
     with monkeypatch.context() as patch:
         patch.setattr("pyspark.sql.readwriter.DataFrameWriterV2.overwrite", deny)
         # The job cannot ask what became of the commit.
-        patch.setattr("spark_jobs.iceberg.candle_writer.find_snapshot", deny)
+        patch.setattr("spark_jobs.iceberg.candle_writer._find_commit", deny)
         with pytest.raises(Py4JJavaError) as raised:
             harness.build("1m", NOON, ONE)
     assert "(Not authorized: token expired)" in str(find_denial(raised.value, harness.settings.catalog))

@@ -16,6 +16,7 @@ from ohlcv.model.audit_records import CANDIDATE_BRANCH, REJECTION_PROPERTY, Reje
 from ohlcv.model.errors import OhlcvError
 from ohlcv.quality.audit import Audit
 from spark_jobs.iceberg import candle_writer
+from spark_jobs.iceberg.candle_writer import Comparison
 from support.candle_rows import MINUTE, candle, write_candles
 from support.harness import Harness, at, trade
 from support.reference_model import Trade
@@ -75,15 +76,15 @@ DEFECTS: dict[str, Defect] = {
 
 @pytest.fixture
 def damage(monkeypatch: pytest.MonkeyPatch) -> Callable[[Defect | None], None]:
-    """Return a function that sets the defect of everything that is written from then on."""
+    """Return a function that sets the defect of all rebuilt candles that are written from then on."""
     current: list[Defect | None] = [None]
-    replacement = candle_writer._replacement
+    original = candle_writer.stored_rows
 
-    def damaged(*arguments: Any) -> tuple[DataFrame, Column]:
-        rows, replaced = replacement(*arguments)
-        return (current[0](rows).coalesce(1) if current[0] else rows), replaced
+    def damaged(comparison: Comparison) -> DataFrame:
+        rows = original(comparison)
+        return current[0](rows) if current[0] else rows
 
-    monkeypatch.setattr(candle_writer, "_replacement", damaged)
+    monkeypatch.setattr(candle_writer, "stored_rows", damaged)
     return lambda defect: current.__setitem__(0, defect)
 
 
@@ -192,15 +193,19 @@ def test_too_many_failing_series_reject_the_run(harness: Harness, damage: Callab
     assert harness.candles("1m") == harness.expected("1m", (NOON, TWO)).candles
 
 
-def test_a_damaged_row_outside_the_ranges_rejects_the_run(
-    harness: Harness, damage: Callable[[Defect | None], None]
-) -> None:
+def test_a_damaged_row_outside_the_ranges_rejects_the_run(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     harness.load(some_trades(hours=2))
     harness.build("1m", NOON, TWO)
     before = harness.stored("1m")
     harness.load([trade(ONE + timedelta(seconds=55), "777", symbol=OTHER, trade_id="late")])
-    damage(wrong_value(BAD))
-    with pytest.raises(OhlcvError, match="carried_over_rows_are_unchanged"):
+    replacement = candle_writer._replacement
+
+    def damaged(*arguments: Any) -> tuple[DataFrame, Column]:
+        rows, replaced = replacement(*arguments)
+        return wrong_value(BAD)(rows), replaced
+
+    monkeypatch.setattr(candle_writer, "_replacement", damaged)
+    with pytest.raises(OhlcvError, match="carried_over_rows_are_unchanged: S03-USD"):
         harness.build("1m", ONE, TWO)
     assert harness.stored("1m") == before
 
