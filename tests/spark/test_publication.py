@@ -143,6 +143,7 @@ def test_a_failing_series_is_held_and_the_others_are_published(
     [held] = harness.checkpoint("1m").held
     assert (held.symbol, held.tried) == (BAD, "2026-03-01T13:00:00Z")
     # The candidate that failed can be examined.
+    assert held.candidate is not None
     assert harness.table("1m").snapshot_by_id(held.candidate) is not None
     assert branches(harness) == []
 

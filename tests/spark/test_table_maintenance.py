@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,17 +19,13 @@ from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.relocation import relocate_tables
 from ohlcv.iceberg.retention_plan import TableSize, measure_table
 from ohlcv.iceberg.tables import open_catalog
-from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.timeframes import TIMEFRAMES
-from spark_jobs.jobs import table_maintenance
 from spark_jobs.jobs.table_maintenance import MIN_SNAPSHOTS_TO_KEEP, ORPHAN_AGE, SNAPSHOT_AGE, Request, maintain
 from support.candidates import stage as stage_without_rows
 from support.commit_times import commits_at
-from support.default_tables import NAMESPACE, candles_contract
-from support.documents import DOCUMENTS
+from support.default_tables import NAMESPACE
 from support.harness import Harness, at, trade
-from support.maintenance import data_files, fill, run_maintenance
+from support.maintenance import OTHER_SYMBOL, append_small_files, data_files, fill, make_old, run_maintenance
 
 NOON = at("2026-11-21 12:00")
 
@@ -196,87 +191,6 @@ def test_old_orphan_files_are_deleted(harness: Harness) -> None:
     assert len(harness.stored("1m")) == 1
 
 
-def stage_candidate(harness: Harness, rows: list[dict[str, object]]) -> int:
-    """Stage a snapshot that replaces the 1m candles by these rows, as a run before its audit; return the snapshot."""
-    harness.sql("ALTER TABLE iceberg.market_data.gold_ohlcv_1m SET TBLPROPERTIES ('write.wap.enabled' = 'true')")
-    harness.spark.conf.set("spark.wap.id", "the candidate")
-    try:
-        harness.overwrite("1m", rows)
-    finally:
-        harness.spark.conf.unset("spark.wap.id")
-    table = harness.table("1m")
-    (staged,) = {each.snapshot_id for each in table.snapshots()} - set(harness.snapshots("1m"))
-    return staged
-
-
-def test_a_candidate_keeps_its_files_until_it_expires(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    expired, closed = date(2025, 1, 1), at("2026-11-20 12:00")
-    fill(harness, "1m", expired, expired, "1 HOUR")
-    harness.load([trade(time, symbol=symbol) for time in (closed, NOON) for symbol in "ab"])
-    for time in (closed, NOON):
-        harness.build("1m", time, time + timedelta(minutes=1))
-    append_small_files(harness, closed)
-    stored = harness.table("1m").scan().to_arrow().to_pylist()
-    rows = [{**row, "close_price": row["high_price"]} for row in stored]
-    candidate, main = stage_candidate(harness, rows), harness.snapshots("1m")
-    own = candidate_files(harness, candidate)
-    assert not own & data_files(harness.table("1m")).keys()
-
-    make_old(harness.settings.home)
-    report = run_maintenance(harness, "1m", "delete", "compact", "expire", as_of=date(2026, 11, 23), days=(expired,))
-    assert (report["delete"]["partitions"], report["compact"]["files_before"]) == (1, 4)
-    assert (report["expire"]["candidates_expired"], report["expire"]["orphans_deleted"]) == (0, 0)
-    assert candidate_files(harness, candidate) == own
-    assert by_key(harness.table("1m").scan(snapshot_id=candidate).to_arrow().to_pylist()) == by_key(rows)
-    published = harness.snapshots("1m")
-    assert published[: len(main)] == main
-    assert candidate not in published
-    assert by_key(harness.table("1m").scan().to_arrow().to_pylist()) == by_key(
-        row for row in stored if row["window_date"] != expired
-    )
-
-    # Without a minimum age.
-    monkeypatch.setattr(table_maintenance, "SNAPSHOT_AGE", timedelta(0))
-    report = run_maintenance(harness, "1m", "expire", as_of=datetime.now(UTC).date())
-    assert report["expire"]["candidates_expired"] == 1
-    assert report["expire"]["data_files_deleted"] == len(own)
-    assert [each.snapshot_id for each in harness.table("1m").snapshots()] == published
-    assert not any(Path(urlsplit(path).path).exists() for path in own)
-    oldest = harness.table("1m").scan(snapshot_id=main[-1]).to_arrow().to_pylist()
-    assert by_key(oldest) == by_key(stored), "a published state has lost files"
-
-
-def candidate_files(harness: Harness, snapshot: int) -> set[str]:
-    return {task.file.file_path for task in harness.table("1m").scan(snapshot_id=snapshot).plan_files()}
-
-
-def by_key(rows: Iterable[dict[str, object]]) -> list[dict[str, object]]:
-    return sorted(rows, key=lambda row: (str(row["symbol"]), str(row["exchange"]), str(row["window_start"])))
-
-
-def test_the_documented_queries_show_only_published_snapshots(harness: Harness) -> None:
-    harness.load([trade(NOON)])
-    for minutes in (1, 2):
-        harness.load([trade(NOON + timedelta(seconds=minutes))])
-        harness.build("1m", NOON, NOON + timedelta(minutes=5))
-    candidate = stage_candidate(harness, [])
-    published = harness.snapshots("1m")
-    harness.spark.catalog.setCurrentCatalog("iceberg")
-    text = "".join((DOCUMENTS / name).read_text() for name in ("runbook.md", "operations.md"))
-    queries = re.findall(r'"(SELECT[^"]*\.snapshots\b[^"]*)"', text)
-    assert len(queries) == 3
-    for query in queries:
-        assert len(harness.spark.sql(query).collect()) == len(published) == 2, query
-    assert [row.snapshot_id for row in harness.spark.sql(queries[0]).collect()] == published[::-1]
-    assert candidate not in published
-
-
-def make_old(folder: Path) -> None:
-    long_ago = (datetime.now(UTC) - ORPHAN_AGE - timedelta(hours=1)).timestamp()
-    for path in folder.rglob("*"):
-        os.utime(path, (long_ago, long_ago))
-
-
 def files_of(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".crc")}
 
@@ -360,12 +274,11 @@ def test_jobs_refuse_the_tables_of_a_copied_home_until_they_are_relocated(harnes
 def test_a_job_refuses_to_write_a_table_outside_the_warehouse(harness: Harness, tmp_path: Path) -> None:
     moved = dataclasses.replace(harness.settings.catalog, warehouse=f"file://{tmp_path}/elsewhere")
     harness.settings = dataclasses.replace(harness.settings, catalog=moved)
-    for run in (
-        lambda: run_maintenance(harness, "1m", "compact"),
-        lambda: harness.build("1m", NOON, NOON + timedelta(minutes=5)),
-    ):
-        with pytest.raises(OhlcvError, match=r"gold_ohlcv_1m is stored in .* outside the warehouse"):
-            run()
+    message = r"gold_ohlcv_1m is stored in .* outside the warehouse"
+    with pytest.raises(OhlcvError, match=message):
+        run_maintenance(harness, "1m", "compact")
+    with pytest.raises(OhlcvError, match=message):
+        harness.build("1m", NOON, NOON + timedelta(minutes=5))
 
 
 def test_a_table_with_gc_disabled_is_reported_without_failing(harness: Harness) -> None:
@@ -387,20 +300,6 @@ def test_old_tables_get_a_limit_of_metadata_files(harness: Harness) -> None:
         harness.build("1m", NOON, NOON + timedelta(minutes=1))
     folder = harness.settings.home / "warehouse" / NAMESPACE / "gold_ohlcv_1m" / "metadata"
     assert len(list(folder.glob("*.metadata.json"))) == 8
-
-
-OTHER_SYMBOL = "z"
-
-
-def append_small_files(harness: Harness, time: datetime) -> None:
-    """Append small files to the partition that the pipeline writes, so that there is something to compact."""
-    name = "iceberg.market_data.gold_ohlcv_1m"
-    for minute in range(3):
-        with write_lock(harness.settings, candles_contract(TIMEFRAMES["1m"])):
-            harness.sql(
-                f"""INSERT INTO {name} SELECT '{OTHER_SYMBOL}', 'kraken', t, t + INTERVAL 1 MINUTE, CAST(t AS DATE),
-                1, 1, 1, 1, 1, 1, 1, t, t FROM (SELECT TIMESTAMP '{time:%F %T}' + INTERVAL {minute} MINUTE AS t)"""
-            )
 
 
 def test_maintenance_and_the_pipeline_can_run_concurrently(harness: Harness) -> None:

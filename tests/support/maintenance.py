@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import date
+import os
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from pyiceberg.table import Table
 
-from spark_jobs.jobs.table_maintenance import Request, maintain
-from support.default_tables import NAMESPACE
+from ohlcv.iceberg.write_lock import write_lock
+from ohlcv.model.timeframes import TIMEFRAMES
+from spark_jobs.jobs.table_maintenance import ORPHAN_AGE, Request, maintain
+from support.default_tables import NAMESPACE, candles_contract
 from support.harness import Harness
 
 TODAY = date(2026, 11, 21)
+OTHER_SYMBOL = "z"
 
 
 def fill(harness: Harness, name: str, first: date, last: date, step: str) -> None:
@@ -49,3 +54,20 @@ def latest_summary(harness: Harness, name: str) -> dict[str, str]:
     assert snapshot is not None
     assert snapshot.summary is not None
     return snapshot.summary.additional_properties
+
+
+def make_old(folder: Path) -> None:
+    long_ago = (datetime.now(UTC) - ORPHAN_AGE - timedelta(hours=1)).timestamp()
+    for path in folder.rglob("*"):
+        os.utime(path, (long_ago, long_ago))
+
+
+def append_small_files(harness: Harness, time: datetime) -> None:
+    """Append small files to the partition that the pipeline writes, so that there is something to compact."""
+    name = "iceberg.market_data.gold_ohlcv_1m"
+    for minute in range(3):
+        with write_lock(harness.settings, candles_contract(TIMEFRAMES["1m"])):
+            harness.sql(
+                f"""INSERT INTO {name} SELECT '{OTHER_SYMBOL}', 'kraken', t, t + INTERVAL 1 MINUTE, CAST(t AS DATE),
+                1, 1, 1, 1, 1, 1, 1, t, t FROM (SELECT TIMESTAMP '{time:%F %T}' + INTERVAL {minute} MINUTE AS t)"""
+            )
