@@ -15,7 +15,6 @@ from ohlcv.spark.processes import HOST, free_port, start, stop
 from support.processes import wait_for
 from support.stores import accepts_connections
 
-
 PROGRAM = Path(__file__).with_name("moto_program.py")
 
 
