@@ -51,7 +51,8 @@ def test_a_candidate_keeps_its_files_until_it_expires(
     assert not own & data_files(harness.table("1m")).keys()
 
     make_old(harness.settings.home)
-    report = run_maintenance(harness, "1m", "delete", "compact", "expire", as_of=date(2026, 11, 23), days=(expired,))
+    today = datetime.now(UTC).date()
+    report = run_maintenance(harness, "1m", "delete", "compact", "expire", as_of=today, days=(expired,))
     assert (report["delete"]["partitions"], report["compact"]["files_before"]) == (1, 4)
     assert (report["expire"]["candidates_expired"], report["expire"]["orphans_deleted"]) == (0, 0)
     assert candidate_files(harness, candidate) == own
@@ -65,7 +66,7 @@ def test_a_candidate_keeps_its_files_until_it_expires(
 
     # Without a minimum age.
     monkeypatch.setattr(table_maintenance, "SNAPSHOT_AGE", timedelta(0))
-    report = run_maintenance(harness, "1m", "expire", as_of=datetime.now(UTC).date())
+    report = run_maintenance(harness, "1m", "expire", as_of=today)
     assert report["expire"]["candidates_expired"] == 1
     assert report["expire"]["data_files_deleted"] == len(own)
     assert [each.snapshot_id for each in harness.table("1m").snapshots()] == published

@@ -6,12 +6,23 @@ Each simulated run checks the rules that hold for every build plan.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from ohlcv.model.audit_records import NO_DECISIONS, Decisions, HeldSeries
 from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, SourceIdentity, plan_build
-from ohlcv.model.intervals import EPOCH, HOUR, Range, floor_time, from_microseconds, merge_ranges, scheduled_range
+from ohlcv.model.intervals import (
+    EPOCH,
+    HOUR,
+    Range,
+    floor_time,
+    from_microseconds,
+    iso,
+    merge_ranges,
+    parse_time,
+    scheduled_range,
+)
 from ohlcv.model.source_hours import hour_number, hours_overlapping, windows_of_hour
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 
@@ -106,6 +117,9 @@ class SimulatedCandleTable:
         self.checkpoint = SourceCheckpoint()
         # Window -> version of the trades from which it was last built.
         self.built: dict[datetime, int] = {}
+        # Hours whose new candles fail the audit.
+        self.failing: set[int] = set()
+        self.decisions: Decisions = NO_DECISIONS
 
     def window_of(self, slot: Slot) -> datetime:
         return floor_time(slot.time, self.timeframe.length)
@@ -120,9 +134,24 @@ class SimulatedCandleTable:
     def plan(self, end: datetime, budget: int) -> BuildPlan:
         """Return the plan of a scheduled run."""
         own_range = scheduled_range(self.timeframe, end)
+        return self._plan(own_range, budget, rebuild_pending=True)
+
+    def _plan(self, own_range: Range, budget: int, *, rebuild_pending: bool) -> BuildPlan:
         return plan_build(
-            self.timeframe, own_range, self.trades, self.checkpoint, rebuild_pending=True, trade_budget=budget
+            self.timeframe,
+            own_range,
+            self.trades,
+            self.checkpoint,
+            rebuild_pending=rebuild_pending,
+            trade_budget=budget,
+            decisions=self.decisions,
         )
+
+    def backfill(self, own_range: Range) -> BuildPlan:
+        """Plan a run that builds exactly its range, as a backfilled or cleared one, and apply it."""
+        plan = self._plan(own_range, 1, rebuild_pending=False)
+        self._apply(plan)
+        return plan
 
     def run(self, end: datetime, budget: int) -> BuildPlan:
         """Plan a scheduled run, check the plan, and apply it."""
@@ -136,18 +165,39 @@ class SimulatedCandleTable:
                 for window, version in newest.items()
                 if window + self.timeframe.length <= plan.own_range.end
             }
-        for window, version in newest.items():
-            if any(span.start <= window < span.end for span in plan.ranges):
-                self.built[window] = version
-        # The checkpoint is converted to text and back, as it is stored in a snapshot summary.
-        self.checkpoint = SourceCheckpoint.from_text(plan.checkpoint.to_text())
-        assert self.checkpoint == plan.checkpoint
+        self._apply(plan)
         if self.trades.snapshot is not None:
             assert self.checkpoint.trades_snapshot == self.trades.snapshot
             for window in self.stale_windows():
                 hours = hours_overlapping([Range(window, window + self.timeframe.length)])
-                assert hours & self.checkpoint.pending_hours, f"{window} is neither up to date nor pending"
+                assert hours & (self.checkpoint.pending_hours | self.held_hours()), (
+                    f"{window} is neither up to date nor pending nor held"
+                )
         return plan
+
+    def _apply(self, plan: BuildPlan) -> None:
+        """Build the windows of a plan whose audit passes, hold the others, and store the checkpoint."""
+        failed: set[int] = set()
+        for window, version in self.newest_versions().items():
+            if any(span.start <= window < span.end for span in plan.ranges):
+                hour = hour_number(windows_of_hour(self.timeframe, hour_number(window)).start)
+                if hour in self.failing:
+                    failed.add(hour)
+                else:
+                    self.built[window] = version
+        held = {each.key: each for each in plan.checkpoint.held}
+        for new in (held_series(hour, iso(plan.own_range.end)) for hour in failed):
+            # A later time remains where a run that ended later has tried the series.
+            if new.key not in held or held[new.key].tried < new.tried:
+                held[new.key] = new
+        checkpoint = replace(plan.checkpoint, held=frozenset(held.values()))
+        # The checkpoint is converted to text and back, as it is stored in a snapshot summary.
+        self.checkpoint = SourceCheckpoint.from_text(checkpoint.to_text())
+        assert self.checkpoint == checkpoint
+
+    def held_hours(self) -> set[int]:
+        """Return the hours of all windows of held series."""
+        return hours_overlapping(each.span(self.timeframe) for each in self.checkpoint.held)
 
     def stale_windows(self) -> list[datetime]:
         """Return the windows that are not built from their newest trades."""
@@ -171,6 +221,7 @@ def check_plan(table: SimulatedCandleTable, plan: BuildPlan, budget: int) -> Non
     for span in plan.ranges:
         assert (span.start - EPOCH) % timeframe.length == (span.end - EPOCH) % timeframe.length == timedelta(0)
         assert span.end <= plan.own_range.end, "the plan contains a window that is not complete"
+    check_held_series(table, plan, budget)
     # Deferred hours, which the run could have built, are older than all hours that it rebuilds.
     deferred = {
         hour
@@ -184,6 +235,32 @@ def check_plan(table: SimulatedCandleTable, plan: BuildPlan, budget: int) -> Non
     extra = plan.hours - hours_overlapping([plan.own_range])
     cost = sum(table.trades.trades_in(extra).values()) + HOUR_COST * len(extra)
     assert cost <= budget or len({windows_of_hour(timeframe, hour) for hour in extra}) <= 1
+
+
+def check_held_series(table: SimulatedCandleTable, plan: BuildPlan, budget: int) -> None:
+    """Assert that no held series is forgotten before its windows are built, and that it delays no other hour."""
+    before, after = table.checkpoint.held, plan.checkpoint.held
+    assert after <= before
+    for each in before - after:
+        span = each.span(plan.timeframe)
+        tried = Range(span.start, min(span.end, parse_time(each.tried)[0]))
+        assert any(built.start <= tried.start and tried.end <= built.end for built in plan.ranges), each
+    without = plan_build(
+        plan.timeframe,
+        plan.own_range,
+        table.trades,
+        replace(table.checkpoint, held=frozenset()),
+        rebuild_pending=True,
+        trade_budget=budget,
+    )
+    assert plan.checkpoint.pending_hours == without.checkpoint.pending_hours
+    assert plan.rebuilt_hours >= without.rebuilt_hours
+    assert merge_ranges([*plan.ranges, *without.ranges]) == plan.ranges
+
+
+def held_series(hour: int, tried: str, symbol: str = "BTC-USD") -> HeldSeries:
+    """Return the held windows of a series."""
+    return HeldSeries("x", symbol, hour, "none_is_missing", 1, "a1b2c3d4", 7, 1, since=tried, tried=tried)
 
 
 def table_with_changed_hours(timeframe: str, hours: Iterable[int], trades: int = 100) -> SimulatedCandleTable:

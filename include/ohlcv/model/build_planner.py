@@ -143,6 +143,7 @@ def plan_build(
     A run with `new_source` accepts that the trades table or its mapping changed. Raise OhlcvError in all others.
     """
     checkpoint = _with_source(timeframe, own_range, history, checkpoint, new_source=new_source)
+    checkpoint = _without_expired(timeframe, own_range, checkpoint)
     plan = BuildPlan(timeframe, own_range, [own_range], hours_overlapping([own_range]), checkpoint=checkpoint)
     if not rebuild_pending or history.snapshot is None:
         return _with_held_series(plan)
@@ -157,10 +158,12 @@ def plan_build(
     rebuilt, deferred = _choose_within_budget(timeframe, own_range, history, pending, trade_budget)
     if deferred:
         notes.append(f"{len(deferred)} changed hours are left to the next runs")
-    rebuilt_windows = (_complete_windows(timeframe, hour, own_range) for hour in rebuilt)
+    rebuilt_windows = [span for hour in rebuilt if (span := _complete_windows(timeframe, hour, own_range))]
+    retried: list[Range] = []
     # Held series wait until no other hour does.
-    retried = [] if deferred else _due_retries(timeframe, own_range, history, checkpoint, decisions, trade_budget)
-    ranges = merge_ranges([*own_ranges, *(span for span in rebuilt_windows if span), *retried])
+    if not deferred and (due := _due_retries(timeframe, own_range, checkpoint, decisions)):
+        retried = _retries_within_budget(due, own_range, rebuilt_windows, history, trade_budget)
+    ranges = merge_ranges([*own_ranges, *rebuilt_windows, *retried])
     # Windows that end after the own range are not complete yet. After a pause the lookback of the next run may no
     # longer reach them, so their hours stay pending.
     unfinished = {
@@ -187,49 +190,65 @@ def plan_build(
     return replace(plan, unchanged_hours=hours_overlapping([own_range]) - plan.hours)
 
 
+def _without_expired(timeframe: Timeframe, own_range: Range, checkpoint: SourceCheckpoint) -> SourceCheckpoint:
+    """Return the checkpoint without the held series whose candles have expired."""
+    cutoff = timeframe.cutoff(own_range.end.date())
+    held = frozenset(each for each in checkpoint.held if each.span(timeframe).start.date() >= cutoff)
+    return replace(checkpoint, held=held)
+
+
 def _due_retries(
-    timeframe: Timeframe,
-    own_range: Range,
-    history: TradesHistory,
-    checkpoint: SourceCheckpoint,
-    decisions: Decisions,
-    trade_budget: int,
+    timeframe: Timeframe, own_range: Range, checkpoint: SourceCheckpoint, decisions: Decisions
 ) -> list[Range]:
-    """Return the windows of held series that are due for another try, newest first within the budget."""
-    due = {
-        span
-        for held in checkpoint.held
-        if decisions.wants_retry(held) or own_range.end - _tried(held) >= RETRY_INTERVAL
-        if (span := _complete_windows(timeframe, held.hour, own_range))
-    }
+    """Return the windows of held series that are due for another try: the requested first, then by their last try."""
+    due: dict[Range, tuple[bool, datetime]] = {}
+    for held in checkpoint.held:
+        requested = decisions.wants_retry(held)
+        span = _complete_windows(timeframe, held.hour, own_range)
+        if span and (requested or own_range.end - _tried(held) >= RETRY_INTERVAL):
+            order = (not requested, _tried(held))
+            due[span] = min(order, due.get(span, order))
+    return sorted(due, key=lambda span: (due[span], span))
+
+
+def _retries_within_budget(
+    due: list[Range], own_range: Range, rebuilt: list[Range], history: TradesHistory, trade_budget: int
+) -> list[Range]:
+    """Return the windows of held series that the run builds within what the rebuilt windows leave of its budget."""
     chosen: list[Range] = []
-    spent = 0
-    for span in sorted(due, reverse=True):
-        spent += sum(history.trades_in(hours_overlapping([span])).values())
-        if chosen and spent > trade_budget:
+    own_hours = hours_overlapping([own_range])
+    read = hours_overlapping([own_range, *rebuilt])
+    spent = _cost(history, read - own_hours)
+    for span in due:
+        extra = hours_overlapping([span]) - read
+        cost = _cost(history, extra)
+        # The first windows are built whatever they cost, as the first pending hours are.
+        if spent and spent + cost > trade_budget:
             break
+        spent += cost
+        read |= extra
         chosen.append(span)
     return chosen
 
 
 def _with_held_series(plan: BuildPlan) -> BuildPlan:
     """Extend a plan so that it builds all windows of the held series that it builds in part, and release these."""
-    timeframe, own_range = plan.timeframe, plan.own_range
-    cutoff = timeframe.cutoff(own_range.end.date())
-    held = {each for each in plan.checkpoint.held if each.span(timeframe).start.date() >= cutoff}
-    built = plan.hours
-    extended = {each: span for each in held if (span := _complete_windows(timeframe, each.hour, own_range))}
-    extended = {each: span for each, span in extended.items() if hours_overlapping([span]) & built}
+    timeframe, held = plan.timeframe, plan.checkpoint.held
+    extended = {
+        each: span
+        for each in held
+        if (span := _complete_windows(timeframe, each.hour, plan.own_range)) and hours_overlapping([span]) & plan.hours
+    }
     ranges = merge_ranges([*plan.ranges, *extended.values()])
     # A run may end before the windows that an earlier run tried.
     released = {each for each, span in extended.items() if min(each.span(timeframe).end, _tried(each)) <= span.end}
-    added = {each.hour for each, span in extended.items() if not any(_contains(whole, span) for whole in plan.ranges)}
+    added = {each.hour for each, span in extended.items() if not _contains(plan.own_range, span)}
     return replace(
         plan,
         ranges=ranges,
         hours=hours_overlapping(ranges),
         rebuilt_hours=plan.rebuilt_hours | added,
-        checkpoint=replace(plan.checkpoint, held=frozenset(held - released)),
+        checkpoint=replace(plan.checkpoint, held=held - released),
     )
 
 
@@ -247,7 +266,7 @@ def _with_source(
     if not new_source:
         raise OhlcvError(source_problem(timeframe, old, new))
     if checkpoint.trades_snapshot is None or history.snapshot is None:
-        return SourceCheckpoint(source=new)
+        return SourceCheckpoint(source=new, held=checkpoint.held)
     # Those that this run builds are complete afterwards.
     built = {hour for hour in hours_overlapping([own_range]) if _contains(own_range, windows_of_hour(timeframe, hour))}
     return replace(
@@ -357,8 +376,8 @@ def _choose_within_budget(
         cost = 0
         # Once one group is deferred, all older ones are deferred too. Otherwise small groups could overtake a large
         # one in every run.
-        if not deferred and extra:
-            cost = sum(history.trades_in(extra).values()) + HOUR_COST * len(extra)
+        if not deferred:
+            cost = _cost(history, extra)
         # The first group is rebuilt whatever it costs, so that every run reduces the pending hours.
         if deferred or (spent and spent + cost > trade_budget):
             deferred |= groups[span]
@@ -367,6 +386,11 @@ def _choose_within_budget(
         read |= extra
         rebuilt |= groups[span]
     return rebuilt, deferred
+
+
+def _cost(history: TradesHistory, hours: set[int]) -> int:
+    """Return what it costs to rebuild hours, in trades read."""
+    return sum(history.trades_in(hours).values()) + HOUR_COST * len(hours) if hours else 0
 
 
 def _complete_windows(timeframe: Timeframe, hour: int, own_range: Range) -> Range | None:

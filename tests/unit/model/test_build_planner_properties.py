@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ohlcv.model.audit_records import HeldSeries
 from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, SourceIdentity, plan_build
-from ohlcv.model.intervals import HOUR, scheduled_range
-from ohlcv.model.source_hours import hours_overlapping
+from ohlcv.model.intervals import HOUR, Range, ceil_time, floor_time, scheduled_range
+from ohlcv.model.source_hours import hour_number, hours_overlapping, windows_of_hour
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from support.planner_simulation import DAY_START, FIRST_HOUR, MINUTE, SimulatedCandleTable, Slot, check_plan
 
@@ -42,6 +43,13 @@ runs = st.tuples(
     st.sampled_from([1, HOUR_COST + 1, 3 * HOUR_COST, 50_000, 10**9]),
 )
 expirations = st.tuples(st.just("expire"))
+failures = st.tuples(st.just("fail"), st.sets(st.integers(FIRST_HOUR, FIRST_HOUR + HOURS - 1), max_size=4))
+# Backfilled or cleared runs, whose range may end inside an hour.
+backfills = st.tuples(
+    st.just("backfill"),
+    st.integers(0, (HOURS + 4) * 60).map(lambda minutes: DAY_START + minutes * MINUTE),
+    st.integers(1, 90).map(lambda minutes: minutes * MINUTE),
+)
 timeframes = st.sampled_from([*TIMEFRAMES.values(), FOUR_HOURS])
 
 
@@ -56,6 +64,12 @@ def apply_steps(table: SimulatedCandleTable, steps: Iterable[tuple[object, ...]]
                 table.run(end, budget)
             case ("killed run", datetime() as end, int() as budget):
                 check_plan(table, table.plan(end, budget), budget)  # a killed run stores nothing
+            case ("fail", set() as hours):
+                starts = (windows_of_hour(table.timeframe, hour).start for hour in hours)
+                table.failing = {hour_number(start) for start in starts}
+            case ("backfill", datetime() as start, timedelta() as length):
+                width = table.timeframe.length
+                table.backfill(Range(floor_time(start, width), ceil_time(start + length, width)))
             case ("expire",):
                 table.trades.expired_before = len(table.trades.commits)
             case _:
@@ -83,6 +97,27 @@ def test_no_pending_hour_is_lost(timeframe: Timeframe, steps: list[tuple[object,
     table = SimulatedCandleTable(timeframe)
     apply_steps(table, steps)
     check_that_runs_catch_up(table)
+
+
+@settings(max_examples=300, deadline=None)
+@given(timeframe=timeframes, steps=st.lists(commits | failures | runs | backfills, max_size=16))
+def test_held_series_are_retried_until_their_audit_passes(
+    timeframe: Timeframe, steps: list[tuple[object, ...]]
+) -> None:
+    table = SimulatedCandleTable(timeframe)
+    apply_steps(table, steps)
+    table.failing = set()
+    if table.trades.snapshot is None:
+        return
+    table.run(THE_END, 1)
+    for _ in range(2 * HOURS):
+        waiting = table.checkpoint.pending_hours | table.held_hours()
+        if not waiting:
+            break
+        table.run(THE_END, 1)
+        assert table.checkpoint.pending_hours | table.held_hours() < waiting
+    assert (table.checkpoint.pending_hours, table.checkpoint.held) == (frozenset(), frozenset())
+    assert table.stale_windows() == []
 
 
 @settings(max_examples=300, deadline=None)
@@ -118,6 +153,7 @@ def test_a_repeated_run_builds_the_same_and_a_backfill_does_not_advance_the_chec
     pending=st.frozensets(st.integers(0, 600_000)),
     since=st.none() | st.integers(0, 600_000),
     source=st.none() | st.builds(SourceIdentity, st.text(), st.text()),
+    held=st.frozensets(st.builds(HeldSeries)),
 )
 def test_storing_and_reading_a_checkpoint_is_lossless(
     snapshot: int | None,
@@ -125,6 +161,7 @@ def test_storing_and_reading_a_checkpoint_is_lossless(
     pending: frozenset[int],
     since: int | None,
     source: SourceIdentity | None,
+    held: frozenset[HeldSeries],
 ) -> None:
-    checkpoint = SourceCheckpoint(snapshot, committed_at, pending, since, source)
+    checkpoint = SourceCheckpoint(snapshot, committed_at, pending, since, source, held)
     assert SourceCheckpoint.from_text(checkpoint.to_text()) == checkpoint
