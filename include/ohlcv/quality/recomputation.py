@@ -250,7 +250,7 @@ class Recomputation:
             return [
                 finding
                 for rule in RULES.values()
-                if rule.basis in ("candles", "trades")
+                if rule.basis in ("candles", "trades", "source")
                 for finding in find_violations(self.connection, rule)
             ]
 

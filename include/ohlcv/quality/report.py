@@ -59,6 +59,8 @@ class ValidationResult:
     notes: list[str]
     # Summary of the run's commit; empty if the run changed nothing.
     commit: dict[str, str] = field(default_factory=dict)
+    # Number of held series in the source checkpoint of the table.
+    held: int = 0
 
     @property
     def failures(self) -> list[Finding]:
@@ -82,6 +84,7 @@ def merge_results(results: Sequence[ValidationResult]) -> ValidationResult:
         sum(result.trades for result in results),
         [finding for result in results for finding in result.findings],
         list(dict.fromkeys(note for result in results for note in result.notes)),
+        held=results[-1].held,
     )
 
 
@@ -90,6 +93,7 @@ def format_result(result: ValidationResult) -> str:
     lines = [
         f"{result.timeframe}: {result.candles} candles validated against {result.trades} trades, "
         f"{len(result.failures)} failures, {len(result.warnings)} warnings"
+        + (f", {result.held} held series" if result.held else "")
     ]
     lines += [f"  range {span}" for span in result.ranges]
     lines += [f"  note: {note}" for note in result.notes]
@@ -116,6 +120,7 @@ def result_to_json(result: ValidationResult) -> dict[str, Any]:
         "trades": result.trades,
         "failures": len(result.failures),
         "warnings": len(result.warnings),
+        "held": result.held,
         "rules": {
             rule.name: {"severity": rule.severity, "invariant": rule.invariant, "findings": counts[rule.name]}
             for rule in RULES.values()
@@ -169,6 +174,7 @@ def asset_event_extra(result: ValidationResult) -> dict[str, Any]:
         "ranges": [{"start": iso(span.start), "end": iso(span.end)} for span in result.ranges],
         "candles_checked": result.candles,
         "warnings": len(result.warnings),
+        "held": result.held,
         **counts,
         "trades_read": int(result.commit.get(summary_keys.TRADES_READ, 0)),
         "rejected": json.loads(result.commit.get(summary_keys.TRADES_REJECTED, "{}")),

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["FAIL", "WARN"]
-# What a rule compares the stored candles with.
-Basis = Literal["candles", "trades", "finer timeframe", "schedule"]
+# What a rule compares the stored candles with. A rule about the source examines the trades alone.
+Basis = Literal["candles", "trades", "source", "finer timeframe", "schedule"]
 
 # A higher share of rejected trades indicates a faulty source.
 REJECTED_SHARE = 0.01
@@ -210,7 +210,9 @@ def matches_finer_timeframe() -> str:
     return f"WITH combined AS ({combined}) " + " UNION ALL ".join(differs(name) for name in fields)
 
 
-@_rule("few_trades_are_rejected", "WARN", f"at most {REJECTED_SHARE:.0%} of the trades of an hour are rejected")
+@_rule(
+    "few_trades_are_rejected", "WARN", f"at most {REJECTED_SHARE:.0%} of the trades of an hour are rejected", "source"
+)
 def few_trades_are_rejected() -> str:
     return (
         "SELECT symbol, exchange, hour_number * 3600000000 AS window_start, "
@@ -219,7 +221,7 @@ def few_trades_are_rejected() -> str:
     )
 
 
-@_rule("sequences_have_no_gaps", "WARN", "the source's sequence numbers of a series have no gaps")
+@_rule("sequences_have_no_gaps", "WARN", "the source's sequence numbers of a series have no gaps", "source")
 def sequences_have_no_gaps() -> str:
     span = "max(highest) - min(lowest) + 1"
     return (

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.audit_state import read_decisions
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.snapshot_summary import newest_commit, read_checkpoint, run_commit
 from ohlcv.iceberg.tables import load_table, open_catalog
@@ -26,6 +27,7 @@ from ohlcv.model.intervals import (
 )
 from ohlcv.model.source_hours import hours_overlapping, parse_hours, windows_of_hour
 from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
+from ohlcv.quality.audit import held_key
 from ohlcv.quality.recomputation import validate_against_trades
 from ohlcv.quality.report import Finding, ValidationResult
 from ohlcv.quality.rule_database import find_violations, load_candles, load_stored, rule_database
@@ -35,6 +37,8 @@ from ohlcv.readers.latest import built_until
 from ohlcv.readers.scans import list_partitions, time_condition
 from ohlcv.readers.trades import TradesTable, load_trades, table_with_snapshot
 
+# Whether the validation of a run recomputes candles that were recomputed before they were published.
+_REPEATS_AUDIT = False
 _FINER_RULE = "agrees_with_the_smaller"
 _FRESHNESS_RULE = "candles_are_fresh"
 
@@ -49,9 +53,14 @@ def validate(settings: Settings, timeframe: Timeframe, time_range: Range, run_id
     rebuilt = (windows_of_hour(timeframe, hour) for hour in rebuilt_hours)
     ranges = merge_ranges([time_range, *(Range(span.start, min(span.end, time_range.end)) for span in rebuilt)])
     memory = settings.tuning[timeframe.name].audit_memory
-    result = _validate_ranges(timeframe, ranges, trades, candles, commit, memory)
+    checkpoint = read_checkpoint(candles)
+    if summary_keys.AUDIT in commit and not _REPEATS_AUDIT:
+        result = _validate_candles(timeframe, ranges, candles, commit)
+    else:
+        result = _validate_ranges(timeframe, ranges, trades, candles, commit, memory)
+    result = replace(result, held=len(checkpoint.held))
     if not run_id:
-        result = _downgrade_pending(result, timeframe, read_checkpoint(candles))
+        result = _downgrade_pending(result, timeframe, checkpoint)
         result = _drop_expired(result, timeframe, candles, datetime.now(UTC).date())
     finer = _next_finer(timeframe)
     if finer is not None:
@@ -132,7 +141,22 @@ def _validate_ranges(
         if not any(map(_by_trades, result.findings)):
             break
     assert result is not None
-    return replace(result, notes=notes, commit=commit)
+    return _downgrade_known(replace(result, notes=notes, commit=commit), timeframe, candles)
+
+
+def _validate_candles(
+    timeframe: Timeframe, ranges: list[Range], candles: Table, commit: dict[str, str]
+) -> ValidationResult:
+    """Run the rules that need no trades."""
+    with rule_database() as connection:
+        load_stored(connection, timeframe, candles, ranges)
+        rules = [rule for rule in RULES.values() if rule.basis == "candles"]
+        findings = [finding for rule in rules for finding in find_violations(connection, rule)]
+        ((count,),) = connection.execute("SELECT count(*) FROM stored").fetchall()
+    trades = int(commit.get(summary_keys.TRADES_READ, 0))
+    notes = ["recomputed from the trades before publication"]
+    result = ValidationResult(timeframe.name, ranges, count, trades, findings, notes, commit)
+    return _downgrade_known(result, timeframe, candles)
 
 
 def _by_trades(finding: Finding) -> bool:
@@ -169,7 +193,7 @@ def _finer_mismatches(
         return []
     # Late trades reach one timeframe before the other. If both candles are correct for the trades they were built
     # from, they will match after the next run. Candles that are missing in the finer table are reported by the
-    # validation of that table.
+    # validation of that table. Failures of held series are warnings here, so that they exempt their windows.
     compared = merge_ranges(comparable.values())
     wrong = _validate_ranges(timeframe, compared, trades, candles, {}, memory).failures
     finer_failures = _validate_ranges(finer, compared, trades, finer_candles, {}, memory).failures
@@ -205,6 +229,24 @@ def _downgrade_pending(
         for finding in result.findings
     ]
     return replace(result, findings=findings)
+
+
+def _downgrade_known(result: ValidationResult, timeframe: Timeframe, candles: Table) -> ValidationResult:
+    """Downgrade findings of held series, whose stored candles are known to be old, and waived ones to warnings."""
+    held = {each.key for each in read_checkpoint(candles).held}
+    waivers = {digest: waiver for waiver in read_decisions(candles).waivers for digest in waiver.findings}
+    waived = {finding: waivers[finding.digest] for finding in result.failures if finding.digest in waivers}
+    findings = [
+        replace(finding, severity="WARN")
+        if finding in waived or (_by_trades(finding) and held_key(timeframe, finding) in held)
+        else finding
+        for finding in result.findings
+    ]
+    notes = [
+        f"waived: {each.name(timeframe)} by {each.author} at {each.at}: {each.reason}"
+        for each in dict.fromkeys(waived.values())
+    ]
+    return replace(result, findings=findings, notes=[*result.notes, *notes])
 
 
 def _drop_expired(result: ValidationResult, timeframe: Timeframe, candles: Table, today: date) -> ValidationResult:

@@ -33,6 +33,7 @@ def test_a_verdict_has_a_count_for_every_rule() -> None:
         "trades": 9_383,
         "failures": 1,
         "warnings": 1,
+        "held": 0,
         "findings": [asdict(each) for each in findings],
         "notes": ["a note"],
         "at": "2026-03-01T12:00:00Z",
