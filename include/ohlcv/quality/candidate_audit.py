@@ -203,7 +203,6 @@ class CandidateAudit:
 
     def _result(self, findings: list[Finding], decisions: Decisions) -> AuditResult:
         names = " UNION ".join(f"SELECT symbol, exchange FROM {name}" for name in ("stored", "expected", "held"))
-        # fetchone() would leave the connection in use.
         ((series,),) = self._connection.execute(f"SELECT count(*) FROM ({names})").fetchall()
         waived = decisions.waived_findings()
         failures = [each for each in findings if each.severity == "FAIL"]
