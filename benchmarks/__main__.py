@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import api, chained, growth, live, mapped_tables, memory, merge, reprocessing, small_runs
+from benchmarks import api, audited_runs, chained, growth, live, mapped_tables, memory, merge, reprocessing, small_runs
 from benchmarks.harness import Bench, ResultsDifferError, header, log_progress, run_section, show
 from ohlcv.model.errors import OhlcvError
 
@@ -25,6 +25,7 @@ SECTIONS = {
     "live": live.measure,
     "api": api.measure,
     "mapped": mapped_tables.measure,
+    "audit": audited_runs.measure,
 }
 # Sections that run by default. Together they take a quarter of an hour.
 DEFAULT_SECTIONS = ("small", "reprocessing", "growth")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -14,6 +15,8 @@ from ohlcv.model.intervals import Range
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.spark.local_cluster import LocalCluster
 from ohlcv.spark.spark_submit import LOCAL_MASTER, SparkJob, build_job
+
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass
@@ -31,17 +34,22 @@ class MeasuredRun:
     def __post_init__(self) -> None:
         self.initial_state = self.catalog.save_state()
 
-    def job(self) -> SparkJob:
+    def job(self, run_id: str = "") -> SparkJob:
         """Return the job of a scheduled run."""
-        return build_job(self.catalog.settings, self.timeframe.name, self.own_range, rebuild_pending=True)
+        settings, name = self.catalog.settings, self.timeframe.name
+        return build_job(settings, name, self.own_range, rebuild_pending=True, run_id=run_id)
 
     def measure(
-        self, job: SparkJob, cluster: LocalCluster | None, afterwards: Callable[[], object] = lambda: None
+        self,
+        job: SparkJob,
+        cluster: LocalCluster | None,
+        afterwards: Callable[[], object] = lambda: None,
+        environment: Mapping[str, str] = NO_VARIABLES,
     ) -> Cost:
         """Run a job on a cluster or in local mode, check its candles, call `afterwards` and restore the tables."""
         before = self.catalog.candles(self.timeframe.name, self.own_range)
         master = cluster.master if cluster else LOCAL_MASTER
-        cost = measure_job(job, master, home_environment(self.catalog.settings), cluster)
+        cost = measure_job(job, master, {**home_environment(self.catalog.settings), **environment}, cluster)
         found = self.catalog.candles(self.timeframe.name, self.own_range)
         require_equal(f"a {self.timeframe} run", False, before.equals(found))
         if self.expected is None:

@@ -15,10 +15,18 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import iso
 
 
-def measure_validation(measured_run: MeasuredRun) -> Cost:
-    """Validate the candles of a run's range and return the cost. Raise OhlcvError if the validation fails."""
-    command = [str(Path(sys.executable).with_name("ohlcv")), "validate", "--timeframe", measured_run.timeframe.name]
-    command += ["--start", iso(measured_run.own_range.start), "--end", iso(measured_run.own_range.end)]
+def measure_validation(measured_run: MeasuredRun, run_id: str = "") -> Cost:
+    """Validate the candles of a run's range and return the cost. Raise OhlcvError if the validation fails.
+
+    With the id of the run, do what the validation task of the run does.
+    """
+    name, span = measured_run.timeframe.name, measured_run.own_range
+    start, end = iso(span.start), iso(span.end)
+    if run_id:
+        arguments = ["--run", run_id, f"--range={name}={start}/{end}"]
+    else:
+        arguments = ["--timeframe", name, "--start", start, "--end", end]
+    command = [str(Path(sys.executable).with_name("ohlcv")), "validate", *arguments]
     children, begin = children_seconds(), time.monotonic()
     result = subprocess.run(
         command,
