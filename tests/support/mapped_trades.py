@@ -11,6 +11,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -33,6 +34,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.model.intervals import EPOCH, MICROSECOND
 from ohlcv.model.trade_mapping import Source, TradeMapping
+from ohlcv.readers.mapped_columns import projection
 from support.reference_model import EPOCH_DATE, HOUR_MICROSECONDS, Trade
 
 Row = dict[str, Any]
@@ -153,6 +155,14 @@ def mapped_settings(folder: Path, shape: Shape) -> Settings:
 def append_rows(table: Table, rows: Iterable[Row]) -> None:
     """Append rows in one commit."""
     table.append(pa.Table.from_pylist(list(rows), schema=table.schema().as_arrow()))
+
+
+def project(rows: pa.Table, mapping: TradeMapping, kinds: Mapping[str, str]) -> pa.Table:
+    """Return the columns of the contract as the readers compute them from the source columns."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("source", rows)
+        return connection.sql(projection(mapping, kinds, "source")).to_arrow_table()
 
 
 def random_rows(mapping: TradeMapping, shape: Shape, chance: random.Random, start: datetime, hours: int) -> list[Row]:

@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
-import duckdb
-import pyarrow as pa
-
 from ohlcv.model.table_contracts import AMOUNT, TRADE_COLUMNS
 from ohlcv.model.trade_layout import MICROSECONDS_PER_HOUR
 from ohlcv.model.trade_mapping import (
@@ -33,17 +30,6 @@ from ohlcv.model.trade_validity import INFINITE, NOT_A_NUMBER, OVERFLOW, validit
 AMOUNT_FAULT = "amount_fault"
 _DUCKDB_TYPES = {"string": "VARCHAR", "long": "BIGINT", "int": "INTEGER", "date": "DATE", AMOUNT: AMOUNT}
 _TYPES = {column.name: _DUCKDB_TYPES[column.type] for column in TRADE_COLUMNS if column.name in MAPPED_COLUMNS}
-
-
-def project(rows: pa.Table, mapping: TradeMapping, kinds: Mapping[str, str]) -> pa.Table:
-    """Return the rows that no filter excludes, with the columns of the contract and `AMOUNT_FAULT`.
-
-    `rows` has the source columns of the mapping; `kinds` are their types in the notation of Iceberg.
-    """
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.register("source", rows)
-        return connection.sql(projection(mapping, kinds, "source")).to_arrow_table()
 
 
 def projection(mapping: TradeMapping, kinds: Mapping[str, str], relation: str) -> str:

@@ -197,6 +197,17 @@ def test_a_chunk_has_the_files_of_whole_hours(settings: Settings) -> None:
     assert chunks([first + 2], 1) == []
 
 
+def test_trades_are_read_in_their_stored_hour(tmp_path: Path) -> None:
+    shape = SHAPES["date and hour under other names"]
+    settings = mapped_settings(tmp_path, shape)
+    row = random_rows(settings.trades_mapping, shape, random.Random(1), START, 1)[0]
+    row |= {"dt": START.date(), "hr": START.hour, "time of trade": to_microseconds(START - HOUR) // 1000}
+    append_rows(load_table(open_catalog(settings), settings.trades_contract), [row])
+    with Recomputation([Range(START, START + HOUR)], HOUR) as recomputation:
+        recomputation.run(source(settings), None)
+        assert recomputation.trades == 1
+
+
 def test_too_little_memory_is_reported(settings: Settings) -> None:
     append(settings, (trade(START + n * MICROSECOND, n, trade_id=f"{n:0200}") for n in range(20_000)))
     with Recomputation([SPAN], HOUR, "2m") as recomputation, pytest.raises(OhlcvError) as caught:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from ohlcv.model.trade_mapping import DEFAULT_MAPPING, MAPPED_COLUMNS, Filter, Source, TradeMapping, Unit
-from ohlcv.readers.mapped_columns import AMOUNT_FAULT, project
-from support.mapped_trades import reference_amount
+from ohlcv.readers.mapped_columns import AMOUNT_FAULT
+from support.mapped_trades import project, reference_amount
 
 SOURCES = {
     "timestamp": Source("ts", unit="us"),

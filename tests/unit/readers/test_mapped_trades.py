@@ -19,7 +19,6 @@ from ohlcv.model.source_hours import hour_number
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.quality.validator import validate, validate_days
 from ohlcv.readers.latest import newest_trade
-from ohlcv.readers.mapped_columns import project
 from ohlcv.readers.trades import load_trades
 from ohlcv.web import provisional
 from ohlcv.web.data import CandleData
@@ -30,6 +29,7 @@ from support.mapped_trades import (
     Shape,
     append_rows,
     mapped_settings,
+    project,
     random_rows,
     reference_trades,
 )
