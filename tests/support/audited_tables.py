@@ -61,9 +61,16 @@ def candle_table(settings: Settings, timeframe: Timeframe) -> Table:
     return load_table(open_catalog(settings), candles_contract(timeframe))
 
 
-def stage(settings: Settings, timeframe: Timeframe, rows: Iterable[Row], *, append: bool = False) -> int:
+def stage(
+    settings: Settings,
+    timeframe: Timeframe,
+    rows: Iterable[Row],
+    summary: Mapping[str, str] = {},
+    *,
+    append: bool = False,
+) -> int:
     """Replace all candles by these rows, or add them, in a candidate; return its snapshot."""
-    return _write(candle_table(settings, timeframe), settings.home, timeframe, rows, None, {}, append=append)
+    return _write(candle_table(settings, timeframe), settings.home, timeframe, rows, None, summary, append=append)
 
 
 def publish(settings: Settings, timeframe: Timeframe, rows: Iterable[Row], summary: Mapping[str, str] = {}) -> int:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich import box
-from rich.table import Table
 
-from ohlcv.cli.terminal import echo, print_table
+from ohlcv.cli.terminal import echo, new_table, print_table, show_progress
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import format_duration, iso
 from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 
 if TYPE_CHECKING:
     from ohlcv.iceberg.audit_state import AuditState
+    from ohlcv.model.audit_records import HeldSeries, Rejection
 
 TIMEFRAME_OPTION = click.option("--timeframe", "name", default="all", show_default=True, help="A timeframe, or all.")
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
@@ -43,6 +44,93 @@ def status(name: str, as_json: bool) -> None:
         click.echo(json.dumps(_status_json(states, now)))
     else:
         _print_status(states, now)
+
+
+@audit.command()
+@click.argument("run_or_key", metavar="RUN|KEY")
+@TIMEFRAME_OPTION
+@JSON_OPTION
+def show(run_or_key: str, name: str, as_json: bool) -> None:
+    """Show why a held series or a rejected run failed: findings, values and trades.
+
+    RUN is the id of a rejected run, or its timeframe if it has none. KEY is that of a held series, as 'ohlcv audit
+    status' shows it. For the first failing windows it shows the candles that failed ("held"), those of the table
+    ("stored"), the recomputed ones, and the trades with what became of them.
+    """
+    from ohlcv.cli.audit_details import details_json, print_details
+    from ohlcv.iceberg.tables import load_table, open_catalog
+    from ohlcv.quality.failed_candles import failed_candles
+    from ohlcv.quality.failure_details import failure_details
+
+    settings = load_settings()
+    catalog = open_catalog(settings)
+    found = []
+    for state, record in _find_records(list(read_states(settings, name)), run_or_key):
+        timeframe = state.timeframe
+        candles = load_table(catalog, settings.candles_contract(timeframe))
+        with show_progress(f"recomputing {timeframe}", quiet=as_json):
+            failed = failed_candles(settings, catalog, timeframe, candles, record)
+            found.append((timeframe, record, failure_details(settings, failed)))
+    if as_json:
+        click.echo(json.dumps({"shown": [details_json(*each) for each in found]}))
+        return
+    for each in found:
+        print_details(*each)
+
+
+def _find_records(states: list[AuditState], text: str) -> list[tuple[AuditState, HeldSeries | Rejection]]:
+    """Return the held series with a key, or the rejected runs with an id; one without an id by its timeframe."""
+    for state in states:
+        if held := state.find_held(text):
+            return [(state, held)]
+    runs = [
+        (state, state.rejection)
+        for state in states
+        if state.rejection and text == (state.rejection.run_id or state.timeframe.name)
+    ]
+    if not runs:
+        raise InputError(
+            f"'{text}' is neither a held series nor the newest rejected run of a table: see 'ohlcv audit status'"
+        )
+    return [*runs]
+
+
+@audit.command()
+@click.argument("key")
+def retry(key: str) -> None:
+    """Let the next scheduled run try a held series again."""
+    from ohlcv.quality.operator_decisions import request_retry
+
+    settings = load_settings()
+    with show_progress("waiting for the write lock"):
+        held = request_retry(settings, key, datetime.now(UTC))
+    echo(f"{key}: the next scheduled run tries it again; {held.findings:,} findings since {held.since}")
+
+
+@audit.command()
+@click.argument("key", metavar="KEY@VALUES")
+@click.option("--reason", required=True, help="Why the candles are correct although they differ.")
+@click.option("--author", help="Who decides.  [default: the login user]")
+def waive(key: str, reason: str, author: str | None) -> None:
+    """Publish the candles of a held series although they differ from the recomputation.
+
+    The waiver holds only for exactly the values that KEY@VALUES names, as 'ohlcv audit status' shows them. The next
+    scheduled run publishes the candles; validations report the findings as waived.
+    """
+    from ohlcv.quality.operator_decisions import waive as store_waiver
+
+    settings = load_settings()
+    author = author or _login_user()
+    with show_progress("recomputing, then waiting for the write lock"):
+        waiver = store_waiver(settings, key, reason=reason, author=author, now=datetime.now(UTC))
+    echo(f"{key}: {len(waiver.findings):,} findings waived by {author}; the next scheduled run publishes its candles")
+
+
+def _login_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in a container
+        raise InputError("the login user has no name: give --author") from None
 
 
 def read_states(settings: Settings, name: str) -> Iterator[AuditState]:
@@ -113,9 +201,9 @@ def _status_json(states: Iterable[AuditState], now: datetime) -> dict[str, Any]:
 def _print_status(states: list[AuditState], now: datetime) -> None:
     from ohlcv.iceberg.audit_state import age_of
 
-    held = _table("Held series", "key", "rule", ("findings",), "since", "last try", ("age",), "next try")
-    rejected = _table("Rejected runs", "run", "range", "rule", ("findings",), ("failing series",), ("age",), "state")
-    waivers = _table("Waivers", "key", "author", "reason", "at")
+    held = new_table("Held series", "key", "rule", ("findings",), "since", "last try", ("age",), "next try")
+    rejected = new_table("Rejected runs", "run", "range", "rule", ("findings",), ("failing series",), ("age",), "state")
+    waivers = new_table("Waivers", "key", "author", "reason", "at")
     for state in states:
         timeframe = state.timeframe
         for each in state.held:
@@ -140,14 +228,3 @@ def _print_status(states: list[AuditState], now: datetime) -> None:
             print_table(table)
         elif nothing:
             echo(nothing)
-
-
-def _table(title: str, *columns: str | tuple[str]) -> Table:
-    """Return a table; columns in tuples are numbers."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in columns:
-        if isinstance(column, str):
-            table.add_column(column)
-        else:
-            table.add_column(*column, justify="right")
-    return table

@@ -98,6 +98,20 @@ def parse_time_option(option: str, text: str) -> datetime:
     return parsed
 
 
+def new_table(title: str, *columns: str | tuple[str]) -> Table:
+    """Return a table with a title and columns; those in tuples have numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        if isinstance(column, str):
+            table.add_column(column)
+        else:
+            table.add_column(*column, justify="right")
+    return table
+
+
 def print_table(table: Table, full_width: bool = True) -> None:
     """Print a table at its full width. Rich would otherwise cut digits to fit the width of the terminal."""
     from ohlcv.cli.table_console import TableConsole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,9 +11,12 @@ from pyiceberg.table import Table
 from ohlcv.iceberg.snapshot_summary import job_summary, main_snapshots, read_checkpoint
 from ohlcv.model import summary_keys
 from ohlcv.model.audit_records import DECISIONS_PROPERTY, REJECTION_PROPERTY, Decisions, HeldSeries, Rejection
+from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, merge_ranges, parse_time, to_microseconds
 from ohlcv.model.source_hours import parse_hours, windows_of_hour
 from ohlcv.model.timeframes import Timeframe
+
+_WITH_VALUES = re.compile(r"(.*)@([0-9a-f]{8})", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,19 @@ class AuditState:
     def oldest_age(self, now: datetime) -> timedelta | None:
         """Return how long the first series has been held, None if none is held."""
         return age_of(self.held[0].since, now) if self.held else None
+
+    def find_held(self, key: str) -> HeldSeries | None:
+        """Return the held series with a key, which may name the values that are held."""
+        name, values = key, None
+        # A symbol may end like values.
+        if all(each.name(self.timeframe) != key for each in self.held) and (match := _WITH_VALUES.fullmatch(key)):
+            name, values = match.groups()
+        found = next((each for each in self.held if each.name(self.timeframe) == name), None)
+        if found is not None and values not in (None, found.values):
+            raise InputError(
+                f"the values of {name} have changed, now it is {name}@{found.values}: see 'ohlcv audit show {name}'"
+            )
+        return found
 
 
 def read_audit_state(table: Table, timeframe: Timeframe) -> AuditState:

@@ -41,6 +41,11 @@ _HOLDER_QUERY = """
       AND classid::bigint << 32 | objid::bigint = %s
 """
 
+
+class LockedTableError(OhlcvError):
+    """Another writer holds the lock of a table."""
+
+
 # Raises OhlcvError if the lock is no longer held. Jobs call it right before the commit.
 AssertLockHeld = Callable[[], None]
 
@@ -147,7 +152,7 @@ def _wait_for_lock(
     deadline = time.monotonic() + wait_seconds
     while not try_lock():
         if time.monotonic() > deadline:
-            raise OhlcvError(
+            raise LockedTableError(
                 f"{table} is locked by {holder()}, waited {wait_seconds:.0f} s: "
                 "wait until that run ends, or end it, and start again"
             )

@@ -67,8 +67,12 @@ class AuditResult:
 
 def held_key(timeframe: Timeframe, finding: Finding) -> HeldKey:
     """Return the key that holds back the window of a finding."""
-    start = floor_time(datetime.fromisoformat(finding.window_start), max(timeframe.length, HOUR))
-    return finding.exchange, finding.symbol, hour_number(start)
+    return key_of_window(timeframe, finding.symbol, finding.exchange, datetime.fromisoformat(finding.window_start))
+
+
+def key_of_window(timeframe: Timeframe, symbol: str, exchange: str, start: datetime) -> HeldKey:
+    """Return the key that holds back a window."""
+    return exchange, symbol, hour_number(floor_time(start, max(timeframe.length, HOUR)))
 
 
 class Audit:

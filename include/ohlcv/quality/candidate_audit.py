@@ -39,7 +39,7 @@ from ohlcv.readers.scans import time_condition
 from ohlcv.readers.trades import TradesTable, load_trades, table_with_snapshot
 
 # A candle that does not fit its columns is no defect of a candidate. The validation reports it.
-_NOT_AUDITED = "none_is_withheld"
+NOT_AUDITED = "none_is_withheld"
 _HOUR = HOUR // MICROSECOND
 _START = "epoch_us(window_start)"
 _COLUMNS = ", ".join(column.name for column in CANDLE_COLUMNS)
@@ -176,7 +176,7 @@ class CandidateAudit:
             self._connection.executemany("INSERT INTO held VALUES (?, ?, ?)", held)
         set_variables(self._connection, scope.timeframe, wide=wide)
         found = self._recomputation.find_violations(scope.timeframe, scope.ranges, _is_held(scope.timeframe))
-        return [finding for finding in found if finding.rule != _NOT_AUDITED]
+        return [finding for finding in found if finding.rule != NOT_AUDITED]
 
     def _find_changes(self, scope: AuditScope, table: Table) -> list[Finding]:
         """Return the changes of rows that are outside the ranges, held or preserved."""

@@ -80,13 +80,12 @@ FROM trades WHERE valid AND source_sequence IS NOT NULL GROUP BY symbol, exchang
 # withholds the candle, and its vwap is null. The latest version of a trade and the order of trades follow the data
 # contract; ids made of digits compare as numbers. All versions of a trade are in one hour, and a partial candle lies in
 # one hour, so a chunk of whole hours is exact.
-_LATEST = """
-    QUALIFY row_number() OVER (
-        PARTITION BY exchange, symbol, hour_number, trade_id, CASE WHEN trade_id IS NULL THEN message_id END
-        ORDER BY ingestion_timestamp DESC NULLS LAST, platform_sequence DESC NULLS LAST, message_id DESC NULLS LAST,
-            "timestamp" DESC, source_sequence DESC NULLS LAST, price DESC, quantity DESC
-    ) = 1
+VERSIONS = """
+    PARTITION BY exchange, symbol, hour_number, trade_id, CASE WHEN trade_id IS NULL THEN message_id END
+    ORDER BY ingestion_timestamp DESC NULLS LAST, platform_sequence DESC NULLS LAST, message_id DESC NULLS LAST,
+        "timestamp" DESC, source_sequence DESC NULLS LAST, price DESC, quantity DESC
 """
+_LATEST = f"QUALIFY row_number() OVER ({VERSIONS}) = 1"
 _PARTIALS = """
 INSERT INTO partials
 WITH latest AS (SELECT * FROM trades WHERE valid {latest}),

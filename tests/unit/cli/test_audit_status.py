@@ -10,7 +10,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.audit_records import DECISIONS_PROPERTY, Decisions, Retry, Waiver
 from ohlcv.model.source_hours import hour_number
-from support.audit_tables import NOON, held_series, hold, reject, rejected_run
+from support.audit_records import NOON, held_series, hold, reject, rejected_run
 from support.candle_rows import DAY, MINUTE, at
 from support.command_line import WarmCommandLine
 from support.default_tables import candles_contract

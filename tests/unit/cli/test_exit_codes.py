@@ -37,6 +37,9 @@ COMMAND_LINES = [
     ("sql", "SELECT 1"),
     ("validate",),
     ("audit", "status"),
+    ("audit", "show", "r"),
+    ("audit", "retry", "k"),
+    ("audit", "waive", "k", "--reason", "x"),
     ("health",),
     ("doctor",),
     ("serve",),
@@ -273,6 +276,8 @@ EMPTY_VALUES = [
     ("tables", "widen-volume", "--timeframe", ""),
     ("trades", "load", "--exchange", "", "x.csv"),
     ("sql", ""),
+    ("audit", "show", ""),
+    ("audit", "waive", "k", "--reason", ""),
 ]
 
 

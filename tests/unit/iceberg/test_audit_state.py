@@ -10,7 +10,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.audit_state import AuditState, read_audit_state
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.audit_records import Decisions
-from support.audit_tables import NOON, commit_range, held_series, hold, reject, rejected_run
+from support.audit_records import NOON, commit_range, held_series, hold, reject, rejected_run
 from support.candidates import stage
 from support.candle_rows import MINUTE
 from support.default_tables import candles_contract

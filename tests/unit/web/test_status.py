@@ -20,7 +20,7 @@ from ohlcv.spark.processes import HOST, free_port
 from ohlcv.web import airflow_reader, refreshed
 from ohlcv.web.data import CandleData
 from ohlcv.web.status import read_status
-from support.audit_tables import held_series, hold
+from support.audit_records import held_series, hold
 from support.candidates import stage
 from support.candle_rows import HOUR, MINUTE, candle, write_candles
 from support.default_tables import candles_contract

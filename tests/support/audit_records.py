@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
-from ohlcv.model.audit_records import REJECTION_PROPERTY, HeldSeries, Rejection
+from ohlcv.model.audit_records import REJECTION_PROPERTY, HeldSeries, Rejection, finding_digest, values_digest
 from ohlcv.model.build_planner import SourceCheckpoint
-from ohlcv.model.intervals import iso
+from ohlcv.model.intervals import HOUR, iso
 from ohlcv.model.source_hours import hour_number
 from ohlcv.model.timeframes import Timeframe
-from support.candle_rows import at
+from support.audited_tables import stage
+from support.candle_rows import Row, at
 from support.default_tables import candles_contract
 
 NOON = at("2026-03-01T12:00")
@@ -81,3 +83,28 @@ def commit(settings: Settings, timeframe: Timeframe, summary: dict[str, str]) ->
     """Commit a snapshot without rows, with entries in its summary."""
     table = load_table(open_catalog(settings), candles_contract(timeframe))
     table.append(table.schema().as_arrow().empty_table(), snapshot_properties=summary)
+
+
+def hold_candidate(
+    settings: Settings,
+    timeframe: Timeframe,
+    rows: Iterable[Row],
+    snapshot: int,
+    findings: Iterable[tuple[str, str, str]],
+) -> HeldSeries:
+    """Stage a candidate of 12 o'clock, hold BTC on X, and return the held series.
+
+    A finding is given by rule, stored and expected value; its window starts at 12 o'clock.
+    """
+    summary = {summary_keys.RANGE_START: iso(NOON), summary_keys.RANGE_END: iso(NOON + HOUR)}
+    digests = [finding_digest(rule, "BTC", "X", iso(NOON), stored, expected) for rule, stored, expected in findings]
+    held = held_series(
+        exchange="X",
+        symbol="BTC",
+        candidate=stage(settings, timeframe, rows, summary),
+        trades_snapshot=snapshot,
+        findings=len(digests),
+        values=values_digest(digests),
+    )
+    hold(settings, timeframe, held)
+    return held

@@ -1,0 +1,220 @@
+"""Values and trades of the windows whose candles failed the audit, for operators."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from ohlcv.config.settings import Settings
+from ohlcv.model.intervals import Range, from_microseconds, iso, to_microseconds
+from ohlcv.model.source_hours import hours_overlapping
+from ohlcv.quality.failed_candles import FailedCandles, find_failures, recompute
+from ohlcv.quality.recomputation import CHUNK_ROWS, VERSIONS
+from ohlcv.quality.report import MAX_LISTED_FINDINGS, Finding
+from ohlcv.quality.rule_database import load_candles, load_stored
+from ohlcv.quality.rules import VALUES
+from ohlcv.readers.mapped_columns import hour_of_trade, projection
+from ohlcv.readers.mapping_preview import rejection_reason
+
+# Windows with trades, and trades of each.
+SHOWN_WINDOWS, SHOWN_TRADES = 3, 20
+# Tables of the database: the failed candles, those of main, and the recomputed ones.
+SIDES = {"held": "stored", "stored": "published", "recomputed": "expected"}
+
+# Symbol, exchange, and start in microseconds.
+Window = tuple[str, str, int]
+
+_DIFFERING = """
+SELECT DISTINCT symbol, exchange, window_start
+FROM stored FULL JOIN published USING (symbol, exchange, window_start, {values})
+WHERE stored.window_end IS NULL OR published.window_end IS NULL
+"""
+_VALUES = """
+SELECT symbol, exchange, window_start, {values}
+FROM {table} SEMI JOIN shown USING (symbol, exchange, window_start)
+ORDER BY ALL DESC
+"""
+_SERIES_TRADES = """
+SELECT *, {hour} AS hour_number, {reason} AS reason
+FROM ({source}) SEMI JOIN shown USING (symbol, exchange) WHERE {hour} IN ({hours})
+"""
+# A version with the same values as the latest one is a duplicate.
+_VERDICTS = """
+CREATE OR REPLACE TEMP TABLE verdicts AS
+WITH versions AS (
+    SELECT *, row_number() OVER versions AS number, ("timestamp", price, quantity, source_sequence)
+        IS NOT DISTINCT FROM first_value(("timestamp", price, quantity, source_sequence)) OVER versions AS is_repeated
+    FROM series_trades WHERE reason IS NULL WINDOW versions AS ({versions})
+),
+judged AS (
+    SELECT * EXCLUDE (number, is_repeated), CASE WHEN {every_row} OR number = 1 THEN 'accepted'
+        WHEN is_repeated THEN 'duplicate' ELSE 'superseded' END AS verdict
+    FROM versions
+    UNION ALL BY NAME SELECT *, 'rejected: ' || reason AS verdict FROM series_trades WHERE reason IS NOT NULL
+)
+SELECT *, floor_time("timestamp", {length}) AS window_start
+FROM judged
+"""
+_COUNTS = """
+SELECT symbol, exchange, window_start, verdict, count(*) FROM verdicts SEMI JOIN shown
+USING (symbol, exchange, window_start) GROUP BY ALL
+"""
+_TRADES = """
+SELECT symbol, exchange, window_start, "timestamp", coalesce(trade_id, message_id), CAST(price AS VARCHAR),
+    CAST(quantity AS VARCHAR), source_sequence, ingestion_timestamp, verdict
+FROM verdicts SEMI JOIN shown USING (symbol, exchange, window_start)
+QUALIFY row_number() OVER (
+    PARTITION BY symbol, exchange, window_start ORDER BY "timestamp", source_sequence, ingestion_timestamp
+) <= {limit}
+ORDER BY "timestamp", source_sequence, ingestion_timestamp
+"""
+
+
+@dataclass
+class WindowDetails:
+    """Values of a window in the failed candles, on main, and recomputed; and the first of its trades."""
+
+    symbol: str
+    exchange: str
+    window_start: str
+    # None where there is no such candle.
+    held: dict[str, str] | None = None
+    stored: dict[str, str] | None = None
+    recomputed: dict[str, str] | None = None
+    # Number of trades by verdict.
+    verdicts: Counter[str] = field(default_factory=Counter)
+    trades: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FailureDetails:
+    """Findings, and the windows of the first of them in the order of the findings."""
+
+    findings: list[Finding]
+    # Number of failing windows.
+    windows_total: int
+    windows: list[WindowDetails]
+    notes: list[str]
+
+    def window_of(self, finding: Finding) -> WindowDetails | None:
+        """Return the window of a finding if it is one of the first."""
+        return next(
+            (each for each in self.windows if (each.symbol, each.exchange, each.window_start) == finding.window), None
+        )
+
+
+def failure_details(settings: Settings, failed: FailedCandles) -> FailureDetails:
+    """Return the findings of failed candles, with the values and the trades of the first windows."""
+    with recompute(settings, failed) as recomputation:
+        connection = recomputation.connection
+        load_candles(connection, "published", failed.candles, failed.ranges)
+        findings: list[Finding] = []
+        if failed.trades is not None:
+            findings = find_failures(recomputation, failed)
+            windows = [_window(finding) for finding in findings]
+        else:
+            load_stored(connection, failed.timeframe, failed.candles, failed.ranges, snapshot=failed.candidate)
+            windows = _differing_windows(connection, failed)
+        windows = list(dict.fromkeys(windows))
+        details = {window: _details(window) for window in windows[:MAX_LISTED_FINDINGS]}
+        _read_values(connection, failed, details)
+        if failed.trades is not None:
+            _read_trades(connection, failed, dict(list(details.items())[:SHOWN_WINDOWS]))
+    # Without the failed candles, those of main were compared.
+    return FailureDetails(
+        findings if failed.candidate is not None else [], len(windows), list(details.values()), failed.notes
+    )
+
+
+def _window(finding: Finding) -> Window:
+    return finding.symbol, finding.exchange, to_microseconds(datetime.fromisoformat(finding.window_start))
+
+
+def _details(window: Window) -> WindowDetails:
+    return WindowDetails(*window[:2], iso(from_microseconds(window[2])))
+
+
+def _differing_windows(connection: duckdb.DuckDBPyConnection, failed: FailedCandles) -> list[Window]:
+    """Return the windows in which the failed candles differ from those of main."""
+    query = _DIFFERING.format(values=", ".join(VALUES))
+    rows: list[Window] = connection.execute(f"{query} ORDER BY window_start, symbol, exchange").fetchall()
+    return [row for row in rows if failed.includes(row[0], row[1], from_microseconds(row[2]))]
+
+
+def _read_values(
+    connection: duckdb.DuckDBPyConnection, failed: FailedCandles, details: dict[Window, WindowDetails]
+) -> None:
+    _set_shown(connection, details)
+    values = ", ".join(f"CAST({name} AS VARCHAR)" if name == "trade_count" else f"amount({name})" for name in VALUES)
+    for side, table in SIDES.items():
+        if (side == "held" and failed.candidate is None) or (side == "recomputed" and failed.trades is None):
+            continue
+        for symbol, exchange, start, *found in connection.execute(
+            _VALUES.format(table=table, values=values)
+        ).fetchall():
+            texts = ("NULL" if value is None else value for value in found)
+            setattr(details[symbol, exchange, start], side, dict(zip(VALUES, texts, strict=True)))
+
+
+def _read_trades(
+    connection: duckdb.DuckDBPyConnection, failed: FailedCandles, details: dict[Window, WindowDetails]
+) -> None:
+    trades = failed.trades
+    assert trades is not None
+    mapping = trades.mapping
+    _set_shown(connection, details)
+    starts = [from_microseconds(start) for _, _, start in details]
+    read_hours = hours_overlapping(Range(start, start + failed.timeframe.length) for start in starts)
+    for hours, tables in trades.read_chunks(read_hours, failed.trades_snapshot, CHUNK_ROWS):
+        series_trades = _SERIES_TRADES.format(
+            source=projection(mapping, trades.kinds, "trade_rows"),
+            hour=hour_of_trade(mapping),
+            reason=rejection_reason(mapping),
+            hours=", ".join(map(str, hours)),
+        )
+        action = "CREATE OR REPLACE TEMP TABLE series_trades AS"
+        for table in tables:
+            connection.register("trade_rows", table)
+            connection.execute(f"{action} {series_trades}")
+            connection.unregister("trade_rows")
+            action = "INSERT INTO series_trades"
+        verdicts = _VERDICTS.format(
+            versions=VERSIONS, length=failed.timeframe.microseconds, every_row=str(mapping.every_row).lower()
+        )
+        connection.execute(verdicts)
+        for symbol, exchange, start, verdict, count in connection.execute(_COUNTS).fetchall():
+            details[symbol, exchange, start].verdicts[verdict] += count
+        for symbol, exchange, start, *row in connection.execute(_TRADES.format(limit=SHOWN_TRADES)).fetchall():
+            shown = details[symbol, exchange, start].trades
+            if len(shown) < SHOWN_TRADES:
+                shown.append(_trade(row))
+
+
+def _trade(row: list[Any]) -> dict[str, Any]:
+    timestamp, trade_id, price, quantity, sequence, ingested, verdict = row
+    return {
+        "time": _time(timestamp),
+        "id": trade_id,
+        "price": price,
+        "quantity": quantity,
+        "source_sequence": sequence,
+        "ingested": None if ingested is None else _time(ingested),
+        "verdict": verdict,
+    }
+
+
+def _time(microseconds: int) -> str:
+    try:
+        return iso(from_microseconds(microseconds))
+    except OverflowError:  # of another writer
+        return str(microseconds)
+
+
+def _set_shown(connection: duckdb.DuckDBPyConnection, details: dict[Window, WindowDetails]) -> None:
+    connection.execute("CREATE OR REPLACE TEMP TABLE shown (symbol VARCHAR, exchange VARCHAR, window_start BIGINT)")
+    if details:
+        connection.executemany("INSERT INTO shown VALUES (?, ?, ?)", [list(window) for window in details])
