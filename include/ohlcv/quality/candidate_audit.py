@@ -59,6 +59,7 @@ preserved AS (
         AND rebuilt.exchange = expected.exchange AND epoch_us(rebuilt.window_start) = expected.window_start
     WHERE floor_divide(epoch_us(rebuilt.window_start), {group}) IN (FROM empty_groups)
         AND rebuilt.trade_count > coalesce(expected.trade_count, 0)
+        AND (expected.trade_count IS NULL OR expected.volume < getvariable('volume_limit') AND expected.vwap > 0)
         AND (rebuilt.symbol, rebuilt.exchange, rebuilt.window_start) NOT IN (FROM doubled)
 )
 SELECT *, 1 AS _side FROM added WHERE {outside} UNION ALL
@@ -79,7 +80,7 @@ numbered AS (
 new AS (SELECT * FROM numbered WHERE _copies > 0),
 old AS (SELECT * FROM numbered WHERE _copies < 0)
 SELECT coalesce(new.symbol, old.symbol) AS symbol, coalesce(new.exchange, old.exchange) AS exchange,
-    epoch_us(coalesce(new.window_start, old.window_start)) AS window_start,
+    coalesce(epoch_us(new.window_start), epoch_us(old.window_start), 0) AS window_start,
     CASE WHEN new._copies IS NULL THEN 'nothing' WHEN old._copies IS NULL THEN 'a row'
         ELSE concat_ws(', ', {new_values}) END AS stored,
     CASE WHEN old._copies IS NULL THEN 'nothing' WHEN new._copies IS NULL THEN 'a row'

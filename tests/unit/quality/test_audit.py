@@ -131,8 +131,9 @@ def test_candles_of_files_that_the_candidate_keeps_are_compared(check: Check) ->
         ([], "nothing", "a row"),
         ([CARRIED, CARRIED], "a row", "nothing"),
         ([CARRIED, built(MINUTE, "2026-01-01T00:00")], "a row", "nothing"),
+        ([CARRIED, BTC | {"window_start": None}], "a row", "nothing"),
     ],
-    ids=["value", "created_at", "dropped", "doubled", "added"],
+    ids=["value", "created_at", "dropped", "doubled", "added", "without a time"],
 )
 def test_a_changed_row_outside_the_ranges_rejects(check: Check, rows: list[Row], stored: str, expected: str) -> None:
     result = check(*rows, BTC, ETH)
@@ -235,6 +236,10 @@ class TestPreservedCandles:
             result = check(*row, scope=self.scope)
             changed = ("carried_over_rows_are_unchanged", "BTC", stored, expected)
             assert [each for each in found(result) if each[0] != "none_is_missing"] == [changed]
+
+    def test_a_candle_that_is_withheld_replaces_them(self, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("ohlcv.quality.rule_database.AMOUNT_LIMIT", 1)
+        assert found(check(scope=self.scope)) == []
 
     def test_pruning_deletes_them(self, check: Check) -> None:
         new = built(DAY, "2026-03-01", "5")
