@@ -14,6 +14,7 @@ from pyiceberg.table import FileScanTask, ManifestGroupPlanner, Table
 from pyiceberg.table.snapshots import Snapshot
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.catalog_errors import described_catalog_errors
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
 from ohlcv.iceberg.file_io import name_unreadable
 from ohlcv.iceberg.tables import load_table, open_catalog
@@ -103,8 +104,13 @@ class CandidateAudit:
         metadata: str,
         memory: str,
     ) -> None:
+        self._settings = settings
         self._catalog = open_catalog(settings)
-        self._trades = _trades_at(load_trades(self._catalog, settings.trades_contract), snapshot, metadata)
+        with described_catalog_errors(settings):
+            trades = load_trades(self._catalog, settings.trades_contract)
+        # Unused until the candidate is written: a server may close the connection of its own accord.
+        self._catalog.close()
+        self._trades = _trades_at(trades, snapshot, metadata)
         self._snapshot = snapshot
         self._recomputation = Recomputation(ranges, common_step(timeframes), memory)
         self._connection = self._recomputation.connection
@@ -119,7 +125,8 @@ class CandidateAudit:
         self, scope: AuditScope, contract: TableContract, candidate: int, decisions: Decisions
     ) -> AuditResult:
         """Return the findings of a snapshot that is not published yet."""
-        table = load_table(self._catalog, contract)
+        with described_catalog_errors(self._settings):
+            table = load_table(self._catalog, contract)
         snapshot = table.snapshot_by_id(candidate)
         if snapshot is None:
             raise OhlcvError(f"{contract} has no snapshot {candidate}, so nothing was published: run again")
@@ -141,6 +148,7 @@ class CandidateAudit:
 
     def close(self) -> None:
         """Free the memory."""
+        self._catalog.close()
         self._recomputation.close()
 
     def _load_candidate(self, scope: AuditScope, table: Table, candidate: Snapshot) -> None:

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 from pyiceberg.types import StringType
+from sqlalchemy.exc import OperationalError
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
@@ -19,7 +20,8 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, day_range
 from ohlcv.model.source_hours import hour_number
 from ohlcv.quality import candidate_audit
-from ohlcv.quality.audit import Audit, AuditResult, AuditScope
+from ohlcv.quality.audit import Audit, AuditResult, AuditScope, held_key
+from ohlcv.quality.report import Finding
 from support.audited_tables import add_trades, built, candle_table, publish, stage, trade
 from support.candle_rows import DAY, HOUR, MINUTE, Row, at
 from support.default_tables import TRADES, candles_contract
@@ -145,6 +147,12 @@ def test_a_row_without_series_rejects(check: Check) -> None:
     result = check(*CORRECT, BTC | {"symbol": None})
     assert [each.rule for each in result.findings] == ["none_is_extra"]
     assert result.failing(MINUTE) is None
+
+
+def test_a_window_that_is_not_aligned_belongs_to_its_day() -> None:
+    finding = Finding("window_is_aligned", "FAIL", "BTC", "X", "2026-03-01T05:30:00Z", "", "")
+    assert held_key(DAY, finding) == ("X", "BTC", hour_number(at("2026-03-01T00:00")))
+    assert held_key(MINUTE, finding) == ("X", "BTC", hour_number(at("2026-03-01T05:00")))
 
 
 def test_a_candle_that_is_withheld_is_no_finding(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,6 +313,16 @@ def test_too_little_memory_is_named(check: Check, monkeypatch: pytest.MonkeyPatc
 def test_a_candidate_that_expired_is_not_published(check: Check) -> None:
     with pytest.raises(OhlcvError, match="has no snapshot 1, so nothing was published: run again"):
         check.audit.check_candidate(SCOPE, candles_contract(MINUTE), 1, NO_DECISIONS)
+
+
+def test_a_catalog_that_fails_is_named(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("server closed the connection unexpectedly"))
+
+    candidate = stage(check.settings, MINUTE, CORRECT)
+    monkeypatch.setattr(candidate_audit, "load_table", fail)
+    with pytest.raises(OhlcvError, match=r"the catalog .*server closed the connection unexpectedly"):
+        check.audit.check_candidate(SCOPE, candles_contract(MINUTE), candidate, NO_DECISIONS)
 
 
 def test_an_audit_can_be_closed_at_any_time(loaded: tuple[Settings, int]) -> None:
