@@ -84,10 +84,12 @@ def test_the_doctor_finds_no_fault_and_nothing_remains(catalog: CatalogUnderTest
         assert steps(found, "fault") == []
         if catalog.features.shows_history:
             assert steps(found, "ok") == STEPS
+            assert found["history"].found == "2 of 2 snapshots: candles are audited on a branch"
         else:
             # Nessie: no older snapshot to return to, and files that branches share.
             assert "roll back" not in found
             assert "shows only the newest snapshot of a table" in found["history"].found
+            assert "candles are audited before they are written instead of on a branch" in found["history"].found
             assert found["gc.enabled"].found.startswith("gc.enabled=false on market_data.gold_ohlcv_1m, ")
             assert "drop" in found
     assert open_catalog(settings).list_tables("market_data") == before

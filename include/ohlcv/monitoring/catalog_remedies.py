@@ -63,8 +63,9 @@ def describe_result(catalog: Catalog, result: StepResult) -> str:
         return _describe_success(catalog, result)
     if result.step == "history" and result.state == "warning":
         return (
-            f"the catalog shows only the newest snapshot of a table ({result.found}): no rollback is possible, and "
-            "late trades are found by ingestion_timestamp only, so keep that column filled (docs/connect.md, Nessie)"
+            f"the catalog shows only the newest snapshot of a table ({result.found}): no rollback is possible, candles "
+            "are audited before they are written instead of on a branch, and late trades are found by "
+            "ingestion_timestamp only, so keep that column filled (docs/connect.md, Nessie)"
         )
     if result.step == "gc.enabled" and result.state == "warning":
         return (
@@ -88,6 +89,8 @@ def _describe_success(catalog: Catalog, result: StepResult) -> str:
             return "the login is accepted" if _login(catalog) else "no login is configured, and none is required"
         case "create":
             return f"a scratch table in {result.found}"
+        case "history":
+            return f"{result.found}: candles are audited on a branch"
     return result.found
 
 

@@ -58,6 +58,7 @@ def test_every_step_passes_and_nothing_remains(home: dict[str, str]) -> None:
     before = contents(settings)
     checks = check_with_pyiceberg(settings)
     assert list(texts(checks, "ok")) == STEPS
+    assert texts(checks, "ok")["history"] == "2 of 2 snapshots: candles are audited on a branch"
     assert contents(settings) == before
 
 
