@@ -101,7 +101,7 @@ MUTATIONS = (
         "candles are rebuilt, never added to",
         "the stored candles of rebuilt windows are carried over too",
         "spark_jobs/iceberg/candle_writer.py",
-        "stored.where(replaced & ~starts_within(ranges))",
+        "stored.where(replaced & ~is_rebuilt)",
         "stored.where(replaced)",
         (f"{BUILD}::test_a_rebuild_preserves_the_other_candles_of_the_partition",),
     ),

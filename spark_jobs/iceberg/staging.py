@@ -83,9 +83,9 @@ def publish(table: JavaObject, candidate: int, branches: Iterable[str], assert_l
 def discard(
     table: JavaObject, branches: Iterable[str], properties: Mapping[str, str], superseded: Iterable[int] = ()
 ) -> None:
-    """Remove branches and superseded candidates, and set properties, in one commit.
+    """Remove branches and superseded candidates with their files, and set properties, in one commit.
 
-    The snapshots of the branches stay until maintenance expires them. The files of superseded ones become orphan files.
+    The snapshots of the branches stay until maintenance expires them.
     """
     published = {int(each.snapshotId()) for each in ancestors(table)}
     unneeded = [each for each in superseded if each not in published and table.snapshot(each) is not None]
@@ -103,7 +103,7 @@ def discard(
         update.commit()
     if unneeded:
         # Without a time limit Iceberg would expire old snapshots of main, too.
-        expiry = transaction.expireSnapshots().expireOlderThan(0).cleanExpiredFiles(False)
+        expiry = transaction.expireSnapshots().expireOlderThan(0)
         for snapshot in unneeded:
             expiry = expiry.expireSnapshotId(snapshot)
         expiry.commit()

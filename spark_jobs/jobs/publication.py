@@ -251,7 +251,8 @@ def _reject(report: Report, result: AuditResult, candidates: list[_Candidate]) -
     findings = f"{rejection.findings:,} finding{'s' if rejection.findings > 1 else ''}"
     share = f" in {rejection.failing:,} of {rejection.series:,} series" if failing else ""
     named = "; ".join(rejection.first[:NAMED_FINDINGS])
+    # The findings last: a notification cuts long errors.
     return OhlcvError(
-        f"the audit rejected the {report.timeframe} candles, nothing was published: {findings}"
-        f"{share}, the first: {named}: look closer with 'ohlcv audit show {request.run_id or report.timeframe}'"
+        f"the audit rejected the {report.timeframe} candles, nothing was published: look closer with "
+        f"'ohlcv audit show {request.run_id or report.timeframe}': {findings}{share}, the first: {named}"
     )

@@ -221,6 +221,8 @@ class Report:
         notes = list(self.plan.notes)
         if not self.trades_read and self.plan.ranges:
             notes.append("there are no trades in the range")
+        if held := self.checkpoint.held:
+            notes.append(f"the audit holds back {len(held):,} series: see 'ohlcv audit status'")
         return {
             "timeframe": self.plan.timeframe.name,
             "range": {"start": iso(self.plan.own_range.start), "end": iso(self.plan.own_range.end)},

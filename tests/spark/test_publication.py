@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -140,6 +141,7 @@ def test_a_failing_series_is_held_and_the_others_are_published(
     others = {key: candle for key, candle in expected.items() if key[0] != BAD}
     assert harness.candles("1m") == others
     assert report["held"] == [f"1m:2026-03-01T12:{next(iter(expected))[1]}:{BAD}"]
+    assert report["notes"][-1] == "the audit holds back 1 series: see 'ohlcv audit status'"
     [held] = harness.checkpoint("1m").held
     assert (held.symbol, held.tried) == (BAD, "2026-03-01T13:00:00Z")
     # The candidate that failed can be examined.
@@ -176,19 +178,24 @@ def test_too_many_failing_series_reject_the_run(harness: Harness, damage: Callab
     before = harness.stored("1m")
     harness.load(some_trades(hours=2, price=200))
     damage(wrong_value(*SYMBOLS[:3]))
-    with pytest.raises(OhlcvError, match="in 3 of 25 series, the first: fields_equal_the_trades: S00-USD") as error:
+    message = (
+        "'ohlcv audit show scheduled__1': 3 findings in 3 of 25 series, the first: fields_equal_the_trades: S00-USD"
+    )
+    with pytest.raises(OhlcvError, match=message):
         harness.build("1m", NOON, TWO, run_id="scheduled__1")
-    assert str(error.value).endswith("look closer with 'ohlcv audit show scheduled__1'")
     assert harness.stored("1m") == before
     rejection = Rejection.from_text(harness.table("1m").properties[REJECTION_PROPERTY])
     assert rejection is not None
     assert (rejection.run_id, rejection.failing, rejection.series) == ("scheduled__1", 3, 25)
     assert rejection.candidate is not None
     assert branches(harness) == []
+    files = {task.file.file_path for task in harness.table("1m").scan(snapshot_id=rejection.candidate).plan_files()}
     # Another rejected run replaces the first one.
     with pytest.raises(OhlcvError, match="the audit rejected"):
         harness.build("1m", NOON, TWO, run_id="scheduled__2")
     assert harness.table("1m").snapshot_by_id(rejection.candidate) is None
+    assert not any(Path(urlsplit(path).path).exists() for path in files)
+    assert harness.stored("1m") == before
     damage(None)
     harness.build("1m", NOON, TWO)
     assert harness.candles("1m") == harness.expected("1m", (NOON, TWO)).candles
