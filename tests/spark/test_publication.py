@@ -13,11 +13,13 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.model import summary_keys
-from ohlcv.model.audit_records import CANDIDATE_BRANCH, REJECTION_PROPERTY, Rejection
+from ohlcv.model.audit_records import REJECTION_PROPERTY, Rejection
+from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.errors import OhlcvError
-from ohlcv.quality.audit import Audit
 from spark_jobs.iceberg import candle_writer
 from spark_jobs.iceberg.candle_writer import Comparison
+from support.audits import before_publication, candidate_branches
+from support.candidates import stage
 from support.candle_rows import MINUTE, candle, write_candles
 from support.harness import Harness, at, trade
 from support.reference_model import Trade
@@ -89,24 +91,6 @@ def damage(monkeypatch: pytest.MonkeyPatch) -> Callable[[Defect | None], None]:
     return lambda defect: current.__setitem__(0, defect)
 
 
-def before_publication(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:
-    """Run an action once, after the first candidate was audited."""
-    check = Audit.check_candidate
-    remaining = [action]
-
-    def checked(*arguments: Any) -> Any:
-        result = check(*arguments)
-        if remaining:
-            remaining.pop()()
-        return result
-
-    monkeypatch.setattr(Audit, "check_candidate", checked)
-
-
-def branches(harness: Harness) -> list[str]:
-    return [name for name in harness.table("1m").metadata.refs if name.startswith(CANDIDATE_BRANCH)]
-
-
 def test_an_audited_run_is_one_snapshot_of_main(harness: Harness) -> None:
     harness.load(some_trades())
     report = harness.build("1m", NOON, ONE)
@@ -115,7 +99,7 @@ def test_an_audited_run_is_one_snapshot_of_main(harness: Harness) -> None:
     assert snapshot.snapshot_id == report["snapshot"]
     assert snapshot.summary is not None
     assert snapshot.summary.additional_properties[summary_keys.AUDIT] == summary_keys.AUDIT_OF_CANDIDATE
-    assert branches(harness) == []
+    assert candidate_branches(harness.table("1m")) == []
     assert report["held"] == []
     assert {"write", "audit", "publish"} <= report["seconds"].keys()
 
@@ -147,7 +131,7 @@ def test_a_failing_series_is_held_and_the_others_are_published(
     # The candidate that failed can be examined.
     assert held.candidate is not None
     assert harness.table("1m").snapshot_by_id(held.candidate) is not None
-    assert branches(harness) == []
+    assert candidate_branches(harness.table("1m")) == []
 
     damage(None)
     assert harness.build("1m", NOON, ONE, rebuild_pending=True)["candles"]["inserted"] == 0
@@ -188,7 +172,7 @@ def test_too_many_failing_series_reject_the_run(harness: Harness, damage: Callab
     assert rejection is not None
     assert (rejection.run_id, rejection.failing, rejection.series) == ("scheduled__1", 3, 25)
     assert rejection.candidate is not None
-    assert branches(harness) == []
+    assert candidate_branches(harness.table("1m")) == []
     files = {task.file.file_path for task in harness.table("1m").scan(snapshot_id=rejection.candidate).plan_files()}
     # Another rejected run replaces the first one.
     with pytest.raises(OhlcvError, match="the audit rejected"):
@@ -218,6 +202,11 @@ def test_a_damaged_row_outside_the_ranges_rejects_the_run(harness: Harness, monk
     assert harness.stored("1m") == before
 
 
+def test_the_checkpoint_of_a_candidate_is_not_read(harness: Harness) -> None:
+    stage(harness.table("1m"), {summary_keys.CHECKPOINT: SourceCheckpoint(7).to_text()})
+    assert harness.checkpoint("1m") == SourceCheckpoint()
+
+
 def test_a_commit_of_another_writer_before_the_publication_is_kept(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,7 +219,7 @@ def test_a_commit_of_another_writer_before_the_publication_is_kept(
     candles = harness.candles("1m")
     assert len([key for key in candles if key[0] == "FOREIGN"]) == 1
     assert {k: v for k, v in candles.items() if k[0] != "FOREIGN"} == harness.expected("1m", (NOON, TWO)).candles
-    assert branches(harness) == []
+    assert candidate_branches(harness.table("1m")) == []
 
 
 def test_a_failing_auditor_leaves_main_unchanged(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,5 +234,5 @@ def test_a_failing_auditor_leaves_main_unchanged(harness: Harness, monkeypatch: 
     assert harness.candles("1m") == {}
     # The next publication removes the candidate's branch.
     harness.build("1m", NOON, ONE)
-    assert branches(harness) == []
+    assert candidate_branches(harness.table("1m")) == []
     assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
