@@ -51,7 +51,7 @@ def start_audit(
 ) -> Iterator[Audit | None]:
     """Recompute the candles of the ranges beside the block. None if no timeframe is audited before its publication."""
     audited = [each for each in timeframes if settings.tuning[each.name].audit == "before"]
-    if not audited or not ranges or history.snapshot is None:
+    if not audited or not ranges:
         yield None
         return
     try:
