@@ -112,6 +112,11 @@ def read_checkpoint(table: JavaObject) -> SourceCheckpoint:
     return checkpoint
 
 
+def metadata_file(table: JavaObject) -> str:
+    """Return the metadata file of the loaded state of a table."""
+    return str(table.operations().current().metadataFileLocation())
+
+
 def read_decisions(table: JavaObject) -> Decisions:
     """Return the decisions of operators on held series."""
     return Decisions.from_text(table.properties().get(DECISIONS_PROPERTY))

@@ -33,7 +33,7 @@ from ohlcv.model.trade_mapping import EXCHANGE_DATE, EXCHANGE_HOUR, INGESTION_TI
 from spark_jobs.compute.mapped_trades import any_of, is_outside
 from spark_jobs.iceberg.changed_files import ChangedFiles, changed_data_files, changed_delete_files
 from spark_jobs.iceberg.hour_digests import changed_tasks, differing_hours, digests
-from spark_jobs.iceberg.table_metadata import column_types, load_table
+from spark_jobs.iceberg.table_metadata import column_types, load_table, metadata_file
 from spark_jobs.iceberg.trades_reader import TradesTable
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
@@ -80,7 +80,7 @@ class TableHistory:
     @property
     def metadata(self) -> str:
         """Return the table's metadata file as of this run."""
-        return str(self._table.operations().current().metadataFileLocation())
+        return metadata_file(self._table)
 
     def changed_hours(self, since: int) -> set[int] | None:
         """Return the hours whose files differ between a snapshot and the current one, None if it has expired.

@@ -29,7 +29,7 @@ from ohlcv.model.table_contracts import AMOUNT
 from ohlcv.model.timeframes import Timeframe
 from spark_jobs.iceberg import staging
 from spark_jobs.iceberg.candle_writer import stored_rows, volume_type, write
-from spark_jobs.iceberg.table_metadata import read_decisions, read_rejection, record_checkpoint
+from spark_jobs.iceberg.table_metadata import metadata_file, read_decisions, read_rejection, record_checkpoint
 from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.jobs.rebuild import Report
 from spark_jobs.runtime.job_runner import PhaseTimer
@@ -152,7 +152,7 @@ def _audit(audit: Audit, report: Report, candidate: int | None) -> AuditResult:
     scope = AuditScope(report.timeframe, report.plan.ranges, report.comparison.held, prune=report.request.prune)
     decisions = read_decisions(target.table)
     if candidate is not None:
-        result = audit.check_candidate(scope, target.contract, candidate, decisions)
+        result = audit.check_candidate(scope, target.contract, candidate, metadata_file(target.table), decisions)
     else:
         is_wide = volume_type(target.table) != AMOUNT
         result = audit.check_rows(scope, stored_rows(report.comparison).toArrow(), is_wide, decisions)

@@ -58,7 +58,7 @@ def _report_unexpected(error: BaseException) -> int:
     if isinstance(error, FileNotFoundError) and not _has_working_directory():
         return _report("the working directory has been deleted: change to another one", 1)
     errors = sys.modules.get("ohlcv.iceberg.catalog_errors")
-    if errors and isinstance(error, errors.CATALOG_ERRORS):
+    if errors and isinstance(error, errors.catalog_errors()):
         return _report(errors.describe_catalog_error(load_settings(), error), 1)
     stores = sys.modules.get("ohlcv.iceberg.object_store")
     if stores and stores.is_store_error(error):

@@ -10,32 +10,28 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from pyarrow import ArrowException
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import (
     NoSuchNamespaceError,
     NoSuchTableError,
     TableAlreadyExistsError,
     ValidationError,
 )
-from pyiceberg.table import Table
-from sqlalchemy import event, select
-from sqlalchemy.engine import ExceptionContext
+from pyiceberg.table import StaticTable, Table
 
 from ohlcv.config.catalogs.adapters import SQLITE_WAIT_SECONDS
 from ohlcv.config.locations import find_location_problem
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg import sqlite_catalog
-from ohlcv.iceberg.catalog_errors import CATALOG_ERRORS, describe_catalog_error
+from ohlcv.iceberg.catalog_errors import catalog_errors, describe_catalog_error
 from ohlcv.iceberg.damage import is_catalog_damage
 from ohlcv.iceberg.local_folders import create_folder, existing_folder, find_folder_problem
 from ohlcv.iceberg.object_store import find_store_problem
 from ohlcv.iceberg.registration import check_no_files, create_namespace, table_folder
-from ohlcv.iceberg.rest_catalog import LimitedRestCatalog
 from ohlcv.iceberg.table_definitions import ICEBERG_TYPES, iceberg_partitions, iceberg_schema
 from ohlcv.model.errors import InputError, MissingTableError, OhlcvError
 from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition_predicate
@@ -48,17 +44,33 @@ from ohlcv.model.table_contracts import (
 )
 from ohlcv.model.table_names import Identifier, TableNames, dotted
 
+if TYPE_CHECKING:
+    from pyiceberg.catalog.sql import SqlCatalog
+    from sqlalchemy.engine import ExceptionContext
+
+
+# Each kind of catalog imports its libraries when it is opened: they take up to a quarter of a second of CPU time.
+def _sql_catalog(name: str, **properties: str) -> Catalog:
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    return SqlCatalog(name, **properties)
+
+
+def _rest_catalog(name: str, **properties: str) -> Catalog:
+    from ohlcv.iceberg.rest_catalog import LimitedRestCatalog
+
+    return LimitedRestCatalog(name, **properties)
+
 
 def _glue_catalog(name: str, **properties: str) -> Catalog:
-    # Imported here: boto3 takes a sixth of a second of CPU time.
     from ohlcv.iceberg.glue_catalog import ConfirmingGlueCatalog
 
     return ConfirmingGlueCatalog(name, **properties)
 
 
 _OWN_CLASSES: Mapping[str, Callable[..., Catalog]] = {
-    "rest": LimitedRestCatalog,
-    "sql": SqlCatalog,
+    "rest": _rest_catalog,
+    "sql": _sql_catalog,
     "glue": _glue_catalog,
 }
 _WAREHOUSE = "the warehouse (OHLCV_WAREHOUSE)"
@@ -70,15 +82,26 @@ def open_catalog(settings: Settings) -> Catalog:
     for attempt in range(3):
         try:
             catalog = _open_catalog(settings)
-        except (*CATALOG_ERRORS, UnicodeDecodeError) as error:
+        except Exception as error:
+            if not isinstance(error, (*catalog_errors(), UnicodeDecodeError)):
+                raise
             if "already exists" in str(error) and attempt < 2:
                 time.sleep(0.1)
                 continue
             raise OhlcvError(describe_catalog_error(settings, error)) from error
-        if isinstance(catalog, SqlCatalog):
-            event.listen(catalog.engine, "handle_error", lambda context: _damage_error(settings, context))
+        if sql := _as_sql(catalog):
+            from sqlalchemy import event
+
+            event.listen(sql.engine, "handle_error", lambda context: _damage_error(settings, context))
         return catalog
     raise AssertionError("unreachable")
+
+
+def _as_sql(catalog: Catalog) -> SqlCatalog | None:
+    """Return a catalog as that of an SQL database, None if it is another one."""
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    return catalog if isinstance(catalog, SqlCatalog) else None
 
 
 def _damage_error(settings: Settings, context: ExceptionContext) -> OhlcvError | None:
@@ -109,6 +132,19 @@ def load_table(catalog: Catalog, contract: TableContract) -> Table:
     return table
 
 
+def load_table_at(settings: Settings, contract: TableContract, metadata: str) -> Table:
+    """Return a table as of a metadata file.
+
+    Where the catalog vends the keys of the store, it must be asked, and the table may be newer.
+    """
+    if not settings.catalog.has_lock:
+        return load_table(open_catalog(settings), contract)
+    table = StaticTable.from_metadata(metadata, settings.catalog.pyiceberg_properties())
+    if problem := contract_problem(shape_of(table), contract):
+        raise OhlcvError(problem)
+    return table
+
+
 def _load_any_table(catalog: Catalog, contract: TableContract) -> Table:
     """Return a table, which may differ from its contract. Errors are one line."""
     try:
@@ -121,7 +157,7 @@ def _load_any_table(catalog: Catalog, contract: TableContract) -> Table:
             "run 'ohlcv tables relocate' if the home was copied or moved, check OHLCV_WAREHOUSE, or restore it from a "
             "backup (see Damaged files in docs/runbook.md)"
         ) from None
-    except CATALOG_ERRORS:
+    except catalog_errors():
         raise
     except (ValidationError, ValueError, ArrowException) as error:
         cause = str(error).strip().splitlines()[0]
@@ -176,13 +212,17 @@ def existing_tables(catalog: Catalog, names: TableNames) -> set[Identifier]:
 
 def metadata_locations(catalog: Catalog, names: TableNames) -> dict[Identifier, str] | None:
     """Return the metadata file of each table, from one query; None if the catalog is a REST service."""
-    if not isinstance(catalog, SqlCatalog):
+    sql = _as_sql(catalog)
+    if sql is None:
         return None
+    from pyiceberg.catalog.sql import IcebergTables
+    from sqlalchemy import select
+
     namespaces = {dotted(namespace): namespace for namespace in names.namespaces}
     query = select(IcebergTables.table_namespace, IcebergTables.table_name, IcebergTables.metadata_location).where(
-        IcebergTables.catalog_name == catalog.name, IcebergTables.table_namespace.in_(namespaces)
+        IcebergTables.catalog_name == sql.name, IcebergTables.table_namespace.in_(namespaces)
     )
-    with catalog.engine.connect() as connection:
+    with sql.engine.connect() as connection:
         return {
             (*namespaces[namespace], name): location or "" for namespace, name, location in connection.execute(query)
         }
@@ -252,17 +292,21 @@ def create_tables(settings: Settings) -> CreatedTables:
 def view_exists(settings: Settings, view: Identifier) -> bool:
     """Return whether the catalog contains a view. pyiceberg does not implement this for its SQL catalog."""
     catalog = open_catalog(settings)
-    if not isinstance(catalog, SqlCatalog):
+    sql = _as_sql(catalog)
+    if sql is None:
         with contextlib.suppress(NotImplementedError):  # pyiceberg's Hive catalog: Spark finds out
             return catalog.view_exists(view)
         return False
+    from pyiceberg.catalog.sql import IcebergTables
+    from sqlalchemy import select
+
     query = select(IcebergTables.table_name).where(
-        IcebergTables.catalog_name == catalog.name,
+        IcebergTables.catalog_name == sql.name,
         IcebergTables.table_namespace == dotted(view[:-1]),
         IcebergTables.table_name == view[-1],
         IcebergTables.iceberg_type == "VIEW",
     )
-    with catalog.engine.connect() as connection:
+    with sql.engine.connect() as connection:
         return connection.execute(query).first() is not None
 
 

@@ -13,7 +13,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table, Transaction
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.catalog_errors import CATALOG_ERRORS, describe_catalog_error
+from ohlcv.iceberg.catalog_errors import catalog_errors, describe_catalog_error
 from ohlcv.iceberg.written_files import WrittenFiles
 from ohlcv.model.errors import OhlcvError
 
@@ -69,7 +69,7 @@ def load_errors(settings: Settings, action: str) -> Iterator[None]:
     """Convert errors of the catalog or the warehouse to one line. The action is "read" or "written"."""
     try:
         yield
-    except CATALOG_ERRORS as error:
+    except catalog_errors() as error:
         raise OhlcvError(
             f"{describe_catalog_error(settings, error)}; then load again (no trade is loaded twice)"
         ) from None

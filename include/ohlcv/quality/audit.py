@@ -100,10 +100,10 @@ class Audit:
         self._thread.start()
 
     def check_candidate(
-        self, scope: AuditScope, contract: TableContract, candidate: int, decisions: Decisions
+        self, scope: AuditScope, contract: TableContract, candidate: int, metadata: str, decisions: Decisions
     ) -> AuditResult:
-        """Return the findings of a snapshot that is not published yet."""
-        return self._finished().check_candidate(scope, contract, candidate, decisions)
+        """Return the findings of a snapshot that is not published yet. `metadata` is the file that lists it."""
+        return self._finished().check_candidate(scope, contract, candidate, metadata, decisions)
 
     def check_rows(self, scope: AuditScope, rows: pa.Table, wide: bool, decisions: Decisions) -> AuditResult:
         """Return the findings of computed candles that are not written yet, with the columns of the contract.

@@ -17,7 +17,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.catalog_errors import described_catalog_errors
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
 from ohlcv.iceberg.file_io import name_unreadable
-from ohlcv.iceberg.tables import load_table, open_catalog
+from ohlcv.iceberg.tables import load_table_at
 from ohlcv.model.audit_records import Decisions
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
@@ -37,7 +37,7 @@ from ohlcv.quality.rule_database import (
 )
 from ohlcv.quality.rules import Rule
 from ohlcv.readers.scans import time_condition
-from ohlcv.readers.trades import TradesTable, load_trades, table_with_snapshot
+from ohlcv.readers.trades import TradesTable, readable_trades, table_with_snapshot
 
 # A candle that does not fit its columns is no defect of a candidate. The validation reports it.
 NOT_AUDITED = "none_is_withheld"
@@ -105,11 +105,9 @@ class CandidateAudit:
         memory: str,
     ) -> None:
         self._settings = settings
-        self._catalog = open_catalog(settings)
+        contract = settings.trades_contract
         with described_catalog_errors(settings):
-            trades = load_trades(self._catalog, settings.trades_contract)
-        # Unused until the candidate is written: a server may close the connection of its own accord.
-        self._catalog.close()
+            trades = readable_trades(load_table_at(settings, contract, metadata), contract)
         self._trades = _trades_at(trades, snapshot, metadata)
         self._snapshot = snapshot
         self._recomputation = Recomputation(ranges, common_step(timeframes), memory)
@@ -122,11 +120,11 @@ class CandidateAudit:
             self._recomputation.run(self._trades, self._snapshot)
 
     def check_candidate(
-        self, scope: AuditScope, contract: TableContract, candidate: int, decisions: Decisions
+        self, scope: AuditScope, contract: TableContract, candidate: int, metadata: str, decisions: Decisions
     ) -> AuditResult:
         """Return the findings of a snapshot that is not published yet."""
         with described_catalog_errors(self._settings):
-            table = load_table(self._catalog, contract)
+            table = load_table_at(self._settings, contract, metadata)
         snapshot = table.snapshot_by_id(candidate)
         if snapshot is None:
             raise OhlcvError(f"{contract} has no snapshot {candidate}, so nothing was published: run again")
@@ -148,7 +146,6 @@ class CandidateAudit:
 
     def close(self) -> None:
         """Free the memory."""
-        self._catalog.close()
         self._recomputation.close()
 
     def _load_candidate(self, scope: AuditScope, table: Table, candidate: Snapshot) -> None:

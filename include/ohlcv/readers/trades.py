@@ -241,7 +241,11 @@ class TradesTable:
 
 def load_trades(catalog: Catalog, contract: TableContract) -> TradesTable:
     """Return the trades table. Raise OhlcvError if it does not exist, or cannot be read by the contract or mapping."""
-    table = load_table(catalog, contract)
+    return readable_trades(load_table(catalog, contract), contract)
+
+
+def readable_trades(table: Table, contract: TableContract) -> TradesTable:
+    """Return a loaded trades table. Raise OhlcvError if pyiceberg cannot read it."""
     snapshot = table.current_snapshot()
     summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
     if int(summary.get("total-equality-deletes", 0)):

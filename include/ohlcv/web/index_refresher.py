@@ -18,7 +18,7 @@ from pyiceberg.table import Table
 from pyiceberg.types import DateType
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.catalog_errors import CATALOG_ERRORS, describe_catalog_error
+from ohlcv.iceberg.catalog_errors import catalog_errors, describe_catalog_error
 from ohlcv.iceberg.tables import load_table, metadata_locations, open_catalog
 from ohlcv.model.errors import MissingTableError, OhlcvError
 from ohlcv.model.intervals import EPOCH, to_microseconds
@@ -156,7 +156,7 @@ class IndexRefresher:
         entry.index, entry.problem, entry.confirmed = found, None, time.monotonic()
 
     def _fail(self, entries: list[_Entry], error: Exception) -> None:
-        if isinstance(error, CATALOG_ERRORS):
+        if isinstance(error, catalog_errors()):
             self._catalog = None
             problem = describe_catalog_error(self._settings, error)
         elif isinstance(error, OhlcvError):

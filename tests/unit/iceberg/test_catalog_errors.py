@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from thrift.transport.TTransport import TTransportException
 
 from ohlcv.config.settings import load_settings
-from ohlcv.iceberg.catalog_errors import CATALOG_ERRORS, describe_catalog_error
+from ohlcv.iceberg.catalog_errors import catalog_errors, describe_catalog_error
 from ohlcv.iceberg.rest_catalog import RestProtocolError
 
 LAKE = {"OHLCV_CATALOG": "lake", "HOME": "/nonexistent"}
@@ -110,7 +110,7 @@ def sql_error(message: str) -> OperationalError:
 def test_an_error_of_a_catalog_is_one_line_with_a_remedy(
     environment: dict[str, str], error: Exception, message: str
 ) -> None:
-    assert isinstance(error, CATALOG_ERRORS)
+    assert isinstance(error, catalog_errors())
     found = describe_catalog_error(load_settings(environment), error)
     assert re.fullmatch(".*".join(map(re.escape, message.split("…"))), found), found
     assert "\n" not in found

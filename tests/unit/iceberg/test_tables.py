@@ -94,6 +94,7 @@ def test_created_tables_match_the_contract(site: Settings) -> None:
             "write.target-file-size-bytes": str(megabytes * 2**20),
             "write.metadata.delete-after-commit.enabled": "true",
             "write.metadata.previous-versions-max": "100",
+            **({} if name == "gold_crypto_trades" else {"write.wap.enabled": "true"}),
         }
         assert table.format_version == 2
         assert table.location() == f"{site.warehouse}/market_data/{name}"

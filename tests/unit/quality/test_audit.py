@@ -57,7 +57,9 @@ def audit(loaded: tuple[Settings, int]) -> Iterator[Audit]:
     settings, snapshot = loaded
     # Later trades are no part of the audit.
     add_trades(settings, trade("2026-03-01T12:00", "9"))
-    with closing(Audit(settings, [MINUTE], [Range(at("2026-03-01T11:00"), ONE)], snapshot, "", "512m")) as audit:
+    with closing(
+        Audit(settings, [MINUTE], [Range(at("2026-03-01T11:00"), ONE)], snapshot, metadata_of(settings), "512m")
+    ) as audit:
         yield audit
 
 
@@ -75,7 +77,17 @@ class Check:
 
     def __call__(self, *rows: Row, scope: AuditScope = SCOPE, decisions: Decisions = NO_DECISIONS) -> AuditResult:
         candidate = stage(self.settings, scope.timeframe, rows)
-        return self.audit.check_candidate(scope, candles_contract(scope.timeframe), candidate, decisions)
+        return self.candidate(candidate, scope, decisions)
+
+    def candidate(self, candidate: int, scope: AuditScope = SCOPE, decisions: Decisions = NO_DECISIONS) -> AuditResult:
+        """Audit a snapshot."""
+        contract = candles_contract(scope.timeframe)
+        metadata = candle_table(self.settings, scope.timeframe).metadata_location
+        return self.audit.check_candidate(scope, contract, candidate, metadata, decisions)
+
+
+def metadata_of(settings: Settings) -> str:
+    return load_table(open_catalog(settings), TRADES).metadata_location
 
 
 def found(result: AuditResult) -> list[tuple[str, str, str, str]]:
@@ -115,9 +127,9 @@ def test_a_defect_fails_its_series(check: Check, rows: list[Row], expected: list
 def test_candles_of_files_that_the_candidate_keeps_are_compared(check: Check) -> None:
     scope = AuditScope(MINUTE, [Range(at("2026-03-01T11:00"), ONE)])
     candidate = stage(check.settings, MINUTE, [BTC, ETH], append=True)
-    assert check.audit.check_candidate(scope, candles_contract(MINUTE), candidate, NO_DECISIONS).findings == []
+    assert check.candidate(candidate, scope).findings == []
     candidate = stage(check.settings, MINUTE, [CARRIED, BTC, ETH], append=True)
-    result = check.audit.check_candidate(scope, candles_contract(MINUTE), candidate, NO_DECISIONS)
+    result = check.candidate(candidate, scope)
     assert found(result) == [("key_is_unique", "BTC", "2 rows", "1 row")]
 
 
@@ -214,7 +226,14 @@ def test_columns_of_other_writers_are_compared(settings: Settings) -> None:
         update.add_column('a "note"', StringType())
     publish(settings, MINUTE, [CARRIED | {'a "note"': "x"}])
     with closing(
-        Audit(settings, [MINUTE], SCOPE.ranges, add_trades(settings, trade("2026-03-01T12:00")), "", "512m")
+        Audit(
+            settings,
+            [MINUTE],
+            SCOPE.ranges,
+            add_trades(settings, trade("2026-03-01T12:00")),
+            metadata_of(settings),
+            "512m",
+        )
     ) as audit:
         assert found(Check(settings, audit)(CARRIED | {'a "note"': "x"}, BTC)) == []
         assert found(Check(settings, audit)(CARRIED, BTC)) == [
@@ -232,7 +251,7 @@ class TestPreservedCandles:
     def check(self, settings: Settings) -> Iterator[Check]:
         publish(settings, DAY, [self.old])
         snapshot = add_trades(settings, trade("2026-03-01T12:00", "5"))
-        with closing(Audit(settings, [DAY], self.scope.ranges, snapshot, "", "512m")) as audit:
+        with closing(Audit(settings, [DAY], self.scope.ranges, snapshot, metadata_of(settings), "512m")) as audit:
             yield Check(settings, audit)
 
     def test_they_must_not_change(self, check: Check) -> None:
@@ -258,7 +277,7 @@ def test_one_audit_checks_several_timeframes(settings: Settings) -> None:
     snapshot = add_trades(settings, trade("2026-03-01T12:00"))
     timeframes = (MINUTE, HOUR, DAY)
     day = day_range(NOON.date())
-    with closing(Audit(settings, timeframes, [day], snapshot, "", "512m")) as audit:
+    with closing(Audit(settings, timeframes, [day], snapshot, metadata_of(settings), "512m")) as audit:
         for timeframe in timeframes:
             start = "2026-03-01" if timeframe is DAY else "2026-03-01T12:00"
             correct, wrong = built(timeframe, start), built(timeframe, start, "2")
@@ -271,7 +290,7 @@ def test_one_audit_checks_several_timeframes(settings: Settings) -> None:
 
 def test_without_a_trades_snapshot_there_are_no_trades(loaded: tuple[Settings, int]) -> None:
     settings, _ = loaded
-    with closing(Audit(settings, [MINUTE], SCOPE.ranges, None, "", "512m")) as audit:
+    with closing(Audit(settings, [MINUTE], SCOPE.ranges, None, metadata_of(settings), "512m")) as audit:
         assert found(Check(settings, audit)(CARRIED)) == []
         assert [each[:2] for each in found(Check(settings, audit)(CARRIED, BTC))] == [
             ("carried_over_rows_are_unchanged", "BTC")
@@ -291,7 +310,7 @@ class TestExpiredTradesSnapshot:
         return snapshot, metadata
 
     def test_nothing_is_audited(self, settings: Settings, expired: tuple[int, str]) -> None:
-        with closing(Audit(settings, [MINUTE], SCOPE.ranges, expired[0], "", "512m")) as audit:
+        with closing(Audit(settings, [MINUTE], SCOPE.ranges, expired[0], metadata_of(settings), "512m")) as audit:
             problem = f"the trades snapshot {expired[0]} has expired, .* nothing was published: run again"
             with pytest.raises(OhlcvError, match=problem):
                 Check(settings, audit)(BTC)
@@ -312,7 +331,7 @@ def test_too_little_memory_is_named(check: Check, monkeypatch: pytest.MonkeyPatc
 
 def test_a_candidate_that_expired_is_not_published(check: Check) -> None:
     with pytest.raises(OhlcvError, match="has no snapshot 1, so nothing was published: run again"):
-        check.audit.check_candidate(SCOPE, candles_contract(MINUTE), 1, NO_DECISIONS)
+        check.candidate(1)
 
 
 def test_a_catalog_that_fails_is_named(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,10 +339,10 @@ def test_a_catalog_that_fails_is_named(check: Check, monkeypatch: pytest.MonkeyP
         raise OperationalError("SELECT", {}, Exception("server closed the connection unexpectedly"))
 
     candidate = stage(check.settings, MINUTE, CORRECT)
-    monkeypatch.setattr(candidate_audit, "load_table", fail)
+    monkeypatch.setattr(candidate_audit, "load_table_at", fail)
     with pytest.raises(OhlcvError, match=r"the catalog .*server closed the connection unexpectedly"):
-        check.audit.check_candidate(SCOPE, candles_contract(MINUTE), candidate, NO_DECISIONS)
+        check.candidate(candidate)
 
 
 def test_an_audit_can_be_closed_at_any_time(loaded: tuple[Settings, int]) -> None:
-    Audit(loaded[0], [MINUTE], SCOPE.ranges, loaded[1], "", "512m").close()
+    Audit(loaded[0], [MINUTE], SCOPE.ranges, loaded[1], metadata_of(loaded[0]), "512m").close()
