@@ -10,8 +10,8 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def prove_rules() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prove_rules", ROOT / "tools" / "prove_rules.py")
+def rule_mutations() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("rule_mutations", ROOT / "tools" / "rule_mutations.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -24,14 +24,14 @@ def prove_rules() -> ModuleType:
 def test_the_text_of_every_mutation_occurs_once() -> None:
     not_unique = [
         (each.mutation, found)
-        for each in prove_rules().MUTATIONS
+        for each in rule_mutations().MUTATIONS
         if (found := (ROOT / each.file).read_text().count(each.old)) != 1
     ]
     assert not_unique == []
 
 
 def test_every_chosen_test_exists() -> None:
-    for each in prove_rules().MUTATIONS:
+    for each in rule_mutations().MUTATIONS:
         for test in each.tests:
             file, _, name = test.partition("::")
             assert f"def {name}(" in (ROOT / file).read_text() if name else (ROOT / file).exists(), test
