@@ -44,7 +44,8 @@ def moto_server(folder: Path) -> Iterator[MotoServer]:
     """Run the server. Its log is moto.log."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    command = [sys.executable, str(PROGRAM), "--host", HOST, "--port", str(port)]
+    # -P: this module must not be imported instead of the package moto.
+    command = [sys.executable, "-P", str(PROGRAM), "--host", HOST, "--port", str(port)]
     process = start(command, dict(os.environ), folder / "moto.log")
     try:
         wait_for(lambda: accepts_connections(port) or process.poll() is not None, f"moto, see {folder}/moto.log")
