@@ -172,7 +172,12 @@ def _publish(report: Report, candidates: list[_Candidate], *, has_lock: bool) ->
         return _commit(report, summary_keys.AUDIT_OF_COMPUTED)
     # With the write lock no other job can have a candidate: the others are those of killed jobs.
     branches = staging.candidate_branches(table) if has_lock else [each.branch for each in candidates]
-    staging.publish(table, candidate.snapshot, branches, report.target.guard.assert_lock_held)
+    try:
+        staging.publish(table, candidate.snapshot, branches, report.target.guard.assert_lock_held)
+    except LostRaceError:
+        # The run starts again with another branch.
+        staging.discard(table, branches, {})
+        raise
     if superseded := _superseded(report):
         staging.discard(table, [], {}, superseded)
     return candidate.snapshot
