@@ -1,4 +1,4 @@
-"""Mutations of the candle rules, one by one applied by prove_rules.py."""
+"""Mutations of the candle rules for prove_rules.py."""
 
 from __future__ import annotations
 
