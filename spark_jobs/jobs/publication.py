@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,17 +27,19 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, iso, parse_time
 from ohlcv.model.table_contracts import AMOUNT
 from ohlcv.model.timeframes import Timeframe
+from ohlcv.quality.report import findings_to_text
 from spark_jobs.iceberg import staging
 from spark_jobs.iceberg.candle_writer import stored_rows, volume_type, write
 from spark_jobs.iceberg.table_metadata import metadata_file, read_decisions, read_rejection, record_checkpoint
 from spark_jobs.iceberg.trades_history import TableHistory
-from spark_jobs.jobs.rebuild import Report
+from spark_jobs.jobs.rebuild import NOT_AUDITED, Report
 from spark_jobs.runtime.job_runner import PhaseTimer
 from spark_jobs.runtime.py4j_bridge import JavaObject
 from spark_jobs.runtime.spark_errors import LostRaceError
 
 if TYPE_CHECKING:
     from ohlcv.quality.audit import Audit, AuditResult
+    from ohlcv.quality.report import Finding
 
 # The second candidate holds the series that failed in the first one. A failure then is not one of single series.
 MAX_CANDIDATES = 2
@@ -83,16 +85,23 @@ def publish(report: Report, settings: Settings, audit: Audit | None, timer: Phas
     has_lock = report.target.guard.has_lock
     # Some REST catalogs show only the newest snapshot of a table. There the rows are audited before they are written.
     has_candidates = has_lock or staging.keeps_snapshots(table)
+    with timer.phase("audit"):
+        warnings = audit.warnings()
+    _log_findings("WARN", warnings)
+    summary = {
+        summary_keys.AUDIT: summary_keys.AUDIT_OF_CANDIDATE if has_candidates else summary_keys.AUDIT_OF_COMPUTED,
+        summary_keys.AUDIT_WARNINGS: findings_to_text(warnings),
+    }
     candidates: list[_Candidate] = []
     for _ in range(MAX_CANDIDATES):
         with timer.phase("write"):
-            candidate = _stage(report) if has_candidates else _Candidate()
+            candidate = _stage(report, summary) if has_candidates else _Candidate()
         candidates.append(candidate)
         with timer.phase("audit"):
             result = _audit(audit, report, candidate.snapshot)
         if not result.findings:
             with timer.phase("publish"):
-                return report.to_json(_publish(report, candidates, has_lock=has_lock))
+                return report.to_json(_publish(report, candidates, summary, has_lock=has_lock))
         report = _without_failing(report, result, candidates, settings.tuning[timeframe.name].held_percent)
         if not report.has_changes:
             staging.discard(table, [each.branch for each in candidates if each.snapshot], {}, _superseded(report))
@@ -108,7 +117,7 @@ class _Candidate:
     snapshot: int | None = None
 
 
-def _commit(report: Report, audit: str = "") -> int | None:
+def _commit(report: Report, audit: Mapping[str, str] = NOT_AUDITED) -> int | None:
     """Write the changes to main, or only the checkpoint if there are none."""
     target = report.target
     if report.has_changes:
@@ -118,7 +127,7 @@ def _commit(report: Report, audit: str = "") -> int | None:
     return None
 
 
-def _write(report: Report, attempt: str, audit: str, branch: str | None = None) -> JavaObject:
+def _write(report: Report, attempt: str, audit: Mapping[str, str], branch: str | None = None) -> JavaObject:
     target = report.target
     return write(
         report.comparison,
@@ -132,13 +141,13 @@ def _write(report: Report, attempt: str, audit: str, branch: str | None = None) 
     )
 
 
-def _stage(report: Report) -> _Candidate:
+def _stage(report: Report, summary: Mapping[str, str]) -> _Candidate:
     """Write the changes to a branch."""
     table = report.target.table
     staging.permit_staging(table)
     attempt = uuid.uuid4().hex
     branch = f"{CANDIDATE_BRANCH}{attempt}"
-    snapshot = _write(report, attempt, summary_keys.AUDIT_OF_CANDIDATE, branch)
+    snapshot = _write(report, attempt, summary, branch)
     if snapshot.parentId() != report.target.snapshot:
         staging.discard(table, [branch], {})
         raise LostRaceError(f"{table.name()}: another writer committed while the candles were computed")
@@ -156,20 +165,24 @@ def _audit(audit: Audit, report: Report, candidate: int | None) -> AuditResult:
     else:
         is_wide = volume_type(target.table) != AMOUNT
         result = audit.check_rows(scope, stored_rows(report.comparison).toArrow(), is_wide, decisions)
-    for severity, findings in (("FAIL", result.findings), ("waived", result.waived), ("WARN", result.warnings)):
-        for finding in findings[:RECORDED_FINDINGS]:
-            print(f"audit: {severity} {finding}", file=sys.stderr)
-        if len(findings) > RECORDED_FINDINGS:
-            print(f"audit: and {len(findings) - RECORDED_FINDINGS:,} more {severity} findings", file=sys.stderr)
-    sys.stderr.flush()
+    _log_findings("FAIL", result.findings)
+    _log_findings("waived", result.waived)
     return result
 
 
-def _publish(report: Report, candidates: list[_Candidate], *, has_lock: bool) -> int | None:
+def _log_findings(kind: str, findings: list[Finding]) -> None:
+    for finding in findings[:RECORDED_FINDINGS]:
+        print(f"audit: {kind} {finding}", file=sys.stderr)
+    if len(findings) > RECORDED_FINDINGS:
+        print(f"audit: and {len(findings) - RECORDED_FINDINGS:,} more {kind} findings", file=sys.stderr)
+    sys.stderr.flush()
+
+
+def _publish(report: Report, candidates: list[_Candidate], summary: Mapping[str, str], *, has_lock: bool) -> int | None:
     """Make the last candidate main's current snapshot, or write the audited rows."""
     table, candidate = report.target.table, candidates[-1]
     if candidate.snapshot is None:
-        return _commit(report, summary_keys.AUDIT_OF_COMPUTED)
+        return _commit(report, summary)
     # With the write lock no other job can have a candidate: the others are those of killed jobs.
     branches = staging.candidate_branches(table) if has_lock else [each.branch for each in candidates]
     try:

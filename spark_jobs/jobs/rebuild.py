@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -35,6 +36,7 @@ from spark_jobs.runtime.py4j_bridge import JavaObject
 
 # A report lists at most this many withheld candles; their total number is always reported.
 MAX_LISTED = 100
+NOT_AUDITED: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -189,10 +191,8 @@ class Report:
     def trades_read(self) -> int:
         return sum(sum(reasons.values()) for reasons in self.source.summary.counts.values())
 
-    def summary(self, attempt: str, audit: str = "") -> dict[str, str]:
-        """Return the provenance for the snapshot summary. `audit` says how the candles are audited before they are
-        published.
-        """
+    def summary(self, attempt: str, audit: Mapping[str, str] = NOT_AUDITED) -> dict[str, str]:
+        """Return the provenance for the snapshot summary, with entries of the audit."""
         counts = self.comparison.counts
         return {
             summary_keys.ATTEMPT: attempt,
@@ -209,7 +209,7 @@ class Report:
             summary_keys.TRADES_READ: str(self.trades_read),
             summary_keys.TRADES_REJECTED: json.dumps(self.rejected),
             summary_keys.CANDLES_WITHHELD: str(self.comparison.withheld),
-            **({summary_keys.AUDIT: audit} if audit else {}),
+            **audit,
             **{
                 summary_keys.candles_changed(action): str(counts[action])
                 for action in ("inserted", "updated", "deleted")

@@ -70,6 +70,7 @@ def test_the_commit_summary_records_the_provenance(harness: Harness) -> None:
         "ohlcv.candles-deleted": "0",
         "ohlcv.candles-withheld": "0",
         "ohlcv.audit": "candidate",
+        "ohlcv.audit-warnings": "[]",
     }
 
 

@@ -29,6 +29,8 @@ CANDLES_WITHHELD = "ohlcv.candles-withheld"
 # How the candles of a commit were audited before it was published. Missing if they were not.
 AUDIT = "ohlcv.audit"
 AUDIT_OF_CANDIDATE, AUDIT_OF_COMPUTED = "candidate", "computed"
+# The first findings of the audit's rules on the trades, which do not prevent the publication; JSON.
+AUDIT_WARNINGS = "ohlcv.audit-warnings"
 # Steps of a maintenance commit.
 MAINTENANCE = "ohlcv.maintenance"
 

@@ -119,6 +119,10 @@ class CandidateAudit:
         if self._snapshot is not None:
             self._recomputation.run(self._trades, self._snapshot)
 
+    def warnings(self) -> list[Finding]:
+        """Return the findings of the rules on the trades."""
+        return self._recomputation.find_source_violations()
+
     def check_candidate(
         self, scope: AuditScope, contract: TableContract, candidate: int, metadata: str, decisions: Decisions
     ) -> AuditResult:
@@ -211,12 +215,10 @@ class CandidateAudit:
         names = " UNION ".join(f"SELECT symbol, exchange FROM {name}" for name in ("stored", "expected", "held"))
         ((series,),) = self._connection.execute(f"SELECT count(*) FROM ({names})").fetchall()
         waived = decisions.waived_findings()
-        failures = [each for each in findings if each.severity == "FAIL"]
         return AuditResult(
-            [each for each in failures if each.digest not in waived],
+            [each for each in findings if each.digest not in waived],
             series,
-            [each for each in failures if each.digest in waived],
-            [each for each in findings if each.severity == "WARN"],
+            [each for each in findings if each.digest in waived],
         )
 
 

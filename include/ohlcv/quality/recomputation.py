@@ -25,7 +25,7 @@ from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.quality.report import Finding, ValidationResult
 from ohlcv.quality.rule_database import find_violations, in_ranges, load_stored, rule_database
-from ohlcv.quality.rules import RULES, VALUES
+from ohlcv.quality.rules import RULES, VALUES, Basis
 from ohlcv.readers.mapped_columns import hour_of_trade, projection
 from ohlcv.readers.trades import TradesTable
 
@@ -231,7 +231,7 @@ class Recomputation:
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE expected AS {expected}")
 
     def find_violations(self, timeframe: Timeframe, ranges: list[Range], excluded: str = "false") -> list[Finding]:
-        """Run the rules on the candles in the table `stored` (`load_stored`) and on the trades.
+        """Run the rules on the candles in the table `stored` (`load_stored`).
 
         `excluded` is the SQL condition of candles that are not compared.
         """
@@ -246,12 +246,16 @@ class Recomputation:
             group = max(timeframe.length, HOUR) // MICROSECOND
             pairs = _PAIRS.format(fields=fields, group=group)
             self.connection.execute(f"CREATE OR REPLACE TEMP TABLE pairs AS {pairs}")
-            return [
-                finding
-                for rule in RULES.values()
-                if rule.basis in ("candles", "trades", "source")
-                for finding in find_violations(self.connection, rule)
-            ]
+            return self._violations("candles", "trades")
+
+    def find_source_violations(self) -> list[Finding]:
+        """Run the rules on the trades."""
+        with self.report_memory():
+            return self._violations("source")
+
+    def _violations(self, *bases: Basis) -> list[Finding]:
+        rules = [rule for rule in RULES.values() if rule.basis in bases]
+        return [finding for rule in rules for finding in find_violations(self.connection, rule)]
 
     @property
     def trades(self) -> int:
@@ -300,7 +304,7 @@ def validate_against_trades(
     with Recomputation(ranges, common_step([timeframe]), memory) as recomputation:
         recomputation.run(trades, snapshot)
         load_stored(recomputation.connection, timeframe, candles, ranges)
-        findings = recomputation.find_violations(timeframe, ranges)
+        findings = recomputation.find_violations(timeframe, ranges) + recomputation.find_source_violations()
         return ValidationResult(timeframe.name, ranges, recomputation.stored, recomputation.trades, findings, [])
 
 

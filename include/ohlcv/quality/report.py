@@ -130,6 +130,16 @@ def result_to_json(result: ValidationResult) -> dict[str, Any]:
     }
 
 
+def findings_to_text(findings: Sequence[Finding]) -> str:
+    """Return the first findings as the JSON stored in a snapshot summary."""
+    return json.dumps([asdict(finding) for finding in findings[:MAX_LISTED_FINDINGS]])
+
+
+def findings_from_text(text: str) -> list[Finding]:
+    """Return the findings that `findings_to_text` wrote."""
+    return [Finding(**values) for values in json.loads(text)]
+
+
 def run_report(results: Sequence[ValidationResult], validated_at: datetime) -> dict[str, Any]:
     """Return everything that the validation task of a run publishes: complaint, verdicts and asset events."""
     return {

@@ -29,7 +29,7 @@ from ohlcv.model.source_hours import hours_overlapping, parse_hours, windows_of_
 from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
 from ohlcv.quality.audit import held_key
 from ohlcv.quality.recomputation import validate_against_trades
-from ohlcv.quality.report import Finding, ValidationResult
+from ohlcv.quality.report import Finding, ValidationResult, findings_from_text
 from ohlcv.quality.rule_database import find_violations, load_candles, load_stored, rule_database
 from ohlcv.quality.rules import RULES
 from ohlcv.readers.freshness import measure_freshness
@@ -37,8 +37,6 @@ from ohlcv.readers.latest import built_until
 from ohlcv.readers.scans import list_partitions, time_condition
 from ohlcv.readers.trades import TradesTable, load_trades, table_with_snapshot
 
-# Whether the validation of a run recomputes candles that were recomputed before they were published.
-_REPEATS_AUDIT = False
 _FINER_RULE = "agrees_with_the_smaller"
 _FRESHNESS_RULE = "candles_are_fresh"
 
@@ -54,7 +52,8 @@ def validate(settings: Settings, timeframe: Timeframe, time_range: Range, run_id
     ranges = merge_ranges([time_range, *(Range(span.start, min(span.end, time_range.end)) for span in rebuilt)])
     memory = settings.tuning[timeframe.name].audit_memory
     checkpoint = read_checkpoint(candles)
-    if summary_keys.AUDIT in commit and not _REPEATS_AUDIT:
+    # Withheld candles are found only by a recomputation.
+    if summary_keys.AUDIT in commit and commit.get(summary_keys.CANDLES_WITHHELD) == "0":
         result = _validate_candles(timeframe, ranges, candles, commit)
     else:
         result = _validate_ranges(timeframe, ranges, trades, candles, commit, memory)
@@ -147,12 +146,13 @@ def _validate_ranges(
 def _validate_candles(
     timeframe: Timeframe, ranges: list[Range], candles: Table, commit: dict[str, str]
 ) -> ValidationResult:
-    """Run the rules that need no trades."""
+    """Run the rules that need no trades, and add the warnings of the audit about the trades."""
     with rule_database() as connection:
         load_stored(connection, timeframe, candles, ranges)
         rules = [rule for rule in RULES.values() if rule.basis == "candles"]
         findings = [finding for rule in rules for finding in find_violations(connection, rule)]
         ((count,),) = connection.execute("SELECT count(*) FROM stored").fetchall()
+    findings += findings_from_text(commit.get(summary_keys.AUDIT_WARNINGS, "[]"))
     trades = int(commit.get(summary_keys.TRADES_READ, 0))
     notes = ["recomputed from the trades before publication"]
     result = ValidationResult(timeframe.name, ranges, count, trades, findings, notes, commit)

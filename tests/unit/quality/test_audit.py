@@ -97,7 +97,7 @@ def found(result: AuditResult) -> list[tuple[str, str, str, str]]:
 def test_correct_candles_pass(check: Check) -> None:
     result = check(*CORRECT)
     assert (result.findings, result.waived, result.series, result.failing(MINUTE)) == ([], [], 2, {})
-    assert [(each.rule, each.symbol) for each in result.warnings] == [("few_trades_are_rejected", "BAD")]
+    assert [(each.rule, each.symbol) for each in check.audit.warnings()] == [("few_trades_are_rejected", "BAD")]
 
 
 @pytest.mark.parametrize(

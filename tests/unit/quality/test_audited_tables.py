@@ -14,7 +14,15 @@ from ohlcv.model.intervals import Range, iso
 from ohlcv.model.source_hours import hour_number
 from ohlcv.model.timeframes import Timeframe, get_timeframe
 from ohlcv.quality import validator
-from ohlcv.quality.report import Finding, ValidationResult, asset_event_extra, format_result, merge_results, verdict
+from ohlcv.quality.report import (
+    Finding,
+    ValidationResult,
+    asset_event_extra,
+    findings_to_text,
+    format_result,
+    merge_results,
+    verdict,
+)
 from ohlcv.quality.validator import validate
 from support.audited_tables import add_trades, built, candle_table, publish, trade
 from support.candle_rows import MINUTE, Row, at
@@ -23,6 +31,7 @@ FIVE_MINUTES = get_timeframe("5m")
 NOON, ONE, TWO = (at(f"2026-03-01T{hour}:00") for hour in (12, 13, 14))
 SPAN = Range(NOON, TWO)
 RUN = "a run"
+WARNING = Finding("few_trades_are_rejected", "WARN", "BTC", "X", "2026-03-01T12:00:00Z", "1 of 2", "at most 1%")
 
 
 def rows(timeframe: Timeframe, wrong: str = "") -> list[Row]:
@@ -47,7 +56,13 @@ def snapshot(settings: Settings) -> int:
 
 
 def build(
-    settings: Settings, timeframe: Timeframe, snapshot: int, wrong: str = "", *held: HeldSeries, audited: bool = False
+    settings: Settings,
+    timeframe: Timeframe,
+    snapshot: int,
+    wrong: str = "",
+    *held: HeldSeries,
+    audited: bool = False,
+    withheld: int = 0,
 ) -> None:
     """Publish the candles as a run does."""
     checkpoint = SourceCheckpoint(trades_snapshot=snapshot, committed_at=0, built_since=0, held=frozenset(held))
@@ -58,7 +73,9 @@ def build(
         summary_keys.RANGE_START: iso(NOON),
         summary_keys.RANGE_END: iso(TWO),
         summary_keys.TRADES_READ: "4",
+        summary_keys.CANDLES_WITHHELD: str(withheld),
         **({summary_keys.AUDIT: summary_keys.AUDIT_OF_CANDIDATE} if audited else {}),
+        **({summary_keys.AUDIT_WARNINGS: findings_to_text([WARNING])} if audited else {}),
     }
     publish(settings, timeframe, rows(timeframe, wrong), summary)
 
@@ -138,7 +155,7 @@ class TestAuditedRun:
         build(settings, MINUTE, snapshot, audited=True)
         monkeypatch.setattr(validator, "validate_against_trades", None)
         result = validate(settings, MINUTE, SPAN, RUN)
-        assert (result.candles, result.trades, result.findings) == (4, 4, [])
+        assert (result.candles, result.trades, result.findings) == (4, 4, [WARNING])
         assert result.notes == ["recomputed from the trades before publication"]
 
     def test_a_validation_without_the_run_recomputes_them(self, settings: Settings, snapshot: int) -> None:
@@ -147,6 +164,10 @@ class TestAuditedRun:
 
     def test_a_run_without_an_audit_is_recomputed(self, settings: Settings, snapshot: int) -> None:
         build(settings, MINUTE, snapshot, "BTC 12")
+        assert found(validate(settings, MINUTE, SPAN, RUN).failures) == [("fields_equal_the_trades", "BTC", "12")]
+
+    def test_withheld_candles_are_found(self, settings: Settings, snapshot: int) -> None:
+        build(settings, MINUTE, snapshot, "BTC 12", audited=True, withheld=1)
         assert found(validate(settings, MINUTE, SPAN, RUN).failures) == [("fields_equal_the_trades", "BTC", "12")]
 
     def test_the_other_rules_run(self, settings: Settings, snapshot: int) -> None:
