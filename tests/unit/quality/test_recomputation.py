@@ -177,7 +177,6 @@ def test_rules_on_trades_have_the_same_findings_in_chunks(settings: Settings, ma
         "few_trades_are_rejected: BTC X 2026-03-01T23:00:00Z: stored 1 of 2 trades rejected, expected at most 1%",
         "sequences_have_no_gaps: BTC X 2026-03-01T22:00:00Z: stored 5 numbers, expected 7 from 1 to 7",
     ]
-    assert len(found) == 7
 
 
 def test_a_chunk_has_the_files_of_whole_hours(settings: Settings) -> None:
