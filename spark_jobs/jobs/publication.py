@@ -226,7 +226,7 @@ def _without_failing(report: Report, result: AuditResult, candidates: list[_Cand
                 values=values_digest(finding.digest for finding in findings),
                 candidate=candidates[-1].snapshot,
                 trades_snapshot=report.source.snapshot or 0,
-                since=old.since if old else iso(datetime.now(UTC)),
+                since=old.since if old else _now(),
                 tried=iso(end if old is None else max(end, parse_time(old.tried)[0])),
             )
         )
@@ -249,7 +249,7 @@ def _reject(report: Report, result: AuditResult, candidates: list[_Candidate]) -
         run_id=request.run_id,
         candidate=candidates[-1].snapshot,
         trades_snapshot=report.source.snapshot or 0,
-        at=iso(datetime.now(UTC)),
+        at=_now(),
         start=iso(report.plan.own_range.start),
         end=iso(report.plan.own_range.end),
         rule=first.rule,
@@ -274,3 +274,7 @@ def _reject(report: Report, result: AuditResult, candidates: list[_Candidate]) -
         f"the audit rejected the {report.timeframe} candles, nothing was published: look closer with "
         f"'ohlcv audit show {request.run_id or report.timeframe}': {findings}{share}, the first: {named}"
     )
+
+
+def _now() -> str:
+    return iso(datetime.now(UTC).replace(microsecond=0))
