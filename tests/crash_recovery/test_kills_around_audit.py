@@ -61,7 +61,7 @@ class Point:
 POINTS = {
     "before the candidate is written": Point("spark_jobs.jobs.publication", "_stage", has_candidate=False),
     "before the audit": Point("spark_jobs.jobs.publication", "_audit", has_candidate=True),
-    "during the audit": Point("ohlcv.quality.recomputation", "find_violations", has_candidate=True),
+    "during the audit": Point("ohlcv.quality.candidate_audit", "_changed_files", has_candidate=True),
     "before the publication": Point("spark_jobs.iceberg.staging", "publish", has_candidate=True),
 }
 
