@@ -124,9 +124,11 @@ def test_validation_reads_the_trades_snapshot_of_the_build(catalog: CatalogUnder
         if new_trade:
             # Loaded between the build and its validation.
             harness.load([new_trade])
-        result = validate(harness.settings, timeframe, own_range, run_id="run")
-        assert (result.failures, result.notes) == ([], []), format_result(result)
-        assert (result.candles, result.trades) == (60, 60)
+        # The validation of the run, and one that recomputes the candles.
+        for run_id, notes in (("run", ["recomputed from the trades before publication"]), ("", [])):
+            result = validate(harness.settings, timeframe, own_range, run_id)
+            assert (result.failures, result.notes) == ([], notes), format_result(result)
+            assert (result.candles, result.trades) == (60, 60)
     # The range to validate does not end at the newest commit, which can be that of a backfill.
     harness.load(trades_each_minute(NOON - 5 * HOUR))
     harness.build("1m", NOON - 5 * HOUR, NOON - 4 * HOUR)
