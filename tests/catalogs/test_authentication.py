@@ -14,6 +14,7 @@ import pytest
 from catalogs.conftest import CatalogUnderTest
 from catalogs.kinds import NAME
 from ohlcv.iceberg.tables import open_catalog
+from ohlcv.model.errors import OhlcvError
 from spark_jobs.iceberg.candle_writer import CommitGuard
 from support.catalog_servers.issuer import Issuer
 from support.command_line import ColdCommandLine
