@@ -232,8 +232,8 @@ MUTATIONS = (
         "a failing series does not stop the others",
         "the checkpoint forgets the held series",
         "spark_jobs/jobs/rebuild.py",
-        "held=self.plan.checkpoint.held | self.held)",
-        "held=self.plan.checkpoint.held)",
+        "held=self.held | others)",
+        "held=frozenset(others))",
         (f"{PUBLICATION}::test_a_failing_series_is_held_and_the_others_are_published",),
     ),
     Mutation(

@@ -88,7 +88,9 @@ def discard(
     The snapshots of the branches stay until maintenance expires them.
     """
     published = {int(each.snapshotId()) for each in ancestors(table)}
-    unneeded = [each for each in superseded if each not in published and table.snapshot(each) is not None]
+    # Iceberg refuses to expire snapshots where the catalog's service does this.
+    expires = table.properties().get("gc.enabled") != "false"
+    unneeded = [each for each in superseded if expires and each not in published and table.snapshot(each) is not None]
     transaction: Any = table.newTransaction()
     references = transaction.manageSnapshots()
     existing = [branch for branch in branches if table.refs().get(branch) is not None]

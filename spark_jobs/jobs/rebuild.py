@@ -171,7 +171,10 @@ class Report:
     @property
     def checkpoint(self) -> SourceCheckpoint:
         """Return the source checkpoint after the run."""
-        return replace(self.plan.checkpoint, held=self.plan.checkpoint.held | self.held)
+        # A run that ends before the windows that an earlier run tried does not release their series.
+        keys = {each.key for each in self.held}
+        others = {each for each in self.plan.checkpoint.held if each.key not in keys}
+        return replace(self.plan.checkpoint, held=self.held | others)
 
     def holding(self, held: Iterable[HeldSeries]) -> Report:
         """Return the report of a run that keeps the stored candles of these series."""

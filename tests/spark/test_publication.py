@@ -156,6 +156,34 @@ def test_a_held_series_keeps_the_candles_that_it_had(harness: Harness, damage: C
     assert after.keys() == before.keys()
 
 
+def test_a_shorter_run_replaces_the_record_of_a_held_series(
+    harness: Harness, damage: Callable[[Defect | None], None]
+) -> None:
+    # Such a catalog deletes the candidates itself.
+    with harness.table("1m").transaction() as transaction:
+        transaction.set_properties({"gc.enabled": "false"})
+    harness.load(some_trades())
+    damage(wrong_value(BAD))
+    for minutes in (30, 20):
+        harness.build("1m", NOON, NOON + timedelta(minutes=minutes), rebuild_pending=minutes == 30)
+        [held] = harness.checkpoint("1m").held
+        assert (held.symbol, held.tried) == (BAD, "2026-03-01T12:30:00Z")
+    damage(None)
+    assert harness.build("1m", NOON, ONE, rebuild_pending=True)["held"] == []
+    assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
+
+
+def test_a_held_series_that_fails_again_does_not_reject_the_run(
+    spark: SparkSession, harness: Harness, damage: Callable[[Defect | None], None]
+) -> None:
+    harness.load(some_trades(hours=2))
+    damage(wrong_value(BAD))
+    held = harness.build("1m", NOON, ONE, rebuild_pending=True)["held"]
+    strict = Harness(spark, Path(harness.settings.home), {"OHLCV_HELD_PERCENT": "0"})
+    assert strict.build("1m", ONE, TWO, rebuild_pending=True)["held"] == held
+    assert harness.candles("1m").keys() >= harness.expected("1m", (ONE, TWO)).candles.keys()
+
+
 def test_too_many_failing_series_reject_the_run(harness: Harness, damage: Callable[[Defect | None], None]) -> None:
     harness.load(some_trades())
     harness.build("1m", NOON, ONE)
