@@ -8,12 +8,10 @@ from datetime import datetime, timedelta
 
 from pyiceberg.table import Table
 
-from ohlcv.iceberg.snapshot_summary import job_summary, main_snapshots, read_checkpoint
-from ohlcv.model import summary_keys
+from ohlcv.iceberg.snapshot_summary import built_ranges, job_summary, main_snapshots, read_checkpoint
 from ohlcv.model.audit_records import DECISIONS_PROPERTY, REJECTION_PROPERTY, Decisions, HeldSeries, Rejection
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, merge_ranges, parse_time, to_microseconds
-from ohlcv.model.source_hours import parse_hours, windows_of_hour
 from ohlcv.model.timeframes import Timeframe
 
 _WITH_VALUES = re.compile(r"(.*)@([0-9a-f]{8})", re.DOTALL)
@@ -80,11 +78,5 @@ def _is_covered(table: Table, timeframe: Timeframe, rejection: Rejection) -> boo
     for snapshot in main_snapshots(table):
         if snapshot.timestamp_ms < rejected_at // 1000:
             break
-        summary = job_summary(snapshot)
-        if summary_keys.RANGE_START in summary:
-            start, end = (parse_time(summary[key])[0] for key in (summary_keys.RANGE_START, summary_keys.RANGE_END))
-            built.append(Range(start, end))
-            for hour in parse_hours(summary.get(summary_keys.REBUILT_PENDING_HOURS, "")):
-                span = windows_of_hour(timeframe, hour)
-                built.append(Range(span.start, min(span.end, end)))
+        built += built_ranges(job_summary(snapshot), timeframe)
     return any(span.start <= rejected.start and rejected.end <= span.end for span in merge_ranges(built))

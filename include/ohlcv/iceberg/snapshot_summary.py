@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import SourceCheckpoint
-from ohlcv.model.intervals import Range, iso
+from ohlcv.model.intervals import Range, iso, merge_ranges, parse_time
+from ohlcv.model.source_hours import parse_hours, windows_of_hour
+from ohlcv.model.timeframes import Timeframe
 
 
 def job_summary(snapshot: Snapshot) -> dict[str, str]:
@@ -37,6 +39,16 @@ def run_commit(table: Table, run_id: str, own_range: Range) -> dict[str, str]:
         if (summary.get(summary_keys.RUN_ID), summary.get(summary_keys.RANGE_START)) == (run_id, iso(own_range.start)):
             return summary
     return {}
+
+
+def built_ranges(summary: Mapping[str, str], timeframe: Timeframe) -> list[Range]:
+    """Return what the run of a commit built: its range and the windows of pending hours. Others built nothing."""
+    if summary_keys.RANGE_START not in summary:
+        return []
+    start, end = (parse_time(summary[key])[0] for key in (summary_keys.RANGE_START, summary_keys.RANGE_END))
+    hours = parse_hours(summary.get(summary_keys.REBUILT_PENDING_HOURS, ""))
+    rebuilt = (windows_of_hour(timeframe, hour) for hour in hours)
+    return merge_ranges([Range(start, end), *(Range(span.start, min(span.end, end)) for span in rebuilt)])
 
 
 def newest_commit(table: Table) -> dict[str, str]:

@@ -11,12 +11,10 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.snapshot_summary import job_summary
-from ohlcv.model import summary_keys
+from ohlcv.iceberg.snapshot_summary import built_ranges, job_summary
 from ohlcv.model.audit_records import HeldSeries, Rejection
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.intervals import Range, merge_ranges, parse_time
-from ohlcv.model.source_hours import parse_hours, windows_of_hour
+from ohlcv.model.intervals import Range, parse_time
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.quality.audit import HeldKey, key_of_window
 from ohlcv.quality.candidate_audit import NOT_AUDITED
@@ -78,19 +76,13 @@ def failed_candles(
 
 def _ranges(timeframe: Timeframe, summary: dict[str, str], record: HeldSeries | Rejection) -> list[Range]:
     """Return the ranges that the run built, of a held series only its windows."""
-    windows = record.span(timeframe) if isinstance(record, HeldSeries) else None
-    if summary_keys.RANGE_START in summary:
-        start, end = (parse_time(summary[key])[0] for key in (summary_keys.RANGE_START, summary_keys.RANGE_END))
-        hours = parse_hours(summary.get(summary_keys.REBUILT_PENDING_HOURS, ""))
-        rebuilt = (windows_of_hour(timeframe, hour) for hour in hours)
-        built = merge_ranges([Range(start, end), *(Range(span.start, min(span.end, end)) for span in rebuilt)])
-    elif isinstance(record, HeldSeries):
-        span = record.span(timeframe)
-        built = [Range(span.start, max(min(span.end, parse_time(record.tried)[0]), span.start + timeframe.length))]
-    else:
-        built = [Range(parse_time(record.start)[0], parse_time(record.end)[0])]
-    if windows is None:
-        return built
+    built = built_ranges(summary, timeframe)
+    if isinstance(record, Rejection):
+        return built or [Range(parse_time(record.start)[0], parse_time(record.end)[0])]
+    windows = record.span(timeframe)
+    if not built:
+        tried = parse_time(record.tried)[0]
+        return [Range(windows.start, max(min(windows.end, tried), windows.start + timeframe.length))]
     overlaps = ((max(span.start, windows.start), min(span.end, windows.end)) for span in built)
     return [Range(start, end) for start, end in overlaps if start < end] or [windows]
 

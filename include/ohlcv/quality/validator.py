@@ -11,7 +11,7 @@ from pyiceberg.table import Table
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.audit_state import read_decisions
 from ohlcv.iceberg.damage import report_damage
-from ohlcv.iceberg.snapshot_summary import newest_commit, read_checkpoint, run_commit
+from ohlcv.iceberg.snapshot_summary import built_ranges, newest_commit, read_checkpoint, run_commit
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import SourceCheckpoint
@@ -25,7 +25,7 @@ from ohlcv.model.intervals import (
     merge_ranges,
     to_microseconds,
 )
-from ohlcv.model.source_hours import hours_overlapping, parse_hours, windows_of_hour
+from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
 from ohlcv.quality.audit import held_key
 from ohlcv.quality.recomputation import validate_against_trades
@@ -47,9 +47,7 @@ def validate(settings: Settings, timeframe: Timeframe, time_range: Range, run_id
     candles = load_table(catalog, settings.candles_contract(timeframe))
     trades = load_trades(catalog, settings.trades_contract)
     commit = run_commit(candles, run_id, time_range) if run_id else {}
-    rebuilt_hours = parse_hours(commit.get(summary_keys.REBUILT_PENDING_HOURS, ""))
-    rebuilt = (windows_of_hour(timeframe, hour) for hour in rebuilt_hours)
-    ranges = merge_ranges([time_range, *(Range(span.start, min(span.end, time_range.end)) for span in rebuilt)])
+    ranges = merge_ranges([time_range, *built_ranges(commit, timeframe)])
     memory = settings.tuning[timeframe.name].audit_memory
     checkpoint = read_checkpoint(candles)
     # Withheld candles are found only by a recomputation.
