@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ohlcv.config.settings import Settings
+from ohlcv.config.values import megabytes
 from ohlcv.model import summary_keys
 from ohlcv.model.audit_records import (
     CANDIDATE_BRANCH,
@@ -27,7 +28,8 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, iso, parse_time
 from ohlcv.model.table_contracts import AMOUNT
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.quality.report import findings_to_text
+from ohlcv.quality.audit import Audit, AuditResult, AuditScope
+from ohlcv.quality.report import Finding, findings_to_text
 from spark_jobs.iceberg import staging
 from spark_jobs.iceberg.candle_writer import stored_rows, volume_type, write
 from spark_jobs.iceberg.table_metadata import metadata_file, read_decisions, read_rejection, record_checkpoint
@@ -36,10 +38,6 @@ from spark_jobs.jobs.rebuild import NOT_AUDITED, Report
 from spark_jobs.runtime.job_runner import PhaseTimer
 from spark_jobs.runtime.py4j_bridge import JavaObject
 from spark_jobs.runtime.spark_errors import LostRaceError
-
-if TYPE_CHECKING:
-    from ohlcv.quality.audit import Audit, AuditResult
-    from ohlcv.quality.report import Finding
 
 # The second candidate holds the series that failed in the first one. A failure then is not one of single series.
 MAX_CANDIDATES = 2
@@ -56,24 +54,12 @@ def start_audit(
     if not audited or not ranges:
         yield None
         return
-    try:
-        # Imported here, because the job's other parts load neither pyiceberg nor DuckDB.
-        from ohlcv.quality.audit import Audit
-    except ImportError as error:
-        raise OhlcvError(
-            f"candles cannot be audited before they are published ({error}): install the requirements of the project "
-            "where jobs start, or set OHLCV_AUDIT=after"
-        ) from None
-    memory = max((settings.tuning[each.name].audit_memory for each in audited), key=_bytes)
+    memory = max((settings.tuning[each.name].audit_memory for each in audited), key=megabytes)
     audit = Audit(settings, audited, ranges, history.snapshot, history.metadata, memory)
     try:
         yield audit
     finally:
         audit.close()
-
-
-def _bytes(memory: str) -> int:
-    return int(memory[:-1]) * (1024 if memory.endswith("g") else 1)
 
 
 def publish(report: Report, settings: Settings, audit: Audit | None, timer: PhaseTimer) -> dict[str, Any]:
@@ -155,8 +141,6 @@ def _stage(report: Report, summary: Mapping[str, str]) -> _Candidate:
 
 
 def _audit(audit: Audit, report: Report, candidate: int | None) -> AuditResult:
-    from ohlcv.quality.audit import AuditScope
-
     target = report.target
     scope = AuditScope(report.timeframe, report.plan.ranges, report.comparison.held, prune=report.request.prune)
     decisions = read_decisions(target.table)
@@ -209,9 +193,10 @@ def _without_failing(report: Report, result: AuditResult, candidates: list[_Cand
     """Return the report of a run that holds the failing series, or raise if the run is rejected."""
     timeframe = report.timeframe
     failing = result.failing(timeframe)
-    if failing is None or _count_series(failing) * 100 > held_percent * result.series:
-        raise _reject(report, result, candidates)
     known = {each.key: each for each in report.target.checkpoint.held}
+    # Series that fail again do not count: a retry must not reject the run, and with it the candles of the others.
+    if failing is None or _count_series(failing.keys() - known.keys()) * 100 > held_percent * result.series:
+        raise _reject(report, result, candidates)
     end = report.plan.own_range.end
     held = []
     for (exchange, symbol, hour), findings in failing.items():

@@ -20,6 +20,7 @@ from ohlcv.config.table_names import TABLE_NAMES, check_plain_names, table_names
 from ohlcv.config.values import (
     check_characters,
     check_runbook,
+    megabytes,
     recipients,
     secret,
     spark_master,
@@ -101,7 +102,7 @@ class Tuning:
     audit: Literal["before", "after"] = "before"
     # Memory of the recomputation in the driver's process, in addition to the driver's memory.
     audit_memory: str = "1024m"
-    # A run with a larger share of series that fail the audit publishes nothing.
+    # A run with a larger share of series that fail the audit, without those already held, publishes nothing.
     held_percent: int = 5
 
 
@@ -295,7 +296,6 @@ def _validation(values: Mapping[str, str]) -> Validation:
 
 
 def _memory(name: str, text: str) -> str:
-    match = re.fullmatch(r"([1-9][0-9]{0,6})([mg])", text)
-    if not match or not MIN_MEGABYTES <= int(match[1]) * (1024 if match[2] == "g" else 1) <= MAX_MEGABYTES:
+    if not re.fullmatch(r"[1-9][0-9]{0,6}[mg]", text) or not MIN_MEGABYTES <= megabytes(text) <= MAX_MEGABYTES:
         raise InputError(f"{name} must be from 512m to 1024g, as in 1024m or 2g, not '{text[:50]}'")
     return text

@@ -104,6 +104,11 @@ def whole_number(name: str, text: str, maximum: int, minimum: int = 1) -> int:
     return int(text)
 
 
+def megabytes(memory: str) -> int:
+    """Return an amount of memory, such as 1024m or 2g, in megabytes."""
+    return int(memory[:-1]) * {"m": 1, "g": 1024}[memory[-1]]
+
+
 def local_path(name: str, path: str) -> str:
     """Return a path that every client of a catalog or a warehouse understands as it is."""
     # pyiceberg cuts a location at ? and #. SQLite and Java decode %20 in some addresses and not in others.

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ohlcv.model.audit_records import Decisions
+from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, Range, floor_time
 from ohlcv.model.source_hours import hour_number
 from ohlcv.model.table_contracts import TableContract
@@ -137,6 +138,11 @@ class Audit:
             self._work = CandidateAudit(*self._arguments)
             if not self._is_closed.is_set():
                 self._work.recompute()
+        except ImportError as error:
+            self._error = OhlcvError(
+                f"candles cannot be audited before they are published ({error}): install the requirements of the "
+                "project where jobs start, or set OHLCV_AUDIT=after"
+            )
         except BaseException as error:
             self._error = error
 

@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 from pyiceberg.table import Table
 
+from ohlcv.config.values import megabytes
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
 from ohlcv.model.source_hours import hours_overlapping
@@ -309,12 +310,12 @@ def validate_against_trades(
 
 
 def _limit_memory(connection: duckdb.DuckDBPyConnection, memory: str, folder: str | None) -> None:
-    megabytes = int(memory[:-1]) * {"m": 1, "g": 1024}[memory[-1]]
+    limit = megabytes(memory)
     ((threads,),) = connection.execute("SELECT current_setting('threads')").fetchall()
     for setting in (
-        f"memory_limit = '{megabytes}MiB'",
+        f"memory_limit = '{limit}MiB'",
         f"temp_directory = '{folder}'",
-        f"threads = {min(threads, max(1, megabytes // _MEGABYTES_PER_THREAD))}",
+        f"threads = {min(threads, max(1, limit // _MEGABYTES_PER_THREAD))}",
         "preserve_insertion_order = false",
     ):
         connection.execute(f"SET {setting}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -342,6 +343,13 @@ def test_a_catalog_that_fails_is_named(check: Check, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(candidate_audit, "load_table_at", fail)
     with pytest.raises(OhlcvError, match=r"the catalog .*server closed the connection unexpectedly"):
         check.candidate(candidate)
+
+
+def test_missing_libraries_are_named(loaded: tuple[Settings, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ohlcv.quality.candidate_audit", None)
+    audit = Audit(loaded[0], [MINUTE], SCOPE.ranges, loaded[1], metadata_of(loaded[0]), "512m")
+    with closing(audit), pytest.raises(OhlcvError, match="install the requirements of the project where jobs start"):
+        audit.warnings()
 
 
 def test_an_audit_can_be_closed_at_any_time(loaded: tuple[Settings, int]) -> None:
