@@ -37,10 +37,8 @@ from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.jobs.rebuild import NOT_AUDITED, Report
 from spark_jobs.runtime.job_runner import PhaseTimer
 from spark_jobs.runtime.py4j_bridge import JavaObject
-from spark_jobs.runtime.spark_errors import LostRaceError
+from spark_jobs.runtime.spark_errors import LostRaceError, first_line
 
-# The second candidate holds the series that failed in the first one. A failure then is not one of single series.
-MAX_CANDIDATES = 2
 # The error of a rejected run and its record name this many findings.
 NAMED_FINDINGS, RECORDED_FINDINGS = 2, 5
 
@@ -79,18 +77,20 @@ def publish(report: Report, settings: Settings, audit: Audit | None, timer: Phas
         summary_keys.AUDIT_WARNINGS: findings_to_text(warnings),
     }
     candidates: list[_Candidate] = []
-    for _ in range(MAX_CANDIDATES):
+    # The second candidate holds the series that failed in the first one. If it fails, single series are not the cause.
+    for is_last in (False, True):
         with timer.phase("write"):
-            candidate = _stage(report, summary) if has_candidates else _Candidate()
-        candidates.append(candidate)
+            candidates.append(_stage(report, summary) if has_candidates else _Candidate())
         with timer.phase("audit"):
-            result = _audit(audit, report, candidate.snapshot)
+            result = _audit(audit, report, candidates, settings)
         if not result.findings:
             with timer.phase("publish"):
                 return report.to_json(_publish(report, candidates, summary, has_lock=has_lock))
+        if is_last:
+            break
         report = _without_failing(report, result, candidates, settings.tuning[timeframe.name].held_percent)
         if not report.has_changes:
-            staging.discard(table, [each.branch for each in candidates if each.snapshot], {}, _superseded(report))
+            _discard(report, _branches(candidates), _superseded(report))
             return report.to_json(_commit(report))
     raise _reject(report, result, candidates)
 
@@ -135,23 +135,47 @@ def _stage(report: Report, summary: Mapping[str, str]) -> _Candidate:
     branch = f"{CANDIDATE_BRANCH}{attempt}"
     snapshot = _write(report, attempt, summary, branch)
     if snapshot.parentId() != report.target.snapshot:
-        staging.discard(table, [branch], {})
+        _discard(report, [branch])
         raise LostRaceError(f"{table.name()}: another writer committed while the candles were computed")
     return _Candidate(branch, int(snapshot.snapshotId()))
 
 
-def _audit(audit: Audit, report: Report, candidate: int | None) -> AuditResult:
-    target = report.target
+def _audit(audit: Audit, report: Report, candidates: list[_Candidate], settings: Settings) -> AuditResult:
+    """Audit the last candidate. If that fails, remove the candidates."""
+    target, candidate = report.target, candidates[-1].snapshot
     scope = AuditScope(report.timeframe, report.plan.ranges, report.comparison.held, prune=report.request.prune)
     decisions = read_decisions(target.table)
-    if candidate is not None:
-        result = audit.check_candidate(scope, target.contract, candidate, metadata_file(target.table), decisions)
-    else:
-        is_wide = volume_type(target.table) != AMOUNT
-        result = audit.check_rows(scope, stored_rows(report.comparison).toArrow(), is_wide, decisions)
+    try:
+        if candidate is not None:
+            result = audit.check_candidate(scope, target.contract, candidate, metadata_file(target.table), decisions)
+        else:
+            is_wide = volume_type(target.table) != AMOUNT
+            result = audit.check_rows(scope, stored_rows(report.comparison).toArrow(), is_wide, decisions)
+    except Exception as error:
+        _discard(report, _branches(candidates), [each.snapshot for each in candidates if each.snapshot])
+        if isinstance(error, OSError):
+            # Imported here, because it imports pyarrow.
+            from ohlcv.iceberg.object_store import describe_store_error
+
+            raise OhlcvError(
+                f"the audit failed, nothing was published: {describe_store_error(settings, error)}"
+            ) from error
+        raise
     _log_findings("FAIL", result.findings)
     _log_findings("waived", result.waived)
     return result
+
+
+def _branches(candidates: list[_Candidate]) -> list[str]:
+    return [each.branch for each in candidates if each.snapshot]
+
+
+def _discard(report: Report, branches: list[str], superseded: Iterable[int] = ()) -> None:
+    """Remove branches and candidates. What cannot be removed now is removed by maintenance."""
+    try:
+        staging.discard(report.target.table, branches, {}, superseded)
+    except Exception as error:
+        print(f"candidates remain until maintenance removes them: {first_line(error)}", file=sys.stderr, flush=True)
 
 
 def _log_findings(kind: str, findings: list[Finding]) -> None:
@@ -168,15 +192,15 @@ def _publish(report: Report, candidates: list[_Candidate], summary: Mapping[str,
     if candidate.snapshot is None:
         return _commit(report, summary)
     # With the write lock no other job can have a candidate: the others are those of killed jobs.
-    branches = staging.candidate_branches(table) if has_lock else [each.branch for each in candidates]
+    branches = staging.candidate_branches(table) if has_lock else _branches(candidates)
     try:
         staging.publish(table, candidate.snapshot, branches, report.target.guard.assert_lock_held)
     except LostRaceError:
         # The run starts again with another branch.
-        staging.discard(table, branches, {})
+        _discard(report, branches)
         raise
     if superseded := _superseded(report):
-        staging.discard(table, [], {}, superseded)
+        _discard(report, [], superseded)
     return candidate.snapshot
 
 
@@ -247,7 +271,7 @@ def _reject(report: Report, result: AuditResult, candidates: list[_Candidate]) -
     superseded = {each.snapshot for each in candidates[:-1]} | {previous.candidate if previous else None}
     staging.discard(
         table,
-        [each.branch for each in candidates if each.snapshot],
+        _branches(candidates),
         {REJECTION_PROPERTY: rejection.to_text()},
         {each for each in superseded if each is not None},
     )

@@ -25,7 +25,7 @@ from ohlcv.model.intervals import day_range, parse_day
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, Timeframe
 from spark_jobs.iceberg.orphan_files import delete_orphans
-from spark_jobs.iceberg.staging import candidate_branches, discard
+from spark_jobs.iceberg.staging import candidate_branches, discard, keeps_snapshots
 from spark_jobs.iceberg.table_metadata import (
     COLLECTIONS,
     ancestors,
@@ -84,13 +84,16 @@ class TableMaintenance:
         return java_class("org.apache.iceberg.expressions.Expressions")
 
     def summary(self) -> dict[str, str]:
-        """Return the summary of a maintenance commit: its provenance, and the source checkpoint to carry over."""
-        return {
+        """Return the summary of a maintenance commit: its provenance, and the source checkpoint if it would be lost."""
+        provenance = {
             summary_keys.MAINTENANCE: ",".join(self.request.steps),
             summary_keys.DAG_ID: self.request.dag_id,
             summary_keys.RUN_ID: self.request.run_id,
-            summary_keys.CHECKPOINT: read_checkpoint(self.table).to_text(),
         }
+        if keeps_snapshots(self.table):
+            # A run may record a newer checkpoint, with other held series, before this commit.
+            return provenance
+        return {**provenance, summary_keys.CHECKPOINT: read_checkpoint(self.table).to_text()}
 
 
 def maintain(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:

@@ -264,3 +264,15 @@ def test_a_failing_auditor_leaves_main_unchanged(harness: Harness, monkeypatch: 
     harness.build("1m", NOON, ONE)
     assert candidate_branches(harness.table("1m")) == []
     assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
+
+
+def test_an_unreadable_store_during_the_audit_is_one_line(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    harness.load(some_trades())
+
+    def fail() -> None:
+        raise OSError("When reading information for key 'x' in bucket 'b': AWS Error ACCESS_DENIED: denied")
+
+    before_publication(monkeypatch, fail)
+    with pytest.raises(OhlcvError, match="the audit failed, nothing was published: the store"):
+        harness.build("1m", NOON, ONE)
+    assert harness.candles("1m") == {}

@@ -20,7 +20,14 @@ from ohlcv.iceberg.relocation import relocate_tables
 from ohlcv.iceberg.retention_plan import TableSize, measure_table
 from ohlcv.iceberg.tables import open_catalog
 from ohlcv.model.errors import OhlcvError
-from spark_jobs.jobs.table_maintenance import MIN_SNAPSHOTS_TO_KEEP, ORPHAN_AGE, SNAPSHOT_AGE, Request, maintain
+from spark_jobs.jobs.table_maintenance import (
+    MIN_SNAPSHOTS_TO_KEEP,
+    ORPHAN_AGE,
+    SNAPSHOT_AGE,
+    Request,
+    TableMaintenance,
+    maintain,
+)
 from support.candidates import stage as stage_without_rows
 from support.commit_times import commits_at
 from support.default_tables import NAMESPACE
@@ -154,6 +161,23 @@ def test_the_checkpoint_survives_the_expiry_of_its_snapshot(old_harness: tuple[H
     later = noon + timedelta(hours=5)
     built = recreated.build("1m", later, later + timedelta(minutes=5), rebuild_pending=True)
     assert built["candles"]["inserted"] == 2
+
+
+def test_a_checkpoint_recorded_during_a_compaction_remains(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    append_small_files(harness, at("2026-11-20 12:00"))
+    summary = TableMaintenance.summary
+
+    def during_compaction(maintenance: TableMaintenance) -> dict[str, str]:
+        values = summary(maintenance)
+        harness.load([trade(NOON)])
+        harness.build("1m", NOON, NOON + timedelta(minutes=5), rebuild_pending=True)
+        return values
+
+    monkeypatch.setattr(TableMaintenance, "summary", during_compaction)
+    report = run_maintenance(harness, "1m", "compact")["compact"]
+    assert isinstance(report, dict)
+    assert report["files_before"] == 3
+    assert harness.checkpoint("1m").trades_snapshot == harness.snapshots()[-1]
 
 
 def test_maintenance_carries_the_checkpoint_over(harness: Harness) -> None:

@@ -199,8 +199,8 @@ def _without_expired(timeframe: Timeframe, own_range: Range, checkpoint: SourceC
 
 def _due_retries(
     timeframe: Timeframe, own_range: Range, checkpoint: SourceCheckpoint, decisions: Decisions
-) -> list[Range]:
-    """Return the windows of held series that are due for another try: the requested first, then by their last try."""
+) -> list[tuple[Range, bool]]:
+    """Return the windows of held series to try again, and whether that was requested: these first, then the oldest."""
     due: dict[Range, tuple[bool, datetime]] = {}
     for held in checkpoint.held:
         requested = decisions.wants_retry(held)
@@ -208,22 +208,22 @@ def _due_retries(
         if span and (requested or own_range.end - _tried(held) >= RETRY_INTERVAL):
             order = (not requested, _tried(held))
             due[span] = min(order, due.get(span, order))
-    return sorted(due, key=lambda span: (due[span], span))
+    return [(span, not due[span][0]) for span in sorted(due, key=lambda span: (due[span], span))]
 
 
 def _retries_within_budget(
-    due: list[Range], own_range: Range, rebuilt: list[Range], history: TradesHistory, trade_budget: int
+    due: list[tuple[Range, bool]], own_range: Range, rebuilt: list[Range], history: TradesHistory, trade_budget: int
 ) -> list[Range]:
     """Return the windows of held series that the run builds within what the rebuilt windows leave of its budget."""
     chosen: list[Range] = []
     own_hours = hours_overlapping([own_range])
     read = hours_overlapping([own_range, *rebuilt])
     spent = _cost(history, read - own_hours)
-    for span in due:
+    for span, is_requested in due:
         extra = hours_overlapping([span]) - read
         cost = _cost(history, extra)
-        # The first windows are built whatever they cost, as the first pending hours are.
-        if spent and spent + cost > trade_budget:
+        # The first windows are built whatever they cost, as the first pending hours are. The first requested ones, too.
+        if spent and spent + cost > trade_budget and (chosen or not is_requested):
             break
         spent += cost
         read |= extra

@@ -89,7 +89,7 @@ def _days_with_data(settings: Settings, timeframe: Timeframe, time_range: Range)
         for partition in list_partitions(table, time_condition(time_range.start, time_range.end)):
             first, end = each.partition_start(partition), each.partition_start(partition + 1)
             days.update(first + number * DAY for number in range((end - first).days))
-    for source, snapshot in _snapshot_candidates(trades, candles, {})[0]:
+    for source, snapshot in _trades_snapshots(trades, candles, {})[0]:
         days |= source.days_with_files(time_range, snapshot)
     spans = [
         Range(max(day_range(day).start, time_range.start), min(day_range(day).end, time_range.end))
@@ -124,11 +124,11 @@ def _validate_ranges(
     """Validate against the trades snapshot that the candles were built from, so that later trades are no errors.
 
     Usually that is the snapshot of the run's own commit. A run that changed nothing has no commit, so there can be
-    several candidates. A candle that is correct by one of them is correct.
+    several. A candle that is correct by one of them is correct.
     """
-    candidates, notes = _snapshot_candidates(trades, candles, commit)
+    sources, notes = _trades_snapshots(trades, candles, commit)
     result: ValidationResult | None = None
-    for source, snapshot in candidates:
+    for source, snapshot in sources:
         found = validate_against_trades(timeframe, ranges, source, candles, snapshot, memory)
         if result is not None:
             wrong = {finding.window for finding in found.failures if _by_trades(finding)}
@@ -272,7 +272,7 @@ def _has_candles(candles: Table, first: date, end: date) -> bool:
         return any(scan.plan_files())
 
 
-def _snapshot_candidates(
+def _trades_snapshots(
     trades: TradesTable, candles: Table, commit: dict[str, str]
 ) -> tuple[list[tuple[TradesTable, int | None]], list[str]]:
     """Return the trades tables and snapshots that the candles may have been built from, the most likely first."""

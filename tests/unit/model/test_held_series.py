@@ -126,6 +126,15 @@ def test_retries_read_what_the_pending_hours_leave_of_the_budget() -> None:
     assert held_hours(table.plan(end, pending + 2 * hour)) == []
 
 
+def test_a_requested_retry_does_not_wait_for_the_budget() -> None:
+    table = table_with_held("1m", held_at(8, NOON), held_at(9, NOON))
+    table.trades.commit([Slot(FIRST_HOUR + 2, 0)], 1, timedelta(0))
+    table.decisions = Decisions(
+        retries=tuple(Retry(each.exchange, each.symbol, each.hour, each.tried) for each in table.checkpoint.held)
+    )
+    assert len(held_hours(table.plan(NOON + 2 * HOUR, 1))) == 1
+
+
 def test_the_series_that_waits_longest_is_retried_first_and_a_requested_one_before_it() -> None:
     tries = {2: NOON - HOUR, 9: NOON, 5: NOON - 2 * HOUR, 7: NOON}
     table = table_with_held("1m", *(held_at(hour, tried) for hour, tried in tries.items()))
