@@ -34,9 +34,27 @@ def permit_staging(table: JavaObject) -> None:
         table.updateProperties().set(STAGING_PROPERTY, "true").commit()
 
 
+def create_branch(table: JavaObject, branch: str, snapshot: int) -> None:
+    """Begin a branch at a snapshot. On a branch that the write itself creates, Iceberg counts its totals from zero."""
+    try:
+        table.manageSnapshots().createBranch(branch, snapshot).commit()
+    except Exception as error:
+        # The reply can be lost after the commit has succeeded.
+        try:
+            table.refresh()
+        except Exception:
+            if is_denial(error):
+                raise error from None
+            raise OhlcvError(
+                f"{table.name()}: the catalog stopped answering, nothing was published: run again"
+            ) from error
+        if table.refs().get(branch) is None:
+            raise
+
+
 @contextmanager
 def writing_to(spark: SparkSession, branch: str) -> Iterator[None]:
-    """Write to a branch inside the block. It begins at main's current snapshot."""
+    """Write to a branch inside the block."""
     spark.conf.set(_BRANCH_SETTING, branch)
     try:
         yield

@@ -133,6 +133,8 @@ def _stage(report: Report, summary: Mapping[str, str]) -> _Candidate:
     staging.permit_staging(table)
     attempt = uuid.uuid4().hex
     branch = f"{CANDIDATE_BRANCH}{attempt}"
+    if report.target.snapshot is not None:
+        staging.create_branch(table, branch, report.target.snapshot)
     snapshot = _write(report, attempt, summary, branch)
     if snapshot.parentId() != report.target.snapshot:
         _discard(report, [branch])

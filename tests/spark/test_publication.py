@@ -104,6 +104,17 @@ def test_an_audited_run_is_one_snapshot_of_main(harness: Harness) -> None:
     assert {"write", "audit", "publish"} <= report["seconds"].keys()
 
 
+def test_the_totals_of_a_commit_are_those_of_the_table(harness: Harness) -> None:
+    harness.load(some_trades(hours=2))
+    harness.build("1m", NOON, ONE)
+    harness.build("1m", ONE, TWO)
+    snapshot = harness.table("1m").current_snapshot()
+    assert snapshot is not None
+    assert snapshot.summary is not None
+    assert snapshot.summary.additional_properties["total-records"] == str(len(harness.candles("1m")))
+    assert snapshot.summary.additional_properties["total-data-files"] == "1"
+
+
 def test_without_the_audit_nothing_is_staged(spark: SparkSession, tmp_path: Path) -> None:
     harness = Harness(spark, tmp_path / "home", {"OHLCV_1M_AUDIT": "after"})
     harness.load(some_trades())

@@ -116,6 +116,7 @@ def load_sample(
     progress: ProgressCallback | None = None,
 ) -> LoadReport:
     """Load sample trades in one commit; a second call with the same arguments adds nothing."""
+    _check_arguments(trades, hours, end, 0, duplicates, bad_rows)
     load_table_to_write(settings, settings.trades_contract)  # reports a table that is only read
     if progress:
         progress(f"generating {trades:,} trades")

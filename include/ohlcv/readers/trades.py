@@ -151,7 +151,8 @@ class TradesTable:
 
     def _partition_hours(self, file: DataFile) -> range:
         """Return the hours, stored if the table has them, of which a file may have trades."""
-        if self.mapping.is_default or not self.mapping.has_hours:
+        has_partition = self.mapping.is_default and file.spec_id == self.table.spec().spec_id
+        if has_partition or not self.mapping.has_hours:
             return self.file_hours(file)
         # The timestamp of a rejected trade may be in another hour than the stored one.
         (first_day, last_day), (low, high) = (self._bounds(file, name) for name in (EXCHANGE_DATE, EXCHANGE_HOUR))
