@@ -213,14 +213,6 @@ MUTATIONS = (
         (f"{PUBLICATION}::test_a_commit_of_another_writer_before_the_publication_is_kept",),
     ),
     Mutation(
-        "no commit of another writer is dropped",
-        "a candidate may begin at a snapshot that the run has not read",
-        "spark_jobs/jobs/publication.py",
-        "    if snapshot.parentId() != report.target.snapshot:\n",
-        "    if snapshot is None:\n",
-        (f"{RACES}::test_a_commit_before_the_candidate_is_written_is_kept",),
-    ),
-    Mutation(
         "a failing series does not stop the others",
         "one failing series holds all of its exchange back",
         "spark_jobs/iceberg/candle_writer.py",
