@@ -23,9 +23,8 @@ from ohlcv.model.timeframes import Timeframe
 from spark_jobs.compute.time_predicates import starts_within
 from spark_jobs.iceberg.partial_overwrite import PartialOverwrite, plan_overwrites
 from spark_jobs.iceberg.staging import writing_to
-from spark_jobs.iceberg.table_metadata import find_snapshot, table_name
+from spark_jobs.iceberg.table_metadata import find_after_error, find_snapshot, table_name
 from spark_jobs.runtime.py4j_bridge import JavaObject
-from spark_jobs.runtime.spark_errors import is_denial
 
 # The action of a stored candle that stays because one of its source hours is empty.
 PRESERVED = "preserved"
@@ -260,19 +259,17 @@ def write(
         with writing_to(spark, branch) if branch else nullcontext():
             writer.overwrite(replaced)
     except Exception as error:
-        # The reply can be lost after the commit has succeeded: look for the commit before anything is retried.
-        try:
-            snapshot = _find_commit(table, summary[summary_keys.ATTEMPT], branch)
-        except Exception:
-            if is_denial(error):
-                raise error from None
-            raise OhlcvError(
-                f"{contract.name}: the catalog stopped answering, so the commit may or may not have succeeded: "
-                "run again, a rerun writes only what is missing"
-            ) from error
+        snapshot = find_after_error(
+            table,
+            error,
+            lambda: _find_commit(table, summary[summary_keys.ATTEMPT], branch),
+            f"{contract.name}: the catalog stopped answering, so the commit may or may not have succeeded: "
+            "run again, a rerun writes only what is missing",
+        )
         if snapshot is None:
             raise
         return snapshot
+    table.refresh()
     snapshot = _find_commit(table, summary[summary_keys.ATTEMPT], branch)
     if snapshot is None:
         # A catalog may show only the newest snapshot (Nessie), so a lost commit and a hidden one look the same.
@@ -320,7 +317,6 @@ def _group_by_file(
 
 
 def _find_commit(table: JavaObject, attempt: str, branch: str | None) -> JavaObject | None:
-    table.refresh()
     return table.snapshot(branch) if branch else find_snapshot(table, summary_keys.ATTEMPT, attempt)
 
 

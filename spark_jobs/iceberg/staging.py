@@ -8,24 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from pyspark.sql import SparkSession
 
 from ohlcv.iceberg.write_lock import AssertLockHeld
 from ohlcv.model.audit_records import CANDIDATE_BRANCH
-from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import STAGING_PROPERTY
-from spark_jobs.iceberg.table_metadata import ancestors
+from spark_jobs.iceberg.table_metadata import find_after_error, is_published
 from spark_jobs.runtime.py4j_bridge import JavaObject
-from spark_jobs.runtime.spark_errors import LostRaceError, is_conflict, is_denial
+from spark_jobs.runtime.spark_errors import LostRaceError, is_conflict
 
 _BRANCH_SETTING = "spark.wap.branch"
 
 
 def keeps_snapshots(table: JavaObject) -> bool:
     """Return whether a catalog has shown that it keeps more than the current snapshot of a table."""
-    return sum(1 for _ in table.snapshots()) > 1
+    # A table may have thousands, and each costs a call to the JVM.
+    return len(list(islice(table.snapshots(), 2))) > 1
 
 
 def permit_staging(table: JavaObject) -> None:
@@ -39,16 +40,8 @@ def create_branch(table: JavaObject, branch: str, snapshot: int) -> None:
     try:
         table.manageSnapshots().createBranch(branch, snapshot).commit()
     except Exception as error:
-        # The reply can be lost after the commit has succeeded.
-        try:
-            table.refresh()
-        except Exception:
-            if is_denial(error):
-                raise error from None
-            raise OhlcvError(
-                f"{table.name()}: the catalog stopped answering, nothing was published: run again"
-            ) from error
-        if table.refs().get(branch) is None:
+        stopped = f"{table.name()}: the catalog stopped answering, nothing was published: run again"
+        if find_after_error(table, error, lambda: table.refs().get(branch), stopped) is None:
             raise
 
 
@@ -80,18 +73,11 @@ def publish(table: JavaObject, candidate: int, branches: Iterable[str], assert_l
             changes = changes.removeBranch(branch)
         changes.commit()
     except Exception as error:
-        # The reply can be lost after the commit has succeeded.
-        try:
-            table.refresh()
-            is_published = any(int(each.snapshotId()) == candidate for each in ancestors(table))
-        except Exception:
-            if is_denial(error):
-                raise error from None
-            raise OhlcvError(
-                f"{table.name()}: the catalog stopped answering, so the candles may or may not be published: "
-                "run again, a rerun writes only what is missing"
-            ) from error
-        if is_published:
+        stopped = (
+            f"{table.name()}: the catalog stopped answering, so the candles may or may not be published: "
+            "run again, a rerun writes only what is missing"
+        )
+        if find_after_error(table, error, lambda: is_published(table, candidate), stopped):
             return
         if is_conflict(error):
             raise LostRaceError(f"{table.name()}: another writer committed while the candles were audited") from error
@@ -105,10 +91,11 @@ def discard(
 
     The snapshots of the branches stay until maintenance expires them.
     """
-    published = {int(each.snapshotId()) for each in ancestors(table)}
     # Iceberg refuses to expire snapshots where the catalog's service does this.
     expires = table.properties().get("gc.enabled") != "false"
-    unneeded = [each for each in superseded if expires and each not in published and table.snapshot(each) is not None]
+    unneeded = [
+        each for each in superseded if expires and table.snapshot(each) is not None and not is_published(table, each)
+    ]
     transaction: Any = table.newTransaction()
     references = transaction.manageSnapshots()
     existing = [branch for branch in branches if table.refs().get(branch) is not None]

@@ -5,7 +5,8 @@ It is read through the JVM of the session, where Iceberg is loaded anyway and re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
@@ -27,7 +28,9 @@ from ohlcv.model.table_contracts import (
 from ohlcv.model.table_names import spark_name
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 from spark_jobs.runtime.session import catalog_name
+from spark_jobs.runtime.spark_errors import is_denial
 
+T = TypeVar("T")
 # The collections library that is packaged with Iceberg.
 COLLECTIONS = "org.apache.iceberg.relocated.com.google.common.collect"
 
@@ -93,6 +96,26 @@ def ancestors(table: JavaObject) -> Iterator[JavaObject]:
         yield snapshot
         parent = snapshot.parentId()
         snapshot = table.snapshot(parent) if parent is not None else None
+
+
+def is_published(table: JavaObject, snapshot: int) -> bool:
+    """Return whether a snapshot is main's current one or one of its ancestors."""
+    snapshots = java_class("org.apache.iceberg.util.SnapshotUtil")
+    return table.currentSnapshot() is not None and bool(snapshots.isAncestorOf(table, snapshot))
+
+
+def find_after_error(table: JavaObject, error: Exception, find: Callable[[], T], unknown: str) -> T:
+    """Return what `find` returns after the error of a commit, whose reply may have been lost.
+
+    Raise OhlcvError with the message `unknown` if the catalog does not answer, or the error if it denied the commit.
+    """
+    try:
+        table.refresh()
+        return find()
+    except Exception:
+        if is_denial(error):
+            raise error from None
+        raise OhlcvError(unknown) from error
 
 
 def find_snapshot(table: JavaObject, key: str, value: str, newest: int = 20) -> JavaObject | None:

@@ -63,9 +63,9 @@ def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest
         with timer.phase("read"):
             history = TableHistory(spark, settings)
             ranges = merge_ranges(request.ranges.values())
-            # All timeframes are merged from these totals: some thousand rows instead of millions of trades.
             audited = () if request.dry_run else request.ranges
             audit = stack.enter_context(start_audit(settings, audited, ranges, history))
+            # All timeframes are merged from these totals: some thousand rows instead of millions of trades.
             source = stack.enter_context(read_source(spark, history, request.ranges, ranges))
         for timeframe, own_range in request.ranges.items():
             with timer.phase(timeframe.name):
