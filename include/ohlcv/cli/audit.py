@@ -209,7 +209,7 @@ def _print_status(states: list[AuditState], now: datetime) -> None:
         for each in state.held:
             age = format_duration(age_of(each.since, now))
             due = "next run" if state.decisions.wants_retry(each) else "hourly"
-            key = f"{each.name(timeframe)}@{each.values}"
+            key = each.name_with_values(timeframe)
             held.add_row(key, each.rule, f"{each.findings:,}", each.since, each.tried, age, due)
         if run := state.rejection:
             rejected.add_row(

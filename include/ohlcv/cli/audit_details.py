@@ -17,7 +17,7 @@ NOTHING = "nothing"
 
 def details_json(timeframe: Timeframe, record: HeldSeries | Rejection, details: FailureDetails) -> dict[str, Any]:
     """Return the details of a held series or of a rejected run as JSON types."""
-    name = f"{record.name(timeframe)}@{record.values}" if isinstance(record, HeldSeries) else record.run_id
+    name = record.name_with_values(timeframe) if isinstance(record, HeldSeries) else record.run_id
     return {
         "timeframe": timeframe.name,
         "kind": "held" if isinstance(record, HeldSeries) else "rejected",
@@ -49,7 +49,7 @@ def print_details(timeframe: Timeframe, record: HeldSeries | Rejection, details:
     """Print the details of a held series or of a rejected run."""
     if isinstance(record, HeldSeries):
         echo(
-            f"{record.name(timeframe)}@{record.values}: held since {record.since}, last try {record.tried}, "
+            f"{record.name_with_values(timeframe)}: held since {record.since}, last try {record.tried}, "
             f"{record.findings:,} findings, the first by {record.rule}"
         )
     else:

@@ -42,9 +42,8 @@ class AuditState:
             name, values = match.groups()
         found = next((each for each in self.held if each.name(self.timeframe) == name), None)
         if found is not None and values not in (None, found.values):
-            raise InputError(
-                f"the values of {name} have changed, now it is {name}@{found.values}: see 'ohlcv audit show {name}'"
-            )
+            now = found.name_with_values(self.timeframe)
+            raise InputError(f"the values of {name} have changed, now it is {now}: see 'ohlcv audit show {name}'")
         return found
 
 

@@ -24,16 +24,31 @@ DECISIONS_PROPERTY = "ohlcv.audit-decisions"
 
 
 @dataclass(frozen=True, order=True)
-class HeldSeries:
-    """The windows of a series in one hour (of daily candles: one day) whose new candles failed the audit.
-
-    The table keeps the candles that it had.
-    """
+class SeriesHour:
+    """The windows of a series in one hour (of daily candles: in one day)."""
 
     exchange: str
     symbol: str
     # First hour of the windows.
     hour: int
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.exchange, self.symbol, self.hour
+
+    def name(self, timeframe: Timeframe) -> str:
+        """Return the name of the key in commands."""
+        return f"{timeframe}:{format_hours([self.hour])}:{self.exchange}:{self.symbol}"
+
+    def span(self, timeframe: Timeframe) -> Range:
+        """Return the range of the windows."""
+        return windows_of_hour(timeframe, self.hour)
+
+
+@dataclass(frozen=True, order=True)
+class HeldSeries(SeriesHour):
+    """Windows of a series whose new candles failed the audit. The table keeps the candles that it had."""
+
     # Rule of the first finding, and the number of findings.
     rule: str
     findings: int
@@ -47,17 +62,13 @@ class HeldSeries:
     since: str
     tried: str
 
-    @property
-    def key(self) -> tuple[str, str, int]:
-        return self.exchange, self.symbol, self.hour
+    def name_with_values(self, timeframe: Timeframe) -> str:
+        """Return the name in commands of the key and of the values that are held."""
+        return f"{self.name(timeframe)}@{self.values}"
 
-    def name(self, timeframe: Timeframe) -> str:
-        """Return the name of the key in commands."""
-        return key_name(timeframe, self.key)
-
-    def span(self, timeframe: Timeframe) -> Range:
-        """Return the range of its windows."""
-        return windows_of_hour(timeframe, self.hour)
+    def retry(self) -> Retry:
+        """Return the request to try the series again."""
+        return Retry(*self.key, self.tried)
 
 
 @dataclass(frozen=True)
@@ -95,12 +106,9 @@ class Rejection:
 
 
 @dataclass(frozen=True)
-class Waiver:
+class Waiver(SeriesHour):
     """A decision to publish the candles of a held series although they differ from the recomputation."""
 
-    exchange: str
-    symbol: str
-    hour: int
     # Digest of the findings at the time of the decision, and that of each finding.
     values: str
     findings: tuple[str, ...]
@@ -108,22 +116,11 @@ class Waiver:
     reason: str
     at: str
 
-    @property
-    def key(self) -> tuple[str, str, int]:
-        return self.exchange, self.symbol, self.hour
-
-    def name(self, timeframe: Timeframe) -> str:
-        """Return the name of the key in commands."""
-        return key_name(timeframe, self.key)
-
 
 @dataclass(frozen=True)
-class Retry:
+class Retry(SeriesHour):
     """A request to try a held series in the next scheduled run, unless a run has tried it since."""
 
-    exchange: str
-    symbol: str
-    hour: int
     # The time `HeldSeries.tried` at the request.
     tried: str
 
@@ -152,7 +149,7 @@ class Decisions:
 
     def wants_retry(self, held: HeldSeries) -> bool:
         """Return whether an operator asked for a retry and no run has tried the series since."""
-        return Retry(held.exchange, held.symbol, held.hour, held.tried) in self.retries
+        return held.retry() in self.retries
 
     def waived_findings(self) -> frozenset[str]:
         """Return the digests of all waived findings."""
@@ -160,12 +157,6 @@ class Decisions:
 
 
 NO_DECISIONS = Decisions()
-
-
-def key_name(timeframe: Timeframe, key: tuple[str, str, int]) -> str:
-    """Return the name of a key (exchange, symbol, hour) in commands."""
-    exchange, symbol, hour = key
-    return f"{timeframe}:{format_hours([hour])}:{exchange}:{symbol}"
 
 
 def finding_digest(*parts: str) -> str:

@@ -14,10 +14,9 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.audit_state import AuditState, read_audit_state, read_decisions
 from ohlcv.iceberg.tables import load_table, load_table_to_write, open_catalog
 from ohlcv.iceberg.write_lock import LockedTableError, write_lock
-from ohlcv.model.audit_records import DECISIONS_PROPERTY, Decisions, HeldSeries, Retry, Waiver, values_digest
+from ohlcv.model.audit_records import DECISIONS_PROPERTY, Decisions, HeldSeries, Waiver, values_digest
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import iso
-from ohlcv.model.source_hours import windows_of_hour
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.quality.failed_candles import failed_candles, recompute_failures
 
@@ -45,7 +44,7 @@ def waive(settings: Settings, key: str, *, reason: str, author: str, now: dateti
     state = read_audit_state(candles, timeframe)
     held = held_series_of(state, key)
     name = held.name(timeframe)
-    if key != f"{name}@{held.values}":
+    if key != held.name_with_values(timeframe):
         raise InputError(
             f"{key} does not name the values to waive: give KEY@VALUES as in 'ohlcv audit status', "
             f"after 'ohlcv audit show {name}'"
@@ -95,7 +94,7 @@ def _check_not_waived(state: AuditState, held: HeldSeries) -> None:
     for waiver in state.decisions.waivers:
         if (waiver.key, waiver.values) == (held.key, held.values):
             raise InputError(
-                f"{held.name(state.timeframe)}@{held.values} is already waived by {waiver.author} since {waiver.at}: "
+                f"{held.name_with_values(state.timeframe)} is already waived by {waiver.author} since {waiver.at}: "
                 "the next scheduled run publishes it"
             )
 
@@ -103,7 +102,7 @@ def _check_not_waived(state: AuditState, held: HeldSeries) -> None:
 def _with_retry(decisions: Decisions, held: HeldSeries) -> Decisions:
     if decisions.wants_retry(held):
         return decisions
-    return replace(decisions, retries=(*decisions.retries, Retry(*held.key, held.tried)))
+    return replace(decisions, retries=(*decisions.retries, held.retry()))
 
 
 def _store(
@@ -145,13 +144,11 @@ def _check_stored(table: Table, decisions: Decisions) -> None:
 def _without_expired(decisions: Decisions, state: AuditState, now: datetime) -> Decisions:
     """Remove retries that a run has followed, and waivers of windows that retention deletes."""
     keys = {each.key for each in state.held}
-    wanted = {(*each.key, each.tried) for each in state.held}
+    wanted = {each.retry() for each in state.held}
     cutoff = state.timeframe.cutoff(now.date())
     return Decisions(
         tuple(
-            each
-            for each in decisions.waivers
-            if each.key in keys or windows_of_hour(state.timeframe, each.hour).start.date() >= cutoff
+            each for each in decisions.waivers if each.key in keys or each.span(state.timeframe).start.date() >= cutoff
         ),
-        tuple(each for each in decisions.retries if (each.exchange, each.symbol, each.hour, each.tried) in wanted),
+        tuple(each for each in decisions.retries if each in wanted),
     )
