@@ -82,7 +82,7 @@ def publish(report: Report, settings: Settings, audit: Audit | None, timer: Phas
         with timer.phase("write"):
             candidates.append(_stage(report, summary) if has_candidates else _Candidate())
         with timer.phase("audit"):
-            result = _audit(audit, report, candidates, settings)
+            result = _audit(audit, report, candidates)
         if not result.findings:
             with timer.phase("publish"):
                 return report.to_json(_publish(report, candidates, summary, has_lock=has_lock))
@@ -142,7 +142,7 @@ def _stage(report: Report, summary: Mapping[str, str]) -> _Candidate:
     return _Candidate(branch, int(snapshot.snapshotId()))
 
 
-def _audit(audit: Audit, report: Report, candidates: list[_Candidate], settings: Settings) -> AuditResult:
+def _audit(audit: Audit, report: Report, candidates: list[_Candidate]) -> AuditResult:
     """Audit the last candidate. If that fails, remove the candidates."""
     target, candidate = report.target, candidates[-1].snapshot
     scope = AuditScope(report.timeframe, report.plan.ranges, report.comparison.held, prune=report.request.prune)
@@ -153,15 +153,8 @@ def _audit(audit: Audit, report: Report, candidates: list[_Candidate], settings:
         else:
             is_wide = volume_type(target.table) != AMOUNT
             result = audit.check_rows(scope, stored_rows(report.comparison).toArrow(), is_wide, decisions)
-    except Exception as error:
+    except Exception:
         _discard(report, _branches(candidates), [each.snapshot for each in candidates if each.snapshot])
-        if isinstance(error, OSError):
-            # Imported here, because it imports pyarrow.
-            from ohlcv.iceberg.object_store import describe_store_error
-
-            raise OhlcvError(
-                f"the audit failed, nothing was published: {describe_store_error(settings, error)}"
-            ) from error
         raise
     _log_findings("FAIL", result.findings)
     _log_findings("waived", result.waived)

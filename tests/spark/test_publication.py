@@ -16,6 +16,7 @@ from ohlcv.model import summary_keys
 from ohlcv.model.audit_records import REJECTION_PROPERTY, Rejection
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.errors import OhlcvError
+from ohlcv.quality.candidate_audit import CandidateAudit
 from spark_jobs.iceberg import candle_writer
 from spark_jobs.iceberg.candle_writer import Comparison
 from support.audits import before_publication, candidate_branches
@@ -277,13 +278,16 @@ def test_a_failing_auditor_leaves_main_unchanged(harness: Harness, monkeypatch: 
     assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
 
 
-def test_an_unreadable_store_during_the_audit_is_one_line(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["recompute", "check_candidate"])
+def test_an_unreadable_store_during_the_audit_is_one_line(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     harness.load(some_trades())
 
-    def fail() -> None:
+    def fail(*_: Any) -> None:
         raise OSError("When reading information for key 'x' in bucket 'b': AWS Error ACCESS_DENIED: denied")
 
-    before_publication(monkeypatch, fail)
+    monkeypatch.setattr(CandidateAudit, name, fail)
     with pytest.raises(OhlcvError, match="the audit failed, nothing was published: the store"):
         harness.build("1m", NOON, ONE)
     assert harness.candles("1m") == {}

@@ -95,6 +95,7 @@ class Audit:
 
         `ranges` contains the ranges of every scope.
         """
+        self._settings = settings
         self._work: CandidateAudit | None = None
         self._error: BaseException | None = None
         self._is_closed = threading.Event()
@@ -105,13 +106,15 @@ class Audit:
 
     def warnings(self) -> list[Finding]:
         """Return the findings of the rules on the trades."""
-        return self._finished().warnings()
+        with self._described_store_errors():
+            return self._finished().warnings()
 
     def check_candidate(
         self, scope: AuditScope, contract: TableContract, candidate: int, metadata: str, decisions: Decisions
     ) -> AuditResult:
         """Return the findings of a snapshot that is not published yet. `metadata` is the file that lists it."""
-        return self._finished().check_candidate(scope, contract, candidate, metadata, decisions)
+        with self._described_store_errors():
+            return self._finished().check_candidate(scope, contract, candidate, metadata, decisions)
 
     def check_rows(self, scope: AuditScope, rows: pa.Table, wide: bool, decisions: Decisions) -> AuditResult:
         """Return the findings of computed candles that are not written yet, with the columns of the contract.
@@ -145,6 +148,19 @@ class Audit:
             )
         except BaseException as error:
             self._error = error
+
+    @contextmanager
+    def _described_store_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # Imported here, because it imports pyarrow.
+            from ohlcv.iceberg.object_store import describe_store_error, is_store_error
+
+            if not is_store_error(error):
+                raise
+            problem = describe_store_error(self._settings, error)
+            raise OhlcvError(f"the audit failed, nothing was published: {problem}") from error
 
     def _finished(self) -> CandidateAudit:
         self._thread.join()
