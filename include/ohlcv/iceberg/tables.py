@@ -89,7 +89,8 @@ def open_catalog(settings: Settings) -> Catalog:
                 time.sleep(0.1)
                 continue
             raise OhlcvError(describe_catalog_error(settings, error)) from error
-        if sql := _as_sql(catalog):
+        # Only the catalogs of an SQL database have a lock. The others do not import its libraries.
+        if settings.catalog.has_lock and (sql := _as_sql(catalog)):
             from sqlalchemy import event
 
             event.listen(sql.engine, "handle_error", lambda context: _damage_error(settings, context))
