@@ -79,7 +79,7 @@ class TradesTable:
         files: dict[int, list[FileScanTask]] = {}
         rows: dict[int, float] = {}
         for task in tasks:
-            span = self._partition_hours(task.file)
+            span = self._stored_hours(task.file)
             within = ordered[bisect_left(ordered, span.start) : bisect_left(ordered, span.stop)]
             for hour in within:
                 files.setdefault(hour, []).append(task)
@@ -142,18 +142,20 @@ class TradesTable:
     def file_hours(self, file: DataFile) -> range:
         """Return the hours of which a file may have trades. Reads only metadata."""
         if self.mapping.is_default:
-            hour = partition_hour(file.partition[0], file.partition[1])
-            return range(0) if hour is None else range(hour, hour + 1)
+            return self._stored_hours(file)
         low, high = self.file_times(file)
         first = FIRST_DAY * HOURS_PER_DAY if low is None else low // MICROSECONDS_PER_HOUR
         last = LAST_DAY * HOURS_PER_DAY if high is None else high // MICROSECONDS_PER_HOUR
         return range(first, last + 1)
 
-    def _partition_hours(self, file: DataFile) -> range:
-        """Return the hours, stored if the table has them, of which a file may have trades."""
-        has_partition = self.mapping.is_default and file.spec_id == self.table.spec().spec_id
-        if has_partition or not self.mapping.has_hours:
+    def _stored_hours(self, file: DataFile) -> range:
+        """Return the hours, as the table stores them, of which a file may have trades."""
+        if not self.mapping.has_hours:
             return self.file_hours(file)
+        # The files of an older partition spec, and those of a mapped table, have other partitions.
+        if self.mapping.is_default and file.spec_id == self.table.spec().spec_id:
+            hour = partition_hour(file.partition[0], file.partition[1])
+            return range(0) if hour is None else range(hour, hour + 1)
         # The timestamp of a rejected trade may be in another hour than the stored one.
         (first_day, last_day), (low, high) = (self._bounds(file, name) for name in (EXCHANGE_DATE, EXCHANGE_HOUR))
         first = (FIRST_DAY if first_day is None else first_day) * HOURS_PER_DAY + (low or 0)

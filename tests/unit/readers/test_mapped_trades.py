@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from ohlcv.config.settings import Settings
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, load_table_to_write, open_catalog
+from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.errors import EqualityDeletesError, InputError, OhlcvError
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range
 from ohlcv.model.source_hours import hour_number
@@ -22,7 +23,9 @@ from ohlcv.readers.latest import newest_trade
 from ohlcv.readers.trades import load_trades
 from ohlcv.web import provisional
 from ohlcv.web.data import CandleData
-from support.candle_rows import table_row, write_candles
+from support.audited_tables import add_trades, trade
+from support.candle_rows import at, table_row, write_candles
+from support.default_tables import TRADES
 from support.mapped_trades import (
     SHAPES,
     WITHOUT_BOUNDS,
@@ -212,3 +215,20 @@ def test_a_missing_table_is_not_created(settings: Settings) -> None:
     open_catalog(settings).drop_table(settings.names.trades)
     with pytest.raises(OhlcvError, match="which OHLCV_TRADES_MAPPING maps: correct OHLCV_TRADES_TABLE"):
         create_tables(settings)
+
+
+def test_files_of_an_older_partition_spec_have_the_hours_of_their_bounds(tmp_path: Path) -> None:
+    site = load_settings({"OHLCV_HOME": str(tmp_path)})
+    create_tables(site)
+    table = open_catalog(site).load_table(TRADES.identifier)
+    with table.update_spec() as update:
+        update.remove_field("exchange_hour")
+    rows = [trade("2026-03-01T11:00"), trade("2026-03-01T13:00")]
+    table.append(pa.Table.from_pylist(rows, schema=TRADE_SCHEMA))
+    with table.update_spec() as update:
+        update.add_identity("exchange_hour")
+    add_trades(site, trade("2026-03-01T15:00"))
+    trades = load_trades(open_catalog(site), TRADES)
+    noon = hour_number(at("2026-03-01T12:00"))
+    found = {task.file.record_count: trades.file_hours(task.file) for task in trades.table.scan().plan_files()}
+    assert found == {2: range(noon - 1, noon + 2), 1: range(noon + 3, noon + 4)}
