@@ -40,7 +40,7 @@ from ohlcv.readers.scans import time_condition
 from ohlcv.readers.trades import TradesTable, readable_trades, table_with_snapshot
 
 # A candle that does not fit its columns is no defect of a candidate. The validation reports it.
-NOT_AUDITED = "none_is_withheld"
+_NOT_AUDITED = "none_is_withheld"
 _HOUR = HOUR // MICROSECOND
 _START = "epoch_us(window_start)"
 _COLUMNS = ", ".join(column.name for column in CANDLE_COLUMNS)
@@ -186,7 +186,7 @@ class CandidateAudit:
             self._connection.executemany("INSERT INTO held VALUES (?, ?, ?)", held)
         set_variables(self._connection, scope.timeframe, wide=wide)
         found = self._recomputation.find_violations(scope.timeframe, scope.ranges, _is_held(scope.timeframe))
-        return [finding for finding in found if finding.rule != NOT_AUDITED]
+        return audited(found)
 
     def _find_changes(self, scope: AuditScope, table: Table) -> list[Finding]:
         """Return the changes of rows that are outside the ranges, held or preserved."""
@@ -220,6 +220,11 @@ class CandidateAudit:
             series,
             [each for each in findings if each.digest in waived],
         )
+
+
+def audited(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings of the rules that a candidate must meet."""
+    return [finding for finding in findings if finding.rule != _NOT_AUDITED]
 
 
 def _trades_at(trades: TradesTable, snapshot: int | None, metadata: str) -> TradesTable:

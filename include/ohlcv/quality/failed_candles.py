@@ -17,7 +17,7 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, parse_time
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.quality.audit import HeldKey, key_of_window
-from ohlcv.quality.candidate_audit import NOT_AUDITED
+from ohlcv.quality.candidate_audit import audited
 from ohlcv.quality.recomputation import Recomputation, common_step
 from ohlcv.quality.report import Finding
 from ohlcv.quality.rule_database import load_stored
@@ -102,10 +102,8 @@ def find_failures(recomputation: Recomputation, failed: FailedCandles) -> list[F
     load_stored(recomputation.connection, failed.timeframe, failed.candles, failed.ranges, snapshot=failed.candidate)
     return [
         finding
-        for finding in recomputation.find_violations(failed.timeframe, failed.ranges)
-        if finding.severity == "FAIL"
-        and finding.rule != NOT_AUDITED
-        and failed.includes(finding.symbol, finding.exchange, datetime.fromisoformat(finding.window_start))
+        for finding in audited(recomputation.find_violations(failed.timeframe, failed.ranges))
+        if failed.includes(finding.symbol, finding.exchange, datetime.fromisoformat(finding.window_start))
     ]
 
 

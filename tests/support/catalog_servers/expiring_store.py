@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 import secrets
 import time
@@ -12,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from ohlcv.spark.processes import HOST
+from support.catalog_servers.forwarding import forward
 from support.catalog_servers.moto import MotoServer, moto_server
 from support.catalog_servers.vended_keys import SessionKeys
 from support.processes import wait_for
@@ -114,15 +113,11 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(urlsplit(self.server.store.moto.address).netloc, timeout=60)
-        connection.request(self.command, self.path, body, _relayed(dict(self.headers)))
-        response = connection.getresponse()
-        content = response.read()
-        connection.close()
-        headers = _relayed(dict(response.getheaders()))
+        address = self.server.store.moto.address
+        status, received, content = forward(address, self.command, self.path, body, _relayed(dict(self.headers)))
         # The answer to HEAD has the length of the object.
         length = {} if self.command == "HEAD" else {"Content-Length": str(len(content))}
-        return response.status, {**headers, **length}, content
+        return status, {**_relayed(dict(received)), **length}, content
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(status)

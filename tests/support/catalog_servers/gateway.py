@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import ssl
 from collections import Counter
@@ -10,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
 import jwt
 
 from ohlcv.spark.processes import HOST
+from support.catalog_servers.forwarding import forward
 from support.catalog_servers.issuer import Issuer
 from support.catalog_servers.signatures import Signatures
 from support.catalog_servers.vended_keys import KeyVendor
@@ -132,14 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, content, headers)
 
     def _forward(self, backend: str, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        connection = http.client.HTTPConnection(urlsplit(backend).netloc, timeout=60)
         # The Host header is relayed too: Nessie returns its own address from it. No compression: answers are changed.
         headers = {name: value for name, value in self.headers.items() if name.lower() != "accept-encoding"}
-        connection.request(self.command, self.path, body, {**headers, "Accept-Encoding": "identity"})
-        response = connection.getresponse()
-        content = response.read()
-        connection.close()
-        return response.status, response.getheaders(), content
+        return forward(backend, self.command, self.path, body, {**headers, "Accept-Encoding": "identity"})
 
     def _answer(
         self, status: int, content: bytes, headers: Iterable[tuple[str, str]] = (("Content-Type", "application/json"),)
