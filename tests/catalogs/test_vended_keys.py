@@ -35,13 +35,14 @@ def catalog(servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         yield found
 
 
-def test_a_job_outlives_its_keys_on_driver_and_executor(catalog: VendingCatalog, tmp_path: Path) -> None:
+@pytest.mark.parametrize("audit", ["before", "after"])
+def test_a_job_outlives_its_keys_on_driver_and_executor(catalog: VendingCatalog, tmp_path: Path, audit: str) -> None:
     store, vendor = catalog.store, catalog.store.vendor
     with local_cluster(tmp_path / "cluster") as cluster:
         vendor.lifetime = LIFETIME
-        # An executor reads the trades. All later requests need other keys than those of its start.
+        # An executor or the audit reads the trades. All later requests need other keys than those of its start.
         store.hold_next(DATA)
-        result = run(build_job(catalog.settings, "1m", HOUR), cluster.master)
+        result = run(build_job(catalog.settings, "1m", HOUR), cluster.master, {"OHLCV_AUDIT": audit})
     assert result.exit_code == 0, result.log
     assert json.loads(result.last_line)["candles"]["inserted"] == len(TRADES)
     vendor.lifetime = 3600.0
@@ -56,7 +57,8 @@ def test_a_job_with_keys_that_cannot_be_renewed_ends_with_one_line(catalog: Vend
     store, vendor = catalog.store, catalog.store.vendor
     vendor.lifetime, vendor.renewable = 20.0, False
     store.hold_next(DATA)
-    result = run(build_job(catalog.settings, "1m", HOUR), "local[1]")
+    # Only Spark reads the trades.
+    result = run(build_job(catalog.settings, "1m", HOUR), "local[1]", {"OHLCV_AUDIT": "after"})
     assert result.exit_code == 1
     assert store.refused["ExpiredToken"] > 0
     assert result.log.splitlines()[-1] == (
