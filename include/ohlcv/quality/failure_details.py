@@ -68,10 +68,12 @@ SELECT symbol, exchange, window_start, "timestamp", coalesce(trade_id, message_i
     CAST(quantity AS VARCHAR), source_sequence, ingestion_timestamp, verdict
 FROM verdicts SEMI JOIN shown USING (symbol, exchange, window_start)
 QUALIFY row_number() OVER (
-    PARTITION BY symbol, exchange, window_start ORDER BY "timestamp", source_sequence, ingestion_timestamp
+    PARTITION BY symbol, exchange, window_start ORDER BY {order}
 ) <= {limit}
-ORDER BY "timestamp", source_sequence, ingestion_timestamp
+ORDER BY {order}
 """
+# Every shown field is part of the order, so that two reports of the same trades are equal.
+_TRADE_ORDER = '"timestamp", source_sequence, ingestion_timestamp, trade_id, message_id, price, quantity, verdict'
 
 
 @dataclass
@@ -188,7 +190,8 @@ def _read_trades(
         connection.execute(verdicts)
         for symbol, exchange, start, verdict, count in connection.execute(_COUNTS).fetchall():
             details[symbol, exchange, start].verdicts[verdict] += count
-        for symbol, exchange, start, *row in connection.execute(_TRADES.format(limit=SHOWN_TRADES)).fetchall():
+        trades_query = _TRADES.format(limit=SHOWN_TRADES, order=_TRADE_ORDER)
+        for symbol, exchange, start, *row in connection.execute(trades_query).fetchall():
             shown = details[symbol, exchange, start].trades
             if len(shown) < SHOWN_TRADES:
                 shown.append(_trade(row))

@@ -98,12 +98,13 @@ def test_a_held_series_is_shown_with_its_values_and_trades(site: Site, warm: War
         "1.00000000",
     ]
     assert window["verdicts"] == {"accepted": 1, "duplicate": 1, "superseded": 1, "rejected: bad_price": 1}
-    assert {(each["price"], each["verdict"]) for each in window["trades"]} == {
-        ("1.00000000", "accepted"),
+    # Trades of one time are in the order of their ingestion, their ids and their prices.
+    assert [(each["price"], each["verdict"]) for each in window["trades"]] == [
         ("1.00000000", "duplicate"),
         ("2.00000000", "superseded"),
         ("0.00000000", "rejected: bad_price"),
-    }
+        ("1.00000000", "accepted"),
+    ]
     text = " ".join(warm.succeed("audit", "show", KEY).split())
     assert f"{site.name}: held since 2026-03-01T12:10:00Z" in text
     assert "close_price 0.50000000 0.75000000 1.00000000" in text
