@@ -217,6 +217,25 @@ def test_candles_of_expired_source_hours_are_preserved_unless_pruned(harness: Ha
     assert len(harness.candles("1m")) == 60
 
 
+def test_an_hour_that_has_only_rejected_trades_is_not_empty(harness: Harness) -> None:
+    """Its candles are deleted. Those of an hour without any row are preserved."""
+    end = NOON + timedelta(hours=4)
+    harness.load(some_trades(minutes=240, step=600))
+    harness.build("1h", NOON, end)
+    harness.sql("DELETE FROM {trades}")
+    harness.load(
+        [
+            replace(trade(NOON), price=None),
+            replace(trade(ONE), symbol=None),
+            trade(NOON, partition=TWO),
+        ]
+    )
+    report = harness.build("1h", NOON, end)
+    assert report["rejected"] == {"bad_price": 1, "null_key": 1, "wrong_partition": 1}
+    assert (report["candles"]["deleted"], report["candles"]["kept"]) == (3, 1)
+    assert [key[2] for key in harness.candles("1h")] == [int(TWO.timestamp()) * 10**6 + 3_600_000_000]
+
+
 def test_a_day_candle_is_preserved_when_its_first_hours_expire(harness: Harness) -> None:
     day, end = at("2026-03-01 00:00"), at("2026-03-02 00:00")
     harness.load(some_trades("2026-03-01 10:00", minutes=240, step=30))

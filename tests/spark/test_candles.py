@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from ohlcv.model.build_planner import BuildPlan
-from ohlcv.model.intervals import Range, from_microseconds, merge_ranges, to_microseconds
-from ohlcv.model.source_hours import hours_overlapping
-from ohlcv.model.timeframes import get_timeframe
-from ohlcv.model.trade_mapping import MAPPED_COLUMNS
+from ohlcv.model.intervals import Range, to_microseconds
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
-from spark_jobs.compute.candle_builder import common_step
-from spark_jobs.compute.time_predicates import in_hours
 from spark_jobs.compute.trade_aggregation import (
     PassSummary,
     aggregate_trades,
@@ -35,74 +27,15 @@ from spark_jobs.compute.trade_aggregation import (
     with_block_key,
 )
 from spark_jobs.compute.trade_columns import with_rejection_reason
-from spark_jobs.jobs.rebuild import Source, compute
 from spark_jobs.runtime.session import code_generation_for
+from support.computed_candles import job_result, trades_frame
 from support.harness import WIDTHS, at, trade
-from support.reference_model import Candle, ReferenceResult, Trade, reference_candles
+from support.reference_model import Candle, Trade, reference_candles
 from support.strategies import markets, range_lists
 
-TYPES = pa.schema(
-    [
-        ("message_id", pa.string()),
-        ("trade_id", pa.string()),
-        ("symbol", pa.string()),
-        ("exchange", pa.string()),
-        ("timestamp", pa.int64()),
-        ("price", pa.decimal128(18, 8)),
-        ("quantity", pa.decimal128(18, 8)),
-        ("source_sequence", pa.int64()),
-        ("ingestion_timestamp", pa.int64()),
-        ("platform_sequence", pa.int64()),
-        ("exchange_date", pa.date32()),
-        ("exchange_hour", pa.int32()),
-    ]
-)
 NOON = at("2026-03-01 12:00")
 # Each example is one Spark query, so there are few of them; each contains several lists of edge cases.
 EXAMPLES = settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-
-
-def trades_frame(spark: SparkSession, trades: Sequence[Trade]) -> DataFrame:
-    rows = pa.Table.from_pylist([asdict(trade) for trade in trades], schema=TYPES)
-    return spark.createDataFrame(rows).select(*MAPPED_COLUMNS, F.coalesce("trade_id", "message_id").alias("identity"))
-
-
-def job_result(
-    spark: SparkSession, trades: Sequence[Trade], name: str, spans: Sequence[tuple[int, int]], wide: bool = False
-) -> ReferenceResult:
-    """Return what the functions of the job compute, in the form of the reference result."""
-    ranges = merge_ranges([Range(from_microseconds(start), from_microseconds(end)) for start, end in spans])
-    hours = hours_overlapping(ranges)
-    timeframe = get_timeframe(name)
-    validated = with_rejection_reason(trades_frame(spark, trades).where(in_hours(hours)))
-    plan = BuildPlan(timeframe, ranges[0], ranges, hours)
-    totals = aggregate_trades(validated, common_step([timeframe]), ranges)
-    counts = totals.summary.counts.values()
-    computed = compute(Source(totals, None), plan, "decimal(38,8)" if wide else "decimal(18,8)")
-    result = ReferenceResult({}, {}, Counter(), sum(sum(reasons.values()) for reasons in counts))
-    for reasons in counts:
-        result.rejected.update({reason: number for reason, number in reasons.items() if reason})
-    micros = [F.unix_micros(column).alias(f"{column}_us") for column in ("window_start", "window_end")]
-    for row in computed.select("*", *micros).collect():
-        key = (row.symbol, row.exchange, row.window_start_us)
-        assert key not in result.candles, "a window has two candles"
-        assert row.violation is None
-        if row.withheld:
-            result.withheld[key] = row.exact_volume
-            continue
-        result.candles[key] = Candle(
-            *key,
-            row.window_end_us,
-            row.open_price,
-            row.high_price,
-            row.low_price,
-            row.close_price,
-            row.volume,
-            row.trade_count,
-            row.vwap,
-        )
-    totals.release()
-    return result
 
 
 # Expressions are evaluated for few trades and compiled for many; both must give the same result. The timeframes share
@@ -331,20 +264,6 @@ def test_the_same_id_in_another_hour_is_another_trade(spark: SparkSession) -> No
     assert [candle.trade_count for candle in result.candles.values()] == [2]
 
 
-def test_vwap_is_rounded_half_up_once(spark: SparkSession) -> None:
-    # (0.00000001 + 0.00000002) / 2 lies exactly between two steps of the column.
-    half = one_candle(spark, "1m", trade(NOON, "0.00000001", trade_id="1"), trade(NOON, "0.00000002", trade_id="2"))
-    assert half.vwap == Decimal("0.00000002")
-    # 1.499999995 x 10^-8 would be 2 x 10^-8 if it were rounded to a coarser scale first.
-    under = one_candle(
-        spark,
-        "1m",
-        trade(NOON, "0.00000001", "0.50000001", trade_id="1"),
-        trade(NOON, "0.00000002", "0.5", trade_id="2"),
-    )
-    assert under.vwap == Decimal("0.00000001")
-
-
 def test_a_volume_that_does_not_fit_is_withheld_until_the_column_is_widened(spark: SparkSession) -> None:
     listed, span = hour_of(
         *(trade(NOON, "1", "9999999999.99999999", trade_id=str(number)) for number in range(3)),
@@ -356,15 +275,3 @@ def test_a_volume_that_does_not_fit_is_withheld_until_the_column_is_widened(spar
     assert job_result(spark, listed, "1h", span, wide=True) == reference_candles(
         listed, 3_600_000_000, span, amount_limit=None
     )
-
-
-def test_a_notional_beyond_38_digits_withholds_only_its_candle(spark: SparkSession) -> None:
-    # 300 x 10^20 is more than the 22 digits that decimal(38,16) has before the point.
-    huge = "9999999999.99999999"
-    listed, span = hour_of(
-        *(trade(NOON, huge, huge, trade_id=str(number)) for number in range(300)),
-        trade(NOON, "1", "1", trade_id="1", symbol="ETH-USD"),
-    )
-    result = job_result(spark, listed, "1h", span, wide=True)
-    assert [key[0] for key in result.withheld] == ["BTC-USD"]
-    assert [key[0] for key in result.candles] == ["ETH-USD"]
