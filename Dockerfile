@@ -20,8 +20,8 @@ COPY tools/setup.sh tools/page.sh tools/
 COPY page page
 COPY include include
 COPY spark_jobs spark_jobs
-# Jars for the catalog and the store: aws, gcp, azure, hive, separated by commas.
-ARG OHLCV_JAR_SETS=aws
+# Jars for the catalog and the store (aws, gcp, azure, hive) and for native execution (native), separated by commas.
+ARG OHLCV_JAR_SETS=aws,native
 # Without CDS archives every job would start at half the speed without a message, so the build checks for them.
 RUN OHLCV_JAR_SETS=${OHLCV_JAR_SETS} tools/setup.sh --runtime \
     && .venv/bin/python -c 'from ohlcv.setup.class_data_sharing import is_current; raise SystemExit(not is_current())' \

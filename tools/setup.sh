@@ -14,10 +14,12 @@ case ${1:-} in
         ;;
 esac
 stamp=.venv/.setup-stamp
-wanted=$(cat "${locks[@]}" requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/spark/{jars,toolchain}.py include/ohlcv/setup/slim_spark_home.py | sha256sum)
-# The jar sets of this call, by default those of the last one.
-wanted+=${OHLCV_JAR_SETS:-$(cat .venv/share/ohlcv/jar-sets 2>/dev/null || echo aws)}
-if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/ohlcv ]; then
+# Print a hash of the input of the setup and the jar sets of this call, by default those of the last one.
+wanted() {
+    cat "${locks[@]}" requirements-jre.txt pyproject.toml tools/setup.sh include/ohlcv/spark/{jars,toolchain}.py include/ohlcv/setup/slim_spark_home.py | sha256sum
+    echo "${OHLCV_JAR_SETS:-$(head -n 1 .venv/share/ohlcv/jar-sets 2>/dev/null)}"
+}
+if [ "$(cat "$stamp" 2>/dev/null)" = "$(wanted)" ] && [ -x .venv/bin/ohlcv ]; then
     tools/page.sh build "$@"
     # CDS archives are created again after an upgrade of Java.
     exec .venv/bin/python -m ohlcv.setup.class_data_sharing
@@ -74,12 +76,12 @@ if ! .venv/bin/python -m ohlcv.spark.toolchain java >/dev/null 2>&1; then
     say "no Java 17 or 21 on this machine: installing a JRE into .venv"
     .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes --requirement requirements-jre.txt
 fi
-say "downloading Iceberg and JDBC jars"
+say "downloading the jars of Iceberg, JDBC and native execution"
 .venv/bin/python -m ohlcv.spark.toolchain jars
 .venv/bin/python -m ohlcv.setup.class_data_sharing
 tools/page.sh build "$@"
 if [ "${1:-}" = --runtime ]; then
     .venv/bin/uv pip uninstall --quiet --python .venv/bin/python pip setuptools uv
 fi
-printf '%s\n' "$wanted" >"$stamp"
+wanted >"$stamp"
 say "ready ($(.venv/bin/python -m ohlcv.spark.toolchain java))"

@@ -19,6 +19,7 @@ from spark_jobs.iceberg.table_metadata import read_decisions
 from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.jobs.publication import publish, start_audit
 from spark_jobs.jobs.rebuild import Request, Target, read_source, rebuild
+from spark_jobs.runtime.execution import Execution, run_on_engine
 from spark_jobs.runtime.job_runner import Job, PhaseTimer, retry_after_conflicts, run_job
 from spark_jobs.runtime.session import code_generation_for
 
@@ -29,10 +30,14 @@ DIGESTED_ROWS_PER_TRADE = 100
 
 def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
     """Build the candles of one timeframe and range and return the report."""
-    return retry_after_conflicts(settings, lambda: _build_once(spark, settings, request))
+
+    def work(execution: Execution) -> dict[str, Any]:
+        return retry_after_conflicts(settings, lambda: _build_once(spark, settings, request, execution))
+
+    return run_on_engine(spark, settings, settings.tuning[request.timeframe.name], work)
 
 
-def _build_once(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
+def _build_once(spark: SparkSession, settings: Settings, request: Request, execution: Execution) -> dict[str, Any]:
     timeframe = request.timeframe
     timer = PhaseTimer()
     with ExitStack() as stack:
@@ -58,7 +63,7 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request) -> di
             audit = stack.enter_context(start_audit(settings, [timeframe], plan.ranges, history))
             stack.enter_context(code_generation_for(spark, sum(history.trades_in(plan.hours).values())))
         with timer.phase("survey"):
-            source = stack.enter_context(read_source(spark, history, [timeframe], plan.ranges))
+            source = stack.enter_context(read_source(spark, history, [timeframe], plan.ranges, execution))
         with timer.phase("compute"):
             report = rebuild(source, target, plan, request)
         result = publish(report, settings, audit, timer)

@@ -32,6 +32,7 @@ from spark_jobs.iceberg.candle_writer import PRESERVED, CommitGuard, Comparison,
 from spark_jobs.iceberg.table_metadata import load_table_to_write, read_checkpoint
 from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.iceberg.trades_reader import read_trades
+from spark_jobs.runtime.execution import ON_JVM, Execution, use_engine
 from spark_jobs.runtime.py4j_bridge import JavaObject
 
 # A report lists at most this many withheld candles; their total number is always reported.
@@ -62,6 +63,7 @@ class Source:
     trades_of_no_hour: int = 0
     # The metadata file of the trades table at that snapshot.
     metadata: str = ""
+    execution: Execution = ON_JVM
 
     @property
     def summary(self) -> PassSummary:
@@ -70,15 +72,20 @@ class Source:
 
 @contextmanager
 def read_source(
-    spark: SparkSession, history: TableHistory, timeframes: Iterable[Timeframe], ranges: Sequence[Range]
+    spark: SparkSession,
+    history: TableHistory,
+    timeframes: Iterable[Timeframe],
+    ranges: Sequence[Range],
+    execution: Execution = ON_JVM,
 ) -> Iterator[Source]:
     """Yield the trades of the ranges, aggregated once for all timeframes; the totals are cached inside the block."""
     hours = hours_overlapping(ranges)
     trades = read_trades(spark, history.table, hours, all_have_ids=history.all_have_ids(hours))
     aggregate = aggregate_every_row if history.table.mapping.every_row else aggregate_trades
-    totals = aggregate(with_rejection_reason(trades, history.table.faults), common_step(timeframes), ranges)
+    with use_engine(spark, execution.engine):
+        totals = aggregate(with_rejection_reason(trades, history.table.faults), common_step(timeframes), ranges)
     try:
-        yield Source(totals, history.snapshot, history.trades_of_no_hour, history.metadata)
+        yield Source(totals, history.snapshot, history.trades_of_no_hour, history.metadata, execution)
     finally:
         totals.release()
 
@@ -212,6 +219,7 @@ class Report:
             summary_keys.TRADES_READ: str(self.trades_read),
             summary_keys.TRADES_REJECTED: json.dumps(self.rejected),
             summary_keys.CANDLES_WITHHELD: str(self.comparison.withheld),
+            summary_keys.EXECUTION: self.source.execution.engine,
             **audit,
             **{
                 summary_keys.candles_changed(action): str(counts[action])

@@ -22,6 +22,7 @@ from ohlcv.model.timeframes import Timeframe
 from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.jobs.publication import publish, start_audit
 from spark_jobs.jobs.rebuild import Request, Target, read_source, rebuild
+from spark_jobs.runtime.execution import Execution, run_on_engine
 from spark_jobs.runtime.job_runner import Job, PhaseTimer, retry_after_conflicts, run_job
 
 # A dry run lists at most this many differences per timeframe; their total number is always reported.
@@ -45,10 +46,16 @@ class DayRequest:
 
 def reprocess(spark: SparkSession, settings: Settings, request: DayRequest) -> dict[str, Any]:
     """Rebuild a day and return the report, by timeframe."""
-    return retry_after_conflicts(settings, lambda: _reprocess_once(spark, settings, request))
+
+    def work(execution: Execution) -> dict[str, Any]:
+        return retry_after_conflicts(settings, lambda: _reprocess_once(spark, settings, request, execution))
+
+    return run_on_engine(spark, settings, settings.reprocess_tuning, work)
 
 
-def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest) -> dict[str, Any]:
+def _reprocess_once(
+    spark: SparkSession, settings: Settings, request: DayRequest, execution: Execution
+) -> dict[str, Any]:
     timer = PhaseTimer()
     reports: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -66,7 +73,7 @@ def _reprocess_once(spark: SparkSession, settings: Settings, request: DayRequest
             audited = () if request.dry_run else request.ranges
             audit = stack.enter_context(start_audit(settings, audited, ranges, history))
             # All timeframes are merged from these totals: some thousand rows instead of millions of trades.
-            source = stack.enter_context(read_source(spark, history, request.ranges, ranges))
+            source = stack.enter_context(read_source(spark, history, request.ranges, ranges, execution))
         for timeframe, own_range in request.ranges.items():
             with timer.phase(timeframe.name):
                 target = targets[timeframe]

@@ -30,6 +30,8 @@ SESSION_CONF = {
     "spark.python.sql.dataFrameDebugging.enabled": "false",
     "spark.sql.dataFrameQueryContext.enabled": "false",
     "spark.redaction.regex": REDACTED,
+    # A job with native operators enables them for the aggregation of trades (spark_jobs.runtime.execution).
+    "spark.comet.enabled": "false",
 }
 
 

@@ -60,6 +60,11 @@ def is_lost_race(error: BaseException) -> bool:
     return is_conflict(error) or any(_MISSING_SNAPSHOT in str(cause.toString()) for cause in java_causes(error))
 
 
+def is_task_failure(error: BaseException) -> bool:
+    """Return whether a query failed in one of its tasks: an error of the task, or the loss of its executor."""
+    return any("Job aborted due to stage failure" in str(cause.toString()) for cause in java_causes(error))
+
+
 def find_damage(error: BaseException, catalog: str | None) -> DamagedFileError | None:
     """Return the error that names the damaged file, of a table or the SQLite catalog, if that is the cause."""
     causes = [str(cause.toString()) for cause in java_causes(error)]

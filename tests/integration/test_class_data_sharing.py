@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ohlcv.config.execution import ENGINES, Engine
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.sample_data import Feed
@@ -32,9 +33,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         yield running
 
 
-def class_loading_logs(cluster: LocalCluster, folder: Path, class_path_suffix: str = "") -> dict[str, list[str]]:
+def class_loading_logs(
+    cluster: LocalCluster, folder: Path, engine: Engine = "jvm", class_path_suffix: str = ""
+) -> dict[str, list[str]]:
     """Run a job and return the class loading log of each JVM."""
-    home = {"OHLCV_HOME": str(folder / "home")}
+    home = {"OHLCV_HOME": str(folder / "home"), "OHLCV_1M_EXECUTION": engine}
     settings = load_settings(home)
     create_tables(settings)
     # Enough trades for code generation.
@@ -49,10 +52,11 @@ def class_loading_logs(cluster: LocalCluster, folder: Path, class_path_suffix: s
     return {role: (folder / f"{role}.log").read_text().splitlines() for role in ROLES}
 
 
-def test_both_jvms_load_classes_from_the_archives(cluster: LocalCluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_both_jvms_load_classes_from_the_archives(cluster: LocalCluster, tmp_path: Path, engine: Engine) -> None:
     if not is_current():
         create_archives()
-    for role, lines in class_loading_logs(cluster, tmp_path).items():
+    for role, lines in class_loading_logs(cluster, tmp_path, engine).items():
         shared = sum(ARCHIVED_CLASS in line for line in lines)
         print(f"{role}: {shared:,} of {len(lines):,} classes from the archive")
         assert shared > len(lines) / 2, role
@@ -60,6 +64,9 @@ def test_both_jvms_load_classes_from_the_archives(cluster: LocalCluster, tmp_pat
         compiler = [line for line in lines if "org.codehaus.janino.UnitCompiler " in line]
         assert compiler, role
         assert all(ARCHIVED_CLASS in line for line in compiler), role
+        native = [line for line in lines if " org.apache.comet." in line or ".sql.comet." in line]
+        assert bool(native) == (engine == "native"), role
+        assert sum(ARCHIVED_CLASS in line for line in native) * 2 >= len(native), role
 
 
 def run_as_job(text: str, folder: Path) -> JobResult:
@@ -73,6 +80,7 @@ def run_as_job(text: str, folder: Path) -> JobResult:
 JOB = """
 import sys
 import pyspark
+from ohlcv.config.execution import ENGINES, Engine
 from ohlcv.config.settings import load_settings
 from spark_jobs.runtime.session import open_session
 
@@ -91,6 +99,7 @@ def test_the_driver_imports_the_installed_pyspark_and_no_pandas(tmp_path: Path) 
 COUNT_LOOKUPS = """
 from py4j.java_gateway import GatewayClient
 from pyspark.sql import functions as F
+from ohlcv.config.execution import ENGINES, Engine
 from ohlcv.config.settings import load_settings
 from spark_jobs.runtime.session import open_session
 
@@ -115,7 +124,7 @@ def test_class_lookups_are_cached(tmp_path: Path) -> None:
 
 
 def test_a_job_succeeds_with_an_archive_of_another_class_path(cluster: LocalCluster, tmp_path: Path) -> None:
-    for role, lines in class_loading_logs(cluster, tmp_path, f":{tmp_path}").items():
+    for role, lines in class_loading_logs(cluster, tmp_path, class_path_suffix=f":{tmp_path}").items():
         assert lines, role
         assert not any(ARCHIVED_CLASS in line for line in lines), role
 
@@ -123,6 +132,6 @@ def test_a_job_succeeds_with_an_archive_of_another_class_path(cluster: LocalClus
 def test_the_number_of_archived_classes_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not is_current():
         create_archives()
-    assert all(count_archived_classes(role) > 1000 for role in ROLES)
-    monkeypatch.setattr("ohlcv.spark.spark_submit.archive_path", lambda role: tmp_path / "none.jsa")
+    assert all(count_archived_classes(role, engine) > 1000 for role in ROLES for engine in ENGINES)
+    monkeypatch.setattr("ohlcv.spark.spark_submit.archive_path", lambda role, engine: tmp_path / "none.jsa")
     assert count_archived_classes("driver") == 0

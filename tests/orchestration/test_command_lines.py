@@ -67,6 +67,7 @@ def rendered(dag_id: str, run: SimpleNamespace, params: dict[str, Any] | None = 
 def _portable(argument: str) -> str:
     argument = argument.replace(str(script_folder()), "$SPARK_JOBS")
     argument = argument.replace(str(archive_path("driver").parent), "$ARCHIVES")
+    argument = argument.replace(str(archive_path("driver", "native").parent), "$NATIVE_ARCHIVES")
     argument = argument.replace(str(profile_path("quick").parent), "$PROFILES")
     for path in jar_paths():
         argument = argument.replace(str(path.parent), "$JARS")

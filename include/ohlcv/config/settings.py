@@ -15,6 +15,7 @@ from typing import Literal
 from ohlcv.config.candle_api import API_NAMES, ApiSettings, api_settings
 from ohlcv.config.catalogs.adapters import Catalog
 from ohlcv.config.catalogs.loading import CATALOG_NAMES, load_catalog
+from ohlcv.config.execution import Mode, execution_mode, is_native_permitted
 from ohlcv.config.storage import S3Store, home_folder
 from ohlcv.config.table_names import TABLE_NAMES, check_plain_names, table_names
 from ohlcv.config.values import (
@@ -57,6 +58,8 @@ GENERAL_NAMES = (
     "OHLCV_RUNBOOK_URL",
     "OHLCV_JARS",
     "OHLCV_JAR_SETS",
+    "OHLCV_NATIVE",
+    "OHLCV_REPROCESS_EXECUTION",
 )
 
 
@@ -104,6 +107,8 @@ class Tuning:
     audit_memory: str = "1024m"
     # A run with a larger share of series that fail the audit, without those already held, publishes nothing.
     held_percent: int = 5
+    # Engine that aggregates the trades. Reprocessing has a setting of its own.
+    execution: Mode = "jvm"
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,14 @@ class Settings:
     # Recipients of notifications by email.
     alert_email: tuple[str, ...]
     tuning: Mapping[str, Tuning]
+    reprocess_execution: Mode
+    # Whether native execution is permitted where it is requested.
+    native: bool
+
+    @property
+    def reprocess_tuning(self) -> Tuning:
+        """Return the tuning of reprocessing, which reads whole days: that of the longest timeframe."""
+        return dataclasses.replace(list(self.tuning.values())[-1], execution=self.reprocess_execution)
 
     @property
     def warehouse(self) -> str:
@@ -238,6 +251,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             )
             for timeframe in TIMEFRAMES
         },
+        reprocess_execution=execution_mode(
+            "OHLCV_REPROCESS_EXECUTION", values.get("OHLCV_REPROCESS_EXECUTION") or "native"
+        ),
+        native=is_native_permitted(values.get("OHLCV_NATIVE")),
     )
     if settings.catalog.has_plain_names:
         check_plain_names(settings.names, f"{settings.catalog.kind} catalog")
@@ -257,6 +274,8 @@ def _tuning_value(field: str, name: str, text: str) -> int | str:
         if text not in ("before", "after"):
             raise InputError(f"{name} is '{text[:50]}': use before or after")
         return text
+    if field == "execution":
+        return execution_mode(name, text)
     if field == "held_percent":
         return whole_number(name, text, 100, minimum=0)
     return whole_number(name, text, MAXIMA[field]) if field in MAXIMA else _memory(name, text)

@@ -26,6 +26,8 @@ TRADES_METADATA = "ohlcv.trades-metadata"
 TRADES_READ = "ohlcv.trades-read"
 TRADES_REJECTED = "ohlcv.trades-rejected"
 CANDLES_WITHHELD = "ohlcv.candles-withheld"
+# Engine that aggregated the trades: jvm or native.
+EXECUTION = "ohlcv.execution"
 # How the candles of a commit were audited before it was published. Missing if they were not.
 AUDIT = "ohlcv.audit"
 AUDIT_OF_CANDIDATE, AUDIT_OF_COMPUTED = "candidate", "computed"

@@ -33,10 +33,10 @@ from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.health import workers
 from ohlcv.monitoring.http_json import UnusableResponseError, fetch_json
 from ohlcv.setup import class_data_sharing
-from ohlcv.spark.jars import chosen_jars, chosen_sets, find_jar_problem
+from ohlcv.spark.jars import chosen_engines, chosen_jars, chosen_sets, find_jar_problem
 from ohlcv.spark.processes import HOST
 from ohlcv.spark.spark_submit import check_master, script_folder
-from ohlcv.spark.toolchain import ROLES, archive_folder, java_home
+from ohlcv.spark.toolchain import ROLES, archive_path, java_home
 
 State = Literal["ok", "warning", "fault", "unused"]
 
@@ -144,11 +144,15 @@ def check_archives() -> str:
     """Check that JVMs use the class-data archives: a JVM silently ignores an archive that does not match."""
     if not class_data_sharing.is_current():
         raise OhlcvError("the class-data archives are missing or outdated, so jobs start slower: run 'make setup'")
-    counts = {role: class_data_sharing.count_archived_classes(role) for role in ROLES}
-    if unused := [role for role in ROLES if not counts[role]]:
+    counts = {
+        (engine, role): class_data_sharing.count_archived_classes(role, engine)
+        for engine in chosen_engines()
+        for role in ROLES
+    }
+    if unused := [archive_path(role, engine) for (engine, role), count in counts.items() if not count]:
         raise OhlcvError(
-            f"Java loads no class from the archive of the {' and the '.join(unused)}, so jobs start slower: "
-            f"remove {archive_folder()} and run 'make setup'"
+            f"Java loads no class from {' and '.join(map(str, unused))}, so jobs start slower: "
+            f"remove {' and '.join(sorted({str(path.parent) for path in unused}))} and run 'make setup'"
         )
     return f"in use: a starting JVM loads {min(counts.values()):,} classes from them"
 

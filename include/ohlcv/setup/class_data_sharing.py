@@ -1,6 +1,6 @@
 """Class data sharing (CDS): archives of loaded classes that halve the start time of a JVM.
 
-Setup runs the 1m job and writes one archive for drivers and one for executors
+Setup runs a job of each engine and writes one archive for drivers and one for executors
 (`python -m ohlcv.setup.class_data_sharing`). A JVM of another version or with another class path ignores an archive
 without a message. Jobs then start more slowly and still succeed.
 """
@@ -17,18 +17,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ohlcv.config.execution import Engine
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
 from ohlcv.setup.slim_spark_home import create_slim_home
-from ohlcv.spark.jars import jar_paths
+from ohlcv.spark.jars import chosen_engines, jar_paths
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from ohlcv.spark.processes import descendants
-from ohlcv.spark.spark_submit import SparkJob, build_job, run, views_job
+from ohlcv.spark.spark_submit import SparkJob, build_job, run
 from ohlcv.spark.toolchain import ROLES, Role, archive_folder, archive_path, java_home, spark_environment, spark_home
 
 if TYPE_CHECKING:
@@ -42,10 +43,10 @@ POLL_SECONDS = 0.2
 ARCHIVED_CLASS = "source: shared objects file (top)"
 
 
-def fingerprint() -> str:
+def fingerprint(engine: Engine) -> str:
     """Return a hash of what a JVM checks before it uses an archive: its version, the jars, their sizes and times."""
     parts = [(java_home() / "release").read_text()] if (java_home() / "release").exists() else [str(java_home())]
-    for path in [*jar_paths(), *sorted((spark_home() / "jars").glob("*.jar"))]:
+    for path in [*jar_paths(engine), *sorted((spark_home() / "jars").glob("*.jar"))]:
         status = path.stat()
         # Whole seconds: the layers of an image store no fractions, and a JVM does not compare them.
         parts.append(f"{path} {status.st_size} {int(status.st_mtime)}")
@@ -53,18 +54,26 @@ def fingerprint() -> str:
 
 
 def is_current() -> bool:
-    """Return whether both archives exist and match the Java and the jars of this machine."""
+    """Return whether all archives exist and match the Java and the jars of this machine."""
+    return not _outdated()
+
+
+def _outdated() -> list[Engine]:
+    """Return the engines whose archives are missing or do not match."""
+    return [engine for engine in chosen_engines() if not _is_current(engine)]
+
+
+def _is_current(engine: Engine) -> bool:
     try:
-        return _fingerprint_file().read_text() == fingerprint() and all(archive_path(role).is_file() for role in ROLES)
+        is_same = _fingerprint_file(engine).read_text() == fingerprint(engine)
     except OSError:
         return False
+    return is_same and all(archive_path(role, engine).is_file() for role in ROLES)
 
 
-def count_archived_classes(role: Role) -> int:
+def count_archived_classes(role: Role, engine: Engine = "jvm") -> int:
     """Return how many classes a JVM with a job's class path loads from the archive of a role."""
-    from ohlcv.config.settings import load_settings
-
-    options = views_job(load_settings({})).conf
+    options = _job(job_settings(""), engine, datetime.now(UTC)).conf
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "classes"
         conf = {
@@ -78,17 +87,13 @@ def count_archived_classes(role: Role) -> int:
 
 
 def create_archives() -> None:
-    """Run the 1m job on a cluster of one worker and let both of its JVMs write their loaded classes to archives."""
+    """Run a job of each engine on a cluster of one worker and let both of its JVMs write their loaded classes."""
     from ohlcv.config.settings import load_settings
     from ohlcv.iceberg.tables import create_tables
     from ohlcv.ingest.loader import append_trades
     from ohlcv.ingest.sample_data import Feed
     from ohlcv.spark.local_cluster import local_cluster
 
-    _fingerprint_file().unlink(missing_ok=True)
-    for role in ROLES:
-        archive_path(role).parent.mkdir(parents=True, exist_ok=True)
-        archive_path(role).unlink(missing_ok=True)
     begin = datetime(2026, 3, 1, 10, tzinfo=UTC)
     with tempfile.TemporaryDirectory() as folder:
         home = job_settings(f"{folder}/home")
@@ -97,17 +102,40 @@ def create_archives() -> None:
         # Enough trades to turn on code generation, so that the archives also contain the classes of the compiler.
         append_trades(settings, Feed(begin).batch(begin + timedelta(hours=1), CODE_GENERATION_MIN_TRADES))
         with local_cluster(Path(folder) / "spark") as cluster:
-            # The first run stores candles. The second run is recorded: it reads, compares and overwrites them.
-            for minutes, is_recorded in ((0, False), (10, True)):
-                own_range = Range(begin + timedelta(minutes=minutes), begin + timedelta(minutes=minutes + 20))
-                job = build_job(settings, "1m", own_range, rebuild_pending=True)
-                with _postponed_executor_kill(cluster) if is_recorded else nullcontext():
-                    result = run(_with_archive_output(job) if is_recorded else job, cluster.master, home)
-                    if result.exit_code:
-                        raise OhlcvError(f"the job that loads the classes for the archives failed: {result.error}")
-    if not all(archive_path(role).is_file() for role in ROLES):
+            # This run stores candles. Those that are recorded read, compare and overwrite them.
+            _run(_job(home, "jvm", begin), home, cluster)
+            for number, engine in enumerate(_outdated(), 1):
+                _create_archives(engine, _job(home, engine, begin + number * timedelta(minutes=10)), home, cluster)
+
+
+def _create_archives(engine: Engine, job: SparkJob, home: dict[str, str], cluster: LocalCluster) -> None:
+    _fingerprint_file(engine).unlink(missing_ok=True)
+    for role in ROLES:
+        archive_path(role, engine).parent.mkdir(parents=True, exist_ok=True)
+        archive_path(role, engine).unlink(missing_ok=True)
+    with _postponed_executor_kill(cluster):
+        _run(_with_archive_output(job, engine), _with_engine(home, engine), cluster)
+    if not all(archive_path(role, engine).is_file() for role in ROLES):
         raise OhlcvError("the JVM wrote no CDS archive: check that this Java supports -XX:ArchiveClassesAtExit")
-    _fingerprint_file().write_text(fingerprint())
+    _fingerprint_file(engine).write_text(fingerprint(engine))
+
+
+def _job(home: dict[str, str], engine: Engine, begin: datetime) -> SparkJob:
+    """Return a job that builds candles from this time on."""
+    from ohlcv.config.settings import load_settings
+
+    own_range = Range(begin, begin + timedelta(minutes=20))
+    return build_job(load_settings(_with_engine(home, engine)), "1m", own_range, rebuild_pending=True)
+
+
+def _with_engine(home: dict[str, str], engine: Engine) -> dict[str, str]:
+    return {**home, "OHLCV_1M_EXECUTION": engine}
+
+
+def _run(job: SparkJob, home: dict[str, str], cluster: LocalCluster) -> None:
+    result = run(job, cluster.master, home)
+    if result.exit_code:
+        raise OhlcvError(f"the job that loads the classes for the archives failed: {result.error}")
 
 
 def job_settings(home: str) -> dict[str, str]:
@@ -156,17 +184,17 @@ def _command_line(pid: int) -> bytes:
     return b""
 
 
-def _with_archive_output(job: SparkJob) -> SparkJob:
+def _with_archive_output(job: SparkJob, engine: Engine) -> SparkJob:
     conf = dict(job.conf)
     for role in ROLES:
         name = f"spark.{role}.extraJavaOptions"
         options = [option for option in conf[name].split() if not option.startswith("-XX:SharedArchiveFile")]
-        conf[name] = " ".join([*options, f"-XX:ArchiveClassesAtExit={archive_path(role)}"])
+        conf[name] = " ".join([*options, f"-XX:ArchiveClassesAtExit={archive_path(role, engine)}"])
     return dataclasses.replace(job, conf=conf)
 
 
-def _fingerprint_file() -> Path:
-    return archive_folder() / "stamp"
+def _fingerprint_file(engine: Engine) -> Path:
+    return archive_folder(engine) / "stamp"
 
 
 def main() -> int:
@@ -177,7 +205,7 @@ def main() -> int:
         print(f"setup: could not create the slim Spark home, jobs will start more slowly: {error}", file=sys.stderr)
     if is_current():
         return 0
-    print("setup: creating CDS archives, which halve the start time of jobs (one minute)", file=sys.stderr)
+    print("setup: creating CDS archives, which halve the start time of jobs (a minute and a half)", file=sys.stderr)
     try:
         create_archives()
     except (OhlcvError, OSError) as error:

@@ -1,22 +1,24 @@
-"""Jars of Iceberg, the catalogs and the stores: their pins, the chosen sets, and the download.
+"""Jars of Iceberg, the catalogs, the stores and native execution: their pins, the chosen sets, and the download.
 
-The set-up stores the choice of OHLCV_JAR_SETS. Every process then uses the same class path, for which class-data
-archives exist.
+The set-up stores the choice of OHLCV_JAR_SETS. Every process of an engine then uses the same class path, for which
+class-data archives exist.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ohlcv.config.execution import ENGINES, Engine
 from ohlcv.model.errors import InputError, OhlcvError
 
 ICEBERG = "1.12.0"
@@ -81,8 +83,22 @@ JAR_SETS = {
     "azure": (Jar("org.apache.iceberg", "iceberg-azure-bundle", ICEBERG, None),),
     # The Hive client is part of pyspark. This set keeps its jars in the slim Spark home.
     "hive": (),
+    # Native execution. Only on the class path of native jobs.
+    "native": (
+        Jar(
+            "org.apache.datafusion",
+            "comet-spark-spark4.1_2.13",
+            "1.2.0",
+            "5055c43dca9e8cce83c33b1ff25646d1436c94698ca48beb3475bf60843b8d37",
+        ),
+    ),
 }
-DEFAULT_SETS = ("aws",)
+DEFAULT_SETS = ("aws", "native")
+# Default of the set-ups that stored a choice without the default of their version.
+_FIRST_DEFAULT = "aws"
+# Folders of the native library in its jar, by the name of the processor.
+_LIBRARY_FOLDERS = {"x86_64": "amd64", "aarch64": "aarch64"}
+_LIBRARY = "libcomet.so"
 
 
 def share_directory() -> Path:
@@ -92,10 +108,7 @@ def share_directory() -> Path:
 
 def chosen_sets() -> tuple[str, ...]:
     """Return the jar sets of OHLCV_JAR_SETS, by default those of the set-up."""
-    text = os.environ.get(SETS_VARIABLE) or ""
-    if not text:
-        with suppress(FileNotFoundError):
-            text = _choice_file().read_text()
+    text = os.environ.get(SETS_VARIABLE) or _stored_choice()
     names = {name.strip() for name in text.split(",") if name.strip()} or set(DEFAULT_SETS)
     if unknown := sorted(names - JAR_SETS.keys()):
         raise InputError(f"{SETS_VARIABLE} names the unknown set '{unknown[0]}': use some of {', '.join(JAR_SETS)}")
@@ -107,13 +120,24 @@ def store_choice() -> None:
     """Make the chosen sets those of every later process."""
     sets = chosen_sets()
     _choice_file().parent.mkdir(parents=True, exist_ok=True)
-    _choice_file().write_text(",".join(sets))
+    _choice_file().write_text(f"{','.join(sets)}\n{','.join(DEFAULT_SETS)}\n")
+
+
+def _stored_choice() -> str:
+    """Return the choice of the set-up, with the sets that became a default since."""
+    try:
+        chosen, _, default = _choice_file().read_text().partition("\n")
+    except FileNotFoundError:
+        return ""
+    known = (default.strip() or _FIRST_DEFAULT).split(",")
+    return ",".join([chosen, *(name for name in DEFAULT_SETS if name not in known)])
 
 
 def choice_suffix() -> str:
     """Return the ending of folders that are valid for the chosen sets only, empty for the default."""
-    sets = chosen_sets()
-    return "" if sets == DEFAULT_SETS else f"-{'-'.join(sets)}"
+    # The set `native` does not change the class path of the other engine.
+    sets = [name for name in chosen_sets() if name != "native"]
+    return "" if sets == [name for name in DEFAULT_SETS if name != "native"] else f"-{'-'.join(sets)}"
 
 
 def find_missing_set(required: Iterable[str]) -> str | None:
@@ -126,14 +150,20 @@ def find_missing_set(required: Iterable[str]) -> str | None:
     return f"the catalog or the store needs the jar set {missing[0]}: run '{SETS_VARIABLE}={wanted} make setup'"
 
 
-def chosen_jars() -> tuple[Jar, ...]:
-    """Return the jars of the chosen sets in class path order."""
-    return (*BASE_JARS, *(jar for name in chosen_sets() for jar in JAR_SETS[name]))
+def chosen_engines() -> tuple[Engine, ...]:
+    """Return the engines whose jars are in the chosen sets."""
+    return ENGINES if "native" in chosen_sets() else ("jvm",)
 
 
-def jar_paths() -> list[Path]:
-    """Return the paths of the jars in class path order."""
-    paths = [jar_folder() / jar.file_name for jar in chosen_jars()]
+def chosen_jars(engine: Engine = "native") -> tuple[Jar, ...]:
+    """Return the jars of the chosen sets that an engine uses, in class path order."""
+    names = [name for name in chosen_sets() if engine == "native" or name != "native"]
+    return (*BASE_JARS, *(jar for name in names for jar in JAR_SETS[name]))
+
+
+def jar_paths(engine: Engine = "jvm") -> list[Path]:
+    """Return the paths of the jars of an engine in class path order."""
+    paths = [jar_folder() / jar.file_name for jar in chosen_jars(engine)]
     for path in paths:
         if not path.is_file():
             raise OhlcvError(_missing_jar_message(path))
@@ -143,6 +173,32 @@ def jar_paths() -> list[Path]:
 def jar_folder() -> Path:
     """Return the folder of the jars. OHLCV_JARS overrides it."""
     return Path(os.environ.get("OHLCV_JARS") or share_directory() / "jars")
+
+
+def library_folder() -> Path:
+    """Return the folder of the native library, which the set-up takes out of its jar.
+
+    Otherwise every JVM would copy it (145 MB) to the folder for temporary files, and a killed one would leave it there.
+    """
+    return jar_folder() / "native"
+
+
+def extract_library() -> None:
+    """Take the native library for this processor out of its jar, unless that is done."""
+    [jar] = JAR_SETS["native"]
+    member = f"org/apache/comet/linux/{_LIBRARY_FOLDERS.get(platform.machine())}/{_LIBRARY}"
+    library = library_folder() / _LIBRARY
+    with zipfile.ZipFile(jar_folder() / jar.file_name) as archive:
+        # Jobs report a processor for which there is no library, and run on the JVM.
+        if member not in archive.namelist():
+            return
+        if library.is_file() and library.stat().st_size == archive.getinfo(member).file_size:
+            return
+        library.parent.mkdir(parents=True, exist_ok=True)
+        partial = library.with_suffix(".partial")
+        with archive.open(member) as source, partial.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        partial.rename(library)
 
 
 def find_jar_problem(jar: Jar) -> str | None:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from ohlcv.config.execution import Engine, find_jvm_reason
 from ohlcv.config.settings import Settings, Tuning
-from ohlcv.config.values import is_spark_master, redacted
+from ohlcv.config.values import is_spark_master, megabytes, redacted
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, iso
-from ohlcv.spark.jars import find_missing_set, jar_paths
+from ohlcv.spark.jars import chosen_engines, find_missing_set, jar_paths, library_folder
 from ohlcv.spark.job_protocol import ERROR_PREFIX
 from ohlcv.spark.toolchain import ROLES, archive_path, spark_environment, spark_home
 
@@ -29,7 +30,9 @@ CATALOG_CHECK_SCRIPT = "ohlcv_check_catalog.py"
 LOCAL_MASTER = "local[*]"
 LOCAL_DRIVER_MEMORY = "2g"
 # Spark settings of a kind of job. The .properties files next to this module hold and explain them.
-Profile = Literal["quick", "throughput"]
+Profile = Literal["quick", "throughput", "native"]
+# Shares of the executor's memory in a native job. Spark refuses a heap below 450 MB.
+HEAP_PERCENT, OFF_HEAP_PERCENT, MIN_HEAP = 40, 50, 512
 
 
 def profile_path(profile: Profile) -> Path:
@@ -117,7 +120,9 @@ def templated_job(
         *("--dag-id", dag_id),
         *("--run-id", run_id),
     ]
-    return _job(settings, settings.timeframe(timeframe).script, arguments, settings.tuning[timeframe])
+    tuning = settings.tuning[timeframe]
+    profile = _profile(settings, tuning, "quick")
+    return _job(settings, settings.timeframe(timeframe).script, arguments, tuning, profile)
 
 
 def reprocess_job(
@@ -143,8 +148,8 @@ def reprocess_job(
         *("--dag-id", dag_id),
         *("--run-id", run_id),
     ]
-    # The job reads whole days, so it uses the tuning of the longest timeframe.
-    return _job(settings, REPROCESS_SCRIPT, arguments, settings.tuning[list(settings.tuning)[-1]], "throughput")
+    tuning = settings.reprocess_tuning
+    return _job(settings, REPROCESS_SCRIPT, arguments, tuning, _profile(settings, tuning, "throughput"))
 
 
 def maintenance_job(
@@ -186,10 +191,19 @@ def catalog_check_job(settings: Settings, scratch: str) -> SparkJob:
     return _job(settings, CATALOG_CHECK_SCRIPT, ["--scratch", scratch], Tuning())
 
 
+def _profile(settings: Settings, tuning: Tuning, jvm: Profile) -> Profile:
+    """Return the profile of a job, which is native where that is requested and possible."""
+    is_native = tuning.execution != "jvm" and "native" in chosen_engines() and not find_jvm_reason(settings, tuning)
+    return "native" if is_native else jvm
+
+
 def _job(settings: Settings, script: str, arguments: list[str], tuning: Tuning, profile: Profile = "quick") -> SparkJob:
     if problem := find_missing_set(settings.catalog.jar_sets):
         raise OhlcvError(problem)
-    class_path = ":".join(str(path) for path in jar_paths())
+    engine: Engine = "native" if profile == "native" else "jvm"
+    class_path = ":".join(str(path) for path in jar_paths(engine))
+    options = f" -Djava.library.path={library_folder()}" if engine == "native" else ""
+    heap, memory = _native_memory(tuning) if engine == "native" else (tuning.executor_memory, {})
     return SparkJob(
         application=str(script_folder() / script),
         arguments=tuple(arguments),
@@ -198,13 +212,32 @@ def _job(settings: Settings, script: str, arguments: list[str], tuning: Tuning, 
             # The jars are on the class path of all processes. --jars would copy them to each executor in each run.
             "spark.driver.extraClassPath": class_path,
             "spark.executor.extraClassPath": class_path,
-            **{f"spark.{role}.extraJavaOptions": f"-XX:SharedArchiveFile={archive_path(role)}" for role in ROLES},
+            **{
+                f"spark.{role}.extraJavaOptions": f"-XX:SharedArchiveFile={archive_path(role, engine)}{options}"
+                for role in ROLES
+            },
             "spark.sql.shuffle.partitions": str(tuning.shuffle_partitions),
+            **memory,
         },
         driver_memory=tuning.driver_memory,
-        executor_memory=tuning.executor_memory,
+        executor_memory=heap,
         executor_cores=tuning.executor_cores,
     )
+
+
+def _native_memory(tuning: Tuning) -> tuple[str, dict[str, str]]:
+    """Return the heap of the executor of a native job, and the properties with the other parts of its memory.
+
+    A standalone master reserves only the heap. The parts together are not larger than the heap of the other profiles,
+    so that a worker needs no more memory.
+    """
+    total = megabytes(tuning.executor_memory)
+    heap = max(MIN_HEAP, total * HEAP_PERCENT // 100)
+    overhead = total * (100 - HEAP_PERCENT - OFF_HEAP_PERCENT) // 100
+    return f"{heap}m", {
+        "spark.memory.offHeap.size": f"{total - heap - overhead}m",
+        "spark.executor.memoryOverhead": f"{overhead}m",
+    }
 
 
 def script_folder() -> Path:

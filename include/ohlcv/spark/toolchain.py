@@ -16,8 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from ohlcv.config.execution import Engine
 from ohlcv.model.errors import OhlcvError
-from ohlcv.spark.jars import choice_suffix, chosen_sets, fetch_jars, share_directory, store_choice
+from ohlcv.spark.jars import (
+    choice_suffix,
+    chosen_engines,
+    chosen_sets,
+    extract_library,
+    fetch_jars,
+    share_directory,
+    store_choice,
+)
 from ohlcv.spark.trust_store import PASSWORD, write_trust_store
 
 # Java versions on which Spark 4.1 was tested.
@@ -30,14 +39,17 @@ ROLES: tuple[Role, ...] = ("driver", "executor")
 SLIM_HOME_MARKER = "made-of"
 
 
-def archive_folder() -> Path:
-    """Return the folder of the CDS archives. An archive is valid for one class path, so each choice of jars has one."""
-    return share_directory() / f"archives{choice_suffix()}"
+def archive_folder(engine: Engine) -> Path:
+    """Return the folder of the CDS archives of an engine.
+
+    An archive is valid for one class path, so each engine and each choice of jars has a folder.
+    """
+    return share_directory() / f"{'native-' if engine == 'native' else ''}archives{choice_suffix()}"
 
 
-def archive_path(role: Role) -> Path:
+def archive_path(role: Role, engine: Engine = "jvm") -> Path:
     """Return the path of the CDS archive of a role, which may not exist (ohlcv.setup.class_data_sharing)."""
-    return archive_folder() / f"{role}.jsa"
+    return archive_folder(engine) / f"{role}.jsa"
 
 
 def spark_home() -> Path:
@@ -140,6 +152,8 @@ def spark_environment() -> dict[str, str]:
 
 def _choose_and_fetch_jars() -> Path:
     folder = fetch_jars(spark_home(), spark_environment())
+    if "native" in chosen_engines():
+        extract_library()
     store_choice()
     return folder
 

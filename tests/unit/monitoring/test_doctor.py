@@ -19,6 +19,7 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.monitoring import catalog_check, doctor
 from ohlcv.monitoring.doctor import Check, check_deployed_port, check_deployment, run_checks, settings_faults
 from ohlcv.spark.jars import chosen_jars, share_directory
+from ohlcv.spark.toolchain import archive_path
 from support.json_server import json_server
 
 # pyiceberg does not close the connections of its catalogs, so the garbage collector does.
@@ -40,8 +41,8 @@ def faults(environment: Mapping[str, str], project: Path) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _start_no_jvm(monkeypatch: pytest.MonkeyPatch) -> None:
-    # All checks together would start two JVMs. tests/integration/test_class_data_sharing.py starts real ones.
-    monkeypatch.setattr("ohlcv.setup.class_data_sharing.count_archived_classes", lambda role: 2000)
+    # All checks together would start four JVMs. tests/integration/test_class_data_sharing.py starts real ones.
+    monkeypatch.setattr("ohlcv.setup.class_data_sharing.count_archived_classes", lambda role, engine: 2000)
 
 
 @pytest.fixture
@@ -182,9 +183,12 @@ def test_outdated_and_unused_archives_are_reported(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("ohlcv.setup.class_data_sharing.is_current", lambda: True)
     assert doctor.check_archives() == "in use: a starting JVM loads 2,000 classes from them"
     monkeypatch.setattr(
-        "ohlcv.setup.class_data_sharing.count_archived_classes", lambda role: 0 if role == "executor" else 2000
+        "ohlcv.setup.class_data_sharing.count_archived_classes",
+        lambda role, engine: 0 if (role, engine) == ("executor", "native") else 2000,
     )
-    with pytest.raises(OhlcvError, match=r"no class from the archive of the executor, .* and run 'make setup'$"):
+    archive = archive_path("executor", "native")
+    message = f"no class from {archive}, so jobs start slower: remove {archive.parent} and run 'make setup'$"
+    with pytest.raises(OhlcvError, match=message):
         doctor.check_archives()
 
 

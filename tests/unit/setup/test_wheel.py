@@ -8,8 +8,11 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from ohlcv.spark.spark_submit import Profile
 
 ROOT = Path(__file__).resolve().parents[3]
 # Source folder of each top-level package.
@@ -69,7 +72,7 @@ def test_the_wheel_contains_all_modules_and_data_files(installation: Path) -> No
         if path.is_file()
     }
     assert installed == source_files()
-    assert {"ohlcv/spark/quick.properties", "ohlcv/spark/throughput.properties"} <= installed
+    assert {f"ohlcv/spark/{profile}.properties" for profile in get_args(Profile)} <= installed
 
 
 def test_every_module_can_be_imported_from_the_wheel(installation: Path, tmp_path: Path) -> None:

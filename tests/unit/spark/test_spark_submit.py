@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.config.values import megabytes
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, from_microseconds
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.spark import spark_submit
-from ohlcv.spark.jars import jar_paths
+from ohlcv.spark.jars import jar_paths, library_folder
 from ohlcv.spark.spark_submit import (
     JobResult,
     Profile,
@@ -25,6 +26,7 @@ from ohlcv.spark.spark_submit import (
     catalog_check_job,
     check_master,
     job_environment,
+    maintenance_job,
     profile_path,
     reprocess_job,
     run,
@@ -32,7 +34,7 @@ from ohlcv.spark.spark_submit import (
     start_job,
     views_job,
 )
-from ohlcv.spark.toolchain import archive_path, spark_home
+from ohlcv.spark.toolchain import ROLES, archive_path, spark_home
 from spark_jobs.jobs.build_candles import read_request
 
 OWN_RANGE = Range(from_microseconds(1_772_366_400_000_000), from_microseconds(1_772_370_000_000_000))
@@ -101,12 +103,67 @@ def properties(profile: Profile) -> dict[str, str]:
     return dict(line.split(None, 1) for line in lines)
 
 
+def reprocess(settings: Settings) -> SparkJob:
+    return reprocess_job(settings, day="2026-03-01", until="", timeframes="1m", prune="no", dry_run="no")
+
+
 def test_only_the_reprocessing_executor_uses_the_optimising_compiler() -> None:
-    job = reprocess_job(settings_with_password(), day="2026-03-01", until="", timeframes="1m", prune="no", dry_run="no")
+    job = reprocess(settings_with_password(OHLCV_REPROCESS_EXECUTION="jvm"))
     assert options(job.command(CLUSTER))["--properties-file"] == str(profile_path("throughput"))
     quick, throughput = properties("quick"), properties("throughput")
     assert {name for name in quick if quick[name] != throughput.get(name)} == {"spark.executor.defaultJavaOptions"}
     assert quick.keys() == throughput.keys()
+
+
+def test_native_jobs_have_the_settings_of_reprocessing_and_a_class_path_of_their_own() -> None:
+    job = reprocess(settings_with_password())
+    assert options(job.command(CLUSTER))["--properties-file"] == str(profile_path("native"))
+    native, throughput = properties("native"), properties("throughput")
+    assert native.items() >= throughput.items()
+    assert native["spark.plugins"] == "org.apache.spark.CometPlugin"
+    for role in ROLES:
+        assert job.conf[f"spark.{role}.extraClassPath"] == ":".join(map(str, jar_paths("native")))
+        assert job.conf[f"spark.{role}.extraJavaOptions"] == (
+            f"-XX:SharedArchiveFile={archive_path(role, 'native')} -Djava.library.path={library_folder()}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("memory", "parts"),
+    [("1024m", (512, 410, 102)), ("2g", (819, 1025, 204)), ("10g", (4096, 5120, 1024))],
+)
+def test_the_parts_of_the_memory_of_a_native_executor_are_its_budget(memory: str, parts: tuple[int, ...]) -> None:
+    job = reprocess(settings_with_password(OHLCV_1D_EXECUTOR_MEMORY=memory))
+    names = ("spark.memory.offHeap.size", "spark.executor.memoryOverhead")
+    found = [job.executor_memory, *(job.conf[name] for name in names)]
+    assert found == [f"{part}m" for part in parts]
+    assert sum(parts) == megabytes(memory)
+
+
+def test_a_timeframe_opts_in_to_native_execution() -> None:
+    settings = settings_with_password(OHLCV_1D_EXECUTION="native", OHLCV_1H_EXECUTION="shadow")
+    found = {name: build_job(settings, name, OWN_RANGE).profile for name in TIMEFRAMES}
+    assert found == {"1m": "quick", "5m": "quick", "30m": "quick", "1h": "native", "1d": "native"}
+    # Maintenance aggregates no trades.
+    assert maintenance_job(settings, "1d", steps="compact", as_of="2026-03-01").profile == "quick"
+    # A setting of all timeframes does not concern reprocessing.
+    of_timeframes = settings_with_password(OHLCV_EXECUTION="native", OHLCV_REPROCESS_EXECUTION="jvm")
+    assert build_job(of_timeframes, "1m", OWN_RANGE).profile == "native"
+    assert reprocess(of_timeframes).profile == "throughput"
+
+
+@pytest.mark.parametrize(
+    "more", [{"OHLCV_NATIVE": "no"}, {"OHLCV_1D_EXECUTOR_MEMORY": "1000m"}], ids=["switched off", "too little memory"]
+)
+def test_a_job_that_cannot_run_natively_has_a_profile_of_the_jvm(more: dict[str, str]) -> None:
+    settings = settings_with_password(OHLCV_1D_EXECUTION="native", **more)
+    assert reprocess(settings).profile == "throughput"
+    assert build_job(settings, "1d", OWN_RANGE).profile == "quick"
+
+
+def test_without_the_jar_of_native_execution_jobs_have_a_profile_of_the_jvm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OHLCV_JAR_SETS", "aws")
+    assert reprocess(settings_with_password()).profile == "throughput"
 
 
 def test_a_local_job_has_no_executor_options_and_more_driver_memory() -> None:

@@ -94,6 +94,11 @@ class Catalog:
         return False
 
     @property
+    def vends_keys(self) -> bool:
+        """Return whether the clients request keys of the store from the service of the catalog."""
+        return False
+
+    @property
     def access_settings(self) -> str:
         """Return the names of the settings that grant access, for a message."""
         if self.has_aws_login:
@@ -252,7 +257,6 @@ class RestCatalog(ServiceCatalog):
 
     @property
     def vends_keys(self) -> bool:
-        """Return whether the clients request keys of the store from the service."""
         return self.store is None or self.store.access_key is None
 
     @property
