@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import pytest
@@ -188,65 +189,63 @@ TRADES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def result(spark: SparkSession) -> ReferenceResult:
+@cache
+def computed(spark: SparkSession) -> ReferenceResult:
     """Return the candles of all trades above. They are computed once, because a query takes seconds."""
     with code_generation_for(spark, 0):
         return job_result(spark, random.Random(1).sample(TRADES, len(TRADES)), "1m", [HOUR])
 
 
-def candles_of(result: ReferenceResult, exchange: str) -> dict[str, Candle]:
+def candles_of(spark: SparkSession, exchange: str) -> dict[str, Candle]:
     """Return the candles of an exchange by symbol; each symbol has one."""
-    candles = [candle for candle in result.candles.values() if candle.exchange == exchange]
+    candles = [candle for candle in computed(spark).candles.values() if candle.exchange == exchange]
     assert len({candle.symbol for candle in candles}) == len(candles)
     return {candle.symbol: candle for candle in candles}
 
 
-def test_every_edge_case_equals_the_reference_model(result: ReferenceResult) -> None:
-    assert result == reference_candles(TRADES, 60_000_000, [HOUR])
+def test_every_edge_case_equals_the_reference_model(spark: SparkSession) -> None:
+    assert computed(spark) == reference_candles(TRADES, 60_000_000, [HOUR])
 
 
-def test_the_first_column_that_differs_decides_between_versions_and_null_is_oldest(result: ReferenceResult) -> None:
+def test_the_first_column_that_differs_decides_between_versions_and_null_is_oldest(spark: SparkSession) -> None:
     for _, newer in VERSIONS:
-        candle = candles_of(result, str(newer.exchange))[str(newer.symbol)]
+        candle = candles_of(spark, str(newer.exchange))[str(newer.symbol)]
         assert (candle.trade_count, candle.open, candle.volume) == (1, newer.price, newer.quantity), newer.symbol
 
 
-def test_an_identity_is_a_text_of_a_trade_or_of_a_message(result: ReferenceResult) -> None:
+def test_an_identity_is_a_text_of_a_trade_or_of_a_message(spark: SparkSession) -> None:
     for exchange in ("once", "twice", "second twice"):
-        counts = {symbol: candle.trade_count for symbol, candle in candles_of(result, exchange).items()}
+        counts = {symbol: candle.trade_count for symbol, candle in candles_of(spark, exchange).items()}
         assert counts == {symbol: len(ids) for symbol, ids in DIFFERENT_IDS.items()}
     for symbol, exchange in SPLIT_NAMES:
-        assert candles_of(result, exchange)[symbol].trade_count == 1
+        assert candles_of(spark, exchange)[symbol].trade_count == 1
 
 
 @pytest.mark.parametrize("exchange", DELIVERED_TWICE)
-def test_ids_of_any_length_and_sequences_order_trades_of_one_microsecond(
-    result: ReferenceResult, exchange: str
-) -> None:
-    prices = {symbol: [candle.open, candle.close] for symbol, candle in candles_of(result, exchange).items()}
+def test_ids_of_any_length_and_sequences_order_trades_of_one_microsecond(spark: SparkSession, exchange: str) -> None:
+    prices = {symbol: [candle.open, candle.close] for symbol, candle in candles_of(spark, exchange).items()}
     assert prices == {symbol: [5, 4] for symbol in ORDERED_IDS}
 
 
-def test_trades_that_nothing_else_orders_are_ordered_by_price(result: ReferenceResult) -> None:
-    prices = {symbol: [each.trade_count, each.open, each.close] for symbol, each in candles_of(result, "ties").items()}
+def test_trades_that_nothing_else_orders_are_ordered_by_price(spark: SparkSession) -> None:
+    prices = {symbol: [each.trade_count, each.open, each.close] for symbol, each in candles_of(spark, "ties").items()}
     assert prices == {"different prices": [2, 1, 2], "equal prices": [2, 3, 3]}
 
 
-def test_a_rejected_version_neither_supersedes_nor_counts(result: ReferenceResult) -> None:
-    candles = [candle for candle in result.candles.values() if candle.exchange == "rejected"]
+def test_a_rejected_version_neither_supersedes_nor_counts(spark: SparkSession) -> None:
+    candles = [candle for candle in computed(spark).candles.values() if candle.exchange == "rejected"]
     assert [[candle.trade_count, candle.open, candle.close] for candle in candles] == 4 * [[1, 5, 5]]
-    assert result.rejected == {"bad_price": 2, "bad_quantity": 3, "wrong_partition": 1, "null_key": 1}
+    assert computed(spark).rejected == {"bad_price": 2, "bad_quantity": 3, "wrong_partition": 1, "null_key": 1}
 
 
-def test_vwap_is_rounded_half_up_once(result: ReferenceResult) -> None:
-    vwaps = {symbol: candle.vwap / MIN_AMOUNT for symbol, candle in candles_of(result, "rounded").items()}
+def test_vwap_is_rounded_half_up_once(spark: SparkSession) -> None:
+    vwaps = {symbol: candle.vwap / MIN_AMOUNT for symbol, candle in candles_of(spark, "rounded").items()}
     assert vwaps == {"half": 2, "below half": 1, "just below half": 1}
 
 
-def test_the_largest_volume_is_written_and_the_next_one_is_withheld(result: ReferenceResult) -> None:
-    assert {symbol: each.volume for symbol, each in candles_of(result, "volumes").items()} == {"fits": MAX_AMOUNT}
-    assert {key[0]: volume for key, volume in result.withheld.items()} == {"does not fit": 10**10}
+def test_the_largest_volume_is_written_and_the_next_one_is_withheld(spark: SparkSession) -> None:
+    assert {symbol: each.volume for symbol, each in candles_of(spark, "volumes").items()} == {"fits": MAX_AMOUNT}
+    assert {key[0]: volume for key, volume in computed(spark).withheld.items()} == {"does not fit": 10**10}
 
 
 def test_a_notional_beyond_38_digits_withholds_only_its_candle(spark: SparkSession) -> None:
