@@ -1,75 +1,154 @@
-"""Reprocessing of a day far larger than its executor: fifty million trades, one percent duplicates, in 1 GiB.
+"""Reprocessing of days far larger than their executor: fifty million deliveries of trades, in 1 GiB.
 
-The reprocessing job runs with its normal options. The result is the peak memory of the executor, which spills what
-does not fit. The candles of the day must count every trade once.
+One day has one repeated delivery in a hundred; on the other one every trade is delivered twice, so that nothing can be
+taken as it is. The reprocessing job runs with its normal options, one core, 512 MB for the heap of the driver and 1 GiB
+for that of the executor, which spills what does not fit. The results are the peaks of both Java processes; the executor
+must stay within the limit of a worker's container. The candles of a day must count every trade once.
 """
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.bench_catalog import BenchCatalog
-from benchmarks.harness import Bench, Grid, Section, log_progress, require_equal
+from benchmarks.harness import Bench, Grid, Section, Verdict, log_progress, require_equal
 from benchmarks.processes import WORKER, home_environment, measure_job
 from ohlcv.ingest.sample_data import sample_trades
-from ohlcv.model.intervals import iso
+from ohlcv.model.intervals import HOUR, MICROSECOND, iso
 from ohlcv.spark.processes import descendants
-from ohlcv.spark.spark_submit import reprocess_job
+from ohlcv.spark.spark_submit import SparkJob, reprocess_job
 
-TRADES = 50_000_000
-DUPLICATES = 0.01
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+# SPARK_WORKER_LIMIT of docker-compose.yaml.
+WORKER_LIMIT_MB = 1536
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day of trades and their repeated deliveries."""
+
+    name: str
+    trades: int
+    # Share of the trades that are delivered again in the same file.
+    duplicates: float = 0.0
+    # Every trade is delivered again in another file.
+    all_twice: bool = False
+
+    def hour(self, trades: int, end: datetime) -> list[pa.Table]:
+        """Return the rows of the files of one hour."""
+        first = sample_trades(trades, 1, end, duplicates=self.duplicates)
+        return [first, delivered_again(first)] if self.all_twice else [first]
+
+
+DAYS = (
+    Day("1 % delivered twice", 50_000_000, duplicates=0.01),
+    Day("all delivered twice", 25_000_000, all_twice=True),
+)
+
+
+def delivered_again(rows: pa.Table) -> pa.Table:
+    """Return the same trades, ingested an hour later under other message ids."""
+    again = {
+        "ingestion_timestamp": pc.add(rows["ingestion_timestamp"], HOUR // MICROSECOND),
+        "message_id": pc.binary_join_element_wise(rows["message_id"], "again", "-"),
+    }
+    return pa.table({name: again.get(name, rows[name]) for name in rows.column_names}, schema=rows.schema)
 
 
 class PeakMemory:
-    """Largest peak of resident memory (VmHWM) of all descendants of a process."""
+    """Largest peak of resident memory (VmHWM) of the descendants of a process."""
 
-    def __init__(self, root: int) -> None:
-        self._root = root
+    def __init__(self, root: int, program: str = "", without: Iterable[int] = ()) -> None:
+        """Read only processes of a program, if it is given, and none that descends from the others."""
+        self._root, self._program, self._without = root, program, tuple(without)
         self.megabytes = 0
 
     def update(self) -> None:
         """Read the peak of every descendant. A process that has just ended has none."""
-        for pid in descendants(self._root):
+        excluded = {pid for root in self._without for pid in (root, *descendants(root))}
+        for pid in set(descendants(self._root)) - excluded:
             with suppress(OSError):
-                for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                    if line.startswith("VmHWM:"):
-                        self.megabytes = max(self.megabytes, int(line.split()[1]) // 1024)
+                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+                status = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+                if "VmHWM" in status and self._program in ("", status["Name"]):
+                    self.megabytes = max(self.megabytes, int(status["VmHWM"].split()[0]) // 1024)
 
 
 @contextmanager
-def watch_peak_memory(root: int) -> Iterator[PeakMemory]:
+def watch_peak_memory(*peaks: PeakMemory) -> Iterator[None]:
     """Read the peaks every half second. A peak never decreases, so nothing is missed between two reads."""
-    peak, ended = PeakMemory(root), threading.Event()
+    ended = threading.Event()
 
     def poll() -> None:
         while not ended.wait(0.5):
-            peak.update()
+            for peak in peaks:
+                peak.update()
 
     thread = threading.Thread(target=poll)
     thread.start()
     try:
-        yield peak
+        yield
     finally:
         ended.set()
         thread.join()
 
 
 def measure(bench: Bench) -> Section:
-    """Generate the day hour by hour and reprocess it."""
+    """Generate the days and reprocess them."""
     section = Section("memory")
-    catalog = BenchCatalog(bench.folder_for("memory") / "home")
-    trades = TRADES // (50 if bench.quick else 1)
+    grid = Grid(
+        "A day reprocessed in all timeframes, on one core",
+        (
+            *("day", "deliveries", "driver memory", "executor memory", "wall s", "cpu s", "deliveries/s per core"),
+            *("driver peak MB", "executor peak MB"),
+        ),
+    )
+    for day in DAYS:
+        catalog = BenchCatalog(bench.folder_for("memory") / f"home-{len(grid.rows)}")
+        trades = day.trades // (50 if bench.quick else 1) // 24
+        _generate(catalog, day, trades)
+        job = _job(catalog)
+        daemons = [process.pid for process in bench.cluster.processes.values()]
+        executor = PeakMemory(bench.cluster.processes[WORKER].pid)
+        driver = PeakMemory(os.getpid(), "java", without=daemons)
+        with watch_peak_memory(executor, driver):
+            cost = measure_job(job, bench.cluster.master, home_environment(catalog.settings), bench.cluster)
+        counted = pc.sum(catalog.table("1d").scan(selected_fields=("trade_count",)).to_arrow()["trade_count"]).as_py()
+        require_equal(f"{day.name}: trades counted in the candles of the day", trades * 24, counted)
+        delivered = catalog.table().scan().count()
+        grid.rows.append(
+            (
+                *(day.name, delivered, job.driver_memory, job.executor_memory, cost.wall, cost.processor),
+                *(round(delivered / cost.wall), driver.megabytes, executor.megabytes),
+            )
+        )
+        section.add_measurements(day.name, {"rebuilt": [cost]})
+        section.verdicts.append(
+            Verdict(f"memory of the executor, {day.name}", executor.megabytes, WORKER_LIMIT_MB, " MB")
+        )
+    section.grids.append(grid)
+    return section
+
+
+def _generate(catalog: BenchCatalog, day: Day, trades: int) -> None:
+    """Append the rows of a day with this number of trades in each hour."""
     for hour in range(1, 25):
-        catalog.append(sample_trades(trades // 24, 1, BEGIN + timedelta(hours=hour), duplicates=DUPLICATES))
-        log_progress(f"hour {hour} of 24 generated")
-    job = reprocess_job(
+        for rows in day.hour(trades, BEGIN + timedelta(hours=hour)):
+            catalog.append(rows)
+        log_progress(f"{day.name}: hour {hour} of 24 generated")
+
+
+def _job(catalog: BenchCatalog) -> SparkJob:
+    return reprocess_job(
         catalog.settings,
         day=f"{BEGIN:%F}",
         until=iso(BEGIN + timedelta(days=1)),
@@ -77,19 +156,3 @@ def measure(bench: Bench) -> Section:
         prune="no",
         dry_run="no",
     )
-    cluster = bench.cluster
-    with watch_peak_memory(cluster.processes[WORKER].pid) as peak:
-        cost = measure_job(job, cluster.master, home_environment(catalog.settings), cluster)
-    counted = pc.sum(catalog.table("1d").scan(selected_fields=("trade_count",)).to_arrow()["trade_count"]).as_py()
-    require_equal("trades counted in the candles of the day", trades // 24 * 24, counted)
-    delivered = catalog.table().scan().count()
-    grid = Grid(
-        "A day reprocessed in all timeframes, on one core",
-        ("deliveries", "executor memory", "wall s", "cpu s", "trades/s per core", "executor peak MB"),
-    )
-    grid.rows.append(
-        (delivered, job.executor_memory, cost.wall, cost.processor, round(delivered / cost.wall), peak.megabytes)
-    )
-    section.grids.append(grid)
-    section.add_measurements("a day", {"rebuilt": [cost]})
-    return section
