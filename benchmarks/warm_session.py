@@ -17,18 +17,8 @@ from benchmarks.measured_process import serve
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import Range, day_range, parse_day, parse_time
 from ohlcv.model.timeframes import Timeframe
-from spark_jobs.compute.candle_builder import candles_from_totals
-from spark_jobs.compute.fixed_point import (
-    exact_volume,
-    notional_parts,
-    notional_units,
-    to_units,
-    volume_parts,
-    volume_units,
-    vwap,
-)
+from spark_jobs.compute.candle_builder import candles_from_totals, vwap
 from spark_jobs.compute.time_predicates import window_start
-from spark_jobs.compute.trade_aggregation import SUM_COLUMNS
 from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.jobs.build_candles import build
 from spark_jobs.jobs.rebuild import Request, Source, read_source
@@ -110,14 +100,7 @@ def roll_up(finer: DataFrame, microseconds: int) -> DataFrame:
     """Build candles from finer ones. The notional is not stored, so it is estimated from the rounded vwap."""
     return (
         finer.withColumn("start", F.unix_micros("window_start"))
-        .withColumns(
-            {
-                "window": window_start(microseconds, "start"),
-                "price_units": to_units("vwap"),
-                "quantity_units": to_units("volume"),
-            }
-        )
-        .withColumns({**volume_parts("quantity_units"), **notional_parts("price_units", "quantity_units")})
+        .withColumn("window", window_start(microseconds, "start"))
         .groupBy("symbol", "exchange", "window")
         .agg(
             F.min_by("open_price", "window_start").alias("open_price"),
@@ -125,11 +108,10 @@ def roll_up(finer: DataFrame, microseconds: int) -> DataFrame:
             F.min("low_price").alias("low_price"),
             F.max_by("close_price", "window_start").alias("close_price"),
             F.sum("trade_count").alias("trade_count"),
-            *(F.sum(name).alias(name) for name in SUM_COLUMNS),
+            F.sum(F.col("vwap") * F.col("volume")).alias("notional"),
+            F.sum("volume").cast(VOLUME).alias("volume"),
         )
-        .withColumns({"volume_units": volume_units(), "notional_units": notional_units()})
-        .withColumn("volume", exact_volume("volume_units").cast(VOLUME))
-        .withColumn("vwap", vwap("notional_units", "volume_units"))
+        .withColumn("vwap", vwap("notional", "volume"))
         .withColumn("window_start", F.timestamp_micros("window"))
         .withColumn("window_end", F.timestamp_micros(F.col("window") + microseconds))
         .withColumn("window_date", F.col("window_start").cast("date"))

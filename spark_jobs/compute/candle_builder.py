@@ -9,8 +9,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
+from ohlcv.model.table_contracts import AMOUNT, AMOUNT_SCALE
 from ohlcv.model.timeframes import Timeframe
-from spark_jobs.compute.fixed_point import exact_volume, notional_units, to_amount, volume_units, vwap
 from spark_jobs.compute.time_predicates import window_start, within
 from spark_jobs.compute.trade_aggregation import merge_aggregates
 from spark_jobs.compute.trade_columns import SERIES
@@ -48,17 +48,29 @@ def candles_from_totals(
         windows = totals.where(within("window", ranges))
     else:
         windows = merge_steps(totals, timeframe, ranges)
-    return windows.withColumns({"volume_units": volume_units(), "notional_units": notional_units()}).select(
+    return windows.select(
         *SERIES,
         F.timestamp_micros("window").alias("window_start"),
         F.timestamp_micros(F.col("window") + timeframe.microseconds).alias("window_end"),
         F.timestamp_micros("window").cast("date").alias("window_date"),
-        *(to_amount(name).alias(f"{name}_price") for name in ("open", "high", "low", "close")),
-        exact_volume("volume_units").try_cast(volume_type).alias("volume"),
+        *(F.col(name).alias(f"{name}_price") for name in ("open", "high", "low", "close")),
+        F.col("volume").try_cast(volume_type).alias("volume"),
         "trade_count",
-        vwap("notional_units", "volume_units").alias("vwap"),
-        exact_volume("volume_units").alias("exact_volume"),
+        vwap("notional", "volume").alias("vwap"),
+        F.col("volume").alias("exact_volume"),
     )
+
+
+def vwap(notional: str, volume: str) -> Column:
+    """Return notional / volume, exact and rounded half up once. Spark's own division rounds to another scale first.
+
+    The quotient is counted in units of the last digit: the whole units, plus one if the remainder is at least half.
+    """
+    unit = f"0.{'1'.zfill(AMOUNT_SCALE)}BD"
+    divisor = f"({volume} * {unit})"
+    remainder = f"({notional} % {divisor})"
+    units = f"({notional} div {divisor}) + IF({remainder} >= {divisor} - {remainder}, 1, 0)"
+    return F.expr(f"CAST(CAST({units} AS DECIMAL(18, 0)) * {unit} AS {AMOUNT})")
 
 
 def violated_invariant(timeframe: Timeframe) -> Column:

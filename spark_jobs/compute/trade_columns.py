@@ -1,4 +1,4 @@
-"""Columns derived from each trade: rejection reason, block of ids, order."""
+"""Columns derived from each trade: rejection reason, number of its id, order."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ MICROSECONDS_PER_HOUR = 3_600_000_000
 # An hour of trades is one partition: Spark needs no shuffle to group by these columns first.
 PARTITION = ("exchange_date", "exchange_hour")
 SERIES = ("symbol", "exchange")
-# The columns that identify a block of trade ids within an hour and series, see `with_blocks`.
-BLOCK = ("block", "text_id")
-# A block has 2^6 ids: one for each bit of a 64-bit number.
-BLOCK_BITS = 6
-# The block number of ids that are not numbers.
-TEXT_BLOCK = -1
-# Bits of the id that fit beside the microsecond of the hour in one positive 64-bit number.
-NUMBER_BITS = 31
+# The columns that identify a trade within an hour and series: its id or that of its message, and which of both it is.
+IDENTITY = ("identity", "by_message")
+# Ids are compared by their remainder of this number, which fits beside the microsecond of the hour in 64 bits.
+ID_RANGE = 2**31
+# The offset of a trade without a source sequence.
+NO_SEQUENCE = 2**63 - 1
 # The columns that order versions of one trade: the first that differs decides.
 VERSION_ORDER = (
     "ingestion_timestamp",
@@ -32,10 +30,6 @@ VERSION_ORDER = (
     "price",
     "quantity",
 )
-# All columns of one version of a trade that later steps need.
-VERSION_COLUMNS = ("number", "trade_id", "identity", *SERIES, *PARTITION, *VERSION_ORDER)
-# The smallest number with 1, 2, ..., 19 digits.
-SMALLEST_BY_DIGITS = (0, *(10**digits for digits in range(1, 19)))
 
 
 def with_rejection_reason(trades: DataFrame, faults: Sequence[str] = ()) -> DataFrame:
@@ -53,40 +47,11 @@ def with_rejection_reason(trades: DataFrame, faults: Sequence[str] = ()) -> Data
     return trades.withColumn("rejected", F.coalesce(*reasons, F.when(~is_in_partition, F.lit(WRONG_PARTITION))))
 
 
-def with_blocks(trades: DataFrame) -> DataFrame:
-    """Add the position of each valid trade's id: `number` or `text_id`, its `block`, and its `bit` in the block.
-
-    All versions of one trade have the same bit of the same block. Consecutive numbers share a block, so the blocks of
-    a day fit into memory, although its ids would not. An id that is not a number has a block of its own.
-    """
-    parsed = F.col("trade_id").try_cast("bigint")
-    # The number must have as many digits as the id has characters: this excludes signs, spaces and leading zeros.
-    is_number = parsed >= F.get(F.array(*map(F.lit, SMALLEST_BY_DIGITS)), F.octet_length("trade_id") - 1)
-    is_valid = F.col("rejected").isNull()
-    number, one = F.col("number"), F.lit(1).cast("bigint")
-    position = number.bitwiseAND(F.lit((1 << BLOCK_BITS) - 1)).cast("int")
-    return trades.withColumn("number", F.when(is_valid & is_number, parsed)).withColumns(
-        {
-            "block": F.when(is_valid, F.coalesce(F.shiftright(number, BLOCK_BITS), F.lit(TEXT_BLOCK))),
-            # Never null for a valid trade, because blocks are joined on it.
-            "text_id": F.when(is_valid, F.when(number.isNull(), F.col("identity")).otherwise("")),
-            "bit": F.coalesce(F.call_function("shiftleft", one, position), one),
-        }
-    )
-
-
-def block_key() -> Column:
-    """Return a 32-bit hash of series and block.
-
-    Spark joins on this hash and the 32-bit number of the hour as on one 64-bit number. Blocks with equal hashes are
-    treated as one block: the result stays exact, but some trades are compared needlessly.
-    """
-    return F.hash(*SERIES, *BLOCK)
-
-
-def valid_trades(trades: DataFrame) -> DataFrame:
-    """Return the trades that are not rejected."""
-    return trades.where(F.col("rejected").isNull())
+def with_number(trades: DataFrame) -> DataFrame:
+    """Add the trade id as a number, null if it is another text, as 010, or the id of a message."""
+    parsed = F.col("identity").try_cast("bigint")
+    is_number = (parsed >= 0) & (parsed.cast("string") == F.col("identity")) & ~F.col("by_message")
+    return trades.withColumn("number", F.when(is_number, parsed))
 
 
 def trade_order() -> Column:
@@ -112,13 +77,26 @@ def trade_order() -> Column:
 def numeric_order() -> Column:
     """Return one number that orders the trades of a series and hour by time and numeric id.
 
-    The microsecond of the hour takes 32 bits; the lower 31 bits of the id fit below it without the sign bit. The order
-    is correct only if the upper bits of all ids of the series and hour are equal. One number keeps the aggregation
-    hash-based: ordering by a struct makes Spark sort every trade, which takes twice as long.
+    It is correct only if the upper parts of all ids of the series and hour are equal. One number keeps the aggregation
+    hash-based: ordering by a struct makes Spark sort every trade.
     """
     microsecond = F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))
-    lower = F.col("number").bitwiseAND(F.lit((1 << NUMBER_BITS) - 1))
-    return F.shiftleft(microsecond, NUMBER_BITS).bitwiseOR(lower)
+    return microsecond * F.lit(ID_RANGE) + F.col("number") % F.lit(ID_RANGE)
+
+
+def upper_id() -> Column:
+    """Return the part of a numeric id that `numeric_order` leaves out, -1 if the id is no number."""
+    return F.coalesce(F.expr(f"number div {ID_RANGE}"), F.lit(-1))
+
+
+def sequence_offset(sequence: str, *, if_unknown: int) -> Column:
+    """Return by how much a source sequence exceeds the numeric id, one number for all trades without a sequence.
+
+    It is unknown for a trade of which only some deliveries have a sequence, and if it exceeds 64 bits.
+    """
+    offset = F.when(F.col("sequences") == F.col("deliveries"), F.try_subtract(sequence, "number"))
+    known = F.when(F.col("sequences") == 0, NO_SEQUENCE).when(offset < NO_SEQUENCE, offset)
+    return F.coalesce(known, F.lit(if_unknown).cast("bigint"))
 
 
 def partition_hour() -> Column:

@@ -50,13 +50,15 @@ class TradesTable:
 def read_trades(spark: SparkSession, table: TradesTable, hours: Iterable[int], *, all_have_ids: bool) -> DataFrame:
     """Return the trades of those hours.
 
-    `identity` identifies a trade: its own id, or else the id of its message. Message ids are long and all different, so
-    that column is not read for the identity where every trade has an id. It is empty where every row is a trade.
+    `identity` identifies a trade: its own id, or else the id of its message, then `by_message` is true. Message ids are
+    long and all different, so that column is not read for the identity where every trade has an id. Where every row is
+    a trade, the identity is empty.
     """
     mapping = table.mapping
     if mapping.every_row:
         identity = F.lit("")
     else:
         identity = F.col("trade_id") if all_have_ids else F.coalesce("trade_id", "message_id")
+    by_message = F.col("trade_id").isNull()
     is_read = in_hours(hours) if mapping.is_default else any_of(hour_conditions(mapping, table.kinds, hours))
-    return table.read(spark, is_read).select("*", identity.alias("identity"))
+    return table.read(spark, is_read).select("*", identity.alias("identity"), by_message.alias("by_message"))

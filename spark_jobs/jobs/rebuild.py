@@ -26,7 +26,7 @@ from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.model.trade_validity import NO_HOUR
 from spark_jobs.compute.candle_builder import candles_from_totals, common_step, violated_invariant
-from spark_jobs.compute.trade_aggregation import PassSummary, TradeTotals, aggregate_every_row, aggregate_trades
+from spark_jobs.compute.trade_aggregation import TradeSummary, TradeTotals, aggregate_every_row, aggregate_trades
 from spark_jobs.compute.trade_columns import with_rejection_reason
 from spark_jobs.iceberg.candle_writer import PRESERVED, CommitGuard, Comparison, compare, read_stored, volume_type
 from spark_jobs.iceberg.table_metadata import load_table_to_write, read_checkpoint
@@ -66,7 +66,7 @@ class Source:
     execution: Execution = ON_JVM
 
     @property
-    def summary(self) -> PassSummary:
+    def summary(self) -> TradeSummary:
         return self.trade_totals.summary
 
 

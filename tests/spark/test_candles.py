@@ -13,19 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from ohlcv.model.intervals import Range, to_microseconds
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
-from spark_jobs.compute.trade_aggregation import (
-    PassSummary,
-    aggregate_trades,
-    duplicate_candidates,
-    first_pass,
-    second_pass,
-    summarize_pass,
-    with_block_key,
-)
+from spark_jobs.compute.trade_aggregation import TradeSummary, aggregate_trades
 from spark_jobs.compute.trade_columns import with_rejection_reason
 from spark_jobs.runtime.session import code_generation_for
 from support.computed_candles import job_result, trades_frame
@@ -86,7 +77,7 @@ def test_consecutive_numeric_ids_are_ordered_like_all_others(
             )
 
 
-def first_pass_summary(spark: SparkSession, *trades: Trade) -> PassSummary:
+def summary_of(spark: SparkSession, *trades: Trade) -> TradeSummary:
     span = Range(at("2026-03-01 12:00"), at("2026-03-01 13:00"))
     totals = aggregate_trades(with_rejection_reason(trades_frame(spark, trades)), 60_000_000, [span])
     totals.release()
@@ -118,86 +109,33 @@ def first_pass_summary(spark: SparkSession, *trades: Trade) -> PassSummary:
         ),
     ],
 )
-def test_the_first_pass_detects_whether_ids_order_trades(
+def test_the_first_read_detects_whether_ids_order_trades(
     spark: SparkSession, first: dict[str, Any], second: dict[str, Any], ordered: bool
 ) -> None:
-    summary = first_pass_summary(spark, trade(NOON, "1", **first), trade(NOON, "2", **second))
+    summary = summary_of(spark, trade(NOON, "1", **first), trade(NOON, "2", **second))
     assert summary.unordered_series == (not ordered)
 
 
-@pytest.mark.parametrize("copies", [1, 2, 3, 4])
-@pytest.mark.parametrize("limit", [0, 200_000])
-def test_only_blocks_with_duplicates_are_processed_again(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, copies: int, limit: int
+@pytest.mark.parametrize("limit", [0, 200_000], ids=["joined", "broadcast"])
+def test_a_trade_that_was_delivered_again_counts_once(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr("spark_jobs.compute.trade_aggregation.MAX_BROADCAST_BLOCKS", limit)
+    monkeypatch.setattr("spark_jobs.compute.trade_aggregation.MAX_BROADCAST_IDENTITIES", limit)
     single = [trade(NOON + timedelta(seconds=number), "1", trade_id=str(number)) for number in range(150)]
     again = [
-        trade(NOON + timedelta(minutes=5 + copy), str(2 + copy), trade_id="70", ingested=NOON + timedelta(hours=copy))
+        trade(NOON + timedelta(minutes=5 + copy), str(2 + copy), trade_id=name, ingested=NOON + timedelta(hours=copy))
+        for name, copies in (("70", 3), ("71", 1), ("149", 2))
         for copy in range(1, copies)
     ]
     listed, span = hour_of(*single, *again)
-    summary = first_pass_summary(spark, *listed)
-    # A block counts once for each window with its trades: two of the first minutes, and one for each copy.
-    assert summary.duplicate_blocks == (copies + 1 if again else 0)
+    assert summary_of(spark, *listed).repeated_trades == 2
     assert job_result(spark, listed, "1m", span) == reference_candles(listed, 60_000_000, span)
-
-
-@pytest.mark.parametrize(
-    ("ids", "compared"),
-    [
-        pytest.param([70], ["70"], id="one duplicate"),
-        pytest.param([70, 71, 149], ["149", "70", "71"], id="three duplicates in two blocks"),
-        pytest.param(
-            [5, 70, 70], ["5", *map(str, sorted(range(64, 128), key=str))], id="three copies: all ids of the block"
-        ),
-    ],
-)
-def test_only_duplicate_candidates_are_compared(spark: SparkSession, ids: list[int], compared: list[str]) -> None:
-    single = [trade(NOON + timedelta(seconds=number), "1", trade_id=str(number)) for number in range(150)]
-    again = [
-        trade(NOON + timedelta(minutes=5), "2", trade_id=str(number), ingested=NOON + timedelta(hours=1 + copy))
-        for copy, number in enumerate(ids)
-    ]
-    span = Range(at("2026-03-01 12:00"), at("2026-03-01 13:00"))
-    validated = with_rejection_reason(trades_frame(spark, [*single, *again]))
-    first = first_pass(validated, 60_000_000, [span])
-    rows = second_pass(
-        with_block_key(validated), duplicate_candidates(first, summarize_pass(first)), 60_000_000, [span]
-    ).collect()
-    assert sorted((row.trade_id for row in rows if row.identity), key=str) == sorted(compared, key=str)
-    blocks = {number // 64 for number in ids}
-    assert sum(row.trade_count for row in rows) == sum(number // 64 in blocks for number in range(150))
 
 
 @pytest.mark.parametrize("copies", [2, 3])
 def test_deliveries_equal_in_every_field_count_once(spark: SparkSession, copies: int) -> None:
     single = [trade(NOON + timedelta(seconds=number), str(1 + number % 7), trade_id=str(number)) for number in range(9)]
     listed, span = hour_of(*single, *(copies - 1) * [single[4]])
-    assert job_result(spark, listed, "1m", span) == reference_candles(listed, 60_000_000, span)
-
-
-@pytest.mark.parametrize("keys", [1, 3])
-def test_blocks_with_equal_keys_give_exact_candles(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, keys: int
-) -> None:
-    monkeypatch.setattr(
-        "spark_jobs.compute.trade_aggregation.block_key",
-        lambda: F.pmod(F.hash("symbol", "block", "text_id"), F.lit(keys)),
-    )
-    single = [
-        trade(NOON + timedelta(seconds=number), str(1 + number % 7), trade_id=str(number), symbol=symbol)
-        for symbol in ("BTC-USD", "ETH-USD")
-        for number in range(0, 600, 9)
-    ]
-    again = [
-        trade(NOON + timedelta(minutes=5), "20", trade_id="63", ingested=NOON + timedelta(hours=1)),
-        trade(NOON + timedelta(minutes=6), "30", trade_id="a text", symbol="ETH-USD"),
-        trade(
-            NOON + timedelta(minutes=7), "40", trade_id="a text", symbol="ETH-USD", ingested=NOON + timedelta(hours=1)
-        ),
-    ]
-    listed, span = hour_of(*single, *again)
     assert job_result(spark, listed, "1m", span) == reference_candles(listed, 60_000_000, span)
 
 

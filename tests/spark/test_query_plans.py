@@ -19,7 +19,7 @@ from ohlcv.model.trade_mapping import MAPPED_COLUMNS
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from spark_jobs.compute.candle_builder import candles_from_totals
 from spark_jobs.compute.time_predicates import in_hours
-from spark_jobs.compute.trade_aggregation import first_pass
+from spark_jobs.compute.trade_aggregation import first_totals
 from spark_jobs.compute.trade_columns import with_rejection_reason
 from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.iceberg.trades_reader import TradesTable, read_trades
@@ -70,8 +70,8 @@ def history_of(harness: Harness) -> TableHistory:
     return TableHistory(harness.spark, harness.settings)
 
 
-def first_pass_of(harness: Harness, step: int = 60_000_000) -> DataFrame:
-    return first_pass(
+def first_totals_of(harness: Harness, step: int = 60_000_000) -> DataFrame:
+    return first_totals(
         with_rejection_reason(
             read_trades(harness.spark, TradesTable(TRADES, None, {}), hours_overlapping([TWO_HOURS]), all_have_ids=True)
         ),
@@ -88,7 +88,7 @@ def plan_of_totals(harness: Harness) -> str:
 
 @pytest.mark.parametrize("step", [60_000_000, 3_600_000_000])
 def test_trades_are_hash_aggregated_without_a_shuffle(loaded: Harness, step: int) -> None:
-    plan = plan_of(first_pass_of(loaded, step))
+    plan = plan_of(first_totals_of(loaded, step))
     assert "HashAggregate" in plan
     assert "SortAggregate" not in plan
     assert "Exchange" not in plan
@@ -130,7 +130,7 @@ def test_trades_without_exceptions_are_read_once_without_the_columns_of_versions
 @pytest.mark.parametrize(
     ("again", "sorted_trades"),
     [
-        pytest.param({"trade_id": "0"}, False, id="duplicate: its block"),
+        pytest.param({"trade_id": "0"}, False, id="duplicate: its versions"),
         pytest.param({"trade_id": "no number"}, True, id="id without a number: its series"),
     ],
 )
@@ -156,7 +156,8 @@ def test_the_default_mapping_reads_the_columns_of_the_contract_as_they_are(loade
     hours = hours_overlapping([TWO_HOURS])
     trades = read_trades(loaded.spark, TradesTable(TRADES, None, {}), hours, all_have_ids=False)
     rows = loaded.spark.table("iceberg.market_data.gold_crypto_trades").where(in_hours(hours))
-    plain = rows.select(*MAPPED_COLUMNS, F.coalesce("trade_id", "message_id").alias("identity"))
+    identity, by_message = F.coalesce("trade_id", "message_id"), F.col("trade_id").isNull()
+    plain = rows.select(*MAPPED_COLUMNS, identity.alias("identity"), by_message.alias("by_message"))
     assert without_numbers(plan_of(trades)) == without_numbers(plan_of(plain))
 
 

@@ -43,7 +43,10 @@ TYPES = pa.schema(
 def trades_frame(spark: SparkSession, trades: Sequence[Trade]) -> DataFrame:
     """Return the trades as the job reads them."""
     rows = pa.Table.from_pylist([asdict(trade) for trade in trades], schema=TYPES)
-    return spark.createDataFrame(rows).select(*MAPPED_COLUMNS, F.coalesce("trade_id", "message_id").alias("identity"))
+    identity, by_message = F.coalesce("trade_id", "message_id"), F.col("trade_id").isNull()
+    return spark.createDataFrame(rows).select(
+        *MAPPED_COLUMNS, identity.alias("identity"), by_message.alias("by_message")
+    )
 
 
 def job_result(
