@@ -168,7 +168,12 @@ def arg_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="prove_rules.py"
     )
-    parser.add_argument("--only", metavar="TEXT", default="", help="only rules and mutations that contain this text")
+    parser.add_argument(
+        "--only",
+        metavar="TEXT",
+        action="append",
+        help="only rules and mutations that contain this text; may be repeated",
+    )
     parser.add_argument("--list", action="store_true", help="list the rules and mutations without running tests")
     parser.add_argument("--no-baseline", action="store_true", help="do not run the tests on the copy before mutations")
     return parser
@@ -177,9 +182,10 @@ def arg_parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run the mutation test and return the exit code."""
     values = arg_parser().parse_args()
-    chosen = [each for each in MUTATIONS if values.only in each.rule or values.only in each.mutation]
+    texts = values.only or [""]
+    chosen = [each for each in MUTATIONS if any(text in each.rule or text in each.mutation for text in texts)]
     if not chosen:
-        log(f"error: no rule or mutation contains '{values.only}'")
+        log(f"error: no rule or mutation contains {' or '.join(map(repr, texts))}")
         return 2
     if values.list:
         print_table([("rule", "mutation", "tests"), *((m.rule, m.mutation, ", ".join(m.tests)) for m in chosen)])

@@ -46,6 +46,7 @@ DIFFERENT_IDS: dict[str, list[tuple[str | None, str]]] = {
     "zeros": [("10", "m"), ("010", "m"), ("0010", "m")],
     "signs and spaces": [("10", "m"), ("+10", "m"), ("-10", "m"), ("10 ", "m"), (" 10", "m"), ("10.0", "m")],
     "case": [("a1", "m"), ("A1", "m")],
+    "equal numbers": [("10", "m"), (None, "10")],
     "trade and message": [("10", "m"), (None, "10"), ("a", "m"), (None, "a"), ("", "m"), (None, "")],
     "long numbers": [(str(5 + number), "m") for number in (0, *TOO_LONG)],
 }
@@ -221,7 +222,7 @@ def test_an_identity_is_a_text_of_a_trade_or_of_a_message(spark: SparkSession) -
         assert candles_of(spark, exchange)[symbol].trade_count == 1
 
 
-@pytest.mark.parametrize("exchange", DELIVERED_TWICE)
+@pytest.mark.parametrize("exchange", DELIVERED_TWICE, ids=lambda name: name.replace(" ", "-"))
 def test_ids_of_any_length_and_sequences_order_trades_of_one_microsecond(spark: SparkSession, exchange: str) -> None:
     prices = {symbol: [candle.open, candle.close] for symbol, candle in candles_of(spark, exchange).items()}
     assert prices == {symbol: [5, 4] for symbol in ORDERED_IDS}
@@ -254,6 +255,7 @@ def test_a_notional_beyond_38_digits_withholds_only_its_candle(spark: SparkSessi
         "100": 100 * [NOON],
         "101": 101 * [NOON],
         "in two hours": [*(60 * [NOON]), *(60 * [LATER])],
+        "in the first hour": [*(101 * [NOON]), LATER],
     }
     trades = [
         trade(time, MAX_AMOUNT, MAX_AMOUNT, trade_id=str(number), symbol=symbol, exchange=exchange)
