@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, settings
 from pyspark.sql import SparkSession
 from xdist.scheduler import LoadScopeScheduling
 
+from ohlcv.config.execution import ENGINES
+from spark_jobs.runtime import execution
 from support.harness import Harness, spark_session
 
 # On a busy machine an example may take any time.
@@ -37,6 +39,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduli
     return FileScheduling(config, log)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the engine of the Spark session."""
+    parser.addoption("--engine", choices=ENGINES, default="jvm", help="engine of the tests that use Spark")
+
+
 def pytest_configure() -> None:
     """Restore the default effects of signals, which a shell or nohup disables: tests send them to programs."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,8 +62,12 @@ def _remove_settings_from_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    with spark_session(tmp_path_factory.mktemp("spark")) as session:
+def spark(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[SparkSession]:
+    engine = request.config.getoption("--engine")
+    with spark_session(tmp_path_factory.mktemp("spark"), engine) as session, pytest.MonkeyPatch.context() as patch:
+        if engine == "native":
+            # The session is local: a native crash ends the tests.
+            patch.setattr(execution, "_find_session_reason", lambda spark: None)
         yield session
 
 

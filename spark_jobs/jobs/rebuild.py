@@ -14,6 +14,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from ohlcv.config.execution import Engine
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.write_lock import AssertLockHeld
 from ohlcv.model import summary_keys
@@ -32,6 +33,7 @@ from spark_jobs.iceberg.candle_writer import PRESERVED, CommitGuard, Comparison,
 from spark_jobs.iceberg.table_metadata import load_table_to_write, read_checkpoint
 from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.iceberg.trades_reader import read_trades
+from spark_jobs.jobs.shadow_mode import ShadowComparison, aggregate_in_shadow
 from spark_jobs.runtime.execution import ON_JVM, Execution, use_engine
 from spark_jobs.runtime.py4j_bridge import JavaObject
 
@@ -64,6 +66,8 @@ class Source:
     # The metadata file of the trades table at that snapshot.
     metadata: str = ""
     execution: Execution = ON_JVM
+    # Only in shadow mode.
+    shadow: ShadowComparison | None = None
 
     @property
     def summary(self) -> TradeSummary:
@@ -79,13 +83,22 @@ def read_source(
     execution: Execution = ON_JVM,
 ) -> Iterator[Source]:
     """Yield the trades of the ranges, aggregated once for all timeframes; the totals are cached inside the block."""
-    hours = hours_overlapping(ranges)
+    hours, mapping = hours_overlapping(ranges), history.table.mapping
     trades = read_trades(spark, history.table, hours, all_have_ids=history.all_have_ids(hours))
-    aggregate = aggregate_every_row if history.table.mapping.every_row else aggregate_trades
-    with use_engine(spark, execution.engine):
-        totals = aggregate(with_rejection_reason(trades, history.table.faults), common_step(timeframes), ranges)
+    valid_or_rejected = with_rejection_reason(trades, history.table.faults)
+
+    def aggregate(engine: Engine) -> TradeTotals:
+        with use_engine(spark, engine):
+            function = aggregate_every_row if mapping.every_row else aggregate_trades
+            return function(valid_or_rejected, common_step(timeframes), ranges)
+
+    shadow = None
+    if execution.is_shadow:
+        totals, shadow = aggregate_in_shadow(aggregate)
+    else:
+        totals = aggregate(execution.engine)
     try:
-        yield Source(totals, history.snapshot, history.trades_of_no_hour, history.metadata, execution)
+        yield Source(totals, history.snapshot, history.trades_of_no_hour, history.metadata, execution, shadow)
     finally:
         totals.release()
 
@@ -232,6 +245,8 @@ class Report:
         notes = list(self.plan.notes)
         if not self.trades_read and self.plan.ranges:
             notes.append("there are no trades in the range")
+        if shadow := self.source.shadow:
+            notes.append(f"shadow mode: {shadow}")
         if held := self.checkpoint.held:
             notes.append(f"the audit holds back {len(held):,} series: see 'ohlcv audit status'")
         return {
@@ -247,6 +262,7 @@ class Report:
             "candles": {**reported_counts(self.comparison), "withheld": self.comparison.withheld},
             "withheld": self._withheld(),
             "snapshot": snapshot,
+            **({"shadow": self.source.shadow.to_json()} if self.source.shadow else {}),
             "notes": notes,
         }
 

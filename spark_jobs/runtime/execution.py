@@ -24,12 +24,17 @@ _PLUGIN = "org.apache.spark.CometPlugin"
 
 @dataclass(frozen=True)
 class Execution:
-    """The requested mode, and the engine of a run."""
+    """The requested mode, and the engine that aggregates the published candles."""
 
     mode: Mode = "jvm"
     engine: Engine = "jvm"
     # Why the JVM aggregates although native execution is requested.
     reason: str | None = None
+
+    @property
+    def is_shadow(self) -> bool:
+        """Return whether the run aggregates on both engines."""
+        return self.mode == "shadow" and self.reason is None
 
     def to_json(self) -> dict[str, str]:
         """Return the entry of the report."""
@@ -45,7 +50,7 @@ def choose_execution(spark: SparkSession, settings: Settings, tuning: Tuning) ->
     if tuning.execution == "jvm":
         return ON_JVM
     reason = find_jvm_reason(settings, tuning) or _find_session_reason(spark)
-    return Execution(tuning.execution, "jvm" if reason else "native", reason)
+    return Execution(tuning.execution, "jvm" if reason or tuning.execution == "shadow" else "native", reason)
 
 
 def _find_session_reason(spark: SparkSession) -> str | None:
@@ -72,7 +77,8 @@ def run_on_engine(
     try:
         report = work(execution)
     except (PySparkException, Py4JJavaError) as error:
-        if execution.engine == "jvm" or not is_task_failure(error):
+        is_native = execution.engine == "native" or execution.is_shadow
+        if not is_native or not is_task_failure(error):
             raise
         line = settings.catalog.without_secrets(first_line(error))
         _log(f"execution: native execution failed, the run starts again on the JVM: {line}")

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from ohlcv.model.intervals import Range, to_microseconds
+from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from spark_jobs.compute.trade_aggregation import TradeSummary, aggregate_trades
-from spark_jobs.compute.trade_columns import with_rejection_reason
 from spark_jobs.runtime.session import code_generation_for
 from support.computed_candles import job_result, trades_frame
 from support.harness import WIDTHS, at, trade
@@ -79,8 +79,9 @@ def test_consecutive_numeric_ids_are_ordered_like_all_others(
 
 def summary_of(spark: SparkSession, *trades: Trade) -> TradeSummary:
     span = Range(at("2026-03-01 12:00"), at("2026-03-01 13:00"))
-    totals = aggregate_trades(with_rejection_reason(trades_frame(spark, trades)), 60_000_000, [span])
-    totals.release()
+    with trades_frame(spark, trades, hours_overlapping([span])) as frame:
+        totals = aggregate_trades(frame, 60_000_000, [span])
+        totals.release()
     return totals.summary
 
 

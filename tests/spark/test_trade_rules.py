@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from ohlcv.config.execution import ENGINES
 from ohlcv.model.intervals import MICROSECOND, to_microseconds
+from spark_jobs.runtime.execution import ENABLED
 from spark_jobs.runtime.session import code_generation_for
 from support.computed_candles import job_result
 from support.harness import at, trade
@@ -188,6 +190,14 @@ TRADES = [
     *rounded_trades(),
     *trades_of_volumes(),
 ]
+
+
+@pytest.fixture(params=ENGINES, scope="module")
+def spark(spark: SparkSession, request: pytest.FixtureRequest) -> SparkSession:
+    """Return a session of each engine."""
+    session = spark.newSession()
+    session.conf.set(ENABLED, str(request.param == "native").lower())
+    return session
 
 
 @cache

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -19,7 +22,11 @@ from spark_jobs.compute.candle_builder import common_step
 from spark_jobs.compute.time_predicates import in_hours
 from spark_jobs.compute.trade_aggregation import aggregate_trades
 from spark_jobs.compute.trade_columns import with_rejection_reason
+from spark_jobs.iceberg.trades_history import TableHistory
+from spark_jobs.iceberg.trades_reader import read_trades
 from spark_jobs.jobs.rebuild import Source, compute
+from spark_jobs.runtime.execution import ENABLED, native_operators
+from support.harness import Harness, is_native
 from support.reference_model import Candle, ReferenceResult, Trade
 
 TYPES = pa.schema(
@@ -40,13 +47,27 @@ TYPES = pa.schema(
 )
 
 
-def trades_frame(spark: SparkSession, trades: Sequence[Trade]) -> DataFrame:
-    """Return the trades as the job reads them."""
+@contextmanager
+def trades_frame(spark: SparkSession, trades: Sequence[Trade], hours: Iterable[int]) -> Iterator[DataFrame]:
+    """Yield the trades of some hours as the job reads them; for the native engine from a table, which it scans."""
     rows = pa.Table.from_pylist([asdict(trade) for trade in trades], schema=TYPES)
-    identity, by_message = F.coalesce("trade_id", "message_id"), F.col("trade_id").isNull()
-    return spark.createDataFrame(rows).select(
-        *MAPPED_COLUMNS, identity.alias("identity"), by_message.alias("by_message")
-    )
+    if not is_native(spark):
+        identity, by_message = F.coalesce("trade_id", "message_id"), F.col("trade_id").isNull()
+        columns = [*MAPPED_COLUMNS, identity.alias("identity"), by_message.alias("by_message")]
+        yield with_rejection_reason(spark.createDataFrame(rows).select(*columns).where(in_hours(hours)))
+        return
+    with TemporaryDirectory() as folder:
+        harness = Harness(spark, Path(folder))
+        harness.spark.conf.set(ENABLED, "true")
+        harness.load(trades)
+        history = TableHistory(harness.spark, harness.settings)
+        stored = read_trades(harness.spark, history.table, hours, all_have_ids=history.all_have_ids(hours))
+        yield with_rejection_reason(stored)
+
+
+def is_native_plan(frame: DataFrame) -> bool:
+    """Return whether the native engine scans the table and aggregates the trades."""
+    return {"CometIcebergNativeScan", "CometHashAggregate"} <= set(native_operators(frame))
 
 
 def job_result(
@@ -56,16 +77,19 @@ def job_result(
     ranges = merge_ranges([Range(from_microseconds(start), from_microseconds(end)) for start, end in spans])
     hours = hours_overlapping(ranges)
     timeframe = get_timeframe(name)
-    validated = with_rejection_reason(trades_frame(spark, trades).where(in_hours(hours)))
     plan = BuildPlan(timeframe, ranges[0], ranges, hours)
-    totals = aggregate_trades(validated, common_step([timeframe]), ranges)
-    counts = totals.summary.counts.values()
-    computed = compute(Source(totals, None), plan, "decimal(38,8)" if wide else "decimal(18,8)")
+    with trades_frame(spark, trades, hours) as frame:
+        totals = aggregate_trades(frame, common_step([timeframe]), ranges)
+        assert all(is_native_plan(each) for each in totals.cached) == is_native(spark)
+        counts = totals.summary.counts.values()
+        computed = compute(Source(totals, None), plan, "decimal(38,8)" if wide else "decimal(18,8)")
+        micros = [F.unix_micros(column).alias(f"{column}_us") for column in ("window_start", "window_end")]
+        rows = computed.select("*", *micros).collect()
+        totals.release()
     result = ReferenceResult({}, {}, Counter(), sum(sum(reasons.values()) for reasons in counts))
     for reasons in counts:
         result.rejected.update({reason: number for reason, number in reasons.items() if reason})
-    micros = [F.unix_micros(column).alias(f"{column}_us") for column in ("window_start", "window_end")]
-    for row in computed.select("*", *micros).collect():
+    for row in rows:
         key = (row.symbol, row.exchange, row.window_start_us)
         assert key not in result.candles, "a window has two candles"
         assert row.violation is None
@@ -83,5 +107,4 @@ def job_result(
             row.trade_count,
             row.vwap,
         )
-    totals.release()
     return result

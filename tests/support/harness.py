@@ -16,31 +16,43 @@ import pyarrow as pa
 from pyiceberg.table import Table
 from pyspark.sql import SparkSession, functions
 
+from ohlcv.config.execution import Engine
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.snapshot_summary import main_snapshots
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
 from ohlcv.model.table_contracts import TableContract
-from ohlcv.spark.jars import jar_paths
+from ohlcv.spark.jars import jar_paths, library_folder
 from ohlcv.spark.toolchain import spark_environment
 from spark_jobs.iceberg.table_metadata import load_table as load_java_table
 from spark_jobs.iceberg.table_metadata import read_checkpoint, table_name
 from spark_jobs.jobs.build_candles import build
 from spark_jobs.jobs.rebuild import Request
+from spark_jobs.runtime.execution import ENABLED
 from spark_jobs.runtime.session import SESSION_CONF, catalog_properties
 from support.reference_model import Candle, ReferenceResult, Trade, reference_candles
 
+# Properties of a session that can run on the native engine, as in native.properties.
+NATIVE_CONF = {
+    "spark.plugins": "org.apache.spark.CometPlugin",
+    "spark.shuffle.manager": "org.apache.spark.sql.comet.execution.shuffle.CometShuffleManager",
+    "spark.memory.offHeap.enabled": "true",
+    "spark.memory.offHeap.size": "1g",
+    "spark.sql.optimizer.dynamicPartitionPruning.enabled": "false",
+}
 WIDTHS = {"1m": 60, "5m": 300, "30m": 1800, "1h": 3600, "1d": 86400}
 
 
 @contextmanager
-def spark_session(folder: Path) -> Iterator[SparkSession]:
-    """Yield a Spark session for a small machine: one shuffle partition, no web UI."""
+def spark_session(folder: Path, engine: Engine = "jvm") -> Iterator[SparkSession]:
+    """Yield a Spark session for a small machine: one shuffle partition, no web UI. Jobs and queries use the engine."""
     os.environ.update(spark_environment())
     session = (
         SparkSession.builder.master("local[2]")
-        .config("spark.driver.extraClassPath", ":".join(str(path) for path in jar_paths()))
+        .config("spark.driver.extraClassPath", ":".join(str(path) for path in jar_paths("native")))
+        .config(map=NATIVE_CONF)
+        .config(ENABLED, str(engine == "native").lower())
         # One session serves all tests; one of them opens 400 files at once.
         .config("spark.driver.memory", "3g")
         # Spark keeps executed queries with their plans for its web UI, which is off.
@@ -48,7 +60,7 @@ def spark_session(folder: Path) -> Iterator[SparkSession]:
         .config("spark.ui.retainedJobs", "10")
         .config("spark.ui.retainedStages", "10")
         # Hundreds of queries repay the optimizing compiler: 92 s instead of 129 s for test_late_trades.py.
-        .config("spark.driver.extraJavaOptions", "-XX:+UseSerialGC")
+        .config("spark.driver.extraJavaOptions", f"-XX:+UseSerialGC -Djava.library.path={library_folder()}")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
@@ -61,6 +73,11 @@ def spark_session(folder: Path) -> Iterator[SparkSession]:
     )
     yield session
     session.stop()
+
+
+def is_native(spark: SparkSession) -> bool:
+    """Return whether the queries of a session are planned for the native engine."""
+    return spark.conf.get(ENABLED, "false") == "true"
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,9 @@ class Harness:
     """A catalog with its tables, and a Spark session connected to this catalog only."""
 
     def __init__(self, spark: SparkSession, home: Path, environment: Mapping[str, str] | None = None) -> None:
-        self.settings: Settings = load_settings({"OHLCV_HOME": str(home), **(environment or {})})
+        engine = "native" if is_native(spark) else "jvm"
+        modes = {"OHLCV_EXECUTION": engine, "OHLCV_REPROCESS_EXECUTION": engine}
+        self.settings: Settings = load_settings({"OHLCV_HOME": str(home), **modes, **(environment or {})})
         create_tables(self.settings)
         self.spark = spark.newSession()
         for name, value in catalog_properties(self.settings).items():

@@ -53,7 +53,7 @@ def choose(session: Any, settings: Settings = NATIVE, timeframe: str = "1d") -> 
 
 def test_the_engine_is_the_requested_one_where_it_can_run() -> None:
     assert choose(Session()) == Execution("native", "native")
-    assert choose(Session(), timeframe="1h") == Execution("shadow", "native")
+    assert choose(Session(), timeframe="1h") == Execution("shadow", "jvm")
     assert choose(Session(), timeframe="1m") == ON_JVM
 
 
