@@ -31,7 +31,7 @@ test: setup ## Run the tests (ORDER=random: in random order)
 test-unit: setup ## Run the unit tests: no Spark, no server (a minute)
 	@$(PYTEST) -n 2 $(ORDER_OPTION) tests/unit
 
-LANES := archives benchmarks crash-recovery hostile servers services catalogs page containers compose
+LANES := archives benchmarks engines crash-recovery hostile servers services catalogs page containers compose
 
 .PHONY: test-all
 test-all: ## Run the tests and every lane, one after another (two hours)
@@ -44,6 +44,10 @@ test-archives: setup ## Test that real jobs use the archives of Java classes
 .PHONY: test-benchmarks
 test-benchmarks: setup ## Test the code of the benchmarks
 	@$(PYTEST) -m benchmarks tests/unit/benchmarks
+
+.PHONY: test-engines
+test-engines: setup ## Run the tests of the Spark jobs on the native engine
+	@$(PYTEST) --engine native tests/spark --ignore tests/spark/test_query_plans.py
 
 .PHONY: test-crash-recovery
 test-crash-recovery: setup ## Kill jobs at many moments, and let two writers compete on PostgreSQL

@@ -13,7 +13,12 @@ from ohlcv.model.trade_layout import hour_conditions
 from ohlcv.model.trade_mapping import MAPPED_COLUMNS, TradeMapping
 from spark_jobs.compute.mapped_trades import FAULTS, any_of, mapped_trades
 from spark_jobs.compute.time_predicates import in_hours
+from spark_jobs.compute.trade_columns import SERIES
 from spark_jobs.iceberg.table_metadata import table_name
+from spark_jobs.runtime.session import executor_cores
+
+# Number of trades from which an hour is split, and the size of a part of its files.
+SPLIT_MIN_TRADES, SPLIT_BYTES = 1_000_000, 32 << 20
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,11 @@ class TradesTable:
         """Return the columns with reasons to reject a trade that the mapping found."""
         return () if self.mapping.is_default else FAULTS
 
-    def read(self, spark: SparkSession, condition: Column) -> DataFrame:
+    def read(self, spark: SparkSession, condition: Column, **options: str) -> DataFrame:
         """Return the trades that meet a condition on the stored columns, with the columns of the contract."""
-        reader = spark.read if self.snapshot is None else spark.read.option("versionAsOf", str(self.snapshot))
+        if self.snapshot is not None:
+            options["versionAsOf"] = str(self.snapshot)
+        reader = spark.read.options(**options)
         return self.as_contract(reader.table(table_name(spark, self.contract)).where(condition))
 
     def as_contract(self, rows: DataFrame) -> DataFrame:
@@ -47,8 +54,18 @@ class TradesTable:
         return mapped_trades(rows, self.mapping, self.kinds)
 
 
-def read_trades(spark: SparkSession, table: TradesTable, hours: Iterable[int], *, all_have_ids: bool) -> DataFrame:
-    """Return the trades of those hours.
+def split_properties(spark: SparkSession) -> dict[str, str]:
+    """Return the properties with which the queries of `read_trades` use every core, however few hours they read."""
+    return {
+        "spark.sql.iceberg.planning.preserve-data-grouping": "false",
+        "spark.sql.shuffle.partitions": str(executor_cores(spark)),
+    }
+
+
+def read_trades(
+    spark: SparkSession, table: TradesTable, hours: Iterable[int], *, all_have_ids: bool, is_split: bool = False
+) -> DataFrame:
+    """Return the trades of those hours, an hour in one task, or distributed over the cores by series and identity.
 
     `identity` identifies a trade: its own id, or else the id of its message, then `by_message` is true. Message ids are
     long and all different, so that column is not read for the identity where every trade has an id. Where every row is
@@ -61,4 +78,7 @@ def read_trades(spark: SparkSession, table: TradesTable, hours: Iterable[int], *
         identity = F.col("trade_id") if all_have_ids else F.coalesce("trade_id", "message_id")
     by_message = F.col("trade_id").isNull()
     is_read = in_hours(hours) if mapping.is_default else any_of(hour_conditions(mapping, table.kinds, hours))
-    return table.read(spark, is_read).select("*", identity.alias("identity"), by_message.alias("by_message"))
+    options = {"split-size": str(SPLIT_BYTES)} if is_split else {}
+    trades = table.read(spark, is_read, **options)
+    trades = trades.select("*", identity.alias("identity"), by_message.alias("by_message"))
+    return trades.repartition(executor_cores(spark), *SERIES, "identity") if is_split else trades

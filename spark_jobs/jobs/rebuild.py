@@ -32,10 +32,11 @@ from spark_jobs.compute.trade_columns import with_rejection_reason
 from spark_jobs.iceberg.candle_writer import PRESERVED, CommitGuard, Comparison, compare, read_stored, volume_type
 from spark_jobs.iceberg.table_metadata import load_table_to_write, read_checkpoint
 from spark_jobs.iceberg.trades_history import TableHistory
-from spark_jobs.iceberg.trades_reader import read_trades
+from spark_jobs.iceberg.trades_reader import SPLIT_MIN_TRADES, read_trades, split_properties
 from spark_jobs.jobs.shadow_mode import ShadowComparison, aggregate_in_shadow
 from spark_jobs.runtime.execution import ON_JVM, Execution, use_engine
 from spark_jobs.runtime.py4j_bridge import JavaObject
+from spark_jobs.runtime.session import executor_cores, properties_set
 
 # A report lists at most this many withheld candles; their total number is always reported.
 MAX_LISTED = 100
@@ -83,14 +84,16 @@ def read_source(
     execution: Execution = ON_JVM,
 ) -> Iterator[Source]:
     """Yield the trades of the ranges, aggregated once for all timeframes; the totals are cached inside the block."""
-    hours, mapping = hours_overlapping(ranges), history.table.mapping
-    trades = read_trades(spark, history.table, hours, all_have_ids=history.all_have_ids(hours))
-    valid_or_rejected = with_rejection_reason(trades, history.table.faults)
+    hours, table = hours_overlapping(ranges), history.table
+    # With enough trades more tasks repay their shuffle.
+    is_split = executor_cores(spark) > len(hours) and sum(history.trades_in(hours).values()) >= SPLIT_MIN_TRADES
+    stored = read_trades(spark, table, hours, all_have_ids=history.all_have_ids(hours), is_split=is_split)
+    trades = with_rejection_reason(stored, table.faults)
+    function = aggregate_every_row if table.mapping.every_row else aggregate_trades
 
     def aggregate(engine: Engine) -> TradeTotals:
-        with use_engine(spark, engine):
-            function = aggregate_every_row if mapping.every_row else aggregate_trades
-            return function(valid_or_rejected, common_step(timeframes), ranges)
+        with use_engine(spark, engine), properties_set(spark, split_properties(spark) if is_split else {}):
+            return function(trades, common_step(timeframes), ranges)
 
     shadow = None
     if execution.is_shadow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from py4j.protocol import INPUT_CONVERTER
@@ -44,14 +44,32 @@ INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.facto
 @contextmanager
 def code_generation_for(spark: SparkSession, trades: int) -> Iterator[None]:
     """Disable code generation inside the block if the queries read too few trades to repay the compilation."""
-    chosen = INTERPRETED if trades < CODE_GENERATION_MIN_TRADES else {}
-    for name, value in chosen.items():
+    with properties_set(spark, INTERPRETED if trades < CODE_GENERATION_MIN_TRADES else {}):
+        yield
+
+
+@contextmanager
+def properties_set(spark: SparkSession, properties: Mapping[str, str]) -> Iterator[None]:
+    """Plan the queries inside the block with these properties of the session."""
+    before = {name: spark.conf.get(name, None) for name in properties}
+    for name, value in properties.items():
         spark.conf.set(name, value)
     try:
         yield
     finally:
-        for name in chosen:
-            spark.conf.unset(name)
+        for name, old in before.items():
+            if old is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, old)
+
+
+def executor_cores(spark: SparkSession) -> int:
+    """Return the number of tasks that run at the same time."""
+    context = spark.sparkContext
+    if str(context.master).startswith("local"):
+        return context.defaultParallelism
+    return int(context.getConf().get("spark.cores.max", "1") or 1)
 
 
 def open_session(settings: Settings, name: str) -> SparkSession:
