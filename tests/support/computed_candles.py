@@ -53,7 +53,7 @@ def trades_frame(spark: SparkSession, trades: Sequence[Trade], hours: Iterable[i
     rows = pa.Table.from_pylist([asdict(trade) for trade in trades], schema=TYPES)
     if not is_native(spark):
         identity, by_message = F.coalesce("trade_id", "message_id"), F.col("trade_id").isNull()
-        columns = [*MAPPED_COLUMNS, identity.alias("identity"), by_message.alias("by_message")]
+        columns = [*map(F.col, MAPPED_COLUMNS), identity.alias("identity"), by_message.alias("by_message")]
         yield with_rejection_reason(spark.createDataFrame(rows).select(*columns).where(in_hours(hours)))
         return
     with TemporaryDirectory() as folder:

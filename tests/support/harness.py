@@ -34,7 +34,7 @@ from spark_jobs.runtime.session import SESSION_CONF, catalog_properties
 from support.reference_model import Candle, ReferenceResult, Trade, reference_candles
 
 # Properties of a session that can run on the native engine, as in native.properties.
-NATIVE_CONF = {
+NATIVE_CONF: dict[str, Any] = {
     "spark.plugins": "org.apache.spark.CometPlugin",
     "spark.shuffle.manager": "org.apache.spark.sql.comet.execution.shuffle.CometShuffleManager",
     "spark.memory.offHeap.enabled": "true",
