@@ -315,8 +315,8 @@ MUTATIONS = (
         "few trades are evaluated without generated code",
         "code is generated for any number of trades",
         "spark_jobs/runtime/session.py",
-        "chosen = INTERPRETED if trades < CODE_GENERATION_MIN_TRADES else {}",
-        "chosen: dict[str, str] = {}",
+        "INTERPRETED if trades < CODE_GENERATION_MIN_TRADES else {}",
+        "{}",
         (f"{PLANS}::test_code_is_generated_only_for_many_trades",),
     ),
     Mutation(
