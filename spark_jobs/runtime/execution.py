@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from ohlcv.config.execution import Engine, Mode, find_jvm_reason
 from ohlcv.config.settings import Settings, Tuning
 from spark_jobs.runtime.py4j_bridge import java_class
-from spark_jobs.runtime.spark_errors import first_line, is_task_failure
+from spark_jobs.runtime.spark_errors import find_task_failure, first_line
 
 # Property that enables the native operators for the queries that are planned after it is set.
 ENABLED = "spark.comet.enabled"
@@ -78,9 +78,10 @@ def run_on_engine(
         report = work(execution)
     except (PySparkException, Py4JJavaError) as error:
         is_native = execution.engine == "native" or execution.is_shadow
-        if not is_native or not is_task_failure(error):
+        failure = find_task_failure(error)
+        if not is_native or failure is None:
             raise
-        line = settings.catalog.without_secrets(first_line(error))
+        line = settings.catalog.without_secrets(failure)
         _log(f"execution: native execution failed, the run starts again on the JVM: {line}")
         execution = replace(execution, engine="jvm", reason=f"native execution failed: {line}")
         # Spark would use cached results of the same query again, and compute their lost parts natively.

@@ -24,6 +24,8 @@ _UNREADABLE_FILE = re.compile(
 )
 # Errors of Parquet, which do not name the file.
 _UNREADABLE_PARQUET = ("is not a Parquet file", "ParquetDecodingException")
+# Message of Spark about the task that ended a query: (TID 3) (host executor 0): the reason.
+_TASK_FAILURE = re.compile(r"Job aborted due to stage failure: .*\(TID \d+\)(?: \([^)]*\))?: (.*)")
 # Packages of causes that say nothing about the file: the network and the object store.
 _STORE_ERRORS = ("java.net.", "javax.net.", "software.amazon.awssdk.")
 # Status of a response of S3.
@@ -60,9 +62,10 @@ def is_lost_race(error: BaseException) -> bool:
     return is_conflict(error) or any(_MISSING_SNAPSHOT in str(cause.toString()) for cause in java_causes(error))
 
 
-def is_task_failure(error: BaseException) -> bool:
-    """Return whether a query failed in one of its tasks: an error of the task, or the loss of its executor."""
-    return any("Job aborted due to stage failure" in str(cause.toString()) for cause in java_causes(error))
+def find_task_failure(error: BaseException) -> str | None:
+    """Return why a task of a query failed, if it did: an error of the task, or the loss of its executor."""
+    found = next(filter(None, (_TASK_FAILURE.search(str(cause.toString())) for cause in java_causes(error))), None)
+    return found[1] if found else None
 
 
 def find_damage(error: BaseException, catalog: str | None) -> DamagedFileError | None:

@@ -68,6 +68,13 @@ def has_open_file(pid: int, path: Path) -> bool:
     return False
 
 
+def has_mapped_file(pid: int, name: str) -> bool:
+    """Return whether a process has mapped a file of this name into its memory, as it does with a library."""
+    with suppress(OSError):
+        return name in Path(f"/proc/{pid}/maps").read_text()
+    return False
+
+
 @dataclass
 class RunningJob:
     """A running job. A thread reads its output, so that a full pipe never blocks it."""
@@ -92,14 +99,14 @@ class RunningJob:
         """Return the pid of the Python driver, a child of the spark-submit JVM."""
         return find_descendant(self.process.pid, "spark_jobs/ohlcv_")
 
-    def kill(self, pid: int) -> None:
-        """Send SIGKILL to a process of this job."""
+    def kill(self, pid: int, kind: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to a process of this job."""
         if pid == self.process.pid:
             # Popen does not signal a process that has ended, whose pid may belong to another process by now.
-            self.process.kill()
+            self.process.send_signal(kind)
             return
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, kind)
 
     def wait(self) -> int:
         """Wait until the job ends and return its exit code."""

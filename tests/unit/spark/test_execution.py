@@ -10,11 +10,28 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from ohlcv.config.settings import Settings, load_settings
-from spark_jobs.runtime import execution
+from spark_jobs.runtime import execution, spark_errors
 from spark_jobs.runtime.execution import ON_JVM, Execution, choose_execution, run_on_engine
 
 NATIVE = load_settings({"OHLCV_1D_EXECUTION": "native", "OHLCV_1H_EXECUTION": "shadow"})
 CLUSTER = "spark://master:7077"
+
+
+LOST_EXECUTOR = (
+    "org.apache.spark.SparkException: Job aborted due to stage failure: Task 0 in stage 0.0 failed 1 times, "
+    "most recent failure: Lost task 0.0 in stage 0.0 (TID 0) (127.0.0.1 executor 0): ExecutorLostFailure (executor 0 exited) "
+    "Reason: exited with code 139\nDriver stacktrace:"
+)
+
+
+class JavaError:
+    """A Java exception."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def toString(self) -> str:  # noqa: N802  # the name of Java
+        return self._text
 
 
 class Session:
@@ -109,28 +126,28 @@ def test_the_log_and_the_report_name_the_engine(capsys: pytest.CaptureFixture[st
 def test_the_run_starts_again_on_the_jvm_after_a_native_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(execution, "is_task_failure", lambda error: True)
+    monkeypatch.setattr(spark_errors, "java_causes", lambda error: [JavaError(str(error))])
     session = Session()
-    work = Work(PySparkException("Job aborted due to stage failure: executor 0 exited\nDriver stacktrace:"))
+    work = Work(PySparkException(LOST_EXECUTOR))
     found = run(work, session)
-    reason = "native execution failed: Job aborted due to stage failure: executor 0 exited"
+    reason = "native execution failed: ExecutorLostFailure (executor 0 exited) Reason: exited with code 139"
     assert found == {"snapshot": 1, "execution": {"requested": "native", "engine": "jvm", "reason": reason}}
     assert work.engines == ["native", "jvm"]
     # Results of the native engine are not used again.
     assert session.cleared == 1
     assert capsys.readouterr().err.splitlines()[1:] == [
         "execution: native execution failed, the run starts again on the JVM: "
-        "Job aborted due to stage failure: executor 0 exited"
+        "ExecutorLostFailure (executor 0 exited) Reason: exited with code 139"
     ]
 
 
 def test_errors_that_no_task_raised_and_errors_on_the_jvm_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spark_errors, "java_causes", lambda error: [JavaError(str(error))])
     no_task = Work(PySparkException("the catalog denies access"))
     with pytest.raises(PySparkException, match="denies access"):
         run(no_task, Session())
     assert no_task.engines == ["native"]
-    monkeypatch.setattr(execution, "is_task_failure", lambda error: True)
-    twice = Work(PySparkException("native"), PySparkException("on the JVM too"))
-    with pytest.raises(PySparkException, match="on the JVM too"):
+    twice = Work(PySparkException(LOST_EXECUTOR), PySparkException(LOST_EXECUTOR))
+    with pytest.raises(PySparkException, match="ExecutorLostFailure"):
         run(twice, Session())
     assert twice.engines == ["native", "jvm"]
