@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ohlcv.spark.processes import HOST, free_port, start, stop, wait_for_line
+from support.catalog_servers.certificates import Certificate
 from support.catalog_servers.issuer import Issuer
 from support.processes import wait_for
 from support.server_programs import java_21, nessie, versitygw
@@ -62,16 +63,16 @@ class ObjectStore:
 
 
 @contextmanager
-def object_store(folder: Path) -> Iterator[ObjectStore]:
-    """Run an S3 server on a new folder. Its log is s3.log."""
-    port = free_port()
-    store = ObjectStore(f"http://{HOST}:{port}", secrets.token_hex(8), folder / "buckets", secrets.token_hex(16))
-    store.folder.mkdir(parents=True)
+def object_store(folder: Path, certificate: Certificate | None = None) -> Iterator[ObjectStore]:
+    """Run an S3 server on a folder, with TLS if it has a certificate. Its log is s3.log."""
+    port, scheme = free_port(), "https" if certificate else "http"
+    store = ObjectStore(f"{scheme}://{HOST}:{port}", secrets.token_hex(8), folder / "buckets", secrets.token_hex(16))
     keys = {"ROOT_ACCESS_KEY": store.access_key, "ROOT_SECRET_KEY": store.secret_key}
     # Without the sidecar folder versitygw stores metadata in extended attributes, which some file systems lack.
-    (folder / "sidecar").mkdir()
-    (folder / "users").mkdir()
+    for each in (store.folder, folder / "sidecar", folder / "users"):
+        each.mkdir(parents=True, exist_ok=True)
     command = [str(versitygw()), "--port", f"{HOST}:{port}", "--quiet", "--iam-dir", str(folder / "users")]
+    command += ["--cert", str(certificate.file), "--key", str(certificate.key)] if certificate else []
     command += ["posix", "--sidecar", str(folder / "sidecar"), str(store.folder)]
     process = start(command, {**os.environ, **keys}, folder / "s3.log")
     try:

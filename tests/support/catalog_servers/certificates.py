@@ -23,11 +23,20 @@ PRIVATE_KEY_FORMAT = (
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """Files with the certificate of a server and its private key."""
+
+    file: Path
+    key: Path
+
+
+@dataclass(frozen=True)
 class PrivateAuthority:
-    """Certificate of the authority, and the context of a server on the loopback address."""
+    """Certificate of the authority, and those of a server on the loopback address."""
 
     ca_file: Path
     server: ssl.SSLContext
+    certificate: Certificate
 
 
 def private_authority(folder: Path) -> PrivateAuthority:
@@ -57,9 +66,10 @@ def private_authority(folder: Path) -> PrivateAuthority:
     }
     for name, contents in files.items():
         (folder / name).write_bytes(contents)
+    own = Certificate(folder / "server.pem", folder / "server.key")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.pem", folder / "server.key")
-    return PrivateAuthority(folder / "ca.pem", context)
+    context.load_cert_chain(own.file, own.key)
+    return PrivateAuthority(folder / "ca.pem", context, own)
 
 
 def _name(text: str) -> x509.Name:

@@ -19,8 +19,8 @@ CLUSTER = "spark://master:7077"
 
 LOST_EXECUTOR = (
     "org.apache.spark.SparkException: Job aborted due to stage failure: Task 0 in stage 0.0 failed 1 times, "
-    "most recent failure: Lost task 0.0 in stage 0.0 (TID 0) (127.0.0.1 executor 0): ExecutorLostFailure (executor 0 exited) "
-    "Reason: exited with code 139\nDriver stacktrace:"
+    "most recent failure: Lost task 0.0 in stage 0.0 (TID 0) (127.0.0.1 executor 0): "
+    "ExecutorLostFailure (executor 0 exited) Reason: exited with code 139\nDriver stacktrace:"
 )
 
 
