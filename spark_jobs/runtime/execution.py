@@ -59,10 +59,17 @@ def _find_session_reason(spark: SparkSession) -> str | None:
         return "the job was submitted without its jar: run 'make setup' with the jar set native"
     if str(context.master).startswith("local"):
         return "the master is local, and a native crash would end the driver"
+    if problem := find_library_problem():
+        return f"its library cannot be loaded ({problem})"
+    return None
+
+
+def find_library_problem() -> str | None:
+    """Load the native library into the driver. Return why that is not possible, otherwise None."""
     try:
         java_class("org.apache.comet.NativeBase").isLoaded()
     except Py4JError as error:
-        return f"its library cannot be loaded ({first_line(error)})"
+        return first_line(error)
     return None
 
 

@@ -29,17 +29,17 @@ MAX_NAME = 22
 )
 @click.option("--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def doctor(catalog: bool, output_format: str) -> int:
-    """Check settings, Java, jars, catalog, object store, tables, Spark, Airflow and the deployment, one line each.
+    """Check settings, set-up, catalog, object store, tables, Spark, Airflow and the deployment, one line each.
 
-    Each fault is shown with a remedy. The exit code is 1 if there is a fault. A warning is a limitation of the
-    catalog.
+    Each fault is shown with a remedy. The exit code is 1 if there is a fault. A warning is a limitation: of the
+    catalog, or jobs that run on the JVM because native execution does not work.
     """
     from ohlcv.monitoring.doctor import run_checks
 
     checks: list[Check] = []
     as_json = output_format == "json"
-    # Widths of state and name. Only checks of the catalog have warnings.
-    widths = (7, MAX_NAME) if catalog else (6, 9)
+    # Widths of state and name.
+    widths = (7, MAX_NAME if catalog else 9)
 
     def report(found: Iterable[Check]) -> None:
         for check in found:

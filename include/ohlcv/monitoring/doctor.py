@@ -32,6 +32,7 @@ from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.health import workers
 from ohlcv.monitoring.http_json import UnusableResponseError, fetch_json
+from ohlcv.monitoring.native_check import check_native_query, describe_use
 from ohlcv.setup import class_data_sharing
 from ohlcv.spark.jars import chosen_engines, chosen_jars, chosen_sets, find_jar_problem
 from ohlcv.spark.processes import HOST
@@ -68,10 +69,11 @@ def run_checks(environment: Mapping[str, str], project: Path | None = None) -> I
     yield _run_check("Java", check_java)
     yield from check_jars()
     yield _run_check("archives", check_archives)
+    settings = None if faults else load_settings(environment)
+    yield check_native(settings)
     yield from check_deployment(project or script_folder().parent, environment)
-    if faults:
+    if settings is None:
         return
-    settings = load_settings(environment)
     yield from check_data(settings)
     yield from check_spark(settings)
     yield _run_check("Airflow", lambda: check_airflow(settings))
@@ -155,6 +157,20 @@ def check_archives() -> str:
             f"remove {' and '.join(sorted({str(path.parent) for path in unused}))} and run 'make setup'"
         )
     return f"in use: a starting JVM loads {min(counts.values()):,} classes from them"
+
+
+def check_native(settings: Settings | None) -> Check:
+    """Check that native execution works, if it is installed and permitted. Without it jobs run on the JVM."""
+    if "native" not in chosen_engines():
+        return Check("native", "unused", "the jar set native is not installed")
+    if settings is not None and not settings.native:
+        return Check("native", "unused", "OHLCV_NATIVE is no")
+    try:
+        check_native_query()
+    except OhlcvError as error:
+        return Check("native", "warning", " ".join(str(error).split()))
+    use = f"; {describe_use(settings)}" if settings is not None else ""
+    return Check("native", "ok", f"a small query was scanned and aggregated natively{use}")
 
 
 def check_data(settings: Settings) -> Iterator[Check]:

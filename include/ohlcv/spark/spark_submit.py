@@ -26,6 +26,7 @@ VIEWS_SCRIPT = "ohlcv_views.py"
 MAINTENANCE_SCRIPT = "ohlcv_maintenance.py"
 SQL_SCRIPT = "ohlcv_sql.py"
 CATALOG_CHECK_SCRIPT = "ohlcv_check_catalog.py"
+NATIVE_CHECK_SCRIPT = "ohlcv_check_native.py"
 # In local mode the driver also does the work of the executors, so it needs more memory.
 LOCAL_MASTER = "local[*]"
 LOCAL_DRIVER_MEMORY = "2g"
@@ -189,6 +190,11 @@ def sql_job(settings: Settings, statements: Sequence[str], limit: int) -> SparkJ
 def catalog_check_job(settings: Settings, scratch: str) -> SparkJob:
     """Return the job that checks the catalog with a scratch table of this name."""
     return _job(settings, CATALOG_CHECK_SCRIPT, ["--scratch", scratch], Tuning())
+
+
+def native_check_job(settings: Settings) -> SparkJob:
+    """Return the job that checks native execution."""
+    return _job(settings, NATIVE_CHECK_SCRIPT, [], settings.reprocess_tuning, "native")
 
 
 def _profile(settings: Settings, tuning: Tuning, jvm: Profile) -> Profile:

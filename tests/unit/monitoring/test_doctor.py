@@ -16,7 +16,7 @@ from ohlcv.config.settings import load_settings
 from ohlcv.demo.local_postgres import PostgresServer, postgres_server
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.model.errors import OhlcvError
-from ohlcv.monitoring import catalog_check, doctor
+from ohlcv.monitoring import catalog_check, doctor, native_check
 from ohlcv.monitoring.doctor import Check, check_deployed_port, check_deployment, run_checks, settings_faults
 from ohlcv.spark.jars import chosen_jars, share_directory
 from ohlcv.spark.toolchain import archive_path
@@ -24,6 +24,13 @@ from support.json_server import json_server
 
 # pyiceberg does not close the connections of its catalogs, so the garbage collector does.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
+
+
+# Report of the query that checks native execution.
+NATIVE_QUERY = {
+    "operators": ["CometColumnarToRow", "CometHashAggregate", "CometExchange", "CometIcebergNativeScan"],
+    "trades": 1000,
+}
 
 
 def closed_port() -> int:
@@ -41,8 +48,9 @@ def faults(environment: Mapping[str, str], project: Path) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _start_no_jvm(monkeypatch: pytest.MonkeyPatch) -> None:
-    # All checks together would start four JVMs. tests/integration/test_class_data_sharing.py starts real ones.
+    # All checks together would start five JVMs. tests/integration starts real ones.
     monkeypatch.setattr("ohlcv.setup.class_data_sharing.count_archived_classes", lambda role, engine: 2000)
+    monkeypatch.setattr(native_check, "run_native_query", lambda: NATIVE_QUERY)
 
 
 @pytest.fixture
@@ -56,7 +64,7 @@ def test_a_complete_installation_has_no_fault(home: dict[str, str], tmp_path: Pa
     assert faults(home, tmp_path) == {}
     names = [check.name for check in run_checks(home, tmp_path)]
     assert names == [
-        *("settings", "Java", "jars", "archives", "port"),
+        *("settings", "Java", "jars", "archives", "native", "port"),
         *("catalog", "warehouse", "tables", "Spark", "Airflow"),
     ]
 
@@ -89,6 +97,7 @@ def test_every_invalid_setting_is_reported(tmp_path: Path) -> None:
         "Java",
         "jars",
         "archives",
+        "native",
         "port",
     }
 
@@ -192,6 +201,36 @@ def test_outdated_and_unused_archives_are_reported(monkeypatch: pytest.MonkeyPat
         doctor.check_archives()
 
 
+def test_native_execution_is_checked_by_the_plan_and_the_result_of_a_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = doctor.check_native(load_settings({"OHLCV_1D_EXECUTION": "native"}))
+    text = "a small query was scanned and aggregated natively"
+    assert used == Check("native", "ok", f"{text}; used by: reprocessing, 1d")
+    rest = load_settings({"OHLCV_CATALOG_URI": "http://rest/iceberg"})
+    assert doctor.check_native(rest).found == f"{text}; not used, because the catalog vends the keys of the store"
+    assert doctor.check_native(None) == Check("native", "ok", text)
+    for report, reason in (
+        ({"problem": "no comet in java.library.path"}, "the native library cannot be loaded (no comet in java"),
+        (
+            {**NATIVE_QUERY, "operators": ["CometHashAggregate"]},
+            "a query did not run natively (CometIcebergNativeScan)",
+        ),
+        ({**NATIVE_QUERY, "trades": 999}, "a query did not run natively (wrong result)"),
+    ):
+        monkeypatch.setattr(native_check, "run_native_query", lambda report=report: report)
+        found = doctor.check_native(load_settings({}))
+        # Jobs succeed on the JVM.
+        assert found.state == "warning"
+        assert found.found.startswith(reason)
+        assert "set OHLCV_NATIVE=no" in found.found
+
+
+def test_native_execution_that_is_turned_off_or_not_installed_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_check, "run_native_query", lambda: pytest.fail("the query ran"))
+    assert doctor.check_native(load_settings({"OHLCV_NATIVE": "no"})) == Check("native", "unused", "OHLCV_NATIVE is no")
+    monkeypatch.setenv("OHLCV_JAR_SETS", "aws")
+    assert doctor.check_native(None) == Check("native", "unused", "the jar set native is not installed")
+
+
 def test_an_env_file_is_required_only_for_containers(home: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "docker-compose.yaml").write_text("services: {}\n")
     assert "compose" not in faults(home, tmp_path)
@@ -262,7 +301,7 @@ def test_the_command_exits_with_1_if_there_is_a_fault(monkeypatch: pytest.Monkey
     found = [Check("Java", "ok", "17"), Check("jars", "fault", "the jar x is not in y: run 'make setup'")]
     monkeypatch.setattr(doctor, "run_checks", lambda environment: iter(found))
     result = CliRunner().invoke(command, standalone_mode=False)
-    assert result.output == "ok      Java       17\nfault   jars       the jar x is not in y: run 'make setup'\n"
+    assert result.output == "ok       Java       17\nfault    jars       the jar x is not in y: run 'make setup'\n"
     assert result.return_value == 1
     result = CliRunner().invoke(command, ["--format", "json"], standalone_mode=False)
     assert json.loads(result.output)[1] == {
