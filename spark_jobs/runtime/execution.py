@@ -68,7 +68,7 @@ def find_library_problem() -> str | None:
     """Load the native library into the driver. Return why that is not possible, otherwise None."""
     try:
         java_class("org.apache.comet.NativeBase").isLoaded()
-    except Py4JError as error:
+    except (PySparkException, Py4JError) as error:
         return first_line(error)
     return None
 

@@ -16,11 +16,10 @@ def test_the_plan_of_a_small_query_is_native() -> None:
 
 
 @pytest.mark.archives
-def test_a_library_of_another_processor_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "libcomet.so").write_bytes(b"no library")
+def test_a_processor_without_a_library_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ohlcv.spark.spark_submit.library_folder", lambda: tmp_path)
-    # Comet then looks for a library in its jar, and copies it to the folder for temporary files.
-    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Djava.io.tmpdir=/proc")
+    # Comet looks for a library of this processor in its jar.
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Dos.arch=riscv64")
     found = check_native(load_settings({}))
     assert found.state == "warning"
     assert found.found.startswith("the native library cannot be loaded (")

@@ -82,7 +82,7 @@ def test_a_catalog_file_without_write_permission_is_a_fault(site: Settings) -> N
         [(code, output, _)] = run_restricted([["doctor"]], {"OHLCV_HOME": str(site.home)})
     assert code == 1
     assert f"fault    catalog    the catalog {database} is not writable: grant access to the file\n" in output
-    assert "\nok      tables " in output
+    assert "\nok       tables " in output
 
 
 def test_an_unreadable_catalog_file_is_reported(site: Settings) -> None:

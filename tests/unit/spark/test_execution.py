@@ -50,12 +50,12 @@ class Session:
 class Library:
     """NativeBase of Comet."""
 
-    def __init__(self, problem: str | None = None) -> None:
+    def __init__(self, problem: Exception | None = None) -> None:
         self._problem = problem
 
     def isLoaded(self) -> bool:  # noqa: N802  # the name of Java
         if self._problem:
-            raise Py4JError(self._problem)
+            raise self._problem
         return True
 
 
@@ -85,8 +85,12 @@ def test_a_session_without_native_execution_runs_on_the_jvm(session: Session, re
     assert choose(session) == Execution("native", "jvm", reason)
 
 
-def test_a_library_that_cannot_be_loaded_is_the_reason_to_run_on_the_jvm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "java_class", lambda name: Library("no comet in java.library.path\nat line 1"))
+@pytest.mark.parametrize("kind", [Py4JError, PySparkException])
+def test_a_library_that_cannot_be_loaded_is_the_reason_to_run_on_the_jvm(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    library = Library(kind("no comet in java.library.path\nat line 1"))
+    monkeypatch.setattr(execution, "java_class", lambda name: library)
     assert choose(Session()).reason == "its library cannot be loaded (no comet in java.library.path)"
 
 
