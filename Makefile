@@ -19,13 +19,13 @@ demo: setup ## Run the pipeline locally: Spark, Airflow and a feed of sample tra
 doctor: setup ## Check the installation and print the remedy for each fault
 	@$(VENV)/ohlcv doctor
 
-# Two processes, as on the smallest machine. One has the Spark session; tests/conftest.py distributes the tests.
+# Three processes for two cores: one of them mostly waits for servers. tests/conftest.py distributes the tests.
 PYTEST := $(VENV)/python -m pytest
 ORDER_OPTION := $(if $(filter random,$(ORDER)),-p randomly)
 
 .PHONY: test
 test: setup ## Run the tests (ORDER=random: in random order)
-	@$(PYTEST) -n 2 $(ORDER_OPTION)
+	@$(PYTEST) -n 3 $(ORDER_OPTION)
 
 .PHONY: test-unit
 test-unit: setup ## Run the unit tests: no Spark, no server (a minute)
