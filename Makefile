@@ -129,5 +129,5 @@ golden: setup ## Update the golden command lines of all Spark tasks (tests/orche
 	@GOLDEN=write $(VENV)/python -m pytest -q tests/orchestration/test_command_lines.py
 
 .PHONY: prove-rules
-prove-rules: setup ## Break each rule of the engine in turn and show which test fails
-	@$(VENV)/python tools/prove_rules.py
+prove-rules: setup ## Break each rule in turn and show which test fails (ENGINE=native: those of the aggregation)
+	@$(VENV)/python tools/prove_rules.py $(ENGINE:%=--engine %)

@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("include", "spark_jobs", "tests", "pyproject.toml")
 # A mutation can cause an endless loop.
 TIMEOUT_SECONDS = 900
+# Code that the native engine can run instead of Spark's own.
+AGGREGATION = "spark_jobs/compute/"
 # Errors which show that the mutated code does not run, instead of giving a wrong result.
 CRASHES = ("SyntaxError", "NameError", "ImportError", "AttributeError", "TypeError", "AnalysisException")
 
@@ -95,11 +97,13 @@ class Outcome:
     output: str
 
 
-def run_tests(copy: Path, tests: Iterable[str]) -> Outcome:
+def run_tests(copy: Path, tests: Iterable[str], engine: str) -> Outcome:
     """Run tests in the copy until the first failure."""
     command = [
         *(sys.executable, "-m", "pytest", "-x", "-q", "--tb=short", "-p", "tested_code_check"),
         *("-p", "no:cacheprovider", "-o", "console_output_style=classic", *tests),
+        # Some tests run on both engines.
+        *("--engine", engine, "-k", "not jvm" if engine == "native" else "not native"),
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OHLCV_", "PYTEST_"))}
     # PYTHONPATH precedes the installed packages, which refer to the repository itself. Byte code is not written: two
@@ -125,20 +129,20 @@ def crash_in(output: str) -> str | None:
     return found[0] if found else None
 
 
-def prove(mutations: Sequence[Mutation], with_baseline: bool) -> int:
-    """Apply the mutations one after the other and return the number that no test detected."""
+def prove(mutations: Sequence[Mutation], engine: str, with_baseline: bool) -> int:
+    """Apply the mutations one after the other and return the number that no test detected on an engine."""
     rows = []
     with copied_repository() as copy:
         if with_baseline:
             tests = dict.fromkeys(test for mutation in mutations for test in mutation.tests)
             log("baseline: the chosen tests must pass without a mutation")
-            outcome = run_tests(copy, tests)
+            outcome = run_tests(copy, tests, engine)
             if outcome.failed:
                 raise ScriptError(f"{outcome.failed} fails without a mutation:\n{outcome.output[-3000:]}")
         for mutation in mutations:
             begin = time.monotonic()
             with mutated(copy, mutation):
-                outcome = run_tests(copy, mutation.tests)
+                outcome = run_tests(copy, mutation.tests, engine)
             if crash := crash_in(outcome.output):
                 raise ScriptError(f"'{mutation.mutation}' does not run and proves nothing: {crash}")
             detected_by = outcome.failed or "NONE: a test is missing"
@@ -174,6 +178,12 @@ def arg_parser() -> argparse.ArgumentParser:
         action="append",
         help="only rules and mutations that contain this text; may be repeated",
     )
+    parser.add_argument(
+        "--engine",
+        choices=("jvm", "native"),
+        default="jvm",
+        help="engine of the jobs; native: only mutations of the aggregation, which it runs",
+    )
     parser.add_argument("--list", action="store_true", help="list the rules and mutations without running tests")
     parser.add_argument("--no-baseline", action="store_true", help="do not run the tests on the copy before mutations")
     return parser
@@ -184,6 +194,8 @@ def main() -> int:
     values = arg_parser().parse_args()
     texts = values.only or [""]
     chosen = [each for each in MUTATIONS if any(text in each.rule or text in each.mutation for text in texts)]
+    if values.engine == "native":
+        chosen = [each for each in chosen if each.file.startswith(AGGREGATION)]
     if not chosen:
         log(f"error: no rule or mutation contains {' or '.join(map(repr, texts))}")
         return 2
@@ -191,7 +203,7 @@ def main() -> int:
         print_table([("rule", "mutation", "tests"), *((m.rule, m.mutation, ", ".join(m.tests)) for m in chosen)])
         return 0
     try:
-        survived = prove(chosen, with_baseline=not values.no_baseline)
+        survived = prove(chosen, values.engine, with_baseline=not values.no_baseline)
     except ScriptError as error:
         log(f"error: {error}")
         return 2
