@@ -1,4 +1,4 @@
-"""Trust of the JVMs of a job in the private certificate authority of its catalog."""
+"""Trust of a job in the private certificate authority of its catalog: of its JVMs, and of their native S3 client."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from pyspark import SparkConf, SparkContext
 
 from ohlcv.config.catalogs.adapters import Catalog
-from ohlcv.spark.trust_store import PASSWORD, write_trust_store
+from ohlcv.spark.trust_store import PASSWORD, write_authorities, write_trust_store
 from spark_jobs.runtime.py4j_bridge import java_class
 
-STORE_NAME = "ohlcv-trust.p12"
+STORE_NAME, AUTHORITIES_NAME = "ohlcv-trust.p12", "ohlcv-authorities.pem"
 _STORE, _PASSWORD = "javax.net.ssl.trustStore", "javax.net.ssl.trustStorePassword"
 
 
@@ -26,19 +26,23 @@ def trust_private_authority(catalog: Catalog) -> dict[str, str]:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     store = folder / STORE_NAME
     write_trust_store(store, catalog.private_authority)
+    authorities = folder / AUTHORITIES_NAME
+    write_authorities(authorities, catalog.private_authority)
     SparkContext._ensure_initialized()
     # Java reads these properties at its first TLS connection.
     system = java_class("java.lang.System")
     system.setProperty(_STORE, str(store))
     system.setProperty(_PASSWORD, PASSWORD)
-    return executor_properties(store, dict(SparkConf().getAll()))
+    return executor_properties(store, authorities, dict(SparkConf().getAll()))
 
 
-def executor_properties(store: Path, submitted: Mapping[str, str]) -> dict[str, str]:
-    """Return the properties that copy the store to each executor's working folder and make the executor use it."""
+def executor_properties(store: Path, authorities: Path, submitted: Mapping[str, str]) -> dict[str, str]:
+    """Return the properties that copy both files to each executor's working folder and make the executor use them."""
     files, options = "spark.files", "spark.executor.extraJavaOptions"
     own = f"-D{_STORE}={STORE_NAME} -D{_PASSWORD}={PASSWORD}"
     return {
-        files: ",".join(filter(None, (submitted.get(files), str(store)))),
+        files: ",".join(filter(None, (submitted.get(files), str(store), str(authorities)))),
         options: f"{submitted.get(options, '')} {own}".strip(),
+        # The native S3 client does not use the trust store of Java.
+        "spark.executorEnv.SSL_CERT_FILE": AUTHORITIES_NAME,
     }

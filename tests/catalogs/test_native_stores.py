@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from catalogs.kinds import Servers, configuration
+from catalogs.kinds import Servers, configuration, login_properties, store_properties
 from catalogs.vending import HOUR, TRADES
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
@@ -17,9 +17,10 @@ from ohlcv.model.intervals import to_microseconds
 from ohlcv.spark.local_cluster import local_cluster
 from ohlcv.spark.spark_submit import build_job, run
 from ohlcv.spark.trust_store import PASSWORD, write_trust_store
+from support.catalog_servers.gateway import rest_gateway
 from support.harness import append, read_stored_candles
 from support.reference_model import reference_candles
-from support.stores import REGION, object_store
+from support.stores import REGION, ObjectStore, object_store
 
 pytestmark = [
     pytest.mark.catalogs,
@@ -124,3 +125,21 @@ def test_a_store_of_a_private_authority_is_read_natively(
         # The worker passes its environment to its executors.
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
         run_natively(tables, tmp_path, [store.secret_key], trusted)
+
+
+def test_the_private_authority_of_a_catalog_is_trusted_natively(servers: Servers, tmp_path: Path) -> None:
+    plain, authority = servers.store, servers.authority
+    servers.rest.clear()
+    with (
+        rest_gateway(servers.rest.address, issuer=servers.issuer, tls=authority.server) as gateway,
+        object_store(plain.folder.parent, authority.certificate) as store,
+    ):
+
+        def catalog_in(of_clients: ObjectStore) -> dict[str, str]:
+            login = login_properties(servers.issuer, "catalog")
+            address = {"type": "rest", "uri": gateway.address, "ssl.cabundle": str(authority.ca_file)}
+            return configuration({**address, **login, **store_properties(of_clients)})
+
+        # pyiceberg trusts the authority for its requests to the catalog only.
+        of_job = {**catalog_in(store), "OHLCV_AUDIT": "after"}
+        run_natively(new_tables(tmp_path, catalog_in(plain), of_job), tmp_path, [store.secret_key])

@@ -64,7 +64,7 @@ class ObjectStore:
 
 @contextmanager
 def object_store(folder: Path, certificate: Certificate | None = None) -> Iterator[ObjectStore]:
-    """Run an S3 server on a folder, with TLS if it has a certificate. Its log is s3.log."""
+    """Run an S3 server on a folder, with TLS if it has a certificate. Its log is s3.log, or s3-tls.log."""
     port, scheme = free_port(), "https" if certificate else "http"
     store = ObjectStore(f"{scheme}://{HOST}:{port}", secrets.token_hex(8), folder / "buckets", secrets.token_hex(16))
     keys = {"ROOT_ACCESS_KEY": store.access_key, "ROOT_SECRET_KEY": store.secret_key}
@@ -74,10 +74,11 @@ def object_store(folder: Path, certificate: Certificate | None = None) -> Iterat
     command = [str(versitygw()), "--port", f"{HOST}:{port}", "--quiet", "--iam-dir", str(folder / "users")]
     command += ["--cert", str(certificate.file), "--key", str(certificate.key)] if certificate else []
     command += ["posix", "--sidecar", str(folder / "sidecar"), str(store.folder)]
-    process = start(command, {**os.environ, **keys}, folder / "s3.log")
+    log = folder / ("s3-tls.log" if certificate else "s3.log")
+    process = start(command, {**os.environ, **keys}, log)
     try:
-        wait_for(lambda: accepts_connections(port) or process.poll() is not None, f"the S3 server, see {folder}/s3.log")
-        assert process.poll() is None, (folder / "s3.log").read_text()
+        wait_for(lambda: accepts_connections(port) or process.poll() is not None, f"the S3 server, see {log}")
+        assert process.poll() is None, log.read_text()
         yield store
     finally:
         stop(process, grace_seconds=10)

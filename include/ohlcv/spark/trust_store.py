@@ -1,4 +1,4 @@
-"""Trust store of Java with the certificate authorities of this machine and, on request, a private one."""
+"""Certificate authorities of this machine and a private one: as a trust store of Java, and in PEM format."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ def write_trust_store(path: Path, private_authority: str | None = None) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
-    context = ssl.create_default_context()
-    if private_authority is not None:
-        context.load_verify_locations(private_authority)
-    authorities = context.get_ca_certs(binary_form=True)
+    authorities = _authorities(private_authority)
     if not authorities:
         return
     with warnings.catch_warnings():
@@ -29,3 +26,15 @@ def write_trust_store(path: Path, private_authority: str | None = None) -> None:
             for number, each in enumerate(authorities)
         ]
         path.write_bytes(pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(PASSWORD.encode())))
+
+
+def write_authorities(path: Path, private_authority: str) -> None:
+    """Write the certificates of the authorities of this machine and of a file in PEM format."""
+    path.write_text("".join(map(ssl.DER_cert_to_PEM_cert, _authorities(private_authority))))
+
+
+def _authorities(private_authority: str | None) -> list[bytes]:
+    context = ssl.create_default_context()
+    if private_authority is not None:
+        context.load_verify_locations(private_authority)
+    return context.get_ca_certs(binary_form=True)
