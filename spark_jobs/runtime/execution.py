@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from ohlcv.config.execution import Engine, Mode, find_jvm_reason
 from ohlcv.config.settings import Settings, Tuning
 from spark_jobs.runtime.py4j_bridge import java_class
-from spark_jobs.runtime.spark_errors import find_task_failure, first_line
+from spark_jobs.runtime.spark_errors import find_native_failure, first_line
 
 # Property that enables the native operators for the queries that are planned after it is set.
 ENABLED = "spark.comet.enabled"
@@ -85,7 +85,7 @@ def run_on_engine(
         report = work(execution)
     except (PySparkException, Py4JJavaError) as error:
         is_native = execution.engine == "native" or execution.is_shadow
-        failure = find_task_failure(error)
+        failure = find_native_failure(error)
         if not is_native or failure is None:
             raise
         line = settings.catalog.without_secrets(failure)

@@ -24,8 +24,10 @@ _UNREADABLE_FILE = re.compile(
 )
 # Errors of Parquet, which do not name the file.
 _UNREADABLE_PARQUET = ("is not a Parquet file", "ParquetDecodingException")
-# Message of Spark about the task that ended a query: (TID 3) (host executor 0): the reason.
-_TASK_FAILURE = re.compile(r"Job aborted due to stage failure: .*\(TID \d+\)(?: \([^)]*\))?: (.*)")
+# Message of Spark about the task that ended a query, as in (TID 3) (host executor 0): the reason. Errors of Comet.
+_NATIVE_FAILURE = re.compile(
+    r"Job aborted due to stage failure: (?:.*\(TID \d+\)(?: \([^)]*\))?: )?(.*)|^(org\.apache\.comet\..*)"
+)
 # Packages of causes that say nothing about the file: the network and the object store.
 _STORE_ERRORS = ("java.net.", "javax.net.", "software.amazon.awssdk.")
 # Status of a response of S3.
@@ -62,10 +64,13 @@ def is_lost_race(error: BaseException) -> bool:
     return is_conflict(error) or any(_MISSING_SNAPSHOT in str(cause.toString()) for cause in java_causes(error))
 
 
-def find_task_failure(error: BaseException) -> str | None:
-    """Return why a task of a query failed, if it did: an error of the task, or the loss of its executor."""
-    found = next(filter(None, (_TASK_FAILURE.search(str(cause.toString())) for cause in java_causes(error))), None)
-    return found[1] if found else None
+def find_native_failure(error: BaseException) -> str | None:
+    """Return why a query failed, if native operators can be the cause.
+
+    They are if Comet raised the error, and can be if a task failed: an error of the task, or the loss of its executor.
+    """
+    found = next(filter(None, (_NATIVE_FAILURE.search(str(cause.toString())) for cause in java_causes(error))), None)
+    return (found[1] or found[2]) if found else None
 
 
 def find_damage(error: BaseException, catalog: str | None) -> DamagedFileError | None:

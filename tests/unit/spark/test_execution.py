@@ -145,6 +145,25 @@ def test_the_run_starts_again_on_the_jvm_after_a_native_failure(
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "failure"),
+    [
+        (LOST_EXECUTOR, "ExecutorLostFailure (executor 0 exited) Reason: exited with code 139"),
+        (
+            "…: Job aborted due to stage failure: ResultStage 1 has failed too often",
+            "ResultStage 1 has failed too often",
+        ),
+        ("org.apache.comet.CometRuntimeException: no plan\nat x", "org.apache.comet.CometRuntimeException: no plan"),
+        ("org.apache.iceberg.exceptions.CommitFailedException: x", None),
+    ],
+)
+def test_failures_that_native_operators_can_cause(
+    monkeypatch: pytest.MonkeyPatch, text: str, failure: str | None
+) -> None:
+    monkeypatch.setattr(spark_errors, "java_causes", lambda error: [JavaError("java.lang.X: y"), JavaError(text)])
+    assert spark_errors.find_native_failure(PySparkException("")) == failure
+
+
 def test_errors_that_no_task_raised_and_errors_on_the_jvm_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spark_errors, "java_causes", lambda error: [JavaError(str(error))])
     no_task = Work(PySparkException("the catalog denies access"))
