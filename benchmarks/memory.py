@@ -1,8 +1,8 @@
 """Reprocessing of days far larger than their executor: fifty million deliveries of trades, in 1 GiB.
 
 One day has one repeated delivery in a hundred; on the other one every trade is delivered twice, so that nothing can be
-taken as it is. The reprocessing job runs with its normal options, one core, 512 MB for the heap of the driver and 1 GiB
-for that of the executor, which spills what does not fit. The results are the peaks of both Java processes; the executor
+taken as it is. The reprocessing job runs on each engine with its normal options: one core, 512 MB for the driver and
+1 GiB for the executor, which spills what does not fit. The results are the peaks of both Java processes; the executor
 must stay within the limit of a worker's container. The candles of a day must count every trade once.
 """
 
@@ -22,7 +22,10 @@ import pyarrow.compute as pc
 from benchmarks.bench_catalog import BenchCatalog
 from benchmarks.harness import Bench, Grid, Section, Verdict, log_progress, require_equal
 from benchmarks.processes import WORKER, home_environment, measure_job
+from ohlcv.config.execution import ENGINES
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.ingest.sample_data import sample_trades
+from ohlcv.model import summary_keys
 from ohlcv.model.intervals import HOUR, MICROSECOND, iso
 from ohlcv.spark.processes import descendants
 from ohlcv.spark.spark_submit import SparkJob, reprocess_job
@@ -108,33 +111,45 @@ def measure(bench: Bench) -> Section:
     grid = Grid(
         "A day reprocessed in all timeframes, on one core",
         (
-            *("day", "deliveries", "driver memory", "executor memory", "wall s", "cpu s", "deliveries/s per core"),
-            *("driver peak MB", "executor peak MB"),
+            *("day", "engine", "ran on", "deliveries", "driver memory", "executor memory"),
+            *("wall s", "cpu s", "deliveries/s per core", "driver peak MB", "executor peak MB"),
         ),
     )
-    for day in DAYS:
-        catalog = BenchCatalog(bench.folder_for("memory") / f"home-{len(grid.rows)}")
+    for number, day in enumerate(DAYS):
+        catalog = BenchCatalog(bench.folder_for("memory") / f"home-{number}")
         trades = day.trades // (50 if bench.quick else 1) // 24
         _generate(catalog, day, trades)
-        job = _job(catalog)
-        daemons = [process.pid for process in bench.cluster.processes.values()]
-        executor = PeakMemory(bench.cluster.processes[WORKER].pid)
-        driver = PeakMemory(os.getpid(), "java", without=daemons)
-        with watch_peak_memory(executor, driver):
-            cost = measure_job(job, bench.cluster.master, home_environment(catalog.settings), bench.cluster)
-        counted = pc.sum(catalog.table("1d").scan(selected_fields=("trade_count",)).to_arrow()["trade_count"]).as_py()
-        require_equal(f"{day.name}: trades counted in the candles of the day", trades * 24, counted)
-        delivered = catalog.table().scan().count()
-        grid.rows.append(
-            (
-                *(day.name, delivered, job.driver_memory, job.executor_memory, cost.wall, cost.processor),
-                *(round(delivered / cost.wall), driver.megabytes, executor.megabytes),
+        delivered, state = catalog.table().scan().count(), catalog.save_state()
+        for engine in ENGINES:
+            catalog.restore_state(state)
+            environment = {**home_environment(catalog.settings), "OHLCV_REPROCESS_EXECUTION": engine}
+            job = _job(load_settings(environment))
+            daemons = [process.pid for process in bench.cluster.processes.values()]
+            executor = PeakMemory(bench.cluster.processes[WORKER].pid)
+            driver = PeakMemory(os.getpid(), "java", without=daemons)
+            with watch_peak_memory(executor, driver):
+                cost = measure_job(job, bench.cluster.master, environment, bench.cluster)
+            ran_on, counted = _candles_of_day(catalog)
+            require_equal(f"{day.name}, {engine}: trades counted in the day", trades * 24, counted)
+            grid.rows.append(
+                (
+                    *(
+                        day.name,
+                        engine,
+                        ran_on,
+                        delivered,
+                        job.driver_memory,
+                        job.executor_memory,
+                        cost.wall,
+                        cost.processor,
+                    ),
+                    *(round(delivered / cost.wall), driver.megabytes, executor.megabytes),
+                )
             )
-        )
-        section.add_measurements(day.name, {"rebuilt": [cost]})
-        section.verdicts.append(
-            Verdict(f"memory of the executor, {day.name}", executor.megabytes, WORKER_LIMIT_MB, " MB")
-        )
+            section.add_measurements(f"{day.name}, {engine}", {"rebuilt": [cost]})
+            section.verdicts.append(
+                Verdict(f"memory of the executor, {day.name}, {engine}", executor.megabytes, WORKER_LIMIT_MB, " MB")
+            )
     section.grids.append(grid)
     return section
 
@@ -147,12 +162,22 @@ def _generate(catalog: BenchCatalog, day: Day, trades: int) -> None:
         log_progress(f"{day.name}: hour {hour} of 24 generated")
 
 
-def _job(catalog: BenchCatalog) -> SparkJob:
+def _candles_of_day(catalog: BenchCatalog) -> tuple[str, int]:
+    """Return the engine that computed the stored candles of the day, and the number of their trades."""
+    table = catalog.table("1d")
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    assert snapshot.summary is not None
+    trades = pc.sum(table.scan(selected_fields=("trade_count",)).to_arrow()["trade_count"]).as_py()
+    return str(snapshot.summary.additional_properties[summary_keys.EXECUTION]), int(trades)
+
+
+def _job(settings: Settings) -> SparkJob:
     return reprocess_job(
-        catalog.settings,
+        settings,
         day=f"{BEGIN:%F}",
         until=iso(BEGIN + timedelta(days=1)),
-        timeframes=",".join(catalog.settings.tuning),
+        timeframes=",".join(settings.tuning),
         prune="no",
         dry_run="no",
     )
