@@ -10,7 +10,19 @@ from pathlib import Path
 
 import click
 
-from benchmarks import api, audited_runs, chained, growth, live, mapped_tables, memory, merge, reprocessing, small_runs
+from benchmarks import (
+    api,
+    audited_runs,
+    chained,
+    growth,
+    hours,
+    live,
+    mapped_tables,
+    memory,
+    merge,
+    reprocessing,
+    small_runs,
+)
 from benchmarks.harness import Bench, ResultsDifferError, header, log_progress, run_section, show
 from ohlcv.model.errors import OhlcvError
 
@@ -18,6 +30,8 @@ SECTIONS = {
     "small": small_runs.measure,
     "local": small_runs.measure_local,
     "reprocessing": reprocessing.measure,
+    "redelivered": reprocessing.measure_redelivered,
+    "hours": hours.measure,
     "growth": growth.measure,
     "merge": merge.measure,
     "chained": chained.measure,

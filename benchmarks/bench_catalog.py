@@ -22,7 +22,7 @@ from pyiceberg.typedef import Record
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
-from ohlcv.model.intervals import Range, to_microseconds
+from ohlcv.model.intervals import HOUR, MICROSECOND, Range, to_microseconds
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, TableContract
 from ohlcv.model.timeframes import Timeframe
 
@@ -151,6 +151,15 @@ def _some_partitions(rows: pa.Table, columns: Sequence[str]) -> Iterator[pa.Tabl
     begins = [*first[::PARTITION_BATCH], len(order)]
     for begin, end in itertools.pairwise(begins):
         yield rows.take(order[begin:end])
+
+
+def delivered_again(rows: pa.Table) -> pa.Table:
+    """Return the same trades, ingested an hour later under other message ids."""
+    again = {
+        "ingestion_timestamp": pc.add(rows["ingestion_timestamp"], HOUR // MICROSECOND),
+        "message_id": pc.binary_join_element_wise(rows["message_id"], "again", "-"),
+    }
+    return pa.table({name: again.get(name, rows[name]) for name in rows.column_names}, schema=rows.schema)
 
 
 def with_series(trades: pa.Table, series: int) -> pa.Table:

@@ -31,7 +31,7 @@ def measure(bench: Bench) -> Section:
     snapshot = catalog.append(Feed(BEGIN).batch(BEGIN + DAY, trades))
     results: dict[str, dict[str, pa.Table]] = {}
     read: dict[str, int] = {}
-    with warm_session(catalog, bench.cluster, folder) as session:
+    with warm_session(catalog, bench.cluster, folder, script="chained_session.py") as session:
 
         def turn_of(way: str) -> Callable[[], Cost]:
             def turn() -> Cost:

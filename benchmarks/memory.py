@@ -19,14 +19,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.bench_catalog import BenchCatalog
+from benchmarks.bench_catalog import BenchCatalog, delivered_again
 from benchmarks.harness import Bench, Grid, Section, Verdict, log_progress, require_equal
 from benchmarks.processes import WORKER, home_environment, measure_job
 from ohlcv.config.execution import ENGINES
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.ingest.sample_data import sample_trades
 from ohlcv.model import summary_keys
-from ohlcv.model.intervals import HOUR, MICROSECOND, iso
+from ohlcv.model.intervals import iso
 from ohlcv.spark.processes import descendants
 from ohlcv.spark.spark_submit import SparkJob, reprocess_job
 
@@ -56,15 +56,6 @@ DAYS = (
     Day("1 % delivered twice", 50_000_000, duplicates=0.01),
     Day("all delivered twice", 25_000_000, all_twice=True),
 )
-
-
-def delivered_again(rows: pa.Table) -> pa.Table:
-    """Return the same trades, ingested an hour later under other message ids."""
-    again = {
-        "ingestion_timestamp": pc.add(rows["ingestion_timestamp"], HOUR // MICROSECOND),
-        "message_id": pc.binary_join_element_wise(rows["message_id"], "again", "-"),
-    }
-    return pa.table({name: again.get(name, rows[name]) for name in rows.column_names}, schema=rows.schema)
 
 
 class PeakMemory:
@@ -131,6 +122,7 @@ def measure(bench: Bench) -> Section:
                 cost = measure_job(job, bench.cluster.master, environment, bench.cluster)
             ran_on, counted = _candles_of_day(catalog)
             require_equal(f"{day.name}, {engine}: trades counted in the day", trades * 24, counted)
+            log_progress(f"{day.name}, {ran_on}: {cost}, peaks {driver.megabytes} and {executor.megabytes} MB")
             grid.rows.append(
                 (
                     *(

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -95,8 +95,8 @@ def _times(pid: int) -> list[float]:
     return [int(field) / TICKS for field in fields[11:15]]
 
 
-def pin(pid: int, core: int) -> None:
-    """Restrict a process, its threads and its future children to one core."""
+def pin(pid: int, cores: Iterable[int]) -> None:
+    """Restrict a process, its threads and its future children to some cores."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(ProcessLookupError):
-            os.sched_setaffinity(int(task.name), {core})
+            os.sched_setaffinity(int(task.name), cores)

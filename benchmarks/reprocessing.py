@@ -1,55 +1,72 @@
-"""Reprocessing throughput: a day of ten million trades in a warm executor of one core, compared with other engines.
+"""Reprocessing throughput: a day of ten million trades in warm executors of one core, compared with other engines.
 
-All engines read the same files of the same Iceberg table, one process at a time on one core, and return the same exact
-1m candles of the day, with each trade counted once. In the second comparison one percent of the trades are duplicates.
-The whole job is also measured: it builds five timeframes, compares them with the stored candles and commits.
+The job runs on the JVM (`spark`) and on its native engine (`native`). All engines read the same files of the same
+Iceberg table, one process at a time on one core, and return the same exact 1m candles of the day, with each trade
+counted once: of trades without duplicates, with one percent of them, and (section `redelivered`) of trades that are all
+delivered again. The complete job is also measured: it builds five timeframes, compares them with the stored candles,
+audits and commits them.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.bench_catalog import BenchCatalog
+from benchmarks.bench_catalog import BenchCatalog, delivered_again
 from benchmarks.harness import Bench, Cost, Grid, Section, Verdict, measure_interleaved, median, require_equal
 from benchmarks.measured_process import MeasuredProcess, measured_process
 from benchmarks.peers import ENGINES, RESULT_SCHEMA, Hours
-from benchmarks.processes import WORKER, pin
-from benchmarks.warm import warm_session
+from benchmarks.warm import EngineSession, pinned_session
+from ohlcv.config.execution import Engine
 from ohlcv.ingest.sample_data import sample_trades
-from ohlcv.model.intervals import EPOCH
-from ohlcv.spark.local_cluster import local_cluster
+from ohlcv.model.intervals import EPOCH, Range
+from ohlcv.model.timeframes import DAY
 
 TRADES = 10_000_000
 DUPLICATES = 0.01
 DAY_END = datetime(2026, 1, 31, tzinfo=UTC)
-DAY = "2026-01-30"
 MINUTE = 60_000_000
-SPARK, DUCKDB = "spark", "duckdb"
-# Numbers of warm-up runs and of measured runs. A JVM is warm when its optimising compiler, which shares the core, has
-# finished: a day of trades takes 27, 13, 11, 10 s and then stays at 10 s. The day with duplicates needs one warm-up run
-# less, because the whole job has already processed it.
-WARM_UPS, REPEATS = {"without": 4, "with": 1}, {"without": 2, "with": 1}
-# Minimum of trades per second of one core, and maximum ratio to the time of DuckDB.
-MIN_THROUGHPUT, MAX_DUCKDB_RATIO = 1_000_000, 3.0
+SPARK, NATIVE, DUCKDB = "spark", "native", "duckdb"
+ENGINES_OF_THE_JOB: Mapping[str, Engine] = {SPARK: "jvm", NATIVE: "native"}
 
 
-def build_large_catalog(bench: Bench) -> tuple[BenchCatalog, dict[str, int]]:
-    """Build a day of trades, then append duplicates. Return the snapshots without and with duplicates."""
+@dataclass(frozen=True)
+class Case:
+    """A share of trades that are delivered again, and how it is measured."""
+
+    name: str
+    # A JVM is warm when its optimising compiler, which shares the core, has finished.
+    warm_ups: int
+    # Runs of the engines of the job and of DuckDB. The other engines are shown for information and run once.
+    rounds: int
+    # Maximum time of the native engine relative to DuckDB.
+    max_duckdb_ratio: float | None = None
+
+
+NONE = Case("0 %", warm_ups=3, rounds=3, max_duckdb_ratio=1.3)
+# The complete job has already processed these trades.
+ONE_PERCENT = Case("1 %", warm_ups=1, rounds=2, max_duckdb_ratio=1.8)
+ALL = Case("100 %", warm_ups=1, rounds=1)
+
+
+def build_large_catalog(bench: Bench) -> tuple[BenchCatalog, dict[Case, int]]:
+    """Build a day of trades, then append duplicates of one percent. Return the snapshots."""
     catalog = BenchCatalog(bench.folder_for("large") / "home")
     count = TRADES // (20 if bench.quick else 1)
     trades = sample_trades(count, 24, DAY_END, duplicates=DUPLICATES)
     is_duplicate = pc.greater_equal(trades["platform_sequence"], count)
     clean = catalog.append(trades.filter(pc.invert(is_duplicate)))
-    return catalog, {"without": clean, "with": catalog.append(trades.filter(is_duplicate))}
+    return catalog, {NONE: clean, ONE_PERCENT: catalog.append(trades.filter(is_duplicate))}
 
 
 def files_of(catalog: BenchCatalog, snapshot: int) -> dict[int, list[str]]:
@@ -84,50 +101,69 @@ def as_engine_result(candles: pa.Table) -> pa.Table:
     return found
 
 
-def measure(bench: Bench) -> Section:
-    """Measure all engines alternately."""
-    section = Section("reprocessing")
-    folder = bench.folder_for("large")
-    catalog, snapshots = build_large_catalog(bench)
+@dataclass(frozen=True)
+class Engines:
+    """All engines, each in a warm process on the same core."""
+
+    sessions: Mapping[str, EngineSession]
+    peers: Mapping[str, MeasuredProcess]
+
+
+@contextmanager
+def start_engines(catalog: BenchCatalog, folder: Path) -> Iterator[Engines]:
+    """Start a session for each engine of the job, and the processes of the other engines."""
     core = max(os.sched_getaffinity(0))
     with ExitStack() as stack:
-        cluster = stack.enter_context(local_cluster(folder / "spark"))
-        # Executors inherit the affinity, so that every engine uses one core.
-        pin(cluster.processes[WORKER].pid, core)
-        session = stack.enter_context(warm_session(catalog, cluster, folder))
+        sessions = {
+            name: stack.enter_context(pinned_session(catalog, folder, engine, [core]))
+            for name, engine in ENGINES_OF_THE_JOB.items()
+        }
         peers = {
             name: stack.enter_context(
                 measured_process(name, [sys.executable, "-m", "benchmarks.peers", name], dict(os.environ), folder)
             )
             for name in ENGINES
         }
-        grid = Grid(
-            f"A day of {catalog.table().scan(snapshot_id=snapshots['without']).count():,} trades to exact 1m candles, "
-            "warm, one core",
-            ("engine", "duplicates", "runs", "wall s", "cpu s", "trades/s per core", "relative to duckdb"),
-        )
-        compare = partial(_compare, bench, section, grid, catalog, session, peers)
-        compare("without", snapshots["without"])
-        whole = _whole_job(session, section)
-        compare("with", snapshots["with"])
-        section.grids += [grid, whole]
-    section.notes.append(
-        "All engines resolve duplicates and apply the total order. The other engines process one hour at a time and "
-        "divide in Python, which is part of their time. Only DuckDB's plan was chosen among several. "
-        "Rows with one run were measured after the others and not alternately with them."
-    )
+        yield Engines(sessions, peers)
+
+
+def measure(bench: Bench) -> Section:
+    """Measure all engines alternately, without and with one percent of duplicates, and the complete job."""
+    section, grid = Section("reprocessing"), _grid()
+    catalog, snapshots = build_large_catalog(bench)
+    with start_engines(catalog, bench.folder_for("large")) as engines:
+        compare = partial(_compare, bench, section, grid, catalog, engines)
+        compare(NONE, snapshots[NONE])
+        complete = _complete_job(catalog, engines.sessions, section)
+        compare(ONE_PERCENT, snapshots[ONE_PERCENT])
+    section.grids += [grid, complete]
     return section
 
 
+def measure_redelivered(bench: Bench) -> Section:
+    """Measure all engines with a day of trades that are all delivered again."""
+    section, grid = Section("redelivered"), _grid()
+    folder = bench.folder_for("redelivered")
+    catalog = BenchCatalog(folder / "home")
+    trades = sample_trades(TRADES // (20 if bench.quick else 1), 24, DAY_END)
+    catalog.append(trades)
+    snapshot = catalog.append(delivered_again(trades))
+    del trades
+    with start_engines(catalog, folder) as engines:
+        _compare(bench, section, grid, catalog, engines, ALL, snapshot)
+    section.grids.append(grid)
+    return section
+
+
+def _grid() -> Grid:
+    return Grid(
+        "A day of trades to exact 1m candles, warm, one core",
+        ("engine", "delivered again", "deliveries", "runs", "wall s", "cpu s", "deliveries/s", "relative to duckdb"),
+    )
+
+
 def _compare(
-    bench: Bench,
-    section: Section,
-    grid: Grid,
-    catalog: BenchCatalog,
-    session: MeasuredProcess,
-    peers: dict[str, MeasuredProcess],
-    name: str,
-    snapshot: int,
+    bench: Bench, section: Section, grid: Grid, catalog: BenchCatalog, engines: Engines, case: Case, snapshot: int
 ) -> None:
     hours = files_of(catalog, snapshot)
     rows = catalog.table().scan(snapshot_id=snapshot).count()
@@ -137,34 +173,28 @@ def _compare(
         results[:] = results or [found]
         require_equal("1m candles of a day", True, results[0].equals(found))
 
-    def ours() -> Cost:
-        found, cost = session.call("candles", timeframe="1m", day=DAY, snapshot=snapshot)
+    def own_turn(session: EngineSession) -> Cost:
+        found, cost = session.candles(DAY_END - DAY, DAY_END, snapshot)
         check_result(as_engine_result(found))
         return cost
 
-    for _ in range(WARM_UPS[name]):
-        ours()
-    turns: dict[str, Callable[[], Cost]] = {SPARK: ours}
-    for peer, each in peers.items():
-        turns[peer] = _turn(each, hours, check_result)
-    # The limits apply to these two. The other engines are shown for information.
-    compared = {engine: turns.pop(engine) for engine in (SPARK, DUCKDB)}
-    label = f"{name} duplicates:"
-    found = measure_interleaved(compared, min(REPEATS[name], bench.repeats), label) | measure_interleaved(
-        turns, 1, label
-    )
-    section.add_measurements(f"{name} duplicates,", found)
+    turns: dict[str, Callable[[], Cost]] = {
+        name: partial(own_turn, session) for name, session in engines.sessions.items()
+    }
+    label = f"{case.name} delivered again:"
+    measure_interleaved(turns, case.warm_ups, f"{label} warm-up")
+    others = {name: _turn(peer, hours, check_result) for name, peer in engines.peers.items()}
+    turns[DUCKDB] = others.pop(DUCKDB)
+    found = measure_interleaved(turns, min(case.rounds, bench.repeats), label) | measure_interleaved(others, 1, label)
+    section.add_measurements(label, found)
     base = median(found[DUCKDB]).wall
     for engine, costs in found.items():
         cost = median(costs)
-        grid.rows.append(
-            (engine, name, len(costs), cost.wall, cost.processor, round(rows / cost.wall), cost.wall / base)
-        )
-    wall = median(found[SPARK]).wall
-    section.verdicts += [
-        Verdict(f"{name} duplicates, trades a second per core", rows / wall, MIN_THROUGHPUT, at_least=True),
-        Verdict(f"{name} duplicates, time relative to duckdb", wall / base, MAX_DUCKDB_RATIO),
-    ]
+        figures = cost.wall, cost.processor, round(rows / cost.wall), cost.wall / base
+        grid.rows.append((engine, case.name, rows, len(costs), *figures))
+    if case.max_duckdb_ratio:
+        ratio = median(found[NATIVE]).wall / base
+        section.verdicts.append(Verdict(f"{label} native, relative to duckdb", ratio, case.max_duckdb_ratio))
 
 
 def _turn(peer: MeasuredProcess, hours: Hours, check_result: Callable[[pa.Table], None]) -> Callable[[], Cost]:
@@ -176,16 +206,24 @@ def _turn(peer: MeasuredProcess, hours: Hours, check_result: Callable[[pa.Table]
     return turn
 
 
-def _whole_job(session: MeasuredProcess, section: Section) -> Grid:
-    """Measure the reprocessing job on empty candle tables."""
+def _complete_job(catalog: BenchCatalog, sessions: Mapping[str, EngineSession], section: Section) -> Grid:
+    """Measure the reprocessing job of each engine on empty candle tables."""
     grid = Grid(
-        "The whole job in the same session, with duplicates: five timeframes, comparison, commits",
-        ("candles", "wall s", "cpu s", "trades/s per core", "phases"),
+        "The complete job in the same sessions, 1 % delivered again: five timeframes, comparison, audit, commits",
+        ("engine", "candles", "wall s", "cpu s", "deliveries/s", "phases"),
     )
-    report, cost = session.call("reprocess", day=DAY)
-    trades = report["timeframes"][0]["trades_read"]
-    inserted = sum(each["candles"]["inserted"] for each in report["timeframes"])
-    phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in report["seconds"].items() if name != "total")
-    grid.rows.append((f"{inserted:,} inserted", cost.wall, cost.processor, round(trades / cost.wall), phases))
-    section.add_measurements("whole job", {"all inserted": [cost]})
+    empty = catalog.save_state()
+    results: list[list[pa.Table]] = []
+    for name, session in sessions.items():
+        report, cost = session.reprocess(DAY_END - DAY)
+        results.append([catalog.candles(each, Range(DAY_END - DAY, DAY_END)) for each in catalog.settings.tuning])
+        require_equal("candles of the complete job", True, results[0] == results[-1])
+        # The other session has not loaded the candle tables yet, so it finds them empty.
+        catalog.restore_state(empty)
+        deliveries = report["timeframes"][0]["trades_read"]
+        inserted = sum(each["candles"]["inserted"] for each in report["timeframes"])
+        phases = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in report["seconds"].items() if phase != "total")
+        figures = cost.wall, cost.processor, round(deliveries / cost.wall), phases
+        grid.rows.append((name, f"{inserted:,} inserted", *figures))
+        section.add_measurements("complete job", {name: [cost]})
     return grid

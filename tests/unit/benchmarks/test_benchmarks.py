@@ -10,8 +10,11 @@ import pytest
 
 from benchmarks.bench_catalog import BenchCatalog, generated_candles, with_series
 from benchmarks.harness import Cost, ResultsDifferError, Section, Verdict, measure_interleaved, median, require_equal
+from benchmarks.hours import spread_evenly
 from benchmarks.small_runs import runs_a_day, schedule
+from benchmarks.warm import require_engine
 from ohlcv.ingest.sample_data import Feed
+from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH, Range
 from ohlcv.model.timeframes import TIMEFRAMES
 
@@ -114,3 +117,18 @@ def test_with_series_copies_trades_and_generated_candles_cover_every_window(tmp_
     assert (
         candles.num_rows == candles.group_by(["symbol", "exchange", "window_start"]).aggregate([]).num_rows == 24 * 60
     )
+
+
+def test_a_run_on_another_engine_is_an_error() -> None:
+    require_engine("native", {"execution": {"requested": "native", "engine": "native"}})
+    report = {"execution": {"requested": "native", "engine": "jvm", "reason": "native execution failed: lost"}}
+
+    with pytest.raises(OhlcvError, match="was not native but jvm: native execution failed: lost"):
+        require_engine("native", report)
+
+
+def test_spread_evenly_gives_each_series_as_many_trades_with_ids_from_1() -> None:
+    trades = spread_evenly(Feed(EPOCH).batch(EPOCH + timedelta(minutes=5), 80), 20)
+
+    found = set(zip(trades["symbol"].to_pylist(), trades["trade_id"].to_pylist(), strict=True))
+    assert found == {(f"S{number:05}-USD", str(trade)) for number in range(20) for trade in (1, 2, 3, 4)}
