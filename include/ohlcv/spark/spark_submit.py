@@ -32,8 +32,10 @@ LOCAL_MASTER = "local[*]"
 LOCAL_DRIVER_MEMORY = "2g"
 # Spark settings of a kind of job. The .properties files next to this module hold and explain them.
 Profile = Literal["quick", "throughput", "native"]
-# Shares of the executor's memory in a native job. Spark refuses a heap below 450 MB.
-HEAP_PERCENT, OFF_HEAP_PERCENT, MIN_HEAP = 40, 50, 512
+# Parts of an executor's memory in a native job: heap, and the overhead of the JVM and of native scans, which is not
+# limited. The rest is off-heap memory. Spark refuses a heap below 450 MB.
+HEAP_PERCENT, MIN_HEAP = 40, 512
+OVERHEAD_PERCENT, MIN_OVERHEAD = 10, 256
 
 
 def profile_path(profile: Profile) -> Path:
@@ -239,7 +241,7 @@ def _native_memory(tuning: Tuning) -> tuple[str, dict[str, str]]:
     """
     total = megabytes(tuning.executor_memory)
     heap = max(MIN_HEAP, total * HEAP_PERCENT // 100)
-    overhead = total * (100 - HEAP_PERCENT - OFF_HEAP_PERCENT) // 100
+    overhead = max(MIN_OVERHEAD, total * OVERHEAD_PERCENT // 100)
     return f"{heap}m", {
         "spark.memory.offHeap.size": f"{total - heap - overhead}m",
         "spark.executor.memoryOverhead": f"{overhead}m",
