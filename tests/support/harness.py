@@ -24,6 +24,7 @@ from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.spark.jars import jar_paths, library_folder
+from ohlcv.spark.spark_submit import profile_path
 from ohlcv.spark.toolchain import spark_environment
 from spark_jobs.iceberg.table_metadata import load_table as load_java_table
 from spark_jobs.iceberg.table_metadata import read_checkpoint, table_name
@@ -33,14 +34,12 @@ from spark_jobs.runtime.execution import ENABLED
 from spark_jobs.runtime.session import SESSION_CONF, catalog_properties
 from support.reference_model import Candle, ReferenceResult, Trade, reference_candles
 
-# Properties of a session that can run on the native engine, as in native.properties.
-NATIVE_CONF: dict[str, Any] = {
-    "spark.plugins": "org.apache.spark.CometPlugin",
-    "spark.shuffle.manager": "org.apache.spark.sql.comet.execution.shuffle.CometShuffleManager",
-    "spark.memory.offHeap.enabled": "true",
-    "spark.memory.offHeap.size": "1g",
-    "spark.sql.optimizer.dynamicPartitionPruning.enabled": "false",
-}
+# Properties of native.properties that plans and results can depend on, for a session that can run on both engines.
+_OF_PLANS = ("spark.plugins", "spark.shuffle.", "spark.memory.", "spark.sql.", "spark.comet.")
+NATIVE_CONF: dict[str, Any] = {"spark.memory.offHeap.size": "1g"}
+for _line in profile_path("native").read_text().splitlines():
+    if _line.startswith(_OF_PLANS):
+        NATIVE_CONF.update([_line.split()])
 WIDTHS = {"1m": 60, "5m": 300, "30m": 1800, "1h": 3600, "1d": 86400}
 
 
