@@ -39,7 +39,7 @@ _OF_PLANS = ("spark.plugins", "spark.shuffle.", "spark.memory.", "spark.sql.", "
 NATIVE_CONF: dict[str, Any] = {"spark.memory.offHeap.size": "1g"}
 for _line in profile_path("native").read_text().splitlines():
     if _line.startswith(_OF_PLANS):
-        NATIVE_CONF.update([_line.split()])
+        NATIVE_CONF.setdefault(*_line.split())
 WIDTHS = {"1m": 60, "5m": 300, "30m": 1800, "1h": 3600, "1d": 86400}
 
 
