@@ -26,7 +26,7 @@ from benchmarks.bench_catalog import BenchCatalog, delivered_again
 from benchmarks.harness import Bench, Cost, Grid, Section, Verdict, measure_interleaved, median, require_equal
 from benchmarks.measured_process import MeasuredProcess, measured_process
 from benchmarks.peers import ENGINES, RESULT_SCHEMA, Hours
-from benchmarks.warm import EngineSession, pinned_session
+from benchmarks.warm import EngineSession, OtherEngineError, pinned_session
 from ohlcv.config.execution import Engine
 from ohlcv.ingest.sample_data import sample_trades
 from ohlcv.model.intervals import EPOCH, Range
@@ -182,7 +182,11 @@ def _compare(
         name: partial(own_turn, session) for name, session in engines.sessions.items()
     }
     label = f"{case.name} delivered again:"
-    measure_interleaved(turns, case.warm_ups, f"{label} warm-up")
+    try:
+        measure_interleaved(turns, case.warm_ups, f"{label} warm-up")
+    except OtherEngineError as error:
+        section.notes.append(f"{label} {error}")
+        del turns[NATIVE]
     others = {name: _turn(peer, hours, check_result) for name, peer in engines.peers.items()}
     turns[DUCKDB] = others.pop(DUCKDB)
     found = measure_interleaved(turns, min(case.rounds, bench.repeats), label) | measure_interleaved(others, 1, label)
@@ -192,7 +196,7 @@ def _compare(
         cost = median(costs)
         figures = cost.wall, cost.processor, round(rows / cost.wall), cost.wall / base
         grid.rows.append((engine, case.name, rows, len(costs), *figures))
-    if case.max_duckdb_ratio:
+    if case.max_duckdb_ratio and NATIVE in found:
         ratio = median(found[NATIVE]).wall / base
         section.verdicts.append(Verdict(f"{label} native, relative to duckdb", ratio, case.max_duckdb_ratio))
 

@@ -49,6 +49,10 @@ def warm_session(
         yield session
 
 
+class OtherEngineError(OhlcvError):
+    """Raised if a run that is measured for one engine was done by another."""
+
+
 @dataclasses.dataclass(frozen=True)
 class EngineSession:
     """A warm session whose reports must name its engine, so that no other engine is measured."""
@@ -70,11 +74,11 @@ class EngineSession:
 
 
 def require_engine(engine: Engine, report: Mapping[str, Any]) -> None:
-    """Raise OhlcvError if the report of a run names another engine."""
+    """Raise OtherEngineError if the report of a run names another engine."""
     execution = report["execution"]
     if execution["engine"] != engine:
         reason = execution.get("reason", "it was not requested")
-        raise OhlcvError(f"a measured run was not {engine} but {execution['engine']}: {reason}")
+        raise OtherEngineError(f"a run was not {engine} but {execution['engine']}: {reason}")
 
 
 @contextmanager

@@ -12,9 +12,8 @@ from benchmarks.bench_catalog import BenchCatalog, generated_candles, with_serie
 from benchmarks.harness import Cost, ResultsDifferError, Section, Verdict, measure_interleaved, median, require_equal
 from benchmarks.hours import spread_evenly
 from benchmarks.small_runs import runs_a_day, schedule
-from benchmarks.warm import require_engine
+from benchmarks.warm import OtherEngineError, require_engine
 from ohlcv.ingest.sample_data import Feed
-from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH, Range
 from ohlcv.model.timeframes import TIMEFRAMES
 
@@ -123,7 +122,7 @@ def test_a_run_on_another_engine_is_an_error() -> None:
     require_engine("native", {"execution": {"requested": "native", "engine": "native"}})
     report = {"execution": {"requested": "native", "engine": "jvm", "reason": "native execution failed: lost"}}
 
-    with pytest.raises(OhlcvError, match="was not native but jvm: native execution failed: lost"):
+    with pytest.raises(OtherEngineError, match="was not native but jvm: native execution failed: lost"):
         require_engine("native", report)
 
 
