@@ -16,7 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from ohlcv.config.execution import ENGINES
 from spark_jobs.runtime import execution
-from support.harness import Harness, spark_session
+from support.harness import Harness, is_native, spark_session
 
 # On a busy machine an example may take any time.
 settings.register_profile("any-duration", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -68,6 +68,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         if engine == "native":
             # The session is local: a native crash ends the tests.
             patch.setattr(execution, "_find_session_reason", lambda spark: None)
+        assert is_native(session) == (engine == "native")
         yield session
 
 

@@ -33,8 +33,8 @@ from spark_jobs.compute.trade_columns import (
 
 # The columns of the totals of a series and step.
 TOTAL_COLUMNS = (*SERIES, "window", "open", "high", "low", "close", "volume", "notional", "trade_count")
-# A broadcast of this many identities takes about 20 MB of a driver's 512 MB.
-MAX_BROADCAST_IDENTITIES = 200_000
+# A broadcast of this many identities takes about 18 MB of a driver's 512 MB.
+MAX_BROADCAST_IDENTITIES = 60_000
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class TradeSummary:
 
     # Number of deliveries by hour and rejection reason (None: valid).
     counts: Mapping[int, Mapping[str | None, int]]
-    # Number of trades that were delivered more than once.
+    # Number of trades of ordered series that were delivered more than once.
     repeated_trades: int
     # Number of series and hours whose trades are not ordered by time and numeric id.
     unordered_series: int
@@ -69,7 +69,12 @@ class TradeTotals:
 def aggregate_trades(trades: DataFrame, step: int, ranges: Sequence[Range]) -> TradeTotals:
     """Return the totals of the valid trades in the ranges, by steps in microseconds; a step must divide an hour."""
     first = first_totals(trades, step, ranges).persist(StorageLevel.MEMORY_AND_DISK)
-    summary = _summarize(first)
+    try:
+        summary = _summarize(first)
+    except BaseException:
+        # A cached frame would answer the same query of the next attempt.
+        first.unpersist()
+        raise
     again = _valid(trades).where(in_hours(summary.exceptional_hours))
     ordered, parts = _valid(first), []
     if summary.unordered_series:
@@ -156,7 +161,7 @@ def _summarize(first: DataFrame) -> TradeSummary:
         .groupBy(*PARTITION, "rejected")
         .agg(
             F.sum("deliveries").alias("deliveries"),
-            F.sum("repeated").alias("repeated"),
+            F.sum(F.when(F.col("is_ordered"), F.col("repeated"))).alias("repeated"),
             F.count_if(~F.col("is_ordered")).alias("unordered"),
         )
         .select(partition_hour().alias("hour"), "rejected", "deliveries", "repeated", "unordered")
@@ -165,7 +170,7 @@ def _summarize(first: DataFrame) -> TradeSummary:
     valid = [row for row in rows if row.rejected is None]
     return TradeSummary(
         counts=_counts(rows),
-        repeated_trades=sum(row.repeated for row in valid),
+        repeated_trades=sum(row.repeated or 0 for row in valid),
         unordered_series=sum(row.unordered for row in valid),
         exceptional_hours=frozenset(row.hour for row in valid if row.repeated or row.unordered),
     )
@@ -205,8 +210,9 @@ def _valid(trades: DataFrame) -> DataFrame:
 
 
 def _with_window(trades: DataFrame, step: int, ranges: Sequence[Range]) -> DataFrame:
-    """Add the start of a trade's step, null outside the ranges."""
-    start = trades.withColumn("step_start", window_start(step))
+    """Add the start of a trade's step, null for a rejected trade and outside the ranges."""
+    # The time of a rejected trade can be so early that its step would begin before the first 64-bit number.
+    start = trades.withColumn("step_start", F.when(F.col("rejected").isNull(), window_start(step)))
     return start.withColumn("window", F.when(within("step_start", ranges), F.col("step_start")))
 
 

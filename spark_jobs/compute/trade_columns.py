@@ -37,8 +37,8 @@ def with_rejection_reason(trades: DataFrame, faults: Sequence[str] = ()) -> Data
 
     `faults` are columns with reasons that the mapping of the trades found.
     """
-    hour_start = F.col("timestamp") - F.pmod("timestamp", F.lit(MICROSECONDS_PER_HOUR))
-    is_in_partition = hour_start == partition_hour() * F.lit(MICROSECONDS_PER_HOUR)
+    hour_start = partition_hour() * F.lit(MICROSECONDS_PER_HOUR)
+    is_in_partition = (F.col("timestamp") >= hour_start) & (F.col("timestamp") < hour_start + MICROSECONDS_PER_HOUR)
     null_key, *reasons = [
         F.when(~F.coalesce(F.expr(condition.format(identity="identity IS NOT NULL")), F.lit(False)), F.lit(reason))
         for reason, condition in VALIDITY_CONDITIONS.items()
@@ -48,7 +48,7 @@ def with_rejection_reason(trades: DataFrame, faults: Sequence[str] = ()) -> Data
 
 
 def with_number(trades: DataFrame) -> DataFrame:
-    """Add the trade id as a number, null if it is another text, as 010, or the id of a message."""
+    """Add the trade id as a number, null if the id is any other text, for example 010, or that of a message."""
     parsed = F.col("identity").try_cast("bigint")
     is_number = (parsed >= 0) & (parsed.cast("string") == F.col("identity")) & ~F.col("by_message")
     return trades.withColumn("number", F.when(is_number, parsed))

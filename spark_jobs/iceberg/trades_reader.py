@@ -81,4 +81,7 @@ def read_trades(
     options = {"split-size": str(SPLIT_BYTES)} if is_split else {}
     trades = table.read(spark, is_read, **options)
     trades = trades.select("*", identity.alias("identity"), by_message.alias("by_message"))
-    return trades.repartition(executor_cores(spark), *SERIES, "identity") if is_split else trades
+    # Without identities Spark distributes partial totals of the rows.
+    if not is_split or mapping.every_row:
+        return trades
+    return trades.repartition(executor_cores(spark), *SERIES, "identity")

@@ -68,7 +68,7 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request, execu
             report = rebuild(source, target, plan, request)
         result = publish(report, settings, audit, timer)
         report.comparison.release()
-    return {**result, "seconds": timer.finish()}
+    return {**result, "execution": source.execution.to_json(), "seconds": timer.finish()}
 
 
 def arg_parser() -> argparse.ArgumentParser:

@@ -103,6 +103,7 @@ def _reprocess_once(
         "dry_run": request.dry_run,
         "notes": list(request.notes),
         "timeframes": reports,
+        "execution": source.execution.to_json(),
         "seconds": timer.finish(),
     }
 

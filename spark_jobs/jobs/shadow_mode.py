@@ -14,6 +14,7 @@ from ohlcv.model.intervals import HOUR, MICROSECOND, from_microseconds, iso
 from spark_jobs.compute.time_predicates import window_start
 from spark_jobs.compute.trade_aggregation import TOTAL_COLUMNS, TradeTotals
 from spark_jobs.compute.trade_columns import SERIES
+from spark_jobs.runtime.execution import NOT_NATIVE, is_native_plan
 
 # A report lists at most this many differences; their total number is always reported.
 MAX_LISTED = 20
@@ -23,15 +24,20 @@ MAX_LISTED = 20
 class ShadowComparison:
     """The series and hours that were compared, and those that differ."""
 
-    compared: int
-    differing: tuple[str, ...]
+    compared: int = 0
+    differing: tuple[str, ...] = ()
+    # Why there is no comparison.
+    problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of the report."""
         first = list(self.differing[:MAX_LISTED])
-        return {"series_hours": self.compared, "differing": len(self.differing), "first": first}
+        problem = {"problem": self.problem} if self.problem else {}
+        return {"series_hours": self.compared, "differing": len(self.differing), "first": first, **problem}
 
     def __str__(self) -> str:
+        if self.problem:
+            return f"not compared, because {self.problem}"
         if not self.differing:
             return f"both engines agree in all {self.compared:,} series and hours"
         return f"the engines differ in {len(self.differing):,} of {self.compared:,} series and hours"
@@ -40,15 +46,25 @@ class ShadowComparison:
 def aggregate_in_shadow(aggregate: Callable[[Engine], TradeTotals]) -> tuple[TradeTotals, ShadowComparison]:
     """Return the totals of the JVM, and their comparison with those of the native engine."""
     native_totals = aggregate("native")
-    native = _digests(native_totals)
-    # Spark would answer the same query from these cached totals.
-    native_totals.release()
+    try:
+        native = _digests(native_totals) if is_native_plan(native_totals.cached[-1]) else None
+    finally:
+        # Spark would answer the same query from these cached totals.
+        native_totals.release()
     totals = aggregate("jvm")
-    jvm = _digests(totals)
-    differing = sorted(name for name in native.keys() | jvm.keys() if native.get(name) != jvm.get(name))
-    comparison = ShadowComparison(len(native.keys() | jvm.keys()), tuple(differing))
-    print(f"shadow: {comparison}", *differing[:MAX_LISTED], sep="\nshadow: differs: ", file=sys.stderr, flush=True)
+    try:
+        comparison = ShadowComparison(problem=NOT_NATIVE) if native is None else _compare(native, _digests(totals))
+    except BaseException:
+        totals.release()
+        raise
+    listed = comparison.differing[:MAX_LISTED]
+    print(f"shadow: {comparison}", *listed, sep="\nshadow: differs: ", file=sys.stderr, flush=True)
     return totals, comparison
+
+
+def _compare(native: dict[str, object], jvm: dict[str, object]) -> ShadowComparison:
+    names = native.keys() | jvm.keys()
+    return ShadowComparison(len(names), tuple(sorted(name for name in names if native.get(name) != jvm.get(name))))
 
 
 def _digests(totals: TradeTotals) -> dict[str, object]:

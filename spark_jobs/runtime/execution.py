@@ -12,13 +12,15 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
-from ohlcv.config.execution import Engine, Mode, find_jvm_reason
+from ohlcv.config.execution import NATIVE_OPERATORS, Engine, Mode, find_jvm_reason
 from ohlcv.config.settings import Settings, Tuning
 from spark_jobs.runtime.py4j_bridge import java_class
 from spark_jobs.runtime.spark_errors import find_native_failure, first_line
 
 # Property that enables the native operators for the queries that are planned after it is set.
 ENABLED = "spark.comet.enabled"
+# Why a query ran on the JVM although the native operators were enabled.
+NOT_NATIVE = "the native operators cannot run this query"
 _PLUGIN = "org.apache.spark.CometPlugin"
 
 
@@ -67,10 +69,10 @@ def _find_session_reason(spark: SparkSession) -> str | None:
 def find_library_problem() -> str | None:
     """Load the native library into the driver. Return why that is not possible, otherwise None."""
     try:
-        java_class("org.apache.comet.NativeBase").isLoaded()
+        is_loaded = java_class("org.apache.comet.NativeBase").isLoaded()
     except (PySparkException, Py4JError) as error:
         return first_line(error)
-    return None
+    return None if is_loaded else "Comet did not load it"
 
 
 def run_on_engine(
@@ -82,7 +84,7 @@ def run_on_engine(
         reason = f", because {execution.reason}" if execution.reason else ""
         _log(f"execution: {execution.engine}{reason} (requested: {execution.mode})")
     try:
-        report = work(execution)
+        return work(execution)
     except (PySparkException, Py4JJavaError) as error:
         is_native = execution.engine == "native" or execution.is_shadow
         failure = find_native_failure(error)
@@ -93,8 +95,7 @@ def run_on_engine(
         execution = replace(execution, engine="jvm", reason=f"native execution failed: {line}")
         # Spark would use cached results of the same query again, and compute their lost parts natively.
         spark.catalog.clearCache()
-        report = work(execution)
-    return {**report, "execution": execution.to_json()}
+        return work(execution)
 
 
 def _log(text: str) -> None:
@@ -118,3 +119,16 @@ def native_operators(frame: DataFrame) -> list[str]:
     lines = str(query.executedPlan().toString()).splitlines()
     names = (line.lstrip(" :+-*()0123456789").partition(" ")[0] for line in lines)
     return [name for name in names if name.startswith("Comet")]
+
+
+def is_native_plan(frame: DataFrame) -> bool:
+    """Return whether the table is scanned and the trades are aggregated natively."""
+    return set(NATIVE_OPERATORS) <= set(native_operators(frame))
+
+
+def checked(execution: Execution, frame: DataFrame) -> Execution:
+    """Return the execution with the engine that the plan of a query shows: Comet leaves to Spark what it cannot run."""
+    if execution.engine == "jvm" or is_native_plan(frame):
+        return execution
+    _log(f"execution: jvm, because {NOT_NATIVE}")
+    return replace(execution, engine="jvm", reason=NOT_NATIVE)

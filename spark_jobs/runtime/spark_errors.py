@@ -10,7 +10,7 @@ from pyspark.errors.exceptions.captured import CapturedException
 
 from ohlcv.config.catalogs.adapters import Catalog
 from ohlcv.model.errors import DamagedFileError, OhlcvError
-from spark_jobs.runtime.py4j_bridge import JavaObject
+from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 
 # Raised by Iceberg when another commit conflicts with this one. Nothing of this one is written then.
 CONFLICTS = ("CommitFailedException", "ValidationException")
@@ -69,8 +69,16 @@ def find_native_failure(error: BaseException) -> str | None:
 
     They are if Comet raised the error, and can be if a task failed: an error of the task, or the loss of its executor.
     """
-    found = next(filter(None, (_NATIVE_FAILURE.search(str(cause.toString())) for cause in java_causes(error))), None)
-    return (found[1] or found[2]) if found else None
+    causes = list(java_causes(error))
+    if found := next(filter(None, (_NATIVE_FAILURE.search(str(cause.toString())) for cause in causes)), None):
+        return found[1] or found[2]
+    # Spark raises some errors of tasks without the text above.
+    return first_line(error) if causes and _is_raised_in_a_task(causes[0]) else None
+
+
+def _is_raised_in_a_task(cause: JavaObject) -> bool:
+    trace = java_class("org.apache.commons.lang3.exception.ExceptionUtils").getStackTrace(cause)
+    return "org.apache.spark.executor.Executor$TaskRunner" in str(trace)
 
 
 def find_damage(error: BaseException, catalog: str | None) -> DamagedFileError | None:

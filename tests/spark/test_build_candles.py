@@ -69,7 +69,7 @@ def test_the_commit_summary_records_the_provenance(harness: Harness) -> None:
         "ohlcv.candles-updated": "0",
         "ohlcv.candles-deleted": "0",
         "ohlcv.candles-withheld": "0",
-        "ohlcv.execution": "jvm",
+        "ohlcv.execution": harness.settings.tuning["1m"].execution,
         "ohlcv.audit": "candidate",
         "ohlcv.audit-warnings": "[]",
     }

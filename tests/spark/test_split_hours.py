@@ -14,7 +14,7 @@ from ohlcv.model.timeframes import TIMEFRAMES
 from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.jobs import rebuild
 from spark_jobs.jobs.rebuild import read_source
-from spark_jobs.runtime.execution import Execution
+from spark_jobs.runtime.execution import Execution, is_native_plan
 from support.harness import Harness, at, trade
 
 NOON, END = at("2026-03-01 12:00"), at("2026-03-01 13:00")
@@ -53,5 +53,11 @@ def test_an_hour_is_split_only_with_many_trades(harness: Harness, monkeypatch: p
 def test_a_split_hour_gives_the_same_candles(harness: Harness, monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
     monkeypatch.setattr(rebuild, "SPLIT_MIN_TRADES", 0)
     monkeypatch.setattr("spark_jobs.runtime.execution.choose_execution", lambda *_: Execution(engine, engine))
+    history = TableHistory(harness.spark, harness.settings)
+    execution = Execution(engine, engine)
+    with read_source(harness.spark, history, [TIMEFRAMES["1m"]], [Range(NOON, END)], execution) as source:
+        first = source.trade_totals.cached[-1]
+        assert is_native_plan(first) == (engine == "native")
+        assert first.rdd.getNumPartitions() == 2
     harness.build("5m", NOON, END)
     assert harness.candles("5m") == harness.expected("5m", (NOON, END)).candles

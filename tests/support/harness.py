@@ -51,7 +51,6 @@ def spark_session(folder: Path, engine: Engine = "jvm") -> Iterator[SparkSession
         SparkSession.builder.master("local[2]")
         .config("spark.driver.extraClassPath", ":".join(str(path) for path in jar_paths("native")))
         .config(map=NATIVE_CONF)
-        .config(ENABLED, str(engine == "native").lower())
         # One session serves all tests; one of them opens 400 files at once.
         .config("spark.driver.memory", "3g")
         # Spark keeps executed queries with their plans for its web UI, which is off.
@@ -65,6 +64,7 @@ def spark_session(folder: Path, engine: Engine = "jvm") -> Iterator[SparkSession
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.log.level", "ERROR")
         .config(map=dict(SESSION_CONF))
+        .config(ENABLED, str(engine == "native").lower())
         .config("spark.sql.shuffle.partitions", "1")
         .config("spark.sql.warehouse.dir", str(folder / "spark-warehouse"))
         .config("spark.sql.extensions", load_settings({}).catalog.spark_properties()["spark.sql.extensions"])

@@ -80,6 +80,8 @@ DEFECTS = (
     "quantity negative",
     "one microsecond early",
     "one microsecond late",
+    "first time",
+    "last time",
     "next partition",
     "partition of the day before",
 )
@@ -162,6 +164,9 @@ def with_defect(trade: Trade, defect: str) -> Trade:
         "quantity negative": replace(trade, quantity=-MAX_AMOUNT),
         "one microsecond early": replace(trade, timestamp=hour * HOUR_MICROSECONDS - 1),
         "one microsecond late": replace(trade, timestamp=(hour + 1) * HOUR_MICROSECONDS),
+        # Sums and differences of these exceed 64 bits.
+        "first time": replace(trade, timestamp=-(2**63)),
+        "last time": replace(trade, timestamp=2**63 - 1),
         "next partition": stored_in(trade, hour + 1),
         # A check of the hour alone would miss this one.
         "partition of the day before": stored_in(trade, hour - 24),

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # What aggregates the trades: Spark's own operators, or those of DataFusion Comet, a native library.
 Engine = Literal["jvm", "native"]
 ENGINES: tuple[Engine, ...] = ("jvm", "native")
+# Operators of a plan that is scanned and aggregated natively.
+NATIVE_OPERATORS = ("CometIcebergNativeScan", "CometHashAggregate")
 # `shadow` aggregates on both engines, compares the results and publishes those of the JVM.
 Mode = Literal["jvm", "native", "shadow"]
 # An executor needs a heap of 512m (ohlcv.spark.spark_submit) and as much for the native operators and its JVM.

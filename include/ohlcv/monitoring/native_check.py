@@ -7,7 +7,7 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ohlcv.config.execution import find_jvm_reason
+from ohlcv.config.execution import NATIVE_OPERATORS, find_jvm_reason
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.setup.class_data_sharing import job_settings
@@ -18,8 +18,6 @@ MASTER = "local[1]"
 # A start of Spark takes 5 s, and a minute on a busy machine.
 SECONDS = 180
 TRADES = 1000
-# Operators that the plan of the query must have.
-OPERATORS = ("CometIcebergNativeScan", "CometHashAggregate")
 _REMEDY = "jobs run on the JVM; set OHLCV_NATIVE=no, or correct this and run 'ohlcv doctor' again"
 
 
@@ -28,7 +26,7 @@ def check_native_query() -> None:
     found = run_native_query()
     if problem := found.get("problem"):
         raise OhlcvError(f"the native library cannot be loaded ({problem}): {_REMEDY}")
-    missing = [name for name in OPERATORS if name not in found["operators"]]
+    missing = [name for name in NATIVE_OPERATORS if name not in found["operators"]]
     if missing or found["trades"] != TRADES:
         raise OhlcvError(f"a query did not run natively ({', '.join(missing) or 'wrong result'}): {_REMEDY}")
 
@@ -55,8 +53,7 @@ def run_native_query() -> dict[str, Any]:
 def describe_use(settings: Settings) -> str:
     """Return which jobs request native execution, or why none uses it."""
     jobs = {"reprocessing": settings.reprocess_tuning, **settings.tuning}
-    used = [name for name, tuning in jobs.items() if tuning.execution != "jvm"]
-    reason = find_jvm_reason(settings, settings.reprocess_tuning)
-    if reason:
-        return f"not used, because {reason}"
-    return f"used by: {', '.join(used) or 'no job'}"
+    requested = {name: find_jvm_reason(settings, tuning) for name, tuning in jobs.items() if tuning.execution != "jvm"}
+    if used := [name for name, reason in requested.items() if reason is None]:
+        return f"used by: {', '.join(used)}"
+    return f"not used, because {next(iter(requested.values()), 'no job requests it')}"

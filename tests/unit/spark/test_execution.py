@@ -62,6 +62,7 @@ class Library:
 @pytest.fixture(autouse=True)
 def library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "java_class", lambda name: Library())
+    monkeypatch.setattr(spark_errors, "_is_raised_in_a_task", lambda cause: False)
 
 
 def choose(session: Any, settings: Settings = NATIVE, timeframe: str = "1d") -> Execution:
@@ -110,7 +111,7 @@ class Work:
         self.engines.append(found.engine)
         if error := self._errors[found.engine]:
             raise error
-        return {"snapshot": 1}
+        return {"snapshot": 1, "execution": found.to_json()}
 
 
 def run(work: Work, session: Any, timeframe: str = "1d") -> dict[str, Any]:
