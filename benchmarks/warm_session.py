@@ -43,7 +43,8 @@ class SessionService:
         def work(execution: Execution) -> dict[str, Any]:
             history = TableHistory(self.spark, self.settings, snapshot)
             with read_source(self.spark, history, [chosen], [own_range], execution) as source:
-                return {"candles": computed_candles(source, chosen, own_range).toArrow()}
+                found = computed_candles(source, chosen, own_range).toArrow()
+                return {"candles": found, "execution": source.execution.to_json()}
 
         return run_on_engine(self.spark, self.settings, self.settings.reprocess_tuning, work)
 
