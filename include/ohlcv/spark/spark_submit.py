@@ -35,7 +35,7 @@ Profile = Literal["quick", "throughput", "native"]
 # Parts of an executor's memory in a native job: heap, and the overhead of the JVM and of native scans, which is not
 # limited. The rest is off-heap memory. Spark refuses a heap below 450 MB.
 HEAP_PERCENT, MIN_HEAP = 40, 512
-OVERHEAD_PERCENT, MIN_OVERHEAD = 10, 256
+OVERHEAD_PERCENT, MIN_OVERHEAD = 10, 128
 
 
 def profile_path(profile: Profile) -> Path:

@@ -130,7 +130,7 @@ def test_native_jobs_have_the_settings_of_reprocessing_and_a_class_path_of_their
 
 @pytest.mark.parametrize(
     ("memory", "parts"),
-    [("1024m", (512, 256, 256)), ("2g", (819, 973, 256)), ("10g", (4096, 5120, 1024))],
+    [("1024m", (512, 384, 128)), ("2g", (819, 1025, 204)), ("10g", (4096, 5120, 1024))],
 )
 def test_the_parts_of_the_memory_of_a_native_executor_are_its_budget(memory: str, parts: tuple[int, ...]) -> None:
     job = reprocess(settings_with_password(OHLCV_1D_EXECUTOR_MEMORY=memory))
