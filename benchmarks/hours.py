@@ -76,10 +76,14 @@ def build_catalog(bench: Bench) -> tuple[BenchCatalog, int]:
     catalog = BenchCatalog(bench.folder_for("hours") / "home")
     snapshot = 0
     for number, kind in enumerate(KINDS, 1):
-        trades = sample_trades(TRADES // (5 if bench.quick else 1), 1, BEGIN + number * HOUR)
+        trades = sample_trades(_trades(bench), 1, BEGIN + number * HOUR)
         snapshot = catalog.append(spread_evenly(trades, kind.series))
         log_progress(f"hour with {kind.name} generated")
     return catalog, snapshot
+
+
+def _trades(bench: Bench) -> int:
+    return TRADES // (5 if bench.quick else 1)
 
 
 def measure(bench: Bench) -> Section:
@@ -115,7 +119,7 @@ def _measure_kind(
     snapshot: int,
 ) -> None:
     results: list[pa.Table] = []
-    trades = TRADES // (5 if bench.quick else 1)
+    trades = _trades(bench)
 
     def turn(session: EngineSession) -> Cost:
         found, cost = session.candles(begin, begin + HOUR, snapshot)

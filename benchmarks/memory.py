@@ -125,17 +125,8 @@ def measure(bench: Bench) -> Section:
             log_progress(f"{day.name}, {ran_on}: {cost}, peaks {driver.megabytes} and {executor.megabytes} MB")
             grid.rows.append(
                 (
-                    *(
-                        day.name,
-                        engine,
-                        ran_on,
-                        delivered,
-                        job.driver_memory,
-                        job.executor_memory,
-                        cost.wall,
-                        cost.processor,
-                    ),
-                    *(round(delivered / cost.wall), driver.megabytes, executor.megabytes),
+                    *(day.name, engine, ran_on, delivered, job.driver_memory, job.executor_memory),
+                    *(cost.wall, cost.processor, round(delivered / cost.wall), driver.megabytes, executor.megabytes),
                 )
             )
             section.add_measurements(f"{day.name}, {engine}", {"rebuilt": [cost]})
