@@ -33,6 +33,8 @@ from spark_jobs.compute.trade_columns import (
 
 # The columns of the totals of a series and step.
 TOTAL_COLUMNS = (*SERIES, "window", "open", "high", "low", "close", "volume", "notional", "trade_count")
+# Type of a sum of quantities: the one that Spark gives to it.
+VOLUME = "decimal(28,8)"
 # A broadcast of this many identities takes about 18 MB of a driver's 512 MB.
 MAX_BROADCAST_IDENTITIES = 60_000
 
@@ -58,11 +60,14 @@ class TradeTotals:
     totals: DataFrame
     step: int
     summary: TradeSummary
-    cached: tuple[DataFrame, ...]
+    # The trades of the first read, aggregated; it is cached.
+    first_read: DataFrame
+    # Further cached frames.
+    cached: tuple[DataFrame, ...] = ()
 
     def release(self) -> None:
         """Unpersist the cached frames; the totals must not be used afterwards."""
-        for frame in self.cached:
+        for frame in (self.first_read, *self.cached):
             frame.unpersist()
 
 
@@ -90,21 +95,21 @@ def aggregate_trades(trades: DataFrame, step: int, ranges: Sequence[Range]) -> T
         parts.append(_total_versions(again.join(repeated, keys, "left_semi"), step, ranges, numeric_order()))
     once = ordered.where(F.col("identity").isNull() & F.col("window").isNotNull())
     if not parts:
-        return TradeTotals(once.select(*TOTAL_COLUMNS), step, summary, (first,))
+        return TradeTotals(once.select(*TOTAL_COLUMNS), step, summary, first)
     totals = _merge([once, *parts]).persist(StorageLevel.MEMORY_AND_DISK)
-    return TradeTotals(totals, step, summary, (totals, first))
+    return TradeTotals(totals, step, summary, first, (totals,))
 
 
 def aggregate_every_row(trades: DataFrame, step: int, ranges: Sequence[Range]) -> TradeTotals:
     """Return the totals like `aggregate_trades`, of trades without ids: every row counts."""
-    rows = _with_window(trades, step, ranges).withColumn("order", F.lit(0).cast("bigint"))
+    rows = _with_window(trades, step, ranges)
     totals = rows.groupBy(*PARTITION, "rejected", *SERIES, "window").agg(*_aggregates(trade_order()))
     totals = totals.persist(StorageLevel.MEMORY_AND_DISK)
     counted = totals.groupBy(*PARTITION, "rejected").agg(F.sum("trade_count").alias("deliveries"))
     counts = _counts(counted.select(partition_hour().alias("hour"), "rejected", "deliveries").collect())
     summary = TradeSummary(counts, repeated_trades=0, unordered_series=0, exceptional_hours=frozenset())
     valid = _valid(totals).where(F.col("window").isNotNull())
-    return TradeTotals(valid.select(*TOTAL_COLUMNS), step, summary, (totals,))
+    return TradeTotals(valid.select(*TOTAL_COLUMNS), step, summary, totals)
 
 
 def first_totals(trades: DataFrame, step: int, ranges: Sequence[Range]) -> DataFrame:
@@ -133,6 +138,7 @@ def first_totals(trades: DataFrame, step: int, ranges: Sequence[Range]) -> DataF
     )
     return numbered.groupBy(*PARTITION, "rejected", *SERIES, "window", *IDENTITY).agg(
         *_aggregates(F.col("order")),
+        *_order_range(),
         F.sum("deliveries").alias("deliveries"),
         *(F.min(name).alias(f"{name}_low") for name in ("upper_id", "min_offset")),
         *(F.max(name).alias(f"{name}_high") for name in ("upper_id", "max_offset")),
@@ -193,7 +199,7 @@ def _total_versions(trades: DataFrame, step: int, ranges: Sequence[Range], order
         latest.where(F.col("window").isNotNull())
         .withColumn("order", numeric_order())
         .groupBy(*PARTITION, *SERIES, "window")
-        .agg(*_aggregates(order))
+        .agg(*_aggregates(order), *_order_range())
     )
 
 
@@ -226,9 +232,12 @@ def _aggregates(order: Column) -> list[Column]:
         # Null if it has more digits than a decimal can have.
         F.try_sum(F.col("price") * F.col("quantity")).alias("notional"),
         F.count("*").alias("trade_count"),
-        F.min("order").alias("first_order"),
-        F.max("order").alias("last_order"),
     ]
+
+
+def _order_range() -> list[Column]:
+    """Return the numeric order of the first and of the last trade, with which `_merge` orders parts of a window."""
+    return [F.min("order").alias("first_order"), F.max("order").alias("last_order")]
 
 
 def merge_aggregates(first: Column, last: Column) -> list[Column]:
@@ -239,7 +248,7 @@ def merge_aggregates(first: Column, last: Column) -> list[Column]:
         F.max("high").alias("high"),
         F.min("low").alias("low"),
         F.max_by("close", last).alias("close"),
-        F.sum("volume").cast("decimal(28,8)").alias("volume"),
+        F.sum("volume").cast(VOLUME).alias("volume"),
         F.when(is_known, F.try_sum("notional")).alias("notional"),
         F.sum("trade_count").alias("trade_count"),
     ]

@@ -34,7 +34,7 @@ from spark_jobs.iceberg.table_metadata import load_table_to_write, read_checkpoi
 from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.iceberg.trades_reader import SPLIT_MIN_TRADES, read_trades, split_properties
 from spark_jobs.jobs.shadow_mode import ShadowComparison, aggregate_in_shadow
-from spark_jobs.runtime.execution import ON_JVM, Execution, checked, use_engine
+from spark_jobs.runtime.execution import ON_JVM, Execution, as_planned, use_engine
 from spark_jobs.runtime.py4j_bridge import JavaObject
 from spark_jobs.runtime.session import executor_cores, properties_set
 
@@ -100,7 +100,7 @@ def read_source(
         totals, shadow = aggregate_in_shadow(aggregate)
     else:
         totals = aggregate(execution.engine)
-        execution = checked(execution, totals.cached[-1])
+        execution = as_planned(execution, totals.first_read)
     try:
         yield Source(totals, history.snapshot, history.trades_of_no_hour, history.metadata, execution, shadow)
     finally:

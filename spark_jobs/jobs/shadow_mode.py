@@ -47,7 +47,7 @@ def aggregate_in_shadow(aggregate: Callable[[Engine], TradeTotals]) -> tuple[Tra
     """Return the totals of the JVM, and their comparison with those of the native engine."""
     native_totals = aggregate("native")
     try:
-        native = _digests(native_totals) if is_native_plan(native_totals.cached[-1]) else None
+        native = _digests(native_totals) if is_native_plan(native_totals.first_read) else None
     finally:
         # Spark would answer the same query from these cached totals.
         native_totals.release()

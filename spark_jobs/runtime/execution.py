@@ -12,13 +12,12 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
-from ohlcv.config.execution import NATIVE_OPERATORS, Engine, Mode, find_jvm_reason
+from ohlcv.config.execution import NATIVE_OPERATORS, NATIVE_PROPERTY, Engine, Mode, find_jvm_reason
 from ohlcv.config.settings import Settings, Tuning
 from spark_jobs.runtime.py4j_bridge import java_class
+from spark_jobs.runtime.session import properties_set
 from spark_jobs.runtime.spark_errors import find_native_failure, first_line
 
-# Property that enables the native operators for the queries that are planned after it is set.
-ENABLED = "spark.comet.enabled"
 # Why a query ran on the JVM although the native operators were enabled.
 NOT_NATIVE = "the native operators cannot run this query"
 _PLUGIN = "org.apache.spark.CometPlugin"
@@ -105,12 +104,8 @@ def _log(text: str) -> None:
 @contextmanager
 def use_engine(spark: SparkSession, engine: Engine) -> Iterator[None]:
     """Plan the queries inside the block for an engine. Cached results stay as they were planned."""
-    before = str(spark.conf.get(ENABLED, "false"))
-    spark.conf.set(ENABLED, str(engine == "native").lower())
-    try:
+    with properties_set(spark, {NATIVE_PROPERTY: str(engine == "native").lower()}):
         yield
-    finally:
-        spark.conf.set(ENABLED, before)
 
 
 def native_operators(frame: DataFrame) -> list[str]:
@@ -126,7 +121,7 @@ def is_native_plan(frame: DataFrame) -> bool:
     return set(NATIVE_OPERATORS) <= set(native_operators(frame))
 
 
-def checked(execution: Execution, frame: DataFrame) -> Execution:
+def as_planned(execution: Execution, frame: DataFrame) -> Execution:
     """Return the execution with the engine that the plan of a query shows: Comet leaves to Spark what it cannot run."""
     if execution.engine == "jvm" or is_native_plan(frame):
         return execution

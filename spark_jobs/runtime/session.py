@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
 
 from ohlcv.config.catalogs.secrets import REDACTED
+from ohlcv.config.execution import NATIVE_PROPERTY
 from ohlcv.config.settings import Settings
 from ohlcv.spark.job_protocol import APPLICATION_ID_PREFIX, CODE_GENERATION_MIN_TRADES
 from spark_jobs.runtime.private_authority import trust_private_authority
@@ -31,7 +32,7 @@ SESSION_CONF = {
     "spark.sql.dataFrameQueryContext.enabled": "false",
     "spark.redaction.regex": REDACTED,
     # A job with native operators enables them for the aggregation of trades (spark_jobs.runtime.execution).
-    "spark.comet.enabled": "false",
+    NATIVE_PROPERTY: "false",
 }
 
 

@@ -43,7 +43,7 @@ def require_reference(harness: Harness) -> None:
     with read_source(
         harness.spark, TableHistory(harness.spark, harness.settings), [TIMEFRAMES["1m"]], [Range(NOON, END)], NATIVE
     ) as source:
-        assert is_native_plan(source.trade_totals.cached[-1])
+        assert is_native_plan(source.trade_totals.first_read)
     report = harness.build("1m", NOON, END)
     assert report["execution"]["engine"] == "native"
     assert report["trades_read"] == len(harness.trades)

@@ -37,7 +37,7 @@ def test_an_hour_is_split_only_with_many_trades(harness: Harness, monkeypatch: p
         span = Range(END - timedelta(hours=hours), END)
         history = TableHistory(harness.spark, harness.settings)
         with read_source(harness.spark, history, [TIMEFRAMES["1m"]], [span]) as source:
-            return source.trade_totals.cached[-1].rdd.getNumPartitions()
+            return source.trade_totals.first_read.rdd.getNumPartitions()
 
     assert tasks(1) == 1
     monkeypatch.setattr(rebuild, "SPLIT_MIN_TRADES", 1_010)
@@ -56,7 +56,7 @@ def test_a_split_hour_gives_the_same_candles(harness: Harness, monkeypatch: pyte
     history = TableHistory(harness.spark, harness.settings)
     execution = Execution(engine, engine)
     with read_source(harness.spark, history, [TIMEFRAMES["1m"]], [Range(NOON, END)], execution) as source:
-        first = source.trade_totals.cached[-1]
+        first = source.trade_totals.first_read
         assert is_native_plan(first) == (engine == "native")
         assert first.rdd.getNumPartitions() == 2
     harness.build("5m", NOON, END)

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from ohlcv.config.execution import ENGINES
+from ohlcv.config.execution import ENGINES, NATIVE_PROPERTY
 from ohlcv.model.intervals import MICROSECOND, to_microseconds
-from spark_jobs.runtime.execution import ENABLED
 from spark_jobs.runtime.session import code_generation_for
 from support.computed_candles import job_result
 from support.harness import at, trade
@@ -196,7 +195,7 @@ TRADES = [
 def spark(spark: SparkSession, request: pytest.FixtureRequest) -> SparkSession:
     """Return a session of each engine."""
     session = spark.newSession()
-    session.conf.set(ENABLED, str(request.param == "native").lower())
+    session.conf.set(NATIVE_PROPERTY, str(request.param == "native").lower())
     return session
 
 

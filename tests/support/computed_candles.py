@@ -1,4 +1,4 @@
-"""Candles that the functions of the job compute from a list of trades, without tables."""
+"""Candles that the functions of the job compute from a list of trades."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from ohlcv.config.execution import NATIVE_PROPERTY
 from ohlcv.model.build_planner import BuildPlan
 from ohlcv.model.intervals import Range, from_microseconds, merge_ranges
 from ohlcv.model.source_hours import hours_overlapping
@@ -25,7 +26,7 @@ from spark_jobs.compute.trade_columns import with_rejection_reason
 from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.iceberg.trades_reader import read_trades
 from spark_jobs.jobs.rebuild import Source, compute
-from spark_jobs.runtime.execution import ENABLED, is_native_plan
+from spark_jobs.runtime.execution import is_native_plan
 from support.harness import Harness, is_native
 from support.reference_model import Candle, ReferenceResult, Trade
 
@@ -58,7 +59,7 @@ def trades_frame(spark: SparkSession, trades: Sequence[Trade], hours: Iterable[i
         return
     with TemporaryDirectory() as folder:
         harness = Harness(spark, Path(folder))
-        harness.spark.conf.set(ENABLED, "true")
+        harness.spark.conf.set(NATIVE_PROPERTY, "true")
         harness.load(trades)
         history = TableHistory(harness.spark, harness.settings)
         stored = read_trades(harness.spark, history.table, hours, all_have_ids=history.all_have_ids(hours))
@@ -75,7 +76,7 @@ def job_result(
     plan = BuildPlan(timeframe, ranges[0], ranges, hours)
     with trades_frame(spark, trades, hours) as frame:
         totals = aggregate_trades(frame, common_step([timeframe]), ranges)
-        assert is_native_plan(totals.cached[-1]) == is_native(spark)
+        assert is_native_plan(totals.first_read) == is_native(spark)
         counts = totals.summary.counts.values()
         computed = compute(Source(totals, None), plan, "decimal(38,8)" if wide else "decimal(18,8)")
         micros = [F.unix_micros(column).alias(f"{column}_us") for column in ("window_start", "window_end")]

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyiceberg.table import Table
 from pyspark.sql import SparkSession, functions
 
-from ohlcv.config.execution import Engine
+from ohlcv.config.execution import NATIVE_PROPERTY, Engine
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.snapshot_summary import main_snapshots
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
@@ -24,22 +24,20 @@ from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.spark.jars import jar_paths, library_folder
-from ohlcv.spark.spark_submit import profile_path
 from ohlcv.spark.toolchain import spark_environment
 from spark_jobs.iceberg.table_metadata import load_table as load_java_table
 from spark_jobs.iceberg.table_metadata import read_checkpoint, table_name
 from spark_jobs.jobs.build_candles import build
 from spark_jobs.jobs.rebuild import Request
-from spark_jobs.runtime.execution import ENABLED
 from spark_jobs.runtime.session import SESSION_CONF, catalog_properties
+from support.profiles import profile_properties
 from support.reference_model import Candle, ReferenceResult, Trade, reference_candles
 
 # Properties of native.properties that plans and results can depend on, for a session that can run on both engines.
 _OF_PLANS = ("spark.plugins", "spark.shuffle.", "spark.memory.", "spark.sql.", "spark.comet.")
-NATIVE_CONF: dict[str, Any] = {"spark.memory.offHeap.size": "1g"}
-for _line in profile_path("native").read_text().splitlines():
-    if _line.startswith(_OF_PLANS):
-        NATIVE_CONF.setdefault(*_line.split())
+NATIVE_CONF: dict[str, Any] = {"spark.memory.offHeap.size": "1g"} | {
+    name: value for name, value in profile_properties("native").items() if name.startswith(_OF_PLANS)
+}
 WIDTHS = {"1m": 60, "5m": 300, "30m": 1800, "1h": 3600, "1d": 86400}
 
 
@@ -64,7 +62,7 @@ def spark_session(folder: Path, engine: Engine = "jvm") -> Iterator[SparkSession
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.log.level", "ERROR")
         .config(map=dict(SESSION_CONF))
-        .config(ENABLED, str(engine == "native").lower())
+        .config(NATIVE_PROPERTY, str(engine == "native").lower())
         .config("spark.sql.shuffle.partitions", "1")
         .config("spark.sql.warehouse.dir", str(folder / "spark-warehouse"))
         .config("spark.sql.extensions", load_settings({}).catalog.spark_properties()["spark.sql.extensions"])
@@ -76,7 +74,7 @@ def spark_session(folder: Path, engine: Engine = "jvm") -> Iterator[SparkSession
 
 def is_native(spark: SparkSession) -> bool:
     """Return whether the queries of a session are planned for the native engine."""
-    return spark.conf.get(ENABLED, "false") == "true"
+    return spark.conf.get(NATIVE_PROPERTY, "false") == "true"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # What aggregates the trades: Spark's own operators, or those of DataFusion Comet, a native library.
 Engine = Literal["jvm", "native"]
 ENGINES: tuple[Engine, ...] = ("jvm", "native")
+# Property that enables the native operators for the queries that are planned after it is set.
+NATIVE_PROPERTY = "spark.comet.enabled"
 # Operators of a plan that is scanned and aggregated natively.
 NATIVE_OPERATORS = ("CometIcebergNativeScan", "CometHashAggregate")
 # `shadow` aggregates on both engines, compares the results and publishes those of the JVM.

@@ -20,7 +20,6 @@ from ohlcv.spark import spark_submit
 from ohlcv.spark.jars import jar_paths, library_folder
 from ohlcv.spark.spark_submit import (
     JobResult,
-    Profile,
     SparkJob,
     build_job,
     catalog_check_job,
@@ -36,6 +35,7 @@ from ohlcv.spark.spark_submit import (
 )
 from ohlcv.spark.toolchain import ROLES, archive_path, spark_home
 from spark_jobs.jobs.build_candles import read_request
+from support.profiles import profile_properties
 
 OWN_RANGE = Range(from_microseconds(1_772_366_400_000_000), from_microseconds(1_772_370_000_000_000))
 CLUSTER = "spark://spark.example:7077"
@@ -98,11 +98,6 @@ def test_accepting_a_new_source_is_one_more_argument() -> None:
     assert accepting.arguments == (*job.arguments, "--new-source", "yes")
 
 
-def properties(profile: Profile) -> dict[str, str]:
-    lines = (line for line in profile_path(profile).read_text().splitlines() if line and not line.startswith("#"))
-    return dict(line.split(None, 1) for line in lines)
-
-
 def reprocess(settings: Settings) -> SparkJob:
     return reprocess_job(settings, day="2026-03-01", until="", timeframes="1m", prune="no", dry_run="no")
 
@@ -110,7 +105,7 @@ def reprocess(settings: Settings) -> SparkJob:
 def test_only_the_reprocessing_executor_uses_the_optimising_compiler() -> None:
     job = reprocess(settings_with_password(OHLCV_REPROCESS_EXECUTION="jvm"))
     assert options(job.command(CLUSTER))["--properties-file"] == str(profile_path("throughput"))
-    quick, throughput = properties("quick"), properties("throughput")
+    quick, throughput = profile_properties("quick"), profile_properties("throughput")
     assert {name for name in quick if quick[name] != throughput.get(name)} == {"spark.executor.defaultJavaOptions"}
     assert quick.keys() == throughput.keys()
 
@@ -118,7 +113,7 @@ def test_only_the_reprocessing_executor_uses_the_optimising_compiler() -> None:
 def test_native_jobs_have_the_settings_of_reprocessing_and_a_class_path_of_their_own() -> None:
     job = reprocess(settings_with_password())
     assert options(job.command(CLUSTER))["--properties-file"] == str(profile_path("native"))
-    native, throughput = properties("native"), properties("throughput")
+    native, throughput = profile_properties("native"), profile_properties("throughput")
     assert native.items() >= throughput.items()
     assert native["spark.plugins"] == "org.apache.spark.CometPlugin"
     for role in ROLES:
