@@ -29,7 +29,14 @@ from ohlcv.config.values import (
     whole_number,
 )
 from ohlcv.model.errors import InputError
-from ohlcv.model.table_contracts import TableContract, candles_contract, contracts, trades_contract
+from ohlcv.model.table_contracts import (
+    TableContract,
+    candles_contract,
+    contracts,
+    publications_contract,
+    revisions_contract,
+    trades_contract,
+)
 from ohlcv.model.table_names import TableNames
 from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, get_timeframe
 from ohlcv.model.trade_mapping import DEFAULT_MAPPING, TradeMapping
@@ -196,8 +203,18 @@ class Settings:
         """Return the contract of the candle table of a timeframe."""
         return candles_contract(self.names, timeframe)
 
+    @property
+    def publications_contract(self) -> TableContract:
+        """Return the contract of the ledger's table of publications."""
+        return publications_contract(self.names)
+
+    @property
+    def revisions_contract(self) -> TableContract:
+        """Return the contract of the ledger's table of revisions."""
+        return revisions_contract(self.names)
+
     def contracts(self) -> Iterator[TableContract]:
-        """Return the contracts of all tables, the trades table first."""
+        """Return the contracts of all tables: trades, candles, then the ledger."""
         return contracts(self.names, self.trades_mapping)
 
     def trade_budget(self, name: str) -> int:

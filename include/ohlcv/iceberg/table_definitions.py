@@ -8,6 +8,7 @@ from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.transforms import DayTransform, IdentityTransform, MonthTransform, Transform
 from pyiceberg.types import (
+    BooleanType,
     DateType,
     DecimalType,
     IcebergType,
@@ -28,6 +29,7 @@ ICEBERG_TYPES: dict[str, IcebergType] = {
     "int": IntegerType(),
     "date": DateType(),
     "timestamptz": TimestamptzType(),
+    "boolean": BooleanType(),
     "decimal(18, 8)": DecimalType(18, 8),
     "decimal(38, 8)": DecimalType(38, 8),
 }

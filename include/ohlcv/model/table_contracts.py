@@ -120,6 +120,55 @@ CANDLE_COLUMNS = (
     Column("updated_at", "timestamptz"),
 )
 
+# The ledger: each change of main's current snapshot of a candle table, and the values that it replaced.
+PUBLICATION_COLUMNS = (
+    Column("timeframe", "string"),
+    # 1, 2, 3, … in each timeframe.
+    Column("number", "long"),
+    Column("trigger", "string"),
+    # Null while the candle table has no snapshot.
+    Column("snapshot", "long"),
+    # When main moved to the snapshot, by the clock of the client (of a REST catalog: the service) that committed it.
+    Column("visible_at", "timestamptz"),
+    Column("dag_id", "string"),
+    Column("run_id", "string"),
+    Column("trades_snapshot", "long"),
+    # `updated_at` of the candles that it wrote. Candles created at this time were inserted by it.
+    Column("written_at", "timestamptz"),
+    Column("inserted", "long"),
+    Column("updated", "long"),
+    Column("deleted", "long"),
+    # First days of the partitions that retention deleted.
+    Column("deleted_partitions", "list<string>"),
+)
+REVISION_COLUMNS = (
+    Column("timeframe", "string"),
+    Column("publication", "long"),
+    Column("symbol", "string"),
+    Column("exchange", "string"),
+    Column("window_start", "timestamptz"),
+    # inserted, updated or deleted.
+    Column("change", "string"),
+    # The candle before the publication. All null where there was none.
+    Column("window_end", "timestamptz"),
+    Column("window_date", "date"),
+    Column("open_price", AMOUNT),
+    Column("high_price", AMOUNT),
+    Column("low_price", AMOUNT),
+    Column("close_price", AMOUNT),
+    Column("volume", WIDE_AMOUNT),
+    Column("trade_count", "long"),
+    Column("vwap", AMOUNT),
+    Column("created_at", "timestamptz"),
+    Column("updated_at", "timestamptz"),
+    Column("causes", "list<string>"),
+    # Newest ingestion time of the added trades minus the end of the window, in microseconds.
+    Column("lateness", "long"),
+    # Since when the audit held the candle back that the publication released.
+    Column("held_since", "timestamptz"),
+    Column("waived", "boolean"),
+)
+
 
 # Permits Spark to write to a branch that a job chooses.
 STAGING_PROPERTY = "write.wap.enabled"
@@ -159,10 +208,28 @@ def candles_contract(names: TableNames, timeframe: Timeframe) -> TableContract:
     )
 
 
+def publications_contract(names: TableNames) -> TableContract:
+    """Return the contract of the ledger's table of publications."""
+    return _ledger_contract(names.publications, PUBLICATION_COLUMNS, "visible_at")
+
+
+def revisions_contract(names: TableNames) -> TableContract:
+    """Return the contract of the ledger's table of revisions."""
+    return _ledger_contract(names.revisions, REVISION_COLUMNS, "window_start")
+
+
+def _ledger_contract(identifier: Identifier, columns: tuple[Column, ...], time: str) -> TableContract:
+    # Retention deletes whole months of a timeframe.
+    partitions = (Partition("timeframe", "identity"), Partition(time, "month"))
+    return TableContract(identifier, columns, partitions, _properties(64))
+
+
 def contracts(names: TableNames, mapping: TradeMapping = DEFAULT_MAPPING) -> Iterator[TableContract]:
-    """Return the contracts of all tables, the trades table first."""
+    """Return the contracts of all tables: trades, candles, then the ledger."""
     yield trades_contract(names, mapping)
     yield from (candles_contract(names, timeframe) for timeframe in TIMEFRAMES.values())
+    yield publications_contract(names)
+    yield revisions_contract(names)
 
 
 @dataclass(frozen=True)

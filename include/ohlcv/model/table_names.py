@@ -36,6 +36,16 @@ class TableNames:
         return (*self.candles[:-1], self.candles[-1].replace(TIMEFRAME, timeframe))
 
     @property
+    def publications(self) -> Identifier:
+        """Return the identifier of the ledger's table of publications."""
+        return self.candle_table("publications")
+
+    @property
+    def revisions(self) -> Identifier:
+        """Return the identifier of the ledger's table of revisions."""
+        return self.candle_table("revisions")
+
+    @property
     def candles_view(self) -> Identifier:
         """Return the identifier of the view of all candles."""
         return self._view("ohlcv", "all")

@@ -21,7 +21,7 @@ def test_without_settings_the_names_are_those_of_earlier_versions() -> None:
     assert settings(NAMESPACE="", TRADES_TABLE="", CANDLE_TABLES="").names == TableNames()
     assert names(settings()) == [
         "market_data.gold_crypto_trades",
-        *(f"market_data.gold_ohlcv_{name}" for name in ("1m", "5m", "30m", "1h", "1d")),
+        *(f"market_data.gold_ohlcv_{name}" for name in ("1m", "5m", "30m", "1h", "1d", "publications", "revisions")),
         "market_data.ohlcv",
         "market_data.ohlcv_latest",
     ]
@@ -32,7 +32,7 @@ def test_a_namespace_has_several_levels_and_a_table_may_have_its_own() -> None:
     assert found.trades_contract.identifier == ("raw", "spot", "trades")
     assert names(found) == [
         "raw.spot.trades",
-        *(f"lake.crypto-1.{name}_bars" for name in ("1m", "5m", "30m", "1h", "1d")),
+        *(f"lake.crypto-1.{name}_bars" for name in ("1m", "5m", "30m", "1h", "1d", "publications", "revisions")),
         "lake.crypto-1.all_bars",
         "lake.crypto-1.latest_bars",
     ]

@@ -53,6 +53,50 @@ CANDLE_FIELDS = {
     "updated_at": "timestamptz",
 }
 
+PUBLICATION_FIELDS = {
+    "timeframe": "string",
+    "number": "long",
+    "trigger": "string",
+    "snapshot": "long",
+    "visible_at": "timestamptz",
+    "dag_id": "string",
+    "run_id": "string",
+    "trades_snapshot": "long",
+    "written_at": "timestamptz",
+    "inserted": "long",
+    "updated": "long",
+    "deleted": "long",
+    "deleted_partitions": "list<string>",
+}
+REVISION_FIELDS = {
+    "timeframe": "string",
+    "publication": "long",
+    "symbol": "string",
+    "exchange": "string",
+    "window_start": "timestamptz",
+    "change": "string",
+    "window_end": "timestamptz",
+    "window_date": "date",
+    "open_price": "decimal(18, 8)",
+    "high_price": "decimal(18, 8)",
+    "low_price": "decimal(18, 8)",
+    "close_price": "decimal(18, 8)",
+    "volume": "decimal(38, 8)",
+    "trade_count": "long",
+    "vwap": "decimal(18, 8)",
+    "created_at": "timestamptz",
+    "updated_at": "timestamptz",
+    "causes": "list<string>",
+    "lateness": "long",
+    "held_since": "timestamptz",
+    "waived": "boolean",
+}
+FIELDS = {
+    "gold_crypto_trades": TRADE_FIELDS,
+    "gold_ohlcv_publications": PUBLICATION_FIELDS,
+    "gold_ohlcv_revisions": REVISION_FIELDS,
+}
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Settings:
@@ -81,10 +125,12 @@ def test_created_tables_match_the_contract(site: Settings) -> None:
         "gold_ohlcv_30m",
         "gold_ohlcv_1h",
         "gold_ohlcv_1d",
+        "gold_ohlcv_publications",
+        "gold_ohlcv_revisions",
     ]
     for name, table in tables(site).items():
         fields = table.schema().fields
-        expected = TRADE_FIELDS if name == "gold_crypto_trades" else CANDLE_FIELDS
+        expected = FIELDS.get(name, CANDLE_FIELDS)
         assert [(field.name, str(field.field_type)) for field in fields] == list(expected.items())
         assert not any(field.required for field in fields)
         megabytes = 256 if name == "gold_crypto_trades" else 64
@@ -94,7 +140,7 @@ def test_created_tables_match_the_contract(site: Settings) -> None:
             "write.target-file-size-bytes": str(megabytes * 2**20),
             "write.metadata.delete-after-commit.enabled": "true",
             "write.metadata.previous-versions-max": "100",
-            **({} if name == "gold_crypto_trades" else {"write.wap.enabled": "true"}),
+            **({} if name in FIELDS else {"write.wap.enabled": "true"}),
         }
         assert table.format_version == 2
         assert table.location() == f"{site.warehouse}/market_data/{name}"
@@ -108,6 +154,11 @@ def test_created_tables_match_the_contract(site: Settings) -> None:
     for name in ("1m", "5m", "30m", "1h"):
         assert partitions(created[f"gold_ohlcv_{name}"]) == [("window_date_day", "day", "window_date")]
     assert partitions(created["gold_ohlcv_1d"]) == [("window_date_month", "month", "window_date")]
+    for name, time in (("publications", "visible_at"), ("revisions", "window_start")):
+        assert partitions(created[f"gold_ohlcv_{name}"]) == [
+            ("timeframe", "identity", "timeframe"),
+            (f"{time}_month", "month", time),
+        ]
 
 
 def test_creating_existing_tables_changes_nothing(site: Settings) -> None:

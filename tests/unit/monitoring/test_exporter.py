@@ -28,6 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:R
 TABLES = [
     "gold_crypto_trades",
     *("gold_ohlcv_1m", "gold_ohlcv_5m", "gold_ohlcv_30m", "gold_ohlcv_1h", "gold_ohlcv_1d"),
+    *("gold_ohlcv_publications", "gold_ohlcv_revisions"),
 ]
 ASPECTS = {
     "candles": ["1m", "5m", "30m", "1h", "1d"],

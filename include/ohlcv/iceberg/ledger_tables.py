@@ -1,0 +1,30 @@
+"""Reads of the ledger's tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, date
+from typing import Any
+
+from pyiceberg.catalog import Catalog
+
+from ohlcv.config.settings import Settings
+from ohlcv.iceberg.damage import report_damage
+from ohlcv.iceberg.tables import load_table
+from ohlcv.model.ledger_records import Publication
+from ohlcv.model.timeframes import Timeframe
+
+
+def read_publications(settings: Settings, catalog: Catalog, timeframe: Timeframe) -> list[Publication]:
+    """Return all recorded publications of a candle table in the order of their numbers, also those before a gap."""
+    table = load_table(catalog, settings.publications_contract)
+    names = tuple(settings.publications_contract.column_names)
+    scan = table.scan(f"timeframe = '{timeframe}'", selected_fields=names)
+    with report_damage(table, scan):
+        rows = scan.to_arrow().to_pylist()
+    return sorted(map(_publication, rows), key=lambda each: each.number)
+
+
+def _publication(row: dict[str, Any]) -> Publication:
+    times = {name: None if row[name] is None else row[name].astimezone(UTC) for name in ("visible_at", "written_at")}
+    days = tuple(date.fromisoformat(day) for day in row["deleted_partitions"] or ())
+    return Publication(**{**row, **times, "deleted_partitions": days})
