@@ -22,16 +22,22 @@ from support.harness import Harness, is_native, spark_session
 settings.register_profile("any-duration", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-duration")
 
-# Tests that start many processes of their own run one after another: together they would compete for two cores.
-PROCESS_FOLDERS = ("crash_recovery", "integration", "orchestration", "services")
+# Tests that start many processes of their own run one after another within a group: all together they would compete
+# for two cores.
+PROCESS_FOLDERS = {
+    "integration": "services",
+    "services": "services",
+    "crash_recovery": "jobs",
+    "orchestration": "jobs",
+}
 
 
 class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Distribute the tests of pytest-xdist by file, and those of the process folders together."""
+    """Distribute the tests of pytest-xdist by file, and those of the process folders by group."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        return "processes" if path.split("/")[1] in PROCESS_FOLDERS else path
+        return PROCESS_FOLDERS.get(path.split("/")[1], path)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduling:
