@@ -1,0 +1,1 @@
+"""The ledger: publications of the candle tables, and the values that they replaced."""
