@@ -36,6 +36,7 @@ SQL = (
     "SELECT count(*) AS commits FROM lake.`crypto-1`.bars_1m.snapshots",
     "SELECT count(*) AS trades FROM raw.`order`",
 )
+LEDGER = ("publications", "revisions")
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def named(cold: ColdCommandLine, spark: SparkSession, monkeypatch: pytest.Monkey
     lines = cold.succeed("tables", "create").splitlines()
     assert lines == [
         "created  raw.order",
-        *(f"created  lake.crypto-1.bars_{name}" for name in ("1m", "5m", "30m", "1h", "1d")),
+        *(f"created  lake.crypto-1.bars_{name}" for name in ("1m", "5m", "30m", "1h", "1d", *LEDGER)),
         "created  lake.crypto-1.bars_all (view)",
         "created  lake.crypto-1.bars_latest (view)",
     ]
