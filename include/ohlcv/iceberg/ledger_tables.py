@@ -6,18 +6,24 @@ from datetime import UTC, date
 from typing import Any
 
 from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.tables import load_table
 from ohlcv.model.ledger_records import Publication
+from ohlcv.model.table_contracts import PUBLICATION_COLUMNS
 from ohlcv.model.timeframes import Timeframe
 
 
 def read_publications(settings: Settings, catalog: Catalog, timeframe: Timeframe) -> list[Publication]:
     """Return all recorded publications of a candle table in the order of their numbers, also those before a gap."""
-    table = load_table(catalog, settings.publications_contract)
-    names = tuple(settings.publications_contract.column_names)
+    return publications_in(load_table(catalog, settings.publications_contract), timeframe)
+
+
+def publications_in(table: Table, timeframe: Timeframe) -> list[Publication]:
+    """Return all publications of a candle table in the loaded table of publications, in the order of their numbers."""
+    names = tuple(column.name for column in PUBLICATION_COLUMNS)
     scan = table.scan(f"timeframe = '{timeframe}'", selected_fields=names)
     with report_damage(table, scan):
         rows = scan.to_arrow().to_pylist()

@@ -172,13 +172,13 @@ def _load_any_table(catalog: Catalog, contract: TableContract) -> Table:
         raise OhlcvError(f"{contract} cannot be read ({cause}): see 'ohlcv doctor'") from None
 
 
-def load_table_to_write(settings: Settings, contract: TableContract) -> Table:
+def load_table_to_write(settings: Settings, contract: TableContract, catalog: Catalog | None = None) -> Table:
     """Return a table. Raise OhlcvError also if it is stored outside the warehouse: it may belong to another home."""
     if not contract.mapping.is_default:
         raise InputError(
             f"{contract} has a mapping (OHLCV_TRADES_MAPPING), so it is only read: add trades with its own writer"
         )
-    table = load_table(open_catalog(settings), contract)
+    table = load_table(catalog or open_catalog(settings), contract)
     check_location(settings, table)
     if not settings.catalog.has_lock and table.current_snapshot() is None:
         raise OhlcvError(missing_snapshot_problem(contract))

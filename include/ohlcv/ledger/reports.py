@@ -19,7 +19,7 @@ class LedgerReport:
     publications: int = 0
     # Newest recorded publication, None before the ledger begins.
     checkpoint: Publication | None = None
-    # Rows of the table of revisions by change, and by cause.
+    # Recorded changes of candles by change, and by cause. Insertions by a run are not recorded.
     revisions: dict[str, int] = field(default_factory=dict)
     causes: dict[str, int] = field(default_factory=dict)
     # Time from which the states are known after publications that were lost, None if none were.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pyiceberg.catalog import Catalog
+from pyiceberg.expressions import EqualTo
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.ledger_tables import read_publications
 from ohlcv.iceberg.tables import load_table, open_catalog
+from ohlcv.ledger.ledger_commit import plan
 from ohlcv.ledger.reports import LedgerStatus
 from ohlcv.ledger.snapshot_log import find_unavailable_reason, time_of, unrecorded_entries
 from ohlcv.model.ledger_records import Ledger
 from ohlcv.model.timeframes import Timeframe
+from ohlcv.readers.scans import compare
 
 
 def ledger_status(settings: Settings, timeframe: Timeframe, catalog: Catalog | None = None) -> LedgerStatus:
@@ -42,7 +44,5 @@ def ledger_status(settings: Settings, timeframe: Timeframe, catalog: Catalog | N
 
 def _size(revisions: Table, timeframe: Timeframe) -> tuple[int, int]:
     """Return rows and bytes of the revisions of a timeframe."""
-    scan = revisions.scan(f"timeframe = '{timeframe}'")
-    with report_damage(revisions, scan):
-        files = [task.file for task in scan.plan_files()]
+    files = [task.file for task in plan(revisions, compare(EqualTo, "timeframe", timeframe.name))]
     return sum(each.record_count for each in files), sum(each.file_size_in_bytes for each in files)

@@ -9,14 +9,13 @@ from functools import reduce
 import pyarrow as pa
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression, Or
 from pyiceberg.io.pyarrow import ArrowScan
-from pyiceberg.manifest import ManifestContent, ManifestFile
-from pyiceberg.table import FileScanTask, ManifestGroupPlanner, Table
+from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.catalog_errors import described_catalog_errors
+from ohlcv.iceberg.changed_files import ChangedFiles, changed_files
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
-from ohlcv.iceberg.file_io import name_unreadable
 from ohlcv.iceberg.tables import load_table_at
 from ohlcv.model.audit_records import Decisions
 from ohlcv.model.errors import OhlcvError
@@ -155,15 +154,15 @@ class CandidateAudit:
     def _load_candidate(self, scope: AuditScope, table: Table, candidate: Snapshot) -> None:
         """Load the rows of the changed files into `added` and `removed`, and those of the ranges into `stored`."""
         empty = table.schema().as_arrow().empty_table()
-        changed = dict(zip(("added", "removed"), _changed_files(table, candidate), strict=True))
-        for name, tasks in changed.items():
+        changed = _changed_files(table, candidate)
+        for name, tasks in changed._asdict().items():
             self._insert(f"CREATE OR REPLACE TEMP TABLE {name} AS", empty)
             for task in tasks:
                 with report_damaged_file(table, task):
                     rows = ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue()).to_table([task])
                 self._insert(f"INSERT INTO {name}", rows)
         scan = table.scan(_ranges_condition(scope.ranges), snapshot_id=candidate.snapshot_id)
-        known = {task.file.file_path for task in changed["added"]}
+        known = {task.file.file_path for task in changed.added}
         with report_damage(table, scan):
             others = [task for task in scan.plan_files() if task.file.file_path not in known]
             rows = ArrowScan(table.metadata, table.io, table.schema(), scan.row_filter).to_table(others)
@@ -259,9 +258,9 @@ def _quoted(name: str, mark: str = "'") -> str:
     return f"{mark}{name.replace(mark, mark * 2)}{mark}"
 
 
-def _changed_files(table: Table, candidate: Snapshot) -> tuple[list[FileScanTask], list[FileScanTask]]:
+def _changed_files(table: Table, candidate: Snapshot) -> ChangedFiles:
     """Return the data files that a snapshot adds to its parent, and those that it removes."""
-    old: list[ManifestFile] = []
+    parent = None
     if candidate.parent_snapshot_id is not None:
         parent = table.snapshot_by_id(candidate.parent_snapshot_id)
         if parent is None:
@@ -269,28 +268,4 @@ def _changed_files(table: Table, candidate: Snapshot) -> tuple[list[FileScanTask
                 f"the snapshot of {'.'.join(table.name())} that the candidate replaces has expired, so nothing was "
                 "published: run again"
             )
-        old = _manifests(table, parent)
-    new = _manifests(table, candidate)
-    # Equal manifests contain equal files. Deletes of another writer change the rows of files in any manifest.
-    has_deletes = any(each.content == ManifestContent.DELETES for each in (*old, *new))
-    known = set() if has_deletes else {each.manifest_path for each in old} & {each.manifest_path for each in new}
-    before, after = (
-        {
-            (task.file.file_path, frozenset(each.file_path for each in task.delete_files)): task
-            for task in _plan(table, [each for each in manifests if each.manifest_path not in known])
-        }
-        for manifests in (old, new)
-    )
-    return (
-        [task for key, task in after.items() if key not in before],
-        [task for key, task in before.items() if key not in after],
-    )
-
-
-def _manifests(table: Table, snapshot: Snapshot) -> list[ManifestFile]:
-    with name_unreadable(snapshot.manifest_list):
-        return snapshot.manifests(table.io)
-
-
-def _plan(table: Table, manifests: list[ManifestFile]) -> Iterable[FileScanTask]:
-    return ManifestGroupPlanner(table.metadata, table.io).plan_files(manifests)
+    return changed_files(table, parent, candidate)

@@ -13,10 +13,11 @@ from ohlcv.config.settings import Settings
 from ohlcv.model.intervals import Range, from_microseconds, iso, to_microseconds
 from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.quality.failed_candles import FailedCandles, find_failures, recompute
-from ohlcv.quality.recomputation import CHUNK_ROWS, VERSIONS
+from ohlcv.quality.recomputation import CHUNK_ROWS
 from ohlcv.quality.report import MAX_LISTED_FINDINGS, Finding
 from ohlcv.quality.rule_database import load_candles, load_stored
 from ohlcv.quality.rules import VALUES
+from ohlcv.quality.trade_versions import VERSIONS
 from ohlcv.readers.mapped_columns import hour_of_trade, projection
 from ohlcv.readers.mapping_preview import rejection_reason
 

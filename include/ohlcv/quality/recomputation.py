@@ -19,7 +19,6 @@ import duckdb
 import pyarrow as pa
 from pyiceberg.table import Table
 
-from ohlcv.config.values import megabytes
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
 from ohlcv.model.source_hours import hours_overlapping
@@ -27,33 +26,14 @@ from ohlcv.model.timeframes import Timeframe
 from ohlcv.quality.report import Finding, ValidationResult
 from ohlcv.quality.rule_database import find_violations, in_ranges, load_stored, rule_database
 from ohlcv.quality.rules import RULES, VALUES, Basis
-from ohlcv.readers.mapped_columns import hour_of_trade, projection
+from ohlcv.quality.trade_versions import TRADE_FIELDS, latest_version, trades_query
 from ohlcv.readers.trades import TradesTable
 
 # Trades that are read and kept at a time. An hour with more trades is a chunk of its own.
 CHUNK_ROWS = 2_000_000
-# With less memory per thread, DuckDB cannot spill what does not fit.
-_MEGABYTES_PER_THREAD = 512
 
-# The trades of a chunk. `hour_number` is the hour of their partition. Amounts are whole numbers of 10^-8.
-_TRADES = """
-CREATE OR REPLACE TEMP TABLE trades (
-    symbol VARCHAR, exchange VARCHAR, trade_id VARCHAR, message_id VARCHAR, "timestamp" BIGINT, price BIGINT,
-    quantity BIGINT, source_sequence BIGINT, ingestion_timestamp BIGINT, platform_sequence BIGINT, hour_number BIGINT,
-    valid BOOLEAN
-)
-"""
-_INSERT_TRADES = """
-INSERT INTO trades
-SELECT symbol, exchange, trade_id, message_id, "timestamp", CAST(CAST(price AS DECIMAL(28, 8)) * 100000000 AS BIGINT),
-    CAST(CAST(quantity AS DECIMAL(28, 8)) * 100000000 AS BIGINT), source_sequence, ingestion_timestamp,
-    platform_sequence, {hour} AS hour_number,
-    coalesce(symbol IS NOT NULL AND exchange IS NOT NULL AND {identity} AND price > 0 AND quantity > 0
-        AND floor_divide("timestamp", 3600000000) = {hour}, false)
-FROM {source}
-"""
-_STORED_HOUR = "date_diff('day', DATE '1970-01-01', exchange_date) * 24 + exchange_hour"
-_HOUR_OF_TIMESTAMP = 'floor_divide("timestamp", 3600000000)'
+# The trades of a chunk.
+_TRADES = f"CREATE OR REPLACE TEMP TABLE trades ({TRADE_FIELDS})"
 
 # What is kept of all chunks.
 _KEPT = """
@@ -78,15 +58,9 @@ FROM trades WHERE valid AND source_sequence IS NOT NULL GROUP BY symbol, exchang
 """
 
 # Sums are 128-bit integers. A notional may have more bits, so it is summed in two parts; one of more than 38 digits
-# withholds the candle, and its vwap is null. The latest version of a trade and the order of trades follow the data
-# contract; ids made of digits compare as numbers. All versions of a trade are in one hour, and a partial candle lies in
-# one hour, so a chunk of whole hours is exact.
-VERSIONS = """
-    PARTITION BY exchange, symbol, hour_number, trade_id, CASE WHEN trade_id IS NULL THEN message_id END
-    ORDER BY ingestion_timestamp DESC NULLS LAST, platform_sequence DESC NULLS LAST, message_id DESC NULLS LAST,
-        "timestamp" DESC, source_sequence DESC NULLS LAST, price DESC, quantity DESC
-"""
-_LATEST = f"QUALIFY row_number() OVER ({VERSIONS}) = 1"
+# withholds the candle, and its vwap is null. The order of trades follows the data contract; ids made of digits compare
+# as numbers. All versions of a trade are in one hour, and a partial candle lies in one hour, so a chunk of whole hours
+# is exact.
 _PARTIALS = """
 INSERT INTO partials
 WITH latest AS (SELECT * FROM trades WHERE valid {latest}),
@@ -167,10 +141,7 @@ class Recomputation:
         self._memory = memory
         self._cancelled = threading.Event()
         with ExitStack() as stack:
-            folder = None if memory is None else stack.enter_context(tempfile.TemporaryDirectory(prefix="ohlcv-"))
-            self.connection = stack.enter_context(rule_database())
-            if memory is not None:
-                _limit_memory(self.connection, memory, folder)
+            self.connection = stack.enter_context(rule_database(memory))
             self.connection.execute(_KEPT)
             self._resources = stack.pop_all()
 
@@ -196,27 +167,20 @@ class Recomputation:
 
     def add_chunk(self, trades: TradesTable, hours: Iterable[int], tables: Iterable[pa.Table]) -> None:
         """Add all trades of some hours. Tables of a mapped trades table may have trades of other hours."""
-        mapping = trades.mapping
-        # Where every row is a trade, none has an id, and none replaces another one.
-        identity, latest = (
-            ("true", "") if mapping.every_row else ("coalesce(trade_id, message_id) IS NOT NULL", _LATEST)
-        )
-        source = "trade_rows"
-        if not mapping.is_default:
-            numbers = ", ".join(map(str, hours))
-            mapped = projection(mapping, trades.kinds, source)
-            source = f"({mapped}) WHERE {hour_of_trade(mapping)} IN ({numbers})"
-        hour = _STORED_HOUR if mapping.has_hours else _HOUR_OF_TIMESTAMP
-        insert = _INSERT_TRADES.format(hour=hour, identity=identity, source=source)
+        query = trades_query(trades, hours, "trade_rows")
         self.connection.execute(_TRADES)
         for table in tables:
             if self._cancelled.is_set():
                 raise CancelledError
             self.connection.register("trade_rows", table)
-            self.connection.execute(insert)
+            self.connection.execute(f"INSERT INTO trades {query}")
             self.connection.unregister("trade_rows")
         within = in_ranges(self._ranges, "start")
-        for statement in (_COUNTS, _SEQUENCES, _PARTIALS.format(latest=latest, step=self._step, in_ranges=within)):
+        for statement in (
+            _COUNTS,
+            _SEQUENCES,
+            _PARTIALS.format(latest=latest_version(trades.mapping), step=self._step, in_ranges=within),
+        ):
             self.connection.execute(statement)
         self.connection.execute("DROP TABLE trades")
 
@@ -307,15 +271,3 @@ def validate_against_trades(
         load_stored(recomputation.connection, timeframe, candles, ranges)
         findings = recomputation.find_violations(timeframe, ranges) + recomputation.find_source_violations()
         return ValidationResult(timeframe.name, ranges, recomputation.stored, recomputation.trades, findings, [])
-
-
-def _limit_memory(connection: duckdb.DuckDBPyConnection, memory: str, folder: str | None) -> None:
-    limit = megabytes(memory)
-    ((threads,),) = connection.execute("SELECT current_setting('threads')").fetchall()
-    for setting in (
-        f"memory_limit = '{limit}MiB'",
-        f"temp_directory = '{folder}'",
-        f"threads = {min(threads, max(1, limit // _MEGABYTES_PER_THREAD))}",
-        "preserve_insertion_order = false",
-    ):
-        connection.execute(f"SET {setting}")

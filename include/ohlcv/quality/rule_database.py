@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import duckdb
 import pyarrow as pa
 from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThan, Or
 from pyiceberg.table import Table
 
+from ohlcv.config.values import megabytes
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.model.intervals import Range, from_microseconds, iso, to_microseconds
 from ohlcv.model.table_contracts import AMOUNT_LIMIT
@@ -17,6 +19,9 @@ from ohlcv.model.timeframes import Timeframe
 from ohlcv.quality.report import Finding
 from ohlcv.quality.rules import Rule
 from ohlcv.readers.scans import compare
+
+# With less memory per thread, DuckDB cannot spill what does not fit.
+_MEGABYTES_PER_THREAD = 512
 
 # Formats of values in findings (whole numbers of 10^-8 as decimals, microseconds as ISO times), and windows of times.
 _MACROS = """
@@ -41,12 +46,31 @@ FROM {source} WHERE {in_ranges}
 
 
 @contextmanager
-def rule_database() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database in memory that can run rules."""
-    with duckdb.connect() as connection:
+def rule_database(memory: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database in memory that can run rules.
+
+    `memory` is a limit such as 1024m. What does not fit is written to temporary files.
+    """
+    with ExitStack() as stack:
+        folder = None if memory is None else stack.enter_context(tempfile.TemporaryDirectory(prefix="ohlcv-"))
+        connection = stack.enter_context(duckdb.connect())
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(_MACROS)
+        if memory is not None:
+            _limit_memory(connection, memory, folder)
         yield connection
+
+
+def _limit_memory(connection: duckdb.DuckDBPyConnection, memory: str, folder: str | None) -> None:
+    limit = megabytes(memory)
+    ((threads,),) = connection.execute("SELECT current_setting('threads')").fetchall()
+    for setting in (
+        f"memory_limit = '{limit}MiB'",
+        f"temp_directory = '{folder}'",
+        f"threads = {min(threads, max(1, limit // _MEGABYTES_PER_THREAD))}",
+        "preserve_insertion_order = false",
+    ):
+        connection.execute(f"SET {setting}")
 
 
 def load_stored(

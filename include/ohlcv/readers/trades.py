@@ -79,8 +79,7 @@ class TradesTable:
         files: dict[int, list[FileScanTask]] = {}
         rows: dict[int, float] = {}
         for task in tasks:
-            span = self._stored_hours(task.file)
-            within = ordered[bisect_left(ordered, span.start) : bisect_left(ordered, span.stop)]
+            within = self.hours_in(task.file, ordered)
             for hour in within:
                 files.setdefault(hour, []).append(task)
                 rows[hour] = rows.get(hour, 0) + task.file.record_count / len(within)
@@ -161,6 +160,11 @@ class TradesTable:
         first = (FIRST_DAY if first_day is None else first_day) * HOURS_PER_DAY + (low or 0)
         last = (LAST_DAY if last_day is None else last_day) * HOURS_PER_DAY
         return range(first, last + (HOURS_PER_DAY if high is None else high + 1))
+
+    def hours_in(self, file: DataFile, ordered: Sequence[int]) -> Sequence[int]:
+        """Return those of some hours, in ascending order, of which a file may have trades, as the table stores them."""
+        span = self._stored_hours(file)
+        return ordered[bisect_left(ordered, span.start) : bisect_left(ordered, span.stop)]
 
     def days_with_files(self, time_range: Range, snapshot: int | None) -> set[date]:
         """Return the days of the range for which files may have trades. Reads only metadata."""

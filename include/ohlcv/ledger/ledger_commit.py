@@ -1,0 +1,118 @@
+"""Commits to the ledger's tables: files written without a JVM, found again by the id of the attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.io.pyarrow import ArrowScan, write_file
+from pyiceberg.manifest import DataFile
+from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
+from pyiceberg.table import FileScanTask, Table, WriteTask
+from pyiceberg.typedef import Record
+
+from ohlcv.iceberg.damage import report_damage, report_damaged_file
+from ohlcv.iceberg.tables import load_table
+from ohlcv.iceberg.write_lock import AssertLockHeld
+from ohlcv.ingest.commit import commit_or_remove
+from ohlcv.model import summary_keys
+from ohlcv.model.errors import OhlcvError
+from ohlcv.model.table_contracts import TableContract
+
+# Rows of a partition by its values: the timeframe, and the number of the month.
+PartitionRows = tuple[Record, pa.Table]
+
+
+def commit_files(
+    catalog: Catalog,
+    contract: TableContract,
+    table: Table,
+    added: Iterable[PartitionRows],
+    removed: Sequence[DataFile],
+    assert_lock_held: AssertLockHeld,
+) -> Table:
+    """Add rows and remove files in one commit, and return the table after it.
+
+    Raise OhlcvError if another task has committed since the table was loaded.
+    """
+    attempt = uuid4().hex
+    # pyiceberg would repeat the commit on top of another one. The property is set only in this copy of the metadata.
+    table.metadata.properties["commit.retry.num-retries"] = "0"
+    try:
+        with commit_or_remove(table) as transaction:
+            update = transaction.update_snapshot(snapshot_properties={summary_keys.ATTEMPT: attempt})
+            files = list(_write(table, added))
+            with update.overwrite() if removed else update.fast_append() as producer:
+                for file in removed:
+                    producer.delete_data_file(file)
+                for file in files:
+                    producer.append_data_file(file)
+            assert_lock_held()
+    except CommitFailedException:
+        raise OhlcvError(
+            f"another task has changed {contract} at the same time: the next recording continues"
+        ) from None
+    except Exception:
+        # The reply may have been lost.
+        found = _find_commit(catalog, contract, attempt)
+        if found is None:
+            raise
+        return found
+    return table
+
+
+def _find_commit(catalog: Catalog, contract: TableContract, attempt: str) -> Table | None:
+    """Return the table if it has the commit of an attempt. None if it has not, or if the catalog does not answer."""
+    with suppress(Exception):
+        table = load_table(catalog, contract)
+        summaries = (snapshot.summary for snapshot in table.snapshots() if snapshot.summary is not None)
+        if any(each.additional_properties.get(summary_keys.ATTEMPT) == attempt for each in summaries):
+            return table
+    return None
+
+
+def _write(table: Table, added: Iterable[PartitionRows]) -> Iterator[DataFile]:
+    schema, numbers, batch = table.schema(), count(), uuid4()
+    arrow_schema = schema.as_arrow()
+    for partition, rows in added:
+        batches = rows.select(arrow_schema.names).cast(arrow_schema).combine_chunks().to_batches()
+        task = WriteTask(batch, next(numbers), schema, batches, partition_key=_partition_key(table, partition))
+        yield from write_file(table.io, table.metadata, iter([task]))
+
+
+def _partition_key(table: Table, partition: Record) -> PartitionKey:
+    # pyiceberg applies the transforms only with pyiceberg-core: the values are transformed already.
+    fields = table.spec().fields
+    values = [PartitionFieldValue(field, partition[position]) for position, field in enumerate(fields)]
+    return PartitionKey(values, table.spec(), table.schema())
+
+
+def read_file(table: Table, task: FileScanTask) -> pa.Table:
+    """Return all rows of a file."""
+    with report_damaged_file(table, task):
+        return ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue()).to_table([task])
+
+
+def plan(table: Table, condition: BooleanExpression) -> list[FileScanTask]:
+    """Return the files that may have matching rows."""
+    scan = table.scan(condition)
+    with report_damage(table, scan):
+        return list(scan.plan_files())
+
+
+def month_of(time: datetime) -> int:
+    """Return the number of the month of a time, as Iceberg numbers months from 1970-01."""
+    return (time.year - 1970) * 12 + time.month - 1
+
+
+def rows_of(table: Table, values: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows with the columns of a table."""
+    return pa.Table.from_pylist([dict(each) for each in values], schema=table.schema().as_arrow())

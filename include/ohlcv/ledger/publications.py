@@ -1,0 +1,112 @@
+"""What each entry of the snapshot log is: its trigger and run, and the held series that it released."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Operation, Snapshot
+
+from ohlcv.iceberg.changed_files import changed_files
+from ohlcv.iceberg.snapshot_summary import job_summary
+from ohlcv.ledger.row_differences import Released
+from ohlcv.ledger.snapshot_log import Entry, ancestors
+from ohlcv.model import summary_keys
+from ohlcv.model.audit_records import HeldSeries
+from ohlcv.model.build_planner import SourceCheckpoint
+from ohlcv.model.intervals import parse_time
+from ohlcv.model.ledger_records import Publication, Trigger
+from ohlcv.model.timeframes import Timeframe
+
+REPROCESS_DAG = "ohlcv_reprocess"
+# Triggers of publications by a run of a job.
+JOB_TRIGGERS: tuple[Trigger, ...] = ("scheduled", "backfill", "reprocess", "manual")
+# Triggers of publications that change no candle, or only delete expired ones.
+NOT_COMPARED: tuple[Trigger, ...] = ("maintenance", "retention")
+_RUNS: Mapping[str, Trigger] = {"scheduled": "scheduled", "backfill": "backfill"}
+
+
+@dataclass(frozen=True)
+class History:
+    """The snapshots of a candle table that have not expired."""
+
+    snapshots: Mapping[int, Snapshot]
+
+    @classmethod
+    def of(cls, table: Table) -> History:
+        """Return the history of a loaded table."""
+        return cls({snapshot.snapshot_id: snapshot for snapshot in table.snapshots()})
+
+    def trigger(self, entry: Entry, published: set[int]) -> Trigger:
+        """Return why main moved, given the snapshots of all earlier publications."""
+        after = entry.snapshot
+        assert after is not None, "an entry of the log has a snapshot"
+        if entry.after_gap:
+            return "gap"
+        before = entry.before
+        if after.snapshot_id in published or (before and self._is_ancestor(after, before)):
+            return "rollback"
+        summary = job_summary(after)
+        if before is not None and after.parent_snapshot_id == before.snapshot_id and after.summary is not None:
+            if after.summary.operation == Operation.REPLACE:
+                return "maintenance"
+            if after.summary.operation == Operation.DELETE and summary_keys.MAINTENANCE in summary:
+                return "retention"
+        return _trigger_of_run(summary) if summary_keys.TIMEFRAME in summary else "other writer"
+
+    def _is_ancestor(self, snapshot: Snapshot, of: Snapshot) -> bool:
+        # Its sequence number is smaller, so that few ancestors are searched.
+        if (snapshot.sequence_number or 0) >= (of.sequence_number or 0):
+            return False
+        return any(each.snapshot_id == snapshot.snapshot_id for each in ancestors(of, self.snapshots))
+
+    def released(self, entry: Entry, waived: set[tuple[str, str, int]]) -> list[Released]:
+        """Return the series that were held before an entry and no longer are, given the keys of all waivers."""
+        before, after = self._held(entry.before), self._held(entry.snapshot)
+        return [
+            Released(held, parse_time(held.since)[0], key in waived) for key, held in before.items() if key not in after
+        ]
+
+    def _held(self, snapshot: Snapshot | None) -> dict[tuple[str, str, int], HeldSeries]:
+        """Return the held series in the newest checkpoint up to a snapshot, by key."""
+        if snapshot is None:
+            return {}
+        for each in (snapshot, *ancestors(snapshot, self.snapshots)):
+            if text := job_summary(each).get(summary_keys.CHECKPOINT):
+                # Most checkpoints hold no series.
+                held = SourceCheckpoint.from_text(text).held if '"held"' in text else ()
+                return {series.key: series for series in held}
+        return {}
+
+
+def _trigger_of_run(summary: Mapping[str, str]) -> Trigger:
+    if summary.get(summary_keys.DAG_ID) == REPROCESS_DAG:
+        return "reprocess"
+    return _RUNS.get(summary.get(summary_keys.RUN_ID, "").partition("__")[0], "manual")
+
+
+def publication_of(entry: Entry, trigger: Trigger, timeframe: Timeframe, number: int) -> Publication:
+    """Return the publication of an entry, without what it changed."""
+    summary = job_summary(entry.snapshot) if entry.snapshot is not None else {}
+    is_run = trigger in (*JOB_TRIGGERS, *NOT_COMPARED)
+    trades = summary.get(summary_keys.TRADES_SNAPSHOT)
+    return Publication(
+        timeframe.name,
+        number,
+        trigger,
+        None if entry.snapshot is None else entry.snapshot.snapshot_id,
+        entry.visible_at,
+        dag_id=summary.get(summary_keys.DAG_ID) or None if is_run else None,
+        run_id=summary.get(summary_keys.RUN_ID) or None if is_run else None,
+        trades_snapshot=int(trades) if trades else None,
+    )
+
+
+def deleted_partitions(table: Table, timeframe: Timeframe, entry: Entry) -> tuple[date, ...]:
+    """Return the first days of the partitions whose files an entry removed."""
+    assert entry.snapshot is not None, "an entry of the log has a snapshot"
+    removed = changed_files(table, entry.before, entry.snapshot).removed
+    numbers = {task.file.partition[0] for task in removed} - {None}
+    return tuple(timeframe.partition_start(int(number)) for number in sorted(numbers))
