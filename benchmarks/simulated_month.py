@@ -31,6 +31,7 @@ from rich import box
 from rich.table import Table
 
 from ohlcv.cli.terminal import print_table
+from ohlcv.config.maintained_tables import ExpiredPartition
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.retention_plan import measure_table, plan_retention
 from ohlcv.iceberg.tables import create_tables, open_catalog
@@ -153,16 +154,14 @@ class Simulation:
         """Run retention and maintenance like the weekly DAG."""
         day = self.now.date()
         plan = plan_retention(self.settings, self.timeframe, day, datetime.now(UTC).date())
-        days = tuple(partition.day for partition in plan.expired)
-        report = maintain(
-            self.spark, self.settings, Request(self.timeframe, ("delete", "compact", "expire"), day, days)
-        )
+        expired = tuple(ExpiredPartition(self.timeframe.name, partition.day) for partition in plan.expired)
+        report = maintain(self.spark, self.settings, Request(plan.table, ("delete", "compact", "expire"), day, expired))
         click.echo(f"  seconds: {report['seconds']}", err=True)
         self._set_commit_times()
 
     def measure(self, moment: str) -> None:
         """Measure the table."""
-        found = measure_table(self.settings, self.timeframe)
+        found = measure_table(self.settings, self.contract)
         table = load_table(self.spark, self.contract)
         times = []
         for _ in range(PLANS):

@@ -1,4 +1,4 @@
-"""Maintenance of one candle table: delete expired partitions, compact files, expire snapshots.
+"""Maintenance of one table, of candles or of the ledger: delete expired partitions, compact files, expire snapshots.
 
 No step takes the write lock. No step changes a row that remains, so a candle job that read the table before and commits
 afterwards loses nothing. Iceberg rejects a compaction whose input files a candle job has replaced.
@@ -9,21 +9,23 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import reduce
+from itertools import groupby
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
+from ohlcv.config.maintained_tables import LEDGER_TABLES, ExpiredPartition, MaintainedTable, maintained_table
 from ohlcv.config.settings import Settings
 from ohlcv.model import summary_keys
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.intervals import day_range, parse_day
-from ohlcv.model.table_contracts import TableContract
-from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, Timeframe
+from ohlcv.model.intervals import day_range, parse_day, parse_time
+from ohlcv.model.partition_units import merge_partitions, partition_of
+from ohlcv.model.timeframes import DEFAULT_MAX_SHARE
 from spark_jobs.iceberg.orphan_files import delete_orphans
 from spark_jobs.iceberg.staging import candidate_branches, discard, keeps_snapshots
 from spark_jobs.iceberg.table_metadata import (
@@ -40,6 +42,8 @@ STEPS = ("delete", "compact", "expire")
 # Younger snapshots are kept for time travel and for running readers.
 SNAPSHOT_AGE = timedelta(days=7)
 MIN_SNAPSHOTS_TO_KEEP = 100
+# Snapshots that the ledger has not recorded are kept until this age. Then it records a gap.
+UNRECORDED_AGE = timedelta(days=14)
 # A younger unreferenced file may belong to a commit that is not finished.
 ORPHAN_AGE = timedelta(days=3)
 # Closed partitions with at least this many files are compacted.
@@ -54,15 +58,17 @@ MAX_ATTEMPTS = 4
 class Request:
     """Arguments of a maintenance job."""
 
-    timeframe: Timeframe
+    table: MaintainedTable
     steps: tuple[str, ...]
     as_of: date
-    # The first days of the partitions to delete, exactly those of the retention plan.
-    days: tuple[date, ...] = ()
+    # The partitions to delete, exactly those of the retention plan.
+    expired: tuple[ExpiredPartition, ...] = ()
     dag_id: str = ""
     run_id: str = ""
     # A larger share of the files in the table's folder is not deleted as orphan files.
     max_orphan_share: float = DEFAULT_MAX_SHARE
+    # The ledger has not recorded the snapshots from this time on.
+    keep_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,6 @@ class TableMaintenance:
     """A table with everything that a maintenance step needs."""
 
     spark: SparkSession
-    contract: TableContract
     table: JavaObject
     request: Request
 
@@ -90,7 +95,7 @@ class TableMaintenance:
             summary_keys.DAG_ID: self.request.dag_id,
             summary_keys.RUN_ID: self.request.run_id,
         }
-        if keeps_snapshots(self.table):
+        if self.request.table.is_ledger or keeps_snapshots(self.table):
             # A run may record a newer checkpoint, with other held series, before this commit.
             return provenance
         return {**provenance, summary_keys.CHECKPOINT: read_checkpoint(self.table).to_text()}
@@ -99,8 +104,9 @@ class TableMaintenance:
 def maintain(spark: SparkSession, settings: Settings, request: Request) -> dict[str, Any]:
     """Run the steps and return a report of each."""
     timer = PhaseTimer()
-    contract = settings.candles_contract(request.timeframe)
-    report: dict[str, Any] = {"timeframe": request.timeframe.name, "as_of": request.as_of.isoformat()}
+    contract = request.table.contract
+    kind = "table" if request.table.is_ledger else "timeframe"
+    report: dict[str, Any] = {kind: request.table.name, "as_of": request.as_of.isoformat()}
     functions: dict[str, Callable[[TableMaintenance], dict[str, Any]]] = {
         "delete": delete,
         "compact": compact,
@@ -108,10 +114,10 @@ def maintain(spark: SparkSession, settings: Settings, request: Request) -> dict[
     }
     for step in request.steps:
         with timer.phase(step):
-            maintenance = TableMaintenance(spark, contract, load_table_to_write(spark, settings, contract), request)
+            maintenance = TableMaintenance(spark, load_table_to_write(spark, settings, contract), request)
             report[step] = _retry_after_conflict(maintenance, functions[step])
             result = ", ".join(f"{name} {value}" for name, value in report[step].items())
-            print(f"{request.timeframe}: {step}: {result}", file=sys.stderr, flush=True)
+            print(f"{request.table.name}: {step}: {result}", file=sys.stderr, flush=True)
     return {**report, "seconds": timer.finish()}
 
 
@@ -135,16 +141,7 @@ def delete(maintenance: TableMaintenance) -> dict[str, Any]:
 
     Iceberg rejects a filter that would require rewriting a file, so no row outside the partitions can be deleted.
     """
-    expressions = maintenance.expressions
-    or_, and_ = getattr(expressions, "or"), getattr(expressions, "and")
-    ranges = [
-        and_(
-            expressions.greaterThanOrEqual("window_date", first.isoformat()),
-            expressions.lessThan("window_date", end.isoformat()),
-        )
-        for first, end in merge_partitions(maintenance.request.timeframe, maintenance.request.days)
-    ]
-    condition = reduce(or_, ranges, expressions.alwaysFalse())
+    condition = _condition(maintenance)
     files = rows = 0
     tasks = maintenance.table.newScan().filter(condition).planFiles()
     for task in tasks.iterator():
@@ -156,31 +153,42 @@ def delete(maintenance: TableMaintenance) -> dict[str, Any]:
         for name, value in maintenance.summary().items():
             operation.set(name, value)
         operation.commit()
-    return {"partitions": len(maintenance.request.days) if files else 0, "files": files, "rows": rows}
+    return {"partitions": len(maintenance.request.expired) if files else 0, "files": files, "rows": rows}
 
 
-def merge_partitions(timeframe: Timeframe, days: Iterable[date]) -> list[tuple[date, date]]:
-    """Return half-open date ranges that cover exactly these partitions; adjacent partitions share a range."""
-    found: list[tuple[date, date]] = []
-    for day in sorted(days):
-        end = timeframe.next_partition(day)
-        if found and found[-1][1] == day:
-            found[-1] = (found[-1][0], end)
-        else:
-            found.append((day, end))
-    return found
+def _condition(maintenance: TableMaintenance) -> JavaObject:
+    """Return the condition for the rows of exactly the partitions to delete."""
+    expressions, table = maintenance.expressions, maintenance.request.table
+    or_, and_ = getattr(expressions, "or"), getattr(expressions, "and")
+    conditions = []
+    for name, partitions in groupby(sorted(maintenance.request.expired), key=lambda each: each.timeframe):
+        for first, end in merge_partitions(table.unit, (each.day for each in partitions)):
+            condition = and_(
+                expressions.greaterThanOrEqual(table.time_column, _literal(table, first)),
+                expressions.lessThan(table.time_column, _literal(table, end)),
+            )
+            conditions.append(and_(expressions.equal("timeframe", name), condition) if table.is_ledger else condition)
+    return reduce(or_, conditions, expressions.alwaysFalse())
+
+
+def _literal(table: MaintainedTable, day: date) -> str:
+    """Return a day as Iceberg's literal for the column of the partitions: a date, or a time in the ledger."""
+    return f"{day}T00:00:00+00:00" if table.is_ledger else str(day)
 
 
 def compact(maintenance: TableMaintenance) -> dict[str, Any]:
-    """Merge the files of closed partitions, sorted for typical queries, then the manifests."""
-    timeframe = maintenance.request.timeframe
+    """Merge the files of closed partitions, of the ledger those of all, sorted for typical queries, then the manifests.
+
+    Candle jobs rewrite the files of an open partition anyway. The ledger adds some to it every hour.
+    """
+    target = maintenance.request.table
     order = java_class("org.apache.iceberg.SortOrder").builderFor(maintenance.table.schema())
-    for name in ("symbol", "exchange", "window_start"):
+    for name in target.sort_order:
         order = order.asc(name)
-    closed = maintenance.expressions.lessThan(
-        "window_date", timeframe.partition_of(maintenance.request.as_of).isoformat()
-    )
-    rewrite = maintenance.actions.rewriteDataFiles(maintenance.table).sort(order.build()).filter(closed)
+    rewrite = maintenance.actions.rewriteDataFiles(maintenance.table).sort(order.build())
+    if not target.is_ledger:
+        first_open = partition_of(target.unit, maintenance.request.as_of)
+        rewrite = rewrite.filter(maintenance.expressions.lessThan(target.time_column, str(first_open)))
     for name, value in {
         "min-input-files": str(MIN_INPUT_FILES),
         # Finished file groups remain committed if the job is killed.
@@ -194,7 +202,7 @@ def compact(maintenance: TableMaintenance) -> dict[str, Any]:
     result = rewrite.execute()
     if int(result.failedDataFilesCount()):
         raise OhlcvError(
-            f"{maintenance.contract.name}: {result.failedDataFilesCount()} files could not be compacted: "
+            f"{target.contract.name}: {result.failedDataFilesCount()} files could not be compacted: "
             "another writer replaced them meanwhile; run again"
         )
     maintenance.table.refresh()
@@ -219,9 +227,9 @@ def compact(maintenance: TableMaintenance) -> dict[str, Any]:
 
 def expire(maintenance: TableMaintenance) -> dict[str, Any]:
     """Expire old snapshots and delete orphan files, without losing the source checkpoint."""
-    table = maintenance.table
+    table, contract = maintenance.table, maintenance.request.table.contract
     # Tables created by older versions lack the properties that limit the number of metadata files.
-    defaults = {k: v for k, v in maintenance.contract.properties.items() if k.startswith("write.metadata.")}
+    defaults = {k: v for k, v in contract.properties.items() if k.startswith("write.metadata.")}
     _set_properties(table, {k: v for k, v in defaults.items() if table.properties().get(k) is None})
     if table.properties().get("gc.enabled") == "false":
         return {"note": "the catalog expires old snapshots and files itself (gc.enabled=false): nothing is done"}
@@ -229,6 +237,8 @@ def expire(maintenance: TableMaintenance) -> dict[str, Any]:
     now = datetime.now(UTC)
     as_of = min(day_range(maintenance.request.as_of).end, now)
     expire_before = as_of - SNAPSHOT_AGE
+    if maintenance.request.keep_since is not None:
+        expire_before = min(expire_before, max(maintenance.request.keep_since, as_of - UNRECORDED_AGE))
     snapshots, candidates = _count_snapshots(table)
     _preserve_checkpoint(table, expire_before)
     # Iceberg keeps the snapshots of a branch. Those of old candidates were left by killed jobs.
@@ -241,7 +251,7 @@ def expire(maintenance: TableMaintenance) -> dict[str, Any]:
     )
     orphans_deleted = delete_orphans(
         maintenance.spark,
-        maintenance.contract,
+        contract,
         table,
         min(as_of, now) - ORPHAN_AGE,
         maintenance.request.max_orphan_share,
@@ -300,10 +310,21 @@ def _milliseconds(time: datetime) -> int:
 def arg_parser() -> argparse.ArgumentParser:
     """Return the parser of the job arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--timeframe", required=True)
+    table = parser.add_mutually_exclusive_group(required=True)
+    table.add_argument("--timeframe", help="timeframe of a candle table")
+    table.add_argument("--table", choices=LEDGER_TABLES, help="table of the ledger")
     parser.add_argument("--steps", required=True, help=f"comma-separated, of {', '.join(STEPS)}")
     parser.add_argument("--as-of", required=True, help="UTC day from which ages are computed, as in 2026-01-31")
-    parser.add_argument("--days", default="", help="first days of the partitions to delete, comma-separated")
+    parser.add_argument(
+        "--days",
+        default="",
+        help="first days of the partitions to delete, comma-separated, of the ledger with timeframes, as 1m:2026-01-01",
+    )
+    parser.add_argument(
+        "--keep-since",
+        default="",
+        help="time from which snapshots are kept, at most 14 days: the ledger has not recorded them",
+    )
     parser.add_argument(
         "--max-orphan-share",
         type=float,
@@ -318,17 +339,21 @@ def arg_parser() -> argparse.ArgumentParser:
 def read_request(settings: Settings, arguments: list[str]) -> Request:
     """Return the request, checked before Spark starts."""
     values = arg_parser().parse_args(arguments)
-    timeframe = settings.timeframe(values.timeframe)
+    table = maintained_table(settings, values.table or values.timeframe)
     steps = tuple(values.steps.split(","))
     if unknown := set(steps) - set(STEPS):
         raise InputError(f"unknown step '{sorted(unknown)[0]}': choose from {', '.join(STEPS)}")
     as_of = parse_day(values.as_of)
-    days = tuple(parse_day(text) for text in values.days.split(",") if text)
-    cutoff = timeframe.cutoff(as_of)
-    for day in days:
-        if day != timeframe.partition_of(day) or day >= cutoff:
-            raise InputError(f"{day} is not a partition of {timeframe} before the cutoff {cutoff}: nothing is deleted")
-    return Request(timeframe, steps, as_of, days, values.dag_id, values.run_id, values.max_orphan_share)
+    return Request(
+        table,
+        steps,
+        as_of,
+        table.parse_partitions(values.days, as_of),
+        values.dag_id,
+        values.run_id,
+        values.max_orphan_share,
+        parse_time(values.keep_since)[0] if values.keep_since else None,
+    )
 
 
 def main() -> int:
@@ -336,7 +361,7 @@ def main() -> int:
 
     def job(settings: Settings) -> tuple[str, Job]:
         request = read_request(settings, sys.argv[1:])
-        name = f"ohlcv maintenance {request.timeframe} {','.join(request.steps)} {request.run_id}".strip()
+        name = f"ohlcv maintenance {request.table.name} {','.join(request.steps)} {request.run_id}".strip()
         return name, lambda spark: maintain(spark, settings, request)
 
     return run_job(job)

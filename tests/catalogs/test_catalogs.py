@@ -17,6 +17,7 @@ from pyiceberg.exceptions import CommitFailedException
 
 from catalogs.conftest import CatalogUnderTest
 from catalogs.kinds import KINDS
+from ohlcv.config.maintained_tables import ExpiredPartition
 from ohlcv.iceberg.retention_plan import measure_table, plan_retention
 from ohlcv.iceberg.tables import load_table_to_write, open_catalog
 from ohlcv.model.errors import OhlcvError
@@ -248,19 +249,19 @@ def test_retention_and_maintenance_run_or_report_why_not(
         key: value for key, value in harness.stored("1m").items() if key[2] > (NOON - timedelta(days=3)).timestamp()
     }
     plan = plan_retention(harness.settings, timeframe, today, today, max_share=0.9)
-    days = tuple(partition.day for partition in plan.expired)
-    assert len(days) == 2
+    expired = tuple(ExpiredPartition("1m", partition.day) for partition in plan.expired)
+    assert len(expired) == 2
     orphan = write_orphan_file(harness, request)
     report = maintain(
         harness.spark,
         harness.settings,
-        Request(timeframe, ("delete", "compact", "expire"), datetime.now(UTC).date(), days),
+        Request(plan.table, ("delete", "compact", "expire"), datetime.now(UTC).date(), expired),
     )
     assert (report["delete"]["partitions"], report["delete"]["rows"]) == (2, 40)
     assert harness.stored("1m") == {key: value for key, value in retained.items() if key in harness.stored("1m")}
     assert len(harness.stored("1m")) == 20
     assert harness.checkpoint("1m") == progress
-    remaining = measure_table(harness.settings, timeframe)
+    remaining = measure_table(harness.settings, plan.table.contract)
     assert (remaining.rows, remaining.files) == (20, 1)
     if not catalog.features.shows_history:
         assert "gc.enabled=false" in report["expire"]["note"]

@@ -11,7 +11,7 @@ from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.retention_plan import RetentionPlan, plan_retention
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.source_hours import hour_number
-from spark_jobs.jobs.table_maintenance import merge_partitions, read_request
+from spark_jobs.jobs.table_maintenance import read_request
 from support.harness import Harness, at, trade
 from support.maintenance import data_files, fill, latest_summary, run_maintenance
 
@@ -91,20 +91,6 @@ def test_daily_candles_are_deleted_by_whole_months(harness: Harness) -> None:
 def test_cutoffs_follow_the_calendar(name: str, as_of: str, cutoff: str) -> None:
     timeframe = load_settings({}).timeframe(name)
     assert timeframe.cutoff(date.fromisoformat(as_of)) == date.fromisoformat(cutoff)
-
-
-def test_merged_partitions_cover_only_planned_partitions() -> None:
-    days = [date(2026, 1, 30), date(2026, 1, 31), date(2026, 2, 1), date(2026, 2, 3)]
-    timeframes = load_settings({})
-    assert merge_partitions(timeframes.timeframe("1m"), days) == [
-        (date(2026, 1, 30), date(2026, 2, 2)),
-        (date(2026, 2, 3), date(2026, 2, 4)),
-    ]
-    months = [date(2025, 12, 1), date(2026, 1, 1), date(2026, 3, 1)]
-    assert merge_partitions(timeframes.timeframe("1d"), months) == [
-        (date(2025, 12, 1), date(2026, 2, 1)),
-        (date(2026, 3, 1), date(2026, 4, 1)),
-    ]
 
 
 def test_invalid_requests_are_rejected_and_nothing_is_deleted(harness: Harness) -> None:

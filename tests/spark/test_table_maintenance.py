@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from ohlcv.config.maintained_tables import maintained_table
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.relocation import relocate_tables
 from ohlcv.iceberg.retention_plan import TableSize, measure_table
@@ -38,7 +39,7 @@ NOON = at("2026-11-21 12:00")
 
 
 def size_of(harness: Harness, name: str) -> TableSize:
-    return measure_table(harness.settings, harness.settings.timeframe(name))
+    return measure_table(harness.settings, maintained_table(harness.settings, name).contract)
 
 
 def test_maintenance_of_an_empty_table_does_nothing(harness: Harness) -> None:
@@ -270,9 +271,8 @@ def test_deleting_most_of_a_folder_must_be_confirmed(harness: Harness) -> None:
     with pytest.raises(OhlcvError, match=rf"no orphan file .* was deleted: {message}"):
         run_maintenance(harness, "1m", "expire", as_of=datetime.now(UTC).date())
     assert len(files_of(folder)) >= 2 * used + 1
-    request = Request(
-        harness.settings.timeframe("1m"), ("expire",), datetime.now(UTC).date(), max_orphan_share=share + 0.01
-    )
+    table = maintained_table(harness.settings, "1m")
+    request = Request(table, ("expire",), datetime.now(UTC).date(), max_orphan_share=share + 0.01)
     assert maintain(harness.spark, harness.settings, request)["expire"]["orphans_deleted"] == used + 1
     assert len(harness.stored("1m")) == 1
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyiceberg.table import Table
 
+from ohlcv.config.maintained_tables import ExpiredPartition, maintained_table
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.timeframes import TIMEFRAMES
 from spark_jobs.jobs.table_maintenance import ORPHAN_AGE, Request, maintain
@@ -34,12 +35,10 @@ def fill(harness: Harness, name: str, first: date, last: date, step: str) -> Non
 def run_maintenance(
     harness: Harness, name: str, *steps: str, as_of: date = TODAY, days: tuple[date, ...] = ()
 ) -> dict[str, Any]:
-    """Run maintenance steps and return their reports."""
-    report = maintain(
-        harness.spark,
-        harness.settings,
-        Request(harness.settings.timeframe(name), steps, as_of, days, "dag", "run"),
-    )
+    """Run maintenance steps on the candle table of a timeframe and return their reports."""
+    expired = tuple(ExpiredPartition(name, day) for day in days)
+    request = Request(maintained_table(harness.settings, name), steps, as_of, expired, "dag", "run")
+    report = maintain(harness.spark, harness.settings, request)
     return {step: report[step] for step in steps}
 
 

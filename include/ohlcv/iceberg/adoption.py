@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
+from ohlcv.config.maintained_tables import maintained_table
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.retention_plan import find_expired
 from ohlcv.iceberg.snapshot_summary import newest_commit, read_checkpoint
@@ -81,7 +82,7 @@ def _plan(
         return Adoption(timeframe.name, str(contract), "missing", effects=["'ohlcv tables create' creates it"])
     except OhlcvError as error:
         return Adoption(timeframe.name, str(contract), "refused", effects=[str(error)])
-    plan = find_expired(table, timeframe, today)
+    [plan] = find_expired(table, maintained_table(settings, timeframe.name), today)
     state: State = "adopted" if plan.total_rows else "empty"
     checkpoint = read_checkpoint(table)
     if newest_commit(table) or checkpoint.trades_snapshot is not None:

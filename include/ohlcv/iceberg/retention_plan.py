@@ -1,25 +1,36 @@
-"""Retention plans: the expired partitions of a candle table, from metadata only. Nothing is deleted here."""
+"""Retention plans: the expired partitions of candle tables and of the ledger, from metadata only.
+
+Nothing is deleted here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from pyiceberg.table import Table
 
+from ohlcv.config.maintained_tables import (
+    LEDGER_TABLES,
+    PUBLICATIONS,
+    ExpiredPartition,
+    MaintainedTable,
+    maintained_table,
+)
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.tables import load_table, load_table_to_write, open_catalog
 from ohlcv.model.errors import InputError
+from ohlcv.model.partition_units import partition_start
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, Timeframe
 
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition (day or month) of a candle table, identified by its first day."""
+    """A partition (day or month) of a table, identified by its first day."""
 
     day: date
     rows: int
@@ -29,15 +40,16 @@ class Partition:
 
 @dataclass(frozen=True)
 class RetentionPlan:
-    """The partitions of one table that are to be deleted, and the reason."""
+    """The partitions of one table with rows of a timeframe that are to be deleted, and the reason."""
 
+    table: MaintainedTable
     timeframe: str
     as_of: date
     retention: str
     # First day that is kept.
     cutoff: date
     expired: tuple[Partition, ...]
-    # Totals of the whole table.
+    # Totals of all partitions of the timeframe.
     total_rows: int
     oldest: date | None
     newest: date | None
@@ -59,13 +71,27 @@ class RetentionPlan:
         return self.rows / self.total_rows if self.total_rows else 0.0
 
     @property
+    def subject(self) -> str:
+        """Return the timeframe, and the table of the ledger if it is one."""
+        return f"{self.timeframe} {self.table.name}" if self.table.is_ledger else self.timeframe
+
+    @property
+    def days(self) -> list[str]:
+        """Return the partitions as the maintenance job reads them."""
+        return [
+            self.table.format_partition(ExpiredPartition(self.timeframe, partition.day)) for partition in self.expired
+        ]
+
+    @property
     def reason(self) -> str:
         return f"retention {self.retention} as of {self.as_of}: kept from {self.cutoff} on"
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values. The maintenance job deletes the partitions in `days`."""
         return {
+            "table": self.table.contract.name,
             "timeframe": self.timeframe,
+            "subject": self.subject,
             "as_of": self.as_of.isoformat(),
             "cutoff": self.cutoff.isoformat(),
             "reason": self.reason,
@@ -76,7 +102,7 @@ class RetentionPlan:
             "share": round(self.share, 6),
             "oldest": self.expired[0].day.isoformat() if self.expired else None,
             "newest": self.expired[-1].day.isoformat() if self.expired else None,
-            "days": [partition.day.isoformat() for partition in self.expired],
+            "days": self.days,
         }
 
 
@@ -87,17 +113,48 @@ def plan_retention(
     check_as_of(as_of, today)
     if not 0 < max_share <= 1:
         raise InputError(f"max-share is {max_share:g}: give a share above 0 and up to 1")
-    contract = settings.candles_contract(timeframe)
-    plan = find_expired(load_table_to_write(settings, contract), timeframe, as_of)
-    _check_plan(plan, contract, max_share)
+    maintained = maintained_table(settings, timeframe.name)
+    [plan] = find_expired(load_table_to_write(settings, maintained.contract), maintained, as_of)
+    _check_plan(plan, maintained.contract, max_share)
     return plan
 
 
-def find_expired(table: Table, timeframe: Timeframe, as_of: date) -> RetentionPlan:
-    """Return the partitions of a table that have expired as of a day."""
-    partitions = sorted(_partitions(table, timeframe), key=lambda partition: partition.day)
-    cutoff = timeframe.cutoff(as_of)
+def plan_ledger_retention(settings: Settings, names: Collection[str], as_of: date) -> list[RetentionPlan]:
+    """Return the months of the ledger that have expired as of a day, for these timeframes.
+
+    The ledger is retained as long as its candles, so its months are deleted after them. There is no limit of its own,
+    because most revisions of a timeframe can be in one month.
+    """
+    plans = []
+    for table in (maintained_table(settings, name) for name in LEDGER_TABLES):
+        plans += find_expired(load_table_to_write(settings, table.contract), table, as_of)
+    return [plan for plan in plans if plan.timeframe in names]
+
+
+def has_expired_candles(settings: Settings, timeframe: Timeframe, as_of: date) -> bool:
+    """Return whether a candle table still has partitions that have expired as of a day."""
+    maintained = maintained_table(settings, timeframe.name)
+    [plan] = find_expired(load_table(open_catalog(settings), maintained.contract), maintained, as_of)
+    return bool(plan.expired)
+
+
+def find_expired(table: Table, maintained: MaintainedTable, as_of: date) -> list[RetentionPlan]:
+    """Return the partitions of a table that have expired as of a day, for each of its timeframes."""
+    found = _partitions(table, maintained)
+    return [
+        _plan(maintained, timeframe, found.get(timeframe.name, {}).values(), as_of)
+        for timeframe in maintained.timeframes
+    ]
+
+
+def _plan(maintained: MaintainedTable, timeframe: Timeframe, found: Iterable[Partition], as_of: date) -> RetentionPlan:
+    partitions = sorted(found, key=lambda partition: partition.day)
+    cutoff = maintained.cutoff(timeframe, as_of)
+    if maintained.name == PUBLICATIONS and partitions:
+        # The newest publication is the checkpoint: without it the ledger would begin again.
+        cutoff = min(cutoff, partitions[-1].day)
     return RetentionPlan(
+        maintained,
         timeframe.name,
         as_of,
         str(timeframe.retention),
@@ -134,20 +191,25 @@ def _check_plan(plan: RetentionPlan, contract: TableContract, max_share: float) 
         )
 
 
-def _partitions(table: Table, timeframe: Timeframe) -> Iterable[Partition]:
-    found: dict[date, Partition] = {}
+def _partitions(table: Table, maintained: MaintainedTable) -> Mapping[str, Mapping[date, Partition]]:
+    """Return the partitions of a table by the timeframe of their rows, then by their first day."""
+    found: dict[str, dict[date, Partition]] = {}
     scan = table.scan()
     with report_damage(table, scan):
         tasks = list(scan.plan_files())
     for task in tasks:
-        if task.file.partition[0] is None:
+        # The ledger is partitioned by timeframe and month, a candle table only by day or month.
+        values = task.file.partition
+        number = values[1] if maintained.is_ledger else values[0]
+        if number is None:
             continue  # a candle of another writer, without its date: it never expires
-        day = timeframe.partition_start(int(task.file.partition[0]))
-        before = found.get(day, Partition(day, 0, 0, 0))
-        found[day] = Partition(
+        days = found.setdefault(values[0] if maintained.is_ledger else maintained.name, {})
+        day = partition_start(maintained.unit, int(number))
+        before = days.get(day, Partition(day, 0, 0, 0))
+        days[day] = Partition(
             day, before.rows + task.file.record_count, before.files + 1, before.size + task.file.file_size_in_bytes
         )
-    return found.values()
+    return found
 
 
 @dataclass(frozen=True)
@@ -174,9 +236,9 @@ class TableSize:
         }
 
 
-def measure_table(settings: Settings, timeframe: Timeframe) -> TableSize:
-    """Return the size of a candle table, from its metadata."""
-    table = load_table(open_catalog(settings), settings.candles_contract(timeframe))
+def measure_table(settings: Settings, contract: TableContract) -> TableSize:
+    """Return the size of a table, from its metadata."""
+    table = load_table(open_catalog(settings), contract)
     snapshot = table.current_snapshot()
     summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
     rows, files, size = (int(summary.get(f"total-{key}", 0)) for key in ("records", "data-files", "files-size"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Literal
 
 from croniter import croniter
 
 from ohlcv.model.errors import InputError
+from ohlcv.model.partition_units import Unit, next_partition, partition_number, partition_of, partition_start
 
 DAY = timedelta(days=1)
 # A retention run that would delete a larger share of a table is probably a mistake and needs confirmation.
@@ -78,31 +78,25 @@ class Timeframe:
         return schedule.get_prev(), schedule.get_prev()
 
     @property
-    def partition(self) -> Literal["day", "month"]:
+    def partition(self) -> Unit:
         """Return the partition transform. A year of daily candles in daily partitions would be 365 tiny files."""
         return "month" if self.length >= DAY else "day"
 
     def partition_start(self, number: int) -> date:
-        """Return the first day of a partition by its number. Iceberg numbers days and months from 1970-01-01."""
-        if self.partition == "day":
-            return date(1970, 1, 1) + number * DAY
-        return date(1970 + number // 12, number % 12 + 1, 1)
+        """Return the first day of a partition of candles by its number."""
+        return partition_start(self.partition, number)
 
     def partition_number(self, day: date) -> int:
-        """Return the number of the partition that contains a day."""
-        if self.partition == "day":
-            return (day - date(1970, 1, 1)).days
-        return (day.year - 1970) * 12 + day.month - 1
+        """Return the number of the partition that contains the candles of a day."""
+        return partition_number(self.partition, day)
 
     def partition_of(self, day: date) -> date:
-        """Return the first day of the partition that contains a day."""
-        return day.replace(day=1) if self.partition == "month" else day
+        """Return the first day of the partition that contains the candles of a day."""
+        return partition_of(self.partition, day)
 
     def next_partition(self, day: date) -> date:
-        """Return the first day of the partition after the one that contains a day."""
-        if self.partition == "day":
-            return day + DAY
-        return date(day.year + day.month // 12, day.month % 12 + 1, 1)
+        """Return the first day of the partition after the one that contains the candles of a day."""
+        return next_partition(self.partition, day)
 
     def cutoff(self, as_of: date) -> date:
         """Return the first day that is kept. A partition is deleted only when all its days have expired."""

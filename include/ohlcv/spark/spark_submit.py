@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from ohlcv.config.execution import Engine, find_jvm_reason
+from ohlcv.config.maintained_tables import LEDGER_TABLES
 from ohlcv.config.settings import Settings, Tuning
 from ohlcv.config.values import is_spark_master, megabytes, redacted
 from ohlcv.model.errors import InputError, OhlcvError
@@ -157,26 +158,33 @@ def reprocess_job(
 
 def maintenance_job(
     settings: Settings,
-    timeframe: str,
+    table: str,
     *,
     steps: str,
     as_of: str,
     days: str = "",
+    keep_since: str | None = None,
     max_orphan_share: float | None = None,
     dag_id: str = "",
     run_id: str = "",
 ) -> SparkJob:
-    """Return the job that maintains one candle table. The strings can be Airflow templates."""
+    """Return the job that maintains the candle table of a timeframe, or a table of the ledger.
+
+    The strings can be Airflow templates.
+    """
+    is_ledger = table in LEDGER_TABLES
     arguments = [
-        *("--timeframe", timeframe),
+        *("--table" if is_ledger else "--timeframe", table),
         *("--steps", steps),
         *("--as-of", as_of),
         *("--days", days),
+        *(() if keep_since is None else ("--keep-since", keep_since)),
         *(() if max_orphan_share is None else ("--max-orphan-share", str(max_orphan_share))),
         *("--dag-id", dag_id),
         *("--run-id", run_id),
     ]
-    return _job(settings, MAINTENANCE_SCRIPT, arguments, settings.tuning[timeframe])
+    tuning = settings.reprocess_tuning if is_ledger else settings.tuning[table]
+    return _job(settings, MAINTENANCE_SCRIPT, arguments, tuning)
 
 
 def views_job(settings: Settings) -> SparkJob:

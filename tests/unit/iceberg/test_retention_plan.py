@@ -1,0 +1,67 @@
+"""Retention plans of the ledger: whole months of each timeframe, but never the checkpoint."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from ohlcv.config.maintained_tables import ExpiredPartition, maintained_table
+from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg.retention_plan import plan_ledger_retention
+from ohlcv.iceberg.tables import create_tables
+from ohlcv.model.errors import InputError
+from support.ledger_rows import add_ledger_rows
+
+AS_OF = date(2026, 11, 21)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    found = load_settings({"OHLCV_HOME": str(tmp_path)})
+    create_tables(found)
+    return found
+
+
+def test_months_of_the_ledger_expire_with_the_retention_of_their_timeframe(settings: Settings) -> None:
+    days = ["2026-06-30T23:59:59", "2026-07-01", "2026-07-31", "2026-08-01", "2026-11-20"]
+    for name in ("1m", "1h"):
+        add_ledger_rows(settings, "revisions", name, *days)
+    plans = {plan.subject: plan for plan in plan_ledger_retention(settings, ["1m", "1h"], AS_OF)}
+    assert list(plans) == ["1m publications", "1h publications", "1m revisions", "1h revisions"]
+    # 90 days before the day is 23 August: that month is kept.
+    found = plans["1m revisions"]
+    assert (found.cutoff, found.rows, found.total_rows) == (date(2026, 8, 1), 3, 5)
+    assert [str(each.day) for each in found.expired] == ["2026-06-01", "2026-07-01"]
+    assert found.to_json()["days"] == ["1m:2026-06-01", "1m:2026-07-01"]
+    assert found.to_json()["table"] == "gold_ohlcv_revisions"
+    assert plans["1h revisions"].expired == ()
+
+
+def test_the_months_from_the_checkpoint_on_never_expire(settings: Settings) -> None:
+    days = ["2026-01-05", "2026-02-05", "2026-02-06", "2026-03-05"]
+    add_ledger_rows(settings, "publications", "1m", *days)
+    add_ledger_rows(settings, "publications", "5m", "2026-11-01")
+    plans = {plan.subject: plan for plan in plan_ledger_retention(settings, ["1m"], AS_OF)}
+    assert list(plans) == ["1m publications", "1m revisions"]
+    assert [str(each.day) for each in plans["1m publications"].expired] == ["2026-01-01", "2026-02-01"]
+    assert plans["1m publications"].cutoff == date(2026, 3, 1)
+
+
+def test_a_job_deletes_only_expired_months_of_the_ledger(settings: Settings) -> None:
+    table = maintained_table(settings, "publications")
+    assert table.parse_partitions("1m:2026-07-01,1h:2023-10-01", AS_OF) == (
+        ExpiredPartition("1m", date(2026, 7, 1)),
+        ExpiredPartition("1h", date(2023, 10, 1)),
+    )
+    for text, message in {
+        "1m:2026-08-01": "2026-08-01 is not a partition of 1m before the cutoff 2026-08-01: nothing is deleted",
+        "1m:2026-07-02": "2026-07-02 is not a partition of 1m before the cutoff 2026-08-01: nothing is deleted",
+        "2026-07-01": "'2026-07-01' names no timeframe of publications: nothing is deleted",
+        "7m:2026-07-01": "'7m:2026-07-01' names no timeframe of publications: nothing is deleted",
+    }.items():
+        with pytest.raises(InputError, match=f"^{message}$"):
+            table.parse_partitions(text, AS_OF)
+    with pytest.raises(InputError, match="names no timeframe of 1m"):
+        maintained_table(settings, "1m").parse_partitions("5m:2026-07-01", AS_OF)
