@@ -1,4 +1,4 @@
-"""`ohlcv maintain`: compaction and snapshot expiry of the candle tables."""
+"""`ohlcv maintain`: compaction and snapshot expiry of the candle tables and of the ledger."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from rich import box
 from rich.table import Table
 
 from ohlcv.cli.terminal import note, print_table, report_of, show_progress
-from ohlcv.config.settings import load_settings
+from ohlcv.config.maintained_tables import LEDGER_TABLES, maintained_table
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.intervals import parse_day
+from ohlcv.model.intervals import iso, parse_day
 from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, TIMEFRAMES, get_timeframe
 from ohlcv.spark.spark_submit import LOCAL_MASTER, maintenance_job, run
 
@@ -32,7 +33,8 @@ from ohlcv.spark.spark_submit import LOCAL_MASTER, maintenance_job, run
 def maintain(name: str, as_of: str | None, max_share: float, output_format: str) -> None:
     """Compact the small files of closed partitions, expire snapshots older than seven days, and remove orphan files.
 
-    The last hundred snapshots are never expired. No candle is changed.
+    The last hundred snapshots are never expired, and for 14 days none that the ledger has not recorded: it is recorded
+    first. All timeframes include the tables of the ledger. No candle is changed.
     """
     from ohlcv.iceberg.retention_plan import check_as_of, measure_table
     from ohlcv.iceberg.tables import check_locations
@@ -44,15 +46,24 @@ def maintain(name: str, as_of: str | None, max_share: float, output_format: str)
     check_as_of(day, today)
     check_locations(settings)
     reports: list[dict[str, Any]] = []
-    for each in names:
-        before = measure_table(settings, settings.timeframe(each))
-        job = maintenance_job(settings, each, steps="compact,expire", as_of=day.isoformat(), max_orphan_share=max_share)
+    for each in [*names, *(LEDGER_TABLES if name == "all" else ())]:
+        table = maintained_table(settings, each)
+        recorded = None if table.is_ledger else _record(settings, each)
+        before = measure_table(settings, table.contract)
+        job = maintenance_job(
+            settings,
+            each,
+            steps="compact,expire",
+            as_of=day.isoformat(),
+            keep_since=recorded,
+            max_orphan_share=max_share,
+        )
         with show_progress(f"{each}: compacting and expiring", quiet=output_format == "json"):
             result = run(job, settings.spark_master or LOCAL_MASTER)
         if result.exit_code:
             raise OhlcvError(f"{each}: {result.error}")
         report = json.loads(result.last_line)
-        after = measure_table(settings, settings.timeframe(each))
+        after = measure_table(settings, table.contract)
         reports.append({**report, "before": before.to_json(), "after": after.to_json()})
         if output_format == "json":
             with report_of(f"the maintenance of {each} is done"):
@@ -62,18 +73,40 @@ def maintain(name: str, as_of: str | None, max_share: float, output_format: str)
             _print_reports(reports)
 
 
+def _record(settings: Settings, name: str) -> str | None:
+    """Record the ledger of a timeframe, and return the time from which expiry must keep snapshots, if there is one.
+
+    A failure is reported and does not stop the maintenance.
+    """
+    from ohlcv.ledger.expiry import keep_since, try_record
+
+    timeframe = settings.timeframe(name)
+    attempt = try_record(settings, timeframe)
+    if attempt.error:
+        note(f"{name}: the ledger was not recorded: {attempt.error}")
+    elif attempt.report and attempt.report.gap:
+        note(f"{name}: publications before {iso(attempt.report.gap)} are lost: their snapshots had expired")
+    found = keep_since(settings, timeframe)
+    return None if found is None else iso(found)
+
+
 def _print_reports(reports: list[dict[str, Any]]) -> None:
     table = Table(title="Table maintenance", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("timeframe")
+    table.add_column("table")
     names = ("rows", "files", "bytes", "snapshots", "manifests", "metadata_bytes")
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     for report in reports:
-        table.add_row(report["timeframe"], *(_change(report, name) for name in names))
+        table.add_row(_name(report), *(_change(report, name) for name in names))
     print_table(table)
     for report in reports:
         if text := report["expire"].get("note"):
-            note(f"{report['timeframe']}: {text}")
+            note(f"{_name(report)}: {text}")
+
+
+def _name(report: dict[str, Any]) -> str:
+    """Return the timeframe of a candle table, or the name of a table of the ledger."""
+    return str(report.get("timeframe") or report["table"])
 
 
 def _change(report: dict[str, Any], name: str) -> str:

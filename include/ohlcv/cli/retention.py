@@ -1,4 +1,4 @@
-"""`ohlcv retention`: delete expired partitions of the candle tables."""
+"""`ohlcv retention`: delete expired partitions of the candle tables and of the ledger."""
 
 from __future__ import annotations
 
@@ -36,25 +36,27 @@ if TYPE_CHECKING:
 def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, output_format: str) -> None:
     """Delete whole partitions of candles that are older than the retention period of their timeframe.
 
-    All plans are computed and shown before anything is deleted, and exactly the planned partitions are deleted. Only
-    metadata changes: data files are removed when their snapshots expire (see 'ohlcv maintain').
+    The ledger of the timeframe is deleted with them, by whole months. All plans are computed and shown before anything
+    is deleted, and exactly the planned partitions are deleted. Only metadata changes: data files are removed when their
+    snapshots expire (see 'ohlcv maintain').
     """
-    from ohlcv.iceberg.retention_plan import plan_retention
+    from ohlcv.iceberg.retention_plan import plan_ledger_retention, plan_retention
 
     settings = load_settings()
     names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
     today = datetime.now(UTC).date()
     day = today if as_of is None else parse_day(as_of)
     plans = [plan_retention(settings, settings.timeframe(each), day, today, max_share) for each in names]
+    plans += [plan for plan in plan_ledger_retention(settings, names, day) if plan.expired]
     if output_format == "table":
         print_plans(plans)
-    deleted = (
-        {} if dry_run else {plan.timeframe: _delete(settings, plan, output_format) for plan in plans if plan.expired}
-    )
+    jobs = {} if dry_run else _plans_by_table(plans)
+    deleted = {table: _delete(settings, table, expired, output_format) for table, expired in jobs.items()}
     if output_format == "json":
         with report_of("the expired partitions are deleted" if deleted else "nothing is deleted"):
             for plan in plans:
-                click.echo(json.dumps({**plan.to_json(), "deleted": deleted.get(plan.timeframe)}))
+                # All timeframes of a table of the ledger are deleted by one job.
+                click.echo(json.dumps({**plan.to_json(), "deleted": deleted.get(plan.table.name)}))
     elif dry_run:
         note("dry run: nothing was deleted")
     elif not deleted:
@@ -64,16 +66,16 @@ def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, out
 def print_plans(plans: list[RetentionPlan]) -> None:
     """Print the partitions that are deleted from each table, and the reason."""
     table = Table(title="Expired partitions", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("timeframe", "retention"):
+    for column in ("table", "retention"):
         table.add_column(column)
-    for column in ("partitions", "candles", "of total", "share", "files", "MiB"):
+    for column in ("partitions", "rows", "of total", "share", "files", "MiB"):
         table.add_column(column, justify="right")
     for column in ("oldest", "newest"):
         table.add_column(column)
     for plan in plans:
         days = (str(plan.expired[0].day), str(plan.expired[-1].day)) if plan.expired else ("-", "-")
         table.add_row(
-            plan.timeframe,
+            plan.subject,
             plan.reason.removeprefix("retention "),
             f"{len(plan.expired):,}",
             f"{plan.rows:,}",
@@ -86,12 +88,21 @@ def print_plans(plans: list[RetentionPlan]) -> None:
     print_table(table)
 
 
-def _delete(settings: Settings, plan: RetentionPlan, output_format: str) -> dict[str, int]:
-    days = ",".join(partition.day.isoformat() for partition in plan.expired)
-    job = maintenance_job(settings, plan.timeframe, steps="delete", as_of=plan.as_of.isoformat(), days=days)
-    with show_progress(f"{plan.timeframe}: deleting {len(plan.expired):,} partitions", quiet=output_format == "json"):
+def _plans_by_table(plans: list[RetentionPlan]) -> dict[str, list[RetentionPlan]]:
+    """Return the plans that delete something, by the name of the table."""
+    found: dict[str, list[RetentionPlan]] = {}
+    for plan in plans:
+        if plan.expired:
+            found.setdefault(plan.table.name, []).append(plan)
+    return found
+
+
+def _delete(settings: Settings, table: str, plans: list[RetentionPlan], output_format: str) -> dict[str, int]:
+    days = [day for plan in plans for day in plan.days]
+    job = maintenance_job(settings, table, steps="delete", as_of=plans[0].as_of.isoformat(), days=",".join(days))
+    with show_progress(f"{table}: deleting {len(days):,} partitions", quiet=output_format == "json"):
         result = run(job, settings.spark_master or LOCAL_MASTER)
     if result.exit_code:
-        raise OhlcvError(f"{plan.timeframe}: {result.error}")
+        raise OhlcvError(f"{table}: {result.error}")
     deleted: dict[str, int] = json.loads(result.last_line)["delete"]
     return deleted
