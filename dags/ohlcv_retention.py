@@ -3,17 +3,22 @@
 Every Sunday at 03:00 UTC, for each timeframe, these tasks run one after another:
 
 * **`plan`** logs which partitions are older than the timeframe's retention: the number of partitions and candles, the
-  oldest and the newest partition, and the reason. Only these partitions are deleted.
+  oldest and the newest partition, and the reason. Only these partitions are deleted. Then it records the ledger,
+  because snapshots that are not recorded must not expire.
 * **`delete`** deletes the partitions by changing metadata only. The current day or month is never deleted.
 * **`compact`** merges the small files of closed partitions.
-* **`expire`** expires snapshots older than seven days, but keeps the last hundred, and removes orphan files.
+* **`expire`** expires snapshots older than seven days, but keeps the last hundred and for at most 14 days those that
+  the ledger has not recorded, and removes orphan files.
 * **`report`** logs the size of the table before and after.
+
+The group `ledger` does the same with the two tables of the ledger, after the candles are deleted: it deletes whole
+months of each timeframe.
 
 Parameters of the form:
 
 * **`dry_run`**: stop after the plan.
 * **`as_of`**: compute ages from this day.
-* **`timeframes`**: only these tables.
+* **`timeframes`**: only the tables of these timeframes, and their months of the ledger.
 * **`max_share`**: a plan that would delete a larger share of a table fails and says how to confirm it.
 
 `ohlcv retention` and `ohlcv maintain` do the same from the command line.
@@ -25,11 +30,18 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
+from ohlcv.config.maintained_tables import LEDGER_TABLES
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, TIMEFRAMES
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
-from ohlcv.orchestration.retention_tasks import plan_task, report_task
+from ohlcv.orchestration.retention_tasks import (
+    LEDGER_GROUP,
+    plan_ledger_task,
+    plan_task,
+    report_ledger_task,
+    report_task,
+)
 from ohlcv.orchestration.tasks import MAINTENANCE_WEIGHT, CandleJobOperator, DeleteOperator, spark_task
 from ohlcv.spark.spark_submit import maintenance_job
 
@@ -80,26 +92,51 @@ def build_dag(settings: Settings) -> DAG:
             ),
         },
     ) as dag:
+        deletions = []
         for name in names:
             with TaskGroup(group_id=name):
                 plan = plan_task(name)
-                steps = []
-                for step in ("delete", "compact", "expire"):
-                    job = maintenance_job(
-                        settings,
-                        name,
-                        steps=step,
-                        as_of=f"{{{{ ti.xcom_pull(task_ids='{name}.plan')['as_of'] }}}}",
-                        days=f"{{{{ ti.xcom_pull(task_ids='{name}.plan')['days'] | join(',') }}}}"
-                        if step == "delete"
-                        else "",
-                        dag_id="{{ dag_run.dag_id }}",
-                        run_id="{{ dag_run.run_id }}",
-                    )
-                    operator = DeleteOperator if step == "delete" else CandleJobOperator
-                    steps.append(spark_task(step, job, MAINTENANCE_WEIGHT, TIMEOUT, operator))
+                steps = [step_task(settings, name, step) for step in ("delete", "compact", "expire")]
                 plan >> steps[0] >> steps[1] >> steps[2] >> report_task(name)
+                deletions.append(steps[0])
+        with TaskGroup(group_id=LEDGER_GROUP):
+            plan, report = plan_ledger_task(), report_ledger_task()
+            for name in LEDGER_TABLES:
+                plan >> ledger_table_task(settings, name) >> report
+        deletions >> plan
     return dag
+
+
+def step_task(settings: Settings, name: str, step: str) -> CandleJobOperator:
+    """Build the task of one step of the maintenance of a candle table."""
+    plan = f"ti.xcom_pull(task_ids='{name}.plan')"
+    job = maintenance_job(
+        settings,
+        name,
+        steps=step,
+        as_of=f"{{{{ {plan}['as_of'] }}}}",
+        days=f"{{{{ {plan}['days'] | join(',') }}}}" if step == "delete" else "",
+        keep_since=f"{{{{ {plan}['keep_since'] }}}}" if step == "expire" else None,
+        dag_id="{{ dag_run.dag_id }}",
+        run_id="{{ dag_run.run_id }}",
+    )
+    operator = DeleteOperator if step == "delete" else CandleJobOperator
+    return spark_task(step, job, MAINTENANCE_WEIGHT, TIMEOUT, operator)
+
+
+def ledger_table_task(settings: Settings, name: str) -> CandleJobOperator:
+    """Build the task that maintains a table of the ledger, with all steps in one job."""
+    plan = f"ti.xcom_pull(task_ids='{LEDGER_GROUP}.plan')"
+    job = maintenance_job(
+        settings,
+        name,
+        steps="delete,compact,expire",
+        as_of=f"{{{{ {plan}['as_of'] }}}}",
+        days=f"{{{{ {plan}['days']['{name}'] | join(',') }}}}",
+        dag_id="{{ dag_run.dag_id }}",
+        run_id="{{ dag_run.run_id }}",
+    )
+    return spark_task(name, job, MAINTENANCE_WEIGHT, TIMEOUT)
 
 
 ohlcv_retention = build_dag(load_settings())

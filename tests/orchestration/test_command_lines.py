@@ -39,26 +39,38 @@ def dag_run(run_type: str, *, clear_number: int = 0, interval: bool = True) -> S
     )
 
 
-# XCom of the plan task that the delete task reads.
-PLAN = {"as_of": "2026-03-01", "days": ["2025-11-28", "2025-11-29"]}
+# XComs of the plan tasks that the tasks after them read.
+PLANS = {
+    "1m.plan": {
+        "as_of": "2026-03-01",
+        "days": ["2025-11-28", "2025-11-29"],
+        "keep_since": "2026-02-28T12:00:00.123000Z",
+    },
+    "ledger.plan": {
+        "as_of": "2026-03-01",
+        "days": {"publications": [], "revisions": ["1m:2025-10-01", "1h:2023-01-01"]},
+    },
+}
 
 
 def spark_task_id(dag_id: str) -> str:
     return {REPROCESS: "one_day.rebuild", RETENTION: "1m.delete"}.get(dag_id, "aggregate")
 
 
-def rendered(dag_id: str, run: SimpleNamespace, params: dict[str, Any] | None = None) -> list[str]:
+def rendered(
+    dag_id: str, run: SimpleNamespace, params: dict[str, Any] | None = None, task_id: str | None = None
+) -> list[str]:
     """Render the templates of the Spark task and build its command with the operator's own hook."""
     from airflow.dag_processing.dagbag import DagBag
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 
     dag = DagBag(ROOT / "dags").dags[dag_id]
-    task: Any = dag.get_task(spark_task_id(dag_id))
+    task: Any = dag.get_task(task_id or spark_task_id(dag_id))
     # The argument that is not a string is the day of the mapped task. Only a real run has it.
     task.application_args = [each if isinstance(each, str) else MAPPED_DAY for each in task.application_args]
     given = {name: dag.params[name] for name in dag.params} | (params or {})
     run.dag_id = dag_id
-    instance = SimpleNamespace(xcom_pull=lambda task_ids: {"1m.plan": PLAN}[task_ids])
+    instance = SimpleNamespace(xcom_pull=lambda task_ids: PLANS[task_ids])
     task.render_template_fields({"dag_run": run, "params": given, "ti": instance}, dag.get_template_env())
     hook: SparkSubmitHook = task._get_hook()
     return [_portable(argument) for argument in hook._build_spark_submit_command(task.application)]
@@ -170,6 +182,27 @@ def test_an_invalid_range_fails_without_retries(given: dict[str, str], message: 
 
     with pytest.raises(AirflowFailException, match=message):
         rendered("ohlcv_1h", dag_run("manual"), given)
+
+
+def test_expiry_keeps_the_snapshots_that_the_ledger_needs() -> None:
+    found = script_arguments(rendered(RETENTION, dag_run("scheduled"), task_id="1m.expire"))
+    assert (found["--timeframe"], found["--steps"]) == ("1m", "expire")
+    assert found["--keep-since"] == "2026-02-28T12:00:00.123000Z"
+    for step in ("delete", "compact"):
+        assert "--keep-since" not in rendered(RETENTION, dag_run("scheduled"), task_id=f"1m.{step}")
+
+
+@pytest.mark.parametrize(("table", "days"), [("publications", ""), ("revisions", "1m:2025-10-01,1h:2023-01-01")])
+def test_one_job_maintains_a_table_of_the_ledger(table: str, days: str) -> None:
+    found = script_arguments(rendered(RETENTION, dag_run("scheduled"), task_id=f"ledger.{table}"))
+    assert found == {
+        "--table": table,
+        "--steps": "delete,compact,expire",
+        "--as-of": "2026-03-01",
+        "--days": days,
+        "--dag-id": RETENTION,
+        "--run-id": "scheduled__2026-03-01T12:00:00+00:00",
+    }
 
 
 def test_reprocessing_passes_its_parameters_to_the_job() -> None:

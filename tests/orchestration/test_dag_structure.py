@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from croniter import croniter
 
 from ohlcv.config.settings import load_settings
 from ohlcv.model.timeframes import TIMEFRAMES
@@ -83,10 +84,39 @@ def test_retention_has_one_chain_of_tasks_per_timeframe(bag: DagBag) -> None:
     for name in TIMEFRAMES:
         steps = [f"{name}.{step}" for step in ("plan", "delete", "compact", "expire", "report")]
         for before, after in pairwise(steps):
-            assert dag.get_task(before).downstream_task_ids == {after}
+            assert after in dag.get_task(before).downstream_task_ids
         assert dag.get_task(steps[0]).upstream_task_ids == set()
+        # The last task of a timeframe decides with its state whether the run has failed.
+        assert dag.get_task(steps[-1]).downstream_task_ids == set()
         assert {dag.get_task(step).pool for step in steps[1:4]} == {"ohlcv_spark"}
-    assert len(dag.task_ids) == 5 * len(TIMEFRAMES)
+        plan: Any = dag.get_task(steps[0])
+        assert plan.ignore_downstream_trigger_rules is False
+    assert len(dag.task_ids) == 5 * len(TIMEFRAMES) + 4
+
+
+def test_retention_maintains_the_ledger_after_the_candles_are_deleted(bag: DagBag) -> None:
+    dag = bag.dags["ohlcv_retention"]
+    plan = dag.get_task("ledger.plan")
+    assert plan.upstream_task_ids == {f"{name}.delete" for name in TIMEFRAMES}
+    # A failure in one timeframe does not stop it.
+    assert plan.trigger_rule == "all_done"
+    tables = {"ledger.publications", "ledger.revisions"}
+    assert plan.downstream_task_ids == tables
+    assert dag.get_task("ledger.report").upstream_task_ids == tables
+    assert {dag.get_task(table).pool for table in tables} == {"ohlcv_spark"}
+
+
+def test_the_ledger_of_all_timeframes_is_recorded_in_one_task_between_the_candle_runs(bag: DagBag) -> None:
+    dag = bag.dags["ohlcv_ledger"]
+    assert dag.task_ids == ["record"]
+    assert dag.get_task("record").pool == "default_pool"
+    assert dag.params["timeframes"] == list(TIMEFRAMES)
+    timetable: Any = dag.timetable
+    schedule = croniter(timetable.expression, datetime(2026, 3, 1, tzinfo=UTC), ret_type=datetime)
+    times = {schedule.get_next() for _ in range(24)}
+    assert len({time.hour for time in times}) == 24
+    for timeframe in TIMEFRAMES.values():
+        assert not [time for time in times if croniter.match(timeframe.cron, time)]
 
 
 def test_candle_dags_match_the_registry(bag: DagBag) -> None:

@@ -27,11 +27,12 @@ from ohlcv.spark.job_protocol import ERROR_PREFIX
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-RETENTION_DAG = "ohlcv_retention"
+RETENTION_DAG, LEDGER_DAG = "ohlcv_retention", "ohlcv_ledger"
 # XCom key of a task's error. Airflow passes the exception to callbacks of tasks, but not to those of DAGs.
 ERROR_KEY = "ohlcv_error"
 # Sections of docs/runbook.md.
 FAILED_SECTION, LATE_SECTION, RETENTION_SECTION = "a-run-failed", "a-run-is-late", "retention-see-first-then-do"
+LEDGER_SECTION = "the-ledger-is-behind"
 NO_ERROR = "no error was recorded: the task process was killed or lost"
 # Incident of the health checks that makes runs fail.
 WORKERS_INCIDENT = "health:workers"
@@ -142,6 +143,8 @@ def range_text(run: Any, params: dict[str, Any]) -> str:
     try:
         if run.dag_id == RETENTION_DAG:
             return f"as of {as_of_day(run, params)}"
+        if run.dag_id == LEDGER_DAG:
+            return "publications since the last run"
         for timeframe in TIMEFRAMES.values():
             if timeframe.dag_id == run.dag_id:
                 return str(dag_run_range(timeframe.name, run, params))
@@ -154,7 +157,7 @@ def range_text(run: Any, params: dict[str, Any]) -> str:
 def _links(context: Context) -> tuple[tuple[str, str], ...]:
     instance: Any = context.get("ti")
     run = context["dag_run"]
-    section = RETENTION_SECTION if run.dag_id == RETENTION_DAG else FAILED_SECTION
+    section = {RETENTION_DAG: RETENTION_SECTION, LEDGER_DAG: LEDGER_SECTION}.get(run.dag_id, FAILED_SECTION)
     return run_links(run.dag_id, run.run_id, section, None if instance is None else str(instance.log_url))
 
 

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import TriggerRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from ohlcv.config.maintained_tables import LEDGER_TABLES, maintained_table
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
+from ohlcv.orchestration.ledger_tasks import RECORDING_TIMEOUT, record_before_expiry
 from ohlcv.orchestration.priority import ScheduleFirst
 from ohlcv.orchestration.run_ranges import as_of_day
+
+if TYPE_CHECKING:
+    from ohlcv.iceberg.retention_plan import RetentionPlan
 
 log = logging.getLogger(__name__)
 
 # Field of the plan's XCom: the size of the table before the changes.
 BEFORE_KEY = "before"
+# Field of the plan's XCom: time from which the ledger needs the snapshots.
+KEEP_SINCE_KEY = "keep_since"
+LEDGER_GROUP = "ledger"
 
 
 def plan_task(name: str) -> Any:
-    """Build the task that plans the deletions in one table. In a dry run it skips the tasks after it."""
+    """Build the task that plans the deletions in one table. In a dry run it skips the tasks after it.
+
+    It also records the ledger, whose snapshots must not expire before.
+    """
 
     @task.short_circuit(
-        task_id="plan", weight_rule=ScheduleFirst(), doc_md=f"Log which {name} partitions have expired."
+        task_id="plan",
+        execution_timeout=RECORDING_TIMEOUT,
+        # The plan of the ledger does not depend on this one.
+        ignore_downstream_trigger_rules=False,
+        weight_rule=ScheduleFirst(),
+        doc_md=f"Log which {name} partitions have expired, and record the ledger.",
     )
     def plan() -> dict[str, Any] | bool:
         # pyiceberg is imported when the task runs, not when DAG files are parsed.
@@ -47,21 +64,22 @@ def plan_task(name: str) -> Any:
         if params["dry_run"]:
             log.info("dry run: nothing is changed")
             return False
-        before = measure_table(settings, timeframe)
-        return {**found.to_json(), BEFORE_KEY: before.to_json()}
+        before = measure_table(settings, found.table.contract)
+        recorded = record_before_expiry(settings, name, context)
+        return {**found.to_json(), BEFORE_KEY: before.to_json(), KEEP_SINCE_KEY: recorded}
 
     return plan()
 
 
 def format_plan(plan: dict[str, Any]) -> list[str]:
     """Return the lines of a plan for the log."""
-    head = f"{plan['timeframe']}: {plan['reason']}"
+    head = f"{plan['subject']}: {plan['reason']}"
     if not plan["partitions"]:
         return [head, "  no partition has expired"]
     return [
         head,
         f"  partitions  {plan['partitions']:,}, {plan['oldest']} to {plan['newest']}",
-        f"  candles     {plan['rows']:,}, {plan['share']:.1%} of the table",
+        f"  rows        {plan['rows']:,}, {plan['share']:.1%} of the table",
         f"  files       {plan['files']:,}, {plan['bytes'] / 2**20:,.1f} MiB",
     ]
 
@@ -71,14 +89,76 @@ def report_task(name: str) -> Any:
 
     @task(task_id="report", weight_rule=ScheduleFirst(), doc_md=f"Log the size of the {name} table before and after.")
     def report() -> None:
-        from ohlcv.iceberg.retention_plan import measure_table
-
         context = get_current_context()
-        before = context["ti"].xcom_pull(task_ids=f"{name}.plan")[BEFORE_KEY]
-        settings = load_settings()
-        after = measure_table(settings, settings.timeframe(name)).to_json()
-        log.info("%-16s %14s %14s", name, "before", "after")
-        for key, value in after.items():
-            log.info("%-16s %14s %14s", key.replace("_", " "), f"{before[key]:,}", f"{value:,}")
+        _log_sizes(name, context["ti"].xcom_pull(task_ids=f"{name}.plan")[BEFORE_KEY])
 
     return report()
+
+
+def plan_ledger_task() -> Any:
+    """Build the task that plans the deletions in the tables of the ledger, after those of the candles.
+
+    In a dry run it skips the tasks after it.
+    """
+
+    @task.short_circuit(
+        task_id="plan",
+        # Also after a failure in one timeframe.
+        trigger_rule=TriggerRule.ALL_DONE,
+        weight_rule=ScheduleFirst(),
+        doc_md="Log which months of the ledger have expired.",
+    )
+    def plan() -> dict[str, Any] | bool:
+        from ohlcv.iceberg.retention_plan import has_expired_candles, measure_table, plan_ledger_retention
+
+        context = get_current_context()
+        params = dict(context["params"])
+        settings = load_settings()
+        day = as_of_day(context["dag_run"], params)
+        plans = plan_ledger_retention(settings, params["timeframes"], day)
+        for line in (line for found in plans for line in format_plan(found.to_json())):
+            log.info("%s", line)
+        if params["dry_run"]:
+            log.info("dry run: nothing is changed")
+            return False
+        # Reads of the past undo revisions, so those of a stored candle must not be deleted.
+        left = [name for name in params["timeframes"] if has_expired_candles(settings, settings.timeframe(name), day)]
+        for name in left:
+            log.warning("%s: its expired candles were not deleted, so its ledger is not deleted either", name)
+        return {
+            "as_of": day.isoformat(),
+            "days": {table: days_of(plans, table, left) for table in LEDGER_TABLES},
+            BEFORE_KEY: {
+                table: measure_table(settings, maintained_table(settings, table).contract).to_json()
+                for table in LEDGER_TABLES
+            },
+        }
+
+    return plan()
+
+
+def days_of(plans: Sequence[RetentionPlan], table: str, left: Sequence[str]) -> list[str]:
+    """Return the partitions to delete from a table, without those of some timeframes."""
+    return [day for plan in plans if plan.table.name == table and plan.timeframe not in left for day in plan.days]
+
+
+def report_ledger_task() -> Any:
+    """Build the task that logs the sizes of the tables of the ledger before and after the changes."""
+
+    @task(task_id="report", weight_rule=ScheduleFirst(), doc_md="Log the sizes of the ledger before and after.")
+    def report() -> None:
+        before = get_current_context()["ti"].xcom_pull(task_ids=f"{LEDGER_GROUP}.plan")[BEFORE_KEY]
+        for name in LEDGER_TABLES:
+            _log_sizes(name, before[name])
+
+    return report()
+
+
+def _log_sizes(name: str, before: dict[str, int]) -> None:
+    from ohlcv.iceberg.retention_plan import measure_table
+
+    settings = load_settings()
+    after = measure_table(settings, maintained_table(settings, name).contract).to_json()
+    log.info("%-16s %14s %14s", name, "before", "after")
+    for key, value in after.items():
+        log.info("%-16s %14s %14s", key.replace("_", " "), f"{before[key]:,}", f"{value:,}")

@@ -1,0 +1,61 @@
+"""## Record every revision of the candles
+
+Every hour, at minute 52, one task records for all timeframes what has changed since the last run:
+
+* **Publications**: each snapshot that readers saw, when it became visible, and the run that published it.
+* **Revisions**: the values of each candle before a publication changed it, with the causes of the change.
+
+So readers can ask what a candle showed at any past moment. The candle runs do no work for it: the task compares the
+files of consecutive snapshots. It changes no candle, and it can be repeated at any time.
+
+If snapshots expired before they were recorded, the run records a gap and sends a notification. A failure of one
+timeframe does not stop the others: the task fails at the end.
+
+* **`timeframes`**: record only these timeframes.
+
+`ohlcv ledger record` does the same from the command line, and `ohlcv ledger status` shows the state.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param
+
+from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.orchestration.callbacks import LEDGER_DAG, deadline, run_failed, run_succeeded
+from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.ledger_tasks import record_task
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+# No candle run is due at this minute.
+CRON = "52 * * * *"
+DEADLINE = timedelta(minutes=40)
+NAMES = list(TIMEFRAMES)
+
+with DAG(
+    dag_id=LEDGER_DAG,
+    description="Record the publications of the candle tables and the values that they replaced",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable(CRON, timezone="UTC"),
+    start_date=START,
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGUMENTS,
+    on_failure_callback=run_failed,
+    on_success_callback=run_succeeded,
+    deadline=deadline(DEADLINE),
+    tags=["ohlcv", "ledger"],
+    params={
+        "timeframes": Param(
+            NAMES,
+            type="array",
+            items={"type": "string", "enum": NAMES},
+            examples=NAMES,
+            minItems=1,
+            uniqueItems=True,
+            description="Timeframes to record.",
+        ),
+    },
+) as ohlcv_ledger:
+    record_task()
