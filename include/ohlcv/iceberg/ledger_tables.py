@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from pyiceberg.catalog import Catalog
@@ -11,9 +11,13 @@ from pyiceberg.table import Table
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.tables import load_table
+from ohlcv.model.intervals import iso
 from ohlcv.model.ledger_records import Publication
 from ohlcv.model.table_contracts import PUBLICATION_COLUMNS
-from ohlcv.model.timeframes import Timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+
+# Health checks read only the publications of this time, because they run often.
+RECENT = timedelta(days=2)
 
 
 def read_publications(settings: Settings, catalog: Catalog, timeframe: Timeframe) -> list[Publication]:
@@ -28,6 +32,19 @@ def publications_in(table: Table, timeframe: Timeframe) -> list[Publication]:
     with report_damage(table, scan):
         rows = scan.to_arrow().to_pylist()
     return sorted(map(_publication, rows), key=lambda each: each.number)
+
+
+def read_recorded_until(settings: Settings, catalog: Catalog, now: datetime) -> dict[str, datetime]:
+    """Return when the newest recorded publication of each timeframe became visible, without ledgers not begun."""
+    table = load_table(catalog, settings.publications_contract)
+    scan = table.scan(f"visible_at >= '{iso(now - RECENT)}'", selected_fields=("timeframe", "visible_at"))
+    with report_damage(table, scan):
+        newest = scan.to_arrow().group_by("timeframe").aggregate([("visible_at", "max")]).to_pylist()
+    found = {row["timeframe"]: row["visible_at_max"].astimezone(UTC) for row in newest}
+    for timeframe in map(settings.timeframe, TIMEFRAMES):
+        if timeframe.name not in found and (recorded := publications_in(table, timeframe)):
+            found[timeframe.name] = max(publication.visible_at for publication in recorded)
+    return found
 
 
 def _publication(row: dict[str, Any]) -> Publication:

@@ -12,6 +12,7 @@ import socket
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,7 @@ from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.health import workers
 from ohlcv.monitoring.http_json import UnusableResponseError, fetch_json
+from ohlcv.monitoring.ledger_check import check_ledger
 from ohlcv.monitoring.native_check import check_native_query, describe_use
 from ohlcv.setup import class_data_sharing
 from ohlcv.spark.jars import chosen_engines, chosen_jars, chosen_sets, find_jar_problem
@@ -192,7 +194,10 @@ def check_data(settings: Settings) -> Iterator[Check]:
     if not exists:
         yield Check("tables", "fault", "there are no tables yet: run 'ohlcv tables create'")
     else:
-        yield _run_check("tables", lambda: check_tables(settings))
+        tables = _run_check("tables", lambda: check_tables(settings))
+        yield tables
+        if tables.state == "ok":
+            yield from check_ledgers(settings)
 
 
 def check_catalog(settings: Settings) -> str:
@@ -216,6 +221,14 @@ def check_tables(settings: Settings) -> str:
     checked, total = (sum(counts) for counts in zip(*found, strict=True))
     files = f"{checked:,} of {total:,} data files" if checked < total else f"{total:,} data files"
     return f"{len(found)}, all match their contracts; {files} checked"
+
+
+def check_ledgers(settings: Settings) -> Iterator[Check]:
+    """Check that the ledger records every publication. Candles do not depend on it, so nothing it lacks is a fault."""
+    try:
+        yield from [Check("ledger", state, found) for state, found in check_ledger(settings, datetime.now(UTC))]
+    except OhlcvError as error:
+        yield Check("ledger", "fault", " ".join(str(error).split()))
 
 
 def check_spark(settings: Settings) -> Iterator[Check]:

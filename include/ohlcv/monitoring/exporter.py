@@ -22,7 +22,7 @@ def format_metrics(measurements: list[Measurement]) -> str:
         "# HELP ohlcv_health_alert 1 if the measurement is in alert, as in 'ohlcv health', else 0.",
         "# TYPE ohlcv_health_alert gauge",
         *(f"ohlcv_health_alert{_labels(each)} {int(each.state == 'alert')}" for each in measurements),
-        "# HELP ohlcv_health_value Measured value in the unit of its aspect: seconds, share, series, workers or bytes.",
+        "# HELP ohlcv_health_value Measured value in the unit of its aspect: seconds, share, number or bytes.",
         "# TYPE ohlcv_health_value gauge",
         *(f"ohlcv_health_value{_labels(each)} {each.value}" for each in measurements if each.value is not None),
         "# HELP ohlcv_health_oldest_seconds Time since the oldest counted case began, as of held series; 0 if none.",

@@ -1,4 +1,4 @@
-"""Pipeline health checks: age of candles, held series, success and duration of runs, Spark workers, storage.
+"""Pipeline health checks: age of candles, held series, ledger, success and duration of runs, Spark workers, storage.
 
 The names of aspects are persisted as keys of incidents, Prometheus labels and dashboard queries: they must not change.
 """
@@ -6,6 +6,7 @@ The names of aspects are persisted as keys of incidents, Prometheus labels and d
 from __future__ import annotations
 
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -15,12 +16,16 @@ from pyiceberg.table import Table
 from ohlcv.config.settings import AirflowAddress, Settings
 from ohlcv.iceberg.audit_state import read_audit_state
 from ohlcv.iceberg.catalog_errors import described_catalog_errors
+from ohlcv.iceberg.ledger_tables import read_recorded_until
 from ohlcv.iceberg.tables import load_table, open_catalog
+from ohlcv.ledger.snapshot_log import find_unavailable_reason, time_of
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import format_duration, iso
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.http_json import UnusableResponseError, fetch_json
+from ohlcv.monitoring.ledger_check import LIMIT as LEDGER_LIMIT
+from ohlcv.monitoring.ledger_check import REMEDY as LEDGER_REMEDY
 from ohlcv.readers.freshness import GRACE, measure_freshness
 from ohlcv.readers.latest import newest_trade
 
@@ -44,7 +49,7 @@ class Measurement:
     found: str
     target: str
     state: State
-    # The result as a number for dashboards: seconds, a share, series, workers or bytes.
+    # The result as a number for dashboards: seconds, a share, series, publications, workers or bytes.
     value: float | None = None
     # Where the result is a number of open cases: seconds since the oldest one began, 0 without any.
     oldest_seconds: float | None = None
@@ -65,6 +70,7 @@ def health(settings: Settings, now: datetime) -> list[Measurement]:
     with described_catalog_errors(settings):
         measurements = [freshness(settings, settings.timeframe(name), now) for name in TIMEFRAMES]
         measurements += held_series(settings, now)
+        measurements += ledger(settings, now)
         measurements += runs(settings, now)
         measurements += [workers(settings)]
         measurements += storage(settings)
@@ -102,6 +108,35 @@ def held_series(settings: Settings, now: datetime) -> list[Measurement]:
         seconds = 0.0 if age is None else age.total_seconds()
         measurements.append(Measurement(timeframe.name, "held series", found, "none", alert, len(state.held), seconds))
     return measurements
+
+
+def ledger(settings: Settings, now: datetime) -> list[Measurement]:
+    """Count the publications of each timeframe that the ledger has not recorded. Their snapshots expire."""
+    catalog = open_catalog(settings)
+    recorded = read_recorded_until(settings, catalog, now)
+    return [
+        _ledger_delay(settings, load_table(catalog, settings.candles_contract(timeframe)), timeframe, recorded, now)
+        for timeframe in map(settings.timeframe, TIMEFRAMES)
+    ]
+
+
+def _ledger_delay(
+    settings: Settings, table: Table, timeframe: Timeframe, recorded: Mapping[str, datetime], now: datetime
+) -> Measurement:
+    target = f"recorded within {format_duration(LEDGER_LIMIT)}"
+    unknown = find_unavailable_reason(settings, table)
+    if unknown is None and timeframe.name not in recorded:
+        unknown = f"no publication is recorded yet: {LEDGER_REMEDY}"
+    if unknown is not None:
+        return Measurement(timeframe.name, "ledger", unknown, target, "unknown")
+    times = (time_of(entry.timestamp_ms) for entry in table.metadata.snapshot_log)
+    waiting = [time for time in times if time > recorded[timeframe.name]]
+    if not waiting:
+        return Measurement(timeframe.name, "ledger", "every publication is recorded", target, "ok", 0, 0.0)
+    age = now - waiting[0]
+    state: State = "alert" if age > LEDGER_LIMIT else "ok"
+    found = f"{len(waiting):,} publications not recorded, the oldest since {format_duration(age)}"
+    return Measurement(timeframe.name, "ledger", found, target, state, len(waiting), age.total_seconds())
 
 
 def runs(settings: Settings, now: datetime) -> list[Measurement]:

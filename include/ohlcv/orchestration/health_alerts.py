@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.orchestration.callbacks import WORKERS_INCIDENT, incident_key
+from ohlcv.orchestration.callbacks import LEDGER_DAG, LEDGER_SECTION, WORKERS_INCIDENT, incident_key
 from ohlcv.orchestration.incidents import close_incident, open_incident, read_incident
 from ohlcv.orchestration.links import run_links
 from ohlcv.orchestration.notifications import Notification
@@ -28,6 +28,7 @@ SECTIONS = {
     "last job": "runs-too-slow",
     "runs in 24 h": "a-run-failed",
     "held series": "candles-are-held-back-or-a-run-was-rejected",
+    "ledger": LEDGER_SECTION,
 }
 OTHER_SECTION = "daily-health-check"
 # The failed runs of a day are counted for 24 hours, also after their cause has ended. An incident of this aspect that
@@ -35,6 +36,8 @@ OTHER_SECTION = "daily-health-check"
 RUN_HISTORY_ASPECT = "runs in 24 h"
 # Each timeframe has an incident of its own, which no other incident explains.
 HELD_ASPECT = "held series"
+# Failing runs of its DAG explain it, and nothing else does.
+LEDGER_ASPECT = "ledger"
 
 
 def evaluate(measurements: Sequence[Measurement], context: Context) -> list[str]:
@@ -79,6 +82,9 @@ def _evaluate_group(key: str, group: list[Measurement], measurements: Sequence[M
 def _has_notified_cause(aspect: str, alerts: list[Measurement]) -> bool:
     if aspect not in SECTIONS or aspect in ("workers", HELD_ASPECT):
         return False
+    if aspect == LEDGER_ASPECT:
+        cause = read_incident(incident_key(LEDGER_DAG, "scheduled"))
+        return bool(cause and cause.notified)
     incident = read_incident(f"health:{aspect}")
     if aspect == RUN_HISTORY_ASPECT and incident and incident.suppressed:
         return True
