@@ -151,3 +151,17 @@ def test_held_series_neither_suppress_nor_are_suppressed(recorder: AlertRecorder
         "OHLCV health: 1m held series",
         "ohlcv_1m failed",
     ]
+
+
+def test_a_ledger_that_lags_behind_is_explained_only_by_failing_runs_of_its_dag(recorder: AlertRecorder) -> None:
+    fail_run("ohlcv_1m", "aggregate: x")
+    evaluate_health(("Spark", "workers", "alert"), ("1m", "ledger", "alert"), ("5m", "ledger", "alert"))
+    assert recorder.sent == ["ohlcv_1m failed", "OHLCV health: Spark workers", "OHLCV health: 1m, 5m ledger"]
+    assert recorder.last.links[-1] == ("Runbook", "docs/runbook.md#the-ledger-is-behind")
+    recorder.variables.clear()
+    fail_run("ohlcv_ledger", "record: y")
+    evaluate_health(("1m", "ledger", "alert"))
+    assert recorder.sent[3:] == ["ohlcv_ledger failed"]
+    complete_run("ohlcv_ledger")
+    evaluate_health(("1m", "ledger", "alert"))
+    assert recorder.sent[4:] == ["ohlcv_ledger recovered", "OHLCV health: 1m ledger"]

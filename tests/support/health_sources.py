@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables
+from ohlcv.ledger.recording import record
 from ohlcv.model.timeframes import TIMEFRAMES
 from support.candle_rows import candle, write_candles
 from support.json_server import json_server
@@ -33,6 +34,7 @@ def filled_settings(home: Path) -> Iterator[Settings]:
         create_tables(settings)
         for timeframe in TIMEFRAMES.values():
             write_candles(settings, timeframe, candle(timeframe, START))
+            record(settings, timeframe)
         yield settings
         gc.collect()
 

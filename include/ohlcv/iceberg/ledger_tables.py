@@ -11,7 +11,6 @@ from pyiceberg.table import Table
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.tables import load_table
-from ohlcv.model.intervals import iso
 from ohlcv.model.ledger_records import Publication
 from ohlcv.model.table_contracts import PUBLICATION_COLUMNS
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
@@ -37,7 +36,7 @@ def publications_in(table: Table, timeframe: Timeframe) -> list[Publication]:
 def read_recorded_until(settings: Settings, catalog: Catalog, now: datetime) -> dict[str, datetime]:
     """Return when the newest recorded publication of each timeframe became visible, without ledgers not begun."""
     table = load_table(catalog, settings.publications_contract)
-    scan = table.scan(f"visible_at >= '{iso(now - RECENT)}'", selected_fields=("timeframe", "visible_at"))
+    scan = table.scan(f"visible_at >= '{(now - RECENT).isoformat()}'", selected_fields=("timeframe", "visible_at"))
     with report_damage(table, scan):
         newest = scan.to_arrow().group_by("timeframe").aggregate([("visible_at", "max")]).to_pylist()
     found = {row["timeframe"]: row["visible_at_max"].astimezone(UTC) for row in newest}

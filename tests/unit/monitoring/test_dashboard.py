@@ -53,7 +53,7 @@ def test_a_query_for_an_unknown_name_is_found() -> None:
 
 def test_the_exporter_serves_every_health_metric_of_the_dashboard(tmp_path: Path) -> None:
     queries = [each for each in dashboard_queries() if each.selectors[0].name.startswith("ohlcv_")]
-    assert len(queries) == 8
+    assert len(queries) == 10
     with filled_settings(tmp_path) as settings:
         samples = parse_samples(format_metrics(health(settings, START)))
     assert [name for query in queries for name in missing_names(query, samples)] == []

@@ -65,7 +65,7 @@ def test_a_complete_installation_has_no_fault(home: dict[str, str], tmp_path: Pa
     names = [check.name for check in run_checks(home, tmp_path)]
     assert names == [
         *("settings", "Java", "jars", "archives", "native", "port"),
-        *("catalog", "warehouse", "tables", "Spark", "Airflow"),
+        *("catalog", "warehouse", "tables", "ledger", "Spark", "Airflow"),
     ]
 
 
@@ -153,6 +153,15 @@ def test_a_table_that_differs_from_its_contract_is_reported(home: dict[str, str]
         update.delete_column("vwap")
     [fault] = faults(home, tmp_path).values()
     assert fault.startswith("market_data.gold_ohlcv_1h does not match its contract: ")
+
+
+def test_a_ledger_that_has_not_begun_is_no_fault(home: dict[str, str], tmp_path: Path) -> None:
+    create_tables(load_settings(home))
+    [found] = [check for check in run_checks(home, tmp_path) if check.name == "ledger"]
+    assert (found.state, found.found.partition(": ")[2]) == (
+        "unused",
+        "no publication is recorded yet: unpause the DAG ohlcv_ledger, or run 'ohlcv ledger record'",
+    )
 
 
 def test_a_warehouse_that_is_not_a_folder_is_reported(home: dict[str, str], tmp_path: Path) -> None:

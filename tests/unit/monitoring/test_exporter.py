@@ -33,6 +33,7 @@ TABLES = [
 ASPECTS = {
     "candles": ["1m", "5m", "30m", "1h", "1d"],
     "held series": ["1m", "5m", "30m", "1h", "1d"],
+    "ledger": ["1m", "5m", "30m", "1h", "1d"],
     "runs in 24 h": ["1m", "5m", "30m", "1h", "1d"],
     "last job": ["1m", "5m", "30m", "1h", "1d"],
     "workers": ["Spark"],
