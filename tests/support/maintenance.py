@@ -33,11 +33,17 @@ def fill(harness: Harness, name: str, first: date, last: date, step: str) -> Non
 
 
 def run_maintenance(
-    harness: Harness, name: str, *steps: str, as_of: date = TODAY, days: tuple[date, ...] = ()
+    harness: Harness,
+    name: str,
+    *steps: str,
+    as_of: date = TODAY,
+    days: tuple[date, ...] = (),
+    keep_since: datetime | None = None,
 ) -> dict[str, Any]:
     """Run maintenance steps on the candle table of a timeframe and return their reports."""
     expired = tuple(ExpiredPartition(name, day) for day in days)
-    request = Request(maintained_table(harness.settings, name), steps, as_of, expired, "dag", "run")
+    table = maintained_table(harness.settings, name)
+    request = Request(table, steps, as_of, expired, "dag", "run", keep_since=keep_since)
     report = maintain(harness.spark, harness.settings, request)
     return {step: report[step] for step in steps}
 
