@@ -17,7 +17,7 @@ from ohlcv.model.table_contracts import AMOUNT_SCALE
 from ohlcv.model.timeframes import DAY, Timeframe
 from ohlcv.readers.latest import newest_candles, newest_window_start
 from ohlcv.readers.mapped_columns import floor_division
-from ohlcv.readers.scans import read_rows, series_condition, single_series, time_condition
+from ohlcv.readers.scans import CandleSource, StoredCandles, series_condition, single_series, time_condition
 
 # Methods for windows without trades.
 Fill = Literal["previous"]
@@ -44,27 +44,42 @@ def read_candles(
     the close of the previous candle if one of the previous 31 partitions contains it. With `end` it continues up to
     `end`, but not beyond the newest candle of the table, because later windows may not have been built yet.
     """
-    _check_request(start, end, newest, fill)
+    check_request(start, end, newest, fill)
     table = load_table(open_catalog(settings), settings.candles_contract(timeframe))
-    series_filter = series_condition(symbol, exchange)
-    condition = And(series_filter, time_condition(start, end))
-    if newest is not None and start is None:
-        candles = newest_candles(table, timeframe, condition, single_series(symbol, exchange), newest)
-    else:
-        candles = read_rows(table, condition)
+    source = StoredCandles(table)
+    candles = select_candles(source, timeframe, symbol, exchange, start, end, newest)
     if fill is None:
-        return _sorted(candles, newest)
+        return sorted_candles(candles, newest)
 
     if start is not None:
-        before = And(series_filter, time_condition(None, start))
-        previous = newest_candles(table, timeframe, before, single_series(symbol, exchange), 1)
+        before = And(series_condition(symbol, exchange), time_condition(None, start))
+        previous = newest_candles(source, timeframe, before, single_series(symbol, exchange), 1)
         candles = pa.concat_tables([previous, candles])
     newest_start = None if end is None else newest_window_start(table, timeframe)
     first, last = windows_to_fill(timeframe, start, end, newest_start)
     return fill_windows(candles, timeframe, first, last, newest)
 
 
-def _check_request(start: datetime | None, end: datetime | None, newest: int | None, fill: str | None) -> None:
+def select_candles(
+    source: CandleSource,
+    timeframe: Timeframe,
+    symbol: str | None,
+    exchange: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    newest: int | None,
+) -> pa.Table:
+    """Return the candles of a range, unsorted; at least the newest windows of each series."""
+    condition = And(series_condition(symbol, exchange), time_condition(start, end))
+    if newest is not None and start is None:
+        return newest_candles(source, timeframe, condition, single_series(symbol, exchange), newest)
+    return source.rows(condition)
+
+
+def check_request(
+    start: datetime | None, end: datetime | None, newest: int | None = None, fill: str | None = None
+) -> None:
+    """Raise InputError for an invalid range, number of windows or method of filling."""
     if any(time is not None and time.tzinfo is None for time in (start, end)):
         raise ValueError("start and end must have a time zone")
     if start is not None and end is not None and start >= end:
@@ -136,7 +151,8 @@ def _fill_expressions(schema: pa.Schema) -> dict[str, str]:
     }
 
 
-def _sorted(candles: pa.Table, newest: int | None) -> pa.Table:
+def sorted_candles(candles: pa.Table, newest: int | None) -> pa.Table:
+    """Return the candles, or the newest windows of each series, sorted by symbol, exchange and window_start."""
     query = _SORT.format(columns=", ".join(candles.column_names))
     return _query(query, candles, {"newest": newest}).cast(candles.schema)
 
@@ -177,11 +193,13 @@ def fill_windows(
 
 def _query(query: str, candles: pa.Table, values: dict[str, Any]) -> pa.Table:
     with duckdb.connect() as connection:
-        connection.register("candles", candles.cast(_integer_times(candles.schema)))
+        connection.register("candles", candles.cast(integer_times(candles.schema)))
         return connection.sql(query, params=values).to_arrow_table()
 
 
-def _integer_times(schema: pa.Schema) -> pa.Schema:
+def integer_times(schema: pa.Schema) -> pa.Schema:
+    """Return a schema with integers in place of times and dates."""
+
     def integer_type(kind: pa.DataType) -> pa.DataType:
         if pa.types.is_timestamp(kind):
             return pa.int64()

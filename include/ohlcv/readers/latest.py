@@ -18,13 +18,12 @@ from ohlcv.model import summary_keys
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.readers.scans import (
+    CandleSource,
     Series,
+    StoredCandles,
     any_series,
     count_by_series,
-    list_partitions,
     partition_condition,
-    read_rows,
-    table_schema,
 )
 from ohlcv.readers.trades import load_trades
 
@@ -35,8 +34,8 @@ LOOKBACK_PARTITIONS = 31
 
 def recent_series(settings: Settings, timeframe: Timeframe) -> list[Series]:
     """Return each (symbol, exchange) that has a candle in the newest 31 partitions, sorted."""
-    table = load_table(open_catalog(settings), settings.candles_contract(timeframe))
-    return sorted(find_series(table, timeframe, AlwaysTrue(), list_partitions(table, AlwaysTrue())))
+    source = StoredCandles(load_table(open_catalog(settings), settings.candles_contract(timeframe)))
+    return sorted(find_series(source, timeframe, AlwaysTrue(), source.partitions(AlwaysTrue())))
 
 
 def newest_candle_end(settings: Settings, timeframe: Timeframe) -> datetime | None:
@@ -52,18 +51,18 @@ def newest_trade(settings: Settings, time_range: Range | None = None) -> datetim
 
 
 def newest_candles(
-    table: Table, timeframe: Timeframe, condition: BooleanExpression, only: Series | None, count: int
+    source: CandleSource, timeframe: Timeframe, condition: BooleanExpression, only: Series | None, count: int
 ) -> pa.Table:
     """Read partitions backwards until each series has `count` candles or the search limit is reached."""
-    partitions = list_partitions(table, condition)
-    missing = {only} if only else find_series(table, timeframe, condition, partitions)
+    partitions = source.partitions(condition)
+    missing = {only} if only else find_series(source, timeframe, condition, partitions)
     found: Counter[Series] = Counter()
-    parts = [table_schema(table).empty_table()]
+    parts = [source.schema.empty_table()]
     # The number of partitions per scan doubles, because each scan plans its files again.
     step, without_rows = 1, 0
     while partitions and missing and without_rows < LOOKBACK_PARTITIONS:
         batch, partitions = partitions[:step], partitions[step:]
-        rows = read_rows(table, And(condition, partition_condition(timeframe, batch), any_series(missing)))
+        rows = source.rows(And(condition, partition_condition(timeframe, batch), any_series(missing)))
         parts.append(rows)
         found.update(count_by_series(rows))
         missing = {series for series in missing if found[series] < count}
@@ -73,7 +72,7 @@ def newest_candles(
 
 
 def find_series(
-    table: Table, timeframe: Timeframe, condition: BooleanExpression, partitions: Sequence[int]
+    source: CandleSource, timeframe: Timeframe, condition: BooleanExpression, partitions: Sequence[int]
 ) -> set[Series]:
     """Return the series with a candle in the newest of the partitions."""
     # The newest partition alone would miss every series without trades since midnight.
@@ -81,15 +80,16 @@ def find_series(
     if not recent:
         return set()
     # These two columns have few distinct values and are a very small part of the files.
-    rows = read_rows(table, And(condition, partition_condition(timeframe, recent)), ("symbol", "exchange"))
+    rows = source.rows(And(condition, partition_condition(timeframe, recent)), ("symbol", "exchange"))
     return set(count_by_series(rows))
 
 
 def newest_window_start(table: Table, timeframe: Timeframe) -> int | None:
     """Return the start of the newest candle of all series in microseconds, or None if there is no candle."""
     # The column bounds of the files are not sufficient, because rows may have been deleted.
-    for partition in list_partitions(table, AlwaysTrue()):
-        rows = read_rows(table, partition_condition(timeframe, [partition]), ("window_start",))
+    source = StoredCandles(table)
+    for partition in source.partitions(AlwaysTrue()):
+        rows = source.rows(partition_condition(timeframe, [partition]), ("window_start",))
         if len(rows):
             newest: int = pc.max(rows["window_start"].cast(pa.int64())).as_py()
             return newest

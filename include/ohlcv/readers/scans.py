@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import pyarrow as pa
 from pyiceberg.expressions import (
+    AlwaysFalse,
     AlwaysTrue,
     And,
     BooleanExpression,
     EqualTo,
     GreaterThanOrEqual,
+    In,
     LessThan,
     LessThanOrEqual,
     LiteralPredicate,
@@ -34,6 +38,11 @@ def compare(predicate: type[LiteralPredicate], column: str, value: object) -> Bo
     """Return a predicate of pyiceberg on a column."""
     # Called through the base class, because mypy does not accept plain values for the pydantic fields of subclasses.
     return predicate(column, value)
+
+
+def one_of(column: str, values: Iterable[object]) -> BooleanExpression:
+    """Return the filter for a set of values."""
+    return In(column, values)  # type: ignore[call-arg,arg-type]  # mypy sees the fields of pydantic
 
 
 def series_condition(symbol: str | None, exchange: str | None) -> BooleanExpression:
@@ -89,23 +98,55 @@ def table_schema(table: Table) -> pa.Schema:
     return pa.schema([(column.name, found.field(column.name).type) for column in CANDLE_COLUMNS])
 
 
-def read_rows(table: Table, condition: BooleanExpression, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read the matching rows, all columns of the contract by default, with the schema of `table_schema`."""
-    schema = table_schema(table)
-    names = columns or schema.names
-    scan = table.scan(row_filter=condition, selected_fields=tuple(names))
-    with report_damage(table, scan):
-        rows = scan.to_arrow()
-    return rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
+class CandleSource(Protocol):
+    """Candles of one state of a table."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Return the columns of the contract with the types of the table."""
+
+    def rows(self, condition: BooleanExpression, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read the matching candles, all columns of the contract by default."""
+
+    def partitions(self, condition: BooleanExpression) -> list[int]:
+        """Return the partitions that may contain matching candles, newest first. Reads few or no data files."""
+
+
+@dataclass(frozen=True)
+class StoredCandles:
+    """The candles of a snapshot of a table, by default of the current one."""
+
+    table: Table
+    snapshot: int | None = None
+    # A state before the first snapshot.
+    is_empty: bool = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        return table_schema(self.table)
+
+    def rows(self, condition: BooleanExpression, columns: Sequence[str] | None = None) -> pa.Table:
+        schema = self.schema
+        names = columns or schema.names
+        scan = self.table.scan(self._condition(condition), tuple(names), snapshot_id=self.snapshot)
+        with report_damage(self.table, scan):
+            rows = scan.to_arrow()
+        return rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
+
+    def partitions(self, condition: BooleanExpression) -> list[int]:
+        scan = self.table.scan(self._condition(condition), snapshot_id=self.snapshot)
+        with report_damage(self.table, scan):
+            found = {task.file.partition[0] for task in scan.plan_files()}
+        # Another writer may have stored a candle without its date, which no range contains.
+        return sorted(found - {None}, reverse=True)
+
+    def _condition(self, condition: BooleanExpression) -> BooleanExpression:
+        return AlwaysFalse() if self.is_empty else condition
 
 
 def list_partitions(table: Table, condition: BooleanExpression) -> list[int]:
     """Return the partitions whose files may contain matching rows, newest first; reads only metadata."""
-    scan = table.scan(row_filter=condition)
-    with report_damage(table, scan):
-        found = {task.file.partition[0] for task in scan.plan_files()}
-    # Another writer may have stored a candle without its date, which no range contains.
-    return sorted(found - {None}, reverse=True)
+    return StoredCandles(table).partitions(condition)
 
 
 def single_series(symbol: str | None, exchange: str | None) -> Series | None:
