@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Operation, Summary, update_snapshot_summaries
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
+from ohlcv.model import summary_keys
 from ohlcv.model.ledger_records import Publication, Trigger
 from ohlcv.model.table_contracts import KEY, TableContract
 from ohlcv.model.timeframes import Timeframe
@@ -76,7 +80,8 @@ class RecordedHistory:
         now = self.advance()
         before, after = self._by_partition(self.rows), self._by_partition(rows)
         changed = {name for name in before.keys() | after.keys() if _multiset(before[name]) != _multiset(after[name])}
-        self._overwrite({name: after[name] for name in changed}, details.pop("summary", {}))
+        summary, operation = details.pop("summary", {}), details.pop("operation", Operation.OVERWRITE)
+        self._overwrite({name: after[name] for name in changed}, summary, operation)
         return self._add(now, tuple(rows), trigger, written_at, deleted_partitions, details)
 
     def job(self, changes: Iterable[Row] = (), deleted: Iterable[Row] = (), **details: Any) -> State:
@@ -89,12 +94,17 @@ class RecordedHistory:
             stored[key_of(row)] = {**row, "created_at": created, "updated_at": stamp}
         for row in deleted:
             del stored[key_of(row)]
-        return self.commit(list(stored.values()), written_at=stamp, **details)
+        summary = {
+            summary_keys.TIMEFRAME: self.timeframe.name,
+            summary_keys.DAG_ID: details.get("dag_id", self.timeframe.dag_id),
+            summary_keys.RUN_ID: details.get("run_id", "scheduled__1"),
+        }
+        return self.commit(list(stored.values()), written_at=stamp, summary=summary, **details)
 
     def compact(self) -> State:
         """Rewrite all files without a change of a row."""
         now = self.advance()
-        self._overwrite(self._by_partition(self.rows), {})
+        self._overwrite(self._by_partition(self.rows), {summary_keys.MAINTENANCE: "compact"}, Operation.REPLACE)
         return self._add(now, self.rows, "maintenance", None, (), {})
 
     def rollback(self, state: State) -> State:
@@ -108,7 +118,10 @@ class RecordedHistory:
     def retire(self, *days: date) -> State:
         """Delete partitions as retention does."""
         kept = [row for row in self.rows if self.timeframe.partition_of(row["window_date"]) not in days]
-        return self.commit(kept, trigger="retention", deleted_partitions=days)
+        summary = {summary_keys.MAINTENANCE: "retention"}
+        return self.commit(
+            kept, trigger="retention", deleted_partitions=days, summary=summary, operation=Operation.DELETE
+        )
 
     def with_stamp(self, state: State, written_at: datetime | None) -> State:
         """Return a state with the time at which a job wrote its snapshot."""
@@ -215,11 +228,11 @@ class RecordedHistory:
             found[self.timeframe.partition_of(row["window_date"])].append(row)
         return found
 
-    def _overwrite(self, partitions: dict[date, list[Row]], summary: dict[str, str]) -> None:
+    def _overwrite(self, partitions: dict[date, list[Row]], summary: dict[str, str], operation: Operation) -> None:
         table = self.table
         numbers = {self.timeframe.partition_number(day) for day in partitions}
         replaced = [task.file for task in table.scan().plan_files() if task.file.partition[0] in numbers]
-        with commits_at(lambda: self.now), table.transaction() as transaction:
+        with commits_at(lambda: self.now), _operation(operation), table.transaction() as transaction:
             # Its files have no field ids.
             if table.name_mapping is not None and "schema.name-mapping.default" not in table.properties:
                 transaction.set_properties(
@@ -232,6 +245,17 @@ class RecordedHistory:
                     if rows:
                         path = _write(self.settings, table, f"candles-{name}", rows)
                         snapshot.append_data_file(parquet_file_to_data_file(table.io, table.metadata, path))
+
+
+@contextmanager
+def _operation(operation: Operation) -> Iterator[None]:
+    """Make the commits in the block those of an operation. pyiceberg itself writes no `replace`."""
+
+    def make(summary: Summary, previous_summary: Mapping[str, str] | None = None) -> Summary:
+        return Summary(operation, **update_snapshot_summaries(summary, previous_summary).additional_properties)
+
+    with patch("pyiceberg.table.update.snapshot.update_snapshot_summaries", make):
+        yield
 
 
 def append(settings: Settings, contract: TableContract, time: str, rows: Sequence[Row]) -> None:

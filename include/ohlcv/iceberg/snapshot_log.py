@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -73,7 +73,9 @@ def _position(log: list[tuple[int, datetime]], checkpoint: Publication) -> int |
     return found[-1] if found else None
 
 
-def _follows(snapshot: Snapshot, before: Snapshot | None, known: set[int | None], by_id: dict[int, Snapshot]) -> bool:
+def _follows(
+    snapshot: Snapshot, before: Snapshot | None, known: set[int | None], by_id: Mapping[int, Snapshot]
+) -> bool:
     """Return whether no entry is missing between two consecutive ones.
 
     A catalog or writer that expires snapshots by itself may remove entries from the middle of the log.
@@ -87,7 +89,7 @@ def _follows(snapshot: Snapshot, before: Snapshot | None, known: set[int | None]
     return any(each.snapshot_id in known for each in ancestors(snapshot, by_id))
 
 
-def ancestors(snapshot: Snapshot, by_id: dict[int, Snapshot]) -> Iterator[Snapshot]:
+def ancestors(snapshot: Snapshot, by_id: Mapping[int, Snapshot]) -> Iterator[Snapshot]:
     """Yield the ancestors of a snapshot that have not expired, the newest first."""
     found = by_id.get(snapshot.parent_snapshot_id) if snapshot.parent_snapshot_id is not None else None
     while found is not None:

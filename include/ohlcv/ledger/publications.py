@@ -10,9 +10,9 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation, Snapshot
 
 from ohlcv.iceberg.changed_files import changed_files
+from ohlcv.iceberg.snapshot_log import Entry, ancestors
 from ohlcv.iceberg.snapshot_summary import job_summary
 from ohlcv.ledger.row_differences import Released
-from ohlcv.ledger.snapshot_log import Entry, ancestors
 from ohlcv.model import summary_keys
 from ohlcv.model.audit_records import HeldSeries
 from ohlcv.model.build_planner import SourceCheckpoint

@@ -26,6 +26,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.audit_state import read_decisions
 from ohlcv.iceberg.catalog_errors import described_catalog_errors
 from ohlcv.iceberg.ledger_tables import publications_in
+from ohlcv.iceberg.snapshot_log import Entry, find_unavailable_reason, first_entry, unrecorded_entries
 from ohlcv.iceberg.tables import load_table, load_table_to_write, open_catalog
 from ohlcv.iceberg.write_lock import AssertLockHeld, write_lock
 from ohlcv.ledger.causes import add_requests, create_requests, store_causes
@@ -33,7 +34,6 @@ from ohlcv.ledger.ledger_commit import PartitionRows, commit_files, month_of, pl
 from ohlcv.ledger.publications import JOB_TRIGGERS, NOT_COMPARED, History, deleted_partitions, publication_of
 from ohlcv.ledger.reports import LedgerReport
 from ohlcv.ledger.row_differences import RowDifferences
-from ohlcv.ledger.snapshot_log import Entry, find_unavailable_reason, first_entry, unrecorded_entries
 from ohlcv.model.ledger_records import Ledger, Publication
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, TableContract
 from ohlcv.model.timeframes import Timeframe

@@ -8,10 +8,10 @@ from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.ledger_tables import read_publications
+from ohlcv.iceberg.snapshot_log import find_unavailable_reason, time_of, unrecorded_entries
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.ledger.ledger_commit import plan
 from ohlcv.ledger.reports import LedgerStatus
-from ohlcv.ledger.snapshot_log import find_unavailable_reason, time_of, unrecorded_entries
 from ohlcv.model.ledger_records import Ledger
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.readers.scans import compare

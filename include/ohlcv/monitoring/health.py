@@ -17,8 +17,8 @@ from ohlcv.config.settings import AirflowAddress, Settings
 from ohlcv.iceberg.audit_state import read_audit_state
 from ohlcv.iceberg.catalog_errors import described_catalog_errors
 from ohlcv.iceberg.ledger_tables import read_recorded_until
+from ohlcv.iceberg.snapshot_log import find_unavailable_reason, time_of
 from ohlcv.iceberg.tables import load_table, open_catalog
-from ohlcv.ledger.snapshot_log import find_unavailable_reason, time_of
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import format_duration, iso
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe

@@ -37,7 +37,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> RecordedHistory:
     return history
 
 
-def hour(start: str, close: str = "1", **values: Any) -> Row:
+def hour(start: str, close: str = "1", /, **values: Any) -> Row:
     return {**candle(HOUR, f"2026-03-{start}", close), **values}
 
 
@@ -305,8 +305,8 @@ class TestVintages:
         assert closes(history, vintage="1h") == ["01T11 1"]
 
     def test_first_values_that_were_replaced_before_the_ledger_are_refused(self, history: RecordedHistory) -> None:
-        unchanged = {"created_at": NOON, "updated_at": NOON}
-        changed = {"created_at": NOON, "updated_at": NOON + timedelta(minutes=1)}
+        unchanged: Row = {"created_at": NOON, "updated_at": NOON}
+        changed: Row = {"created_at": NOON, "updated_at": NOON + timedelta(minutes=1)}
         history.commit([hour("01T09", **changed), hour("01T10", **unchanged)], trigger="other writer")
         history.job([hour("01T09", "2"), hour("01T10", "2"), hour("01T12", "3")])
         history.record()
@@ -342,7 +342,7 @@ class TestReads:
         assert [day for day in dates_read(scans) if day.startswith("2026")] == ["2026-03-05"]
 
     def test_a_range_reads_only_the_files_of_its_days(self, days: RecordedHistory, scans: list[Scan]) -> None:
-        span = {"start": at("2026-03-02T00:00"), "end": at("2026-03-04T00:00")}
+        span: Row = {"start": at("2026-03-02T00:00"), "end": at("2026-03-04T00:00")}
         assert len(read_past_candles(days.settings, MINUTE, **span, as_of=days.states[4].seen_at)) == 4
         assert dates_read(scans) == ["2026-03-02", "2026-03-03"]
 

@@ -12,6 +12,7 @@ import pytest
 
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables
+from ohlcv.ledger.recording import record
 from ohlcv.model.intervals import MICROSECOND
 from ohlcv.readers.candle_history import read_candle_history
 from ohlcv.readers.point_in_time import read_past_candles
@@ -34,10 +35,12 @@ def history(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     create_tables(settings)
     history = RecordedHistory(settings, HOUR, BEGIN + timedelta(hours=6))
     history.job([random_candle(chance) for _ in range(6)])
+    record(settings, HOUR)
     while len(history.states) < STEPS:
         history.advance(timedelta(minutes=chance.randrange(90)))
         random_step(history, chance)
-    history.record(RECORDED)
+        if len(history.states) == RECORDED or (len(history.states) < RECORDED and chance.random() < 0.3):
+            record(settings, HOUR)
     history.expire(*history.states[RECORDED - 1 :])
     return history
 
