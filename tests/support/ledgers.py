@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.snapshots import Operation, Summary
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.ledger_tables import read_publications
 from ohlcv.iceberg.tables import load_table, open_catalog
+from ohlcv.ledger.ledger_commit import commit_files
 from ohlcv.ledger.recording import record
 from ohlcv.ledger.reports import LedgerReport
 from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.ledger_records import Publication
 from ohlcv.model.timeframes import Timeframe
+from support.candidates import stage
 from support.candle_rows import MINUTE, Row, at
+from support.commit_times import commits_at
 
 STAMP = at("2026-03-01T13:00:00")
 
@@ -34,17 +39,15 @@ class LedgerSite:
     def __init__(self, settings: Settings, timeframe: Timeframe = MINUTE) -> None:
         self.settings = settings
         self.timeframe = timeframe
+        self.catalog = open_catalog(settings)
         self._stamps = (STAMP + number * timedelta(minutes=5) for number in itertools.count())
+        # Time of the next commits, by default the present.
+        self.time: datetime | None = None
         # The stored rows as of the newest commit.
         self.rows: list[Row] = []
 
     def table(self) -> Table:
-        return load_table(open_catalog(self.settings), self.settings.candles_contract(self.timeframe))
-
-    def snapshot(self) -> int:
-        snapshot = self.table().current_snapshot()
-        assert snapshot is not None
-        return snapshot.snapshot_id
+        return load_table(self.catalog, self.settings.candles_contract(self.timeframe))
 
     def build(
         self,
@@ -85,13 +88,12 @@ class LedgerSite:
             if operation == Operation.REPLACE
             or [r for r in self.rows if r["window_date"] == day] != [r for r in new if r["window_date"] == day]
         }
-        self.commit([row for row in new if row["window_date"] in changed], summary, operation, changed)
         self.rows = new
-        return self.snapshot()
+        return self.commit([row for row in new if row["window_date"] in changed], summary, operation, changed)
 
     def commit(
         self, rows: Iterable[Row], summary: Mapping[str, str], operation: Operation, replaced: Iterable[Any] = ()
-    ) -> None:
+    ) -> int:
         """Add rows, one file per day, and remove the files of some days."""
         table = self.table()
         schema = table.schema().as_arrow()
@@ -104,32 +106,65 @@ class LedgerSite:
             files.append(file.as_uri())
         days = {self.timeframe.partition_number(day) for day in replaced}
         with (
+            commits_at(lambda: self.time or datetime.now(UTC)),
             table.transaction() as transaction,
             transaction.update_snapshot(snapshot_properties=dict(summary)).overwrite() as update,
         ):
-            update._operation = operation
+            _name_operation(update, operation)
             for task in table.scan().plan_files():
                 if task.file.partition[0] in days:
                     update.delete_data_file(task.file)
             for data_file in parquet_files_to_data_files(table.io, table.metadata, iter(files)):
                 update.append_data_file(data_file)
+        snapshot = table.current_snapshot()
+        assert snapshot is not None
+        return snapshot.snapshot_id
 
     def roll_back(self, snapshot: int) -> None:
         """Move main to another snapshot, as the runbook says."""
         table = self.table()
-        table.manage_snapshots().set_current_snapshot(snapshot_id=snapshot).commit()
+        with commits_at(lambda: self.time or datetime.now(UTC)):
+            table.manage_snapshots().set_current_snapshot(snapshot_id=snapshot).commit()
         self.rows = self.table().scan().to_arrow().to_pylist()
 
+    def stage(self, summary: dict[str, str]) -> int:
+        """Write a snapshot that is not published."""
+        return stage(self.table(), summary)
+
+    def compact_revisions(self) -> None:
+        """Merge the files of the table of revisions."""
+        table = self.revisions_table()
+        tasks = list(table.scan().plan_files())
+        rows = table.scan().to_arrow()
+        commit_files(
+            self.catalog,
+            self.settings.revisions_contract,
+            table,
+            [(tasks[0].file.partition, rows)],
+            [task.file for task in tasks],
+            lambda: None,
+        )
+
+    def ledger_files(self) -> set[str]:
+        """Return all files of the ledger's tables."""
+        folders = (Path(urlsplit(each.location()).path) for each in (self.revisions_table(), self.publications_table()))
+        return {str(path) for folder in folders for path in folder.rglob("*") if path.is_file()}
+
     def record(self) -> LedgerReport:
-        return record(self.settings, self.timeframe)
+        return record(self.settings, self.timeframe, self.catalog)
 
     def publications(self) -> list[Publication]:
-        return read_publications(self.settings, open_catalog(self.settings), self.timeframe)
+        return read_publications(self.settings, self.catalog, self.timeframe)
+
+    def revisions_table(self) -> Table:
+        return load_table(self.catalog, self.settings.revisions_contract)
+
+    def publications_table(self) -> Table:
+        return load_table(self.catalog, self.settings.publications_contract)
 
     def revisions(self) -> list[Row]:
         """Return the rows of the table of revisions by publication and key."""
-        table = load_table(open_catalog(self.settings), self.settings.revisions_contract)
-        rows = table.scan(f"timeframe = '{self.timeframe}'").to_arrow().to_pylist()
+        rows = self.revisions_table().scan(f"timeframe = '{self.timeframe}'").to_arrow().to_pylist()
         return sorted(rows, key=lambda row: (row["publication"], str(key(row)), str(row["updated_at"])))
 
     def changes(self) -> list[tuple[int, str, str, Any]]:
@@ -142,3 +177,13 @@ class LedgerSite:
 
 def key(row: Row) -> tuple[Any, ...]:
     return row["symbol"], row["exchange"], row["window_start"]
+
+
+def _name_operation(update: Any, operation: Operation) -> None:
+    """Make a commit name another operation in its summary: pyiceberg itself does not compact."""
+    summarize = update._summary
+
+    def summary(properties: dict[str, str]) -> Summary:
+        return Summary(operation, **summarize(properties).additional_properties)
+
+    update._summary = summary

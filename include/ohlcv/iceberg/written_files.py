@@ -13,13 +13,15 @@ _PROPERTY = "ohlcv.written-files"
 
 
 class WrittenFiles:
-    """The data, manifest and metadata files that are created through a table from now on."""
+    """The data, manifest and metadata files that are created through a table from now on until `detach`."""
 
     def __init__(self, table: Table) -> None:
+        self._table = table
         self._files: list[OutputFile] = []
         self._lock = threading.Lock()
         self._removed = False
         self.io: FileIO = table.io
+        self._catalog_properties = {name: table.catalog.properties.get(name) for name in (PY_IO_IMPL, _PROPERTY)}
         table.io = RecordingFileIO({**table.io.properties, _PROPERTY: self})
         # The catalog writes the metadata file of a commit, with a FileIO that it creates from these properties.
         table.catalog.properties.update({PY_IO_IMPL: f"{__name__}.{RecordingFileIO.__name__}", _PROPERTY: self})
@@ -32,6 +34,15 @@ class WrittenFiles:
                 raise OSError(f"{file.location} is not written: the write has failed")
             self._files.append(file)
             return file.create(overwrite)
+
+    def detach(self) -> None:
+        """Let the table and its catalog, which other writes may share, create files as before."""
+        self._table.io = self.io
+        for name, value in self._catalog_properties.items():
+            if value is None:
+                self._table.catalog.properties.pop(name, None)
+            else:
+                self._table.catalog.properties[name] = value
 
     def remove(self) -> None:
         """Remove the files. Files that cannot be removed stay until orphan files are removed."""

@@ -46,6 +46,8 @@ def commit_or_remove(table: Table) -> Iterator[Transaction]:
         if not committing or not _may_be_committed(transaction, table, error):
             written.remove()
         raise
+    finally:
+        written.detach()
 
 
 def _may_be_committed(transaction: Transaction, table: Table, error: BaseException) -> bool:

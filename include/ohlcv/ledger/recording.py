@@ -43,6 +43,8 @@ from ohlcv.readers.trades import load_trades
 # A commit has about this many changes, so that memory and lost work are limited.
 BATCH_CHANGES = 500_000
 BATCH_PUBLICATIONS = 500
+# A recording waits this long for another one.
+LOCK_SECONDS = 150.0
 # Rows of a data file of revisions.
 FILE_ROWS = 250_000
 _VALUES = [column.name for column in CANDLE_COLUMNS if column.name not in ("symbol", "exchange", "window_start")]
@@ -66,7 +68,10 @@ def record(
     Several calls can share an open catalog.
     """
     begin = time.monotonic()
-    with described_catalog_errors(settings), write_lock(settings, settings.revisions_contract) as assert_lock_held:
+    with (
+        described_catalog_errors(settings),
+        write_lock(settings, settings.revisions_contract, LOCK_SECONDS) as assert_lock_held,
+    ):
         recorder = _Recorder(settings, timeframe, catalog or open_catalog(settings), assert_lock_held, report_progress)
         report = recorder.run()
     report.seconds = time.monotonic() - begin

@@ -40,6 +40,8 @@ COMMAND_LINES = [
     ("audit", "show", "r"),
     ("audit", "retry", "k"),
     ("audit", "waive", "k", "--reason", "x"),
+    ("ledger", "record"),
+    ("ledger", "status"),
     ("health",),
     ("doctor",),
     ("serve",),
@@ -89,7 +91,7 @@ def paths(command: click.Command, *names: str) -> list[tuple[str, ...]]:
 
 def test_the_table_contains_every_command() -> None:
     assert set(paths(cli)) == {
-        arguments[: 2 if arguments[0] in ("audit", "tables", "trades") else 1] for arguments in COMMAND_LINES
+        arguments[: 2 if arguments[0] in ("audit", "ledger", "tables", "trades") else 1] for arguments in COMMAND_LINES
     }
 
 

@@ -1,0 +1,143 @@
+"""Histories that a catalog lost: gaps, and catalogs that show only the newest snapshot."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pyiceberg.table import Table
+
+from ohlcv.config.catalogs.adapters import Catalog
+from ohlcv.config.settings import Settings
+from ohlcv.ledger.ledger_commit import commit_files
+from ohlcv.ledger.recording import record
+from ohlcv.ledger.status import ledger_status
+from ohlcv.model.intervals import MICROSECOND
+from ohlcv.model.ledger_records import Ledger
+from support.audited_tables import built
+from support.candle_rows import MINUTE, Row
+from support.ledgers import LedgerSite
+
+
+def candle(price: int) -> Row:
+    return built(MINUTE, "2026-03-01T12:00", str(price))
+
+
+@pytest.fixture
+def site(settings: Settings) -> LedgerSite:
+    """Return a site with four publications, of which the first is recorded."""
+    site = LedgerSite(settings)
+    site.build(candle(1))
+    site.record()
+    for price in (2, 3, 4):
+        site.build(candle(price))
+    return site
+
+
+def expire(table: Table, *positions: int) -> None:
+    """Expire snapshots by their positions in the history, as a catalog may do by itself."""
+    snapshots = [table.snapshots()[position].snapshot_id for position in positions]
+    table.maintenance.expire_snapshots().by_ids(snapshots).commit()
+
+
+def test_lost_publications_are_a_gap(site: LedgerSite) -> None:
+    expire(site.table(), 0, 1)
+    report = site.record()
+    _, gap, newest = site.publications()
+    assert (gap.number, gap.trigger, gap.is_base) == (2, "gap", True)
+    assert (newest.number, newest.trigger) == (3, "scheduled")
+    assert report.gap == gap.visible_at
+    # The comparison begins again after the gap.
+    assert site.changes() == [(3, "updated", "12:00", Decimal(3))]
+    assert Ledger.of("1m", site.publications()).begins_at == gap.visible_at
+
+
+def test_an_entry_that_is_missing_in_the_middle_of_the_log_is_a_gap(site: LedgerSite) -> None:
+    expire(site.table(), 2)
+    site.record()
+    assert [each.trigger for each in site.publications()] == ["first", "scheduled", "gap"]
+    assert site.changes() == [(2, "updated", "12:00", Decimal(1))]
+
+
+def test_an_expired_snapshot_that_is_recorded_is_no_gap(site: LedgerSite) -> None:
+    site.record()
+    expire(site.table(), 0, 1, 2)
+    site.build(candle(5))
+    site.record()
+    assert [each.trigger for each in site.publications()] == ["first", *["scheduled"] * 4]
+
+
+def test_numbers_continue_after_a_gap(site: LedgerSite) -> None:
+    expire(site.table(), 0)
+    site.record()
+    assert [each.number for each in site.publications()] == [1, 2, 3, 4]
+    status = ledger_status(site.settings, MINUTE, site.catalog)
+    assert status.gaps == (site.publications()[1].visible_at,)
+    assert status.begins_at == site.publications()[1].visible_at
+
+
+def test_the_status_tells_what_is_not_recorded(site: LedgerSite) -> None:
+    before = ledger_status(site.settings, MINUTE, site.catalog)
+    log = site.table().metadata.snapshot_log
+    assert (before.checkpoint, before.unprocessed) == (site.publications()[0], 3)
+    assert before.unprocessed_since is not None
+    assert before.unprocessed_since.timestamp() == log[1].timestamp_ms / 1000
+    # The recording needs these snapshots.
+    assert before.keep_since == site.publications()[0].visible_at
+    site.record()
+    after = ledger_status(site.settings, MINUTE, site.catalog)
+    assert (after.unprocessed, after.unprocessed_since, after.rows) == (0, None, 3)
+    assert after.size > 0
+    assert after.keep_since == site.publications()[-1].visible_at
+
+
+def test_the_snapshots_of_an_unrecorded_rollback_are_needed(site: LedgerSite) -> None:
+    site.record()
+    first = site.publications()[0]
+    site.roll_back(first.snapshot or 0)
+    assert ledger_status(site.settings, MINUTE, site.catalog).keep_since == first.visible_at
+
+
+def test_before_the_first_recording_nothing_is_known(settings: Settings) -> None:
+    status = ledger_status(settings, MINUTE)
+    assert (status.begins_at, status.checkpoint, status.unprocessed, status.keep_since) == (None, None, 0, None)
+
+
+def only_newest(site: LedgerSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show only the newest snapshot of every table, like Nessie."""
+    for contract, table in (
+        (site.settings.revisions_contract, site.revisions_table()),
+        (site.settings.publications_contract, site.publications_table()),
+    ):
+        commit_files(site.catalog, contract, table, [], [], lambda: None)
+    load = site.catalog.load_table
+
+    def load_newest(identifier: Any) -> Table:
+        table = load(identifier)
+        newest = table.metadata.snapshots[-1:]
+        log = table.metadata.snapshot_log[-1:]
+        table.metadata = table.metadata.model_copy(update={"snapshots": newest, "snapshot_log": log})
+        return table
+
+    monkeypatch.setattr(site.catalog, "load_table", load_newest)
+    monkeypatch.setattr(Catalog, "has_lock", False)
+
+
+def test_a_catalog_without_history_is_unavailable(site: LedgerSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_newest(site, monkeypatch)
+    for _ in range(2):
+        report = record(site.settings, MINUTE, site.catalog)
+        assert (report.publications, report.gap) == (0, None)
+        assert report.unavailable is not None
+        assert report.unavailable.startswith("the catalog shows only the newest snapshot of market_data.gold_ohlcv_1m")
+    assert ledger_status(site.settings, MINUTE, site.catalog).unavailable == report.unavailable
+
+
+def test_the_visible_time_is_that_of_the_log(site: LedgerSite) -> None:
+    site.record()
+    log = site.table().metadata.snapshot_log
+    assert [each.snapshot for each in site.publications()] == [entry.snapshot_id for entry in log]
+    for publication, entry in zip(site.publications(), log, strict=True):
+        assert (publication.visible_at - publication.visible_at.replace(microsecond=0)) // MICROSECOND % 1000 == 0
+        assert int(publication.visible_at.timestamp() * 1000) == entry.timestamp_ms
