@@ -93,6 +93,10 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(site: Site) -> None:
     assert "rows        480, " in log
     assert task_states(site, run, "1m") == {"plan": "success"} | dict.fromkeys((*STEPS, "report"), "skipped")
     assert set(task_states(site, run, "1h").values()) == {"skipped"}
+    # The plan of the ledger does not depend on those of the candles.
+    ledger_states = dict.fromkeys(("publications", "revisions", "report"), "skipped")
+    assert task_states(site, run, "ledger") == {"plan": "success"} | ledger_states
+    assert "1m revisions: retention 90 days" in site.log(run, "ledger.plan")
     assert site.snapshots("1m") == before
 
 
@@ -108,6 +112,8 @@ def test_a_run_with_invalid_parameters_fails_without_a_retry(site: Site, conf: d
     run = site.wait_until_ended(site.trigger(DAG, {"as_of": AS_OF, **conf, "timeframes": ["1m"]}))
     assert run.state == "failed"
     assert message in site.log(run, "1m.plan")
+    # Expired candles that are not deleted keep their ledger.
+    assert "1m: its expired candles were not deleted, so its ledger is not deleted" in site.log(run, "ledger.plan")
     assert site.task(run, "1m.plan")["try_number"] == 1
     assert site.snapshots("1m") == before
 
@@ -165,6 +171,7 @@ def test_a_kill_during_every_step_costs_a_retry_and_no_candle(site: Site) -> Non
     snapshots = site.snapshots("1m")
     again = site.wait_until_successful(site.trigger(DAG, {"as_of": AS_OF, "timeframes": ["1m", "1d"]}))
     assert set(task_states(site, again, "1m").values()) == {"success"}
+    assert set(task_states(site, again, "ledger").values()) == {"success"}
     assert "nothing has expired" in site.log(again, "1m.delete")
     assert site.snapshots("1m") == snapshots
     assert stored_rows(site) == retained

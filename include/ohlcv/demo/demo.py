@@ -26,7 +26,7 @@ Print = Callable[[str], None]
 # Five Spark jobs in sequence take two or three minutes on a small, busy machine.
 FIRST_RUNS_SECONDS = 900.0
 POLL_SECONDS = 1.0
-REPROCESS = "ohlcv_reprocess"
+REPROCESS, LEDGER = "ohlcv_reprocess", "ohlcv_ledger"
 # Airflow's usual port; where it is in use, a free one is taken.
 PREFERRED_PORT = 8080
 
@@ -68,8 +68,11 @@ class Demo:
         return [found[timeframe.dag_id] for timeframe in TIMEFRAMES.values()]
 
     def fill_history(self) -> None:
-        """Trigger the reprocessing of the two days before now: scheduled runs build their lookback only."""
-        self.airflow.unpause(REPROCESS)
+        """Trigger the reprocessing of the two days before now: scheduled runs build their lookback only.
+
+        The ledger begins, too.
+        """
+        self.airflow.unpause(REPROCESS, LEDGER)
         now = datetime.now(UTC)
         conf = {"start": (now - HISTORY).isoformat(), "end": now.isoformat()}
         self.airflow.call("POST", f"/dags/{REPROCESS}/dagRuns", {"logical_date": None, "conf": conf})

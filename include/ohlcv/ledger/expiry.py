@@ -42,5 +42,5 @@ def keep_since(settings: Settings, timeframe: Timeframe) -> datetime | None:
     """
     try:
         return ledger_status(settings, timeframe).keep_since
-    except OhlcvError:
+    except Exception:
         return EPOCH
