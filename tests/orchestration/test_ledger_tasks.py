@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,8 @@ from ohlcv.ledger.reports import LedgerReport
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.timeframes import Timeframe
 from support.alert_recorder import AlertRecorder, callback_context, complete_run, fail_run
+from support.candle_rows import MINUTE, candle, write_candles
+from support.ledger_rows import add_ledger_rows
 
 TIME = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -170,3 +173,38 @@ def test_months_of_a_timeframe_whose_candles_were_not_deleted_remain() -> None:
     ]
     assert days_of(plans, "revisions", ["1m"]) == ["5m:2026-01-01"]
     assert days_of(plans, "publications", []) == ["1m:2026-01-01", "5m:2026-01-01"]
+
+
+def plan_of_ledger(monkeypatch: pytest.MonkeyPatch, **params: Any) -> Any:
+    """Run the task that plans the deletions in the ledger as of 21 November 2026."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    from ohlcv.orchestration import retention_tasks
+
+    given = {"timeframes": ["1m", "5m"], "as_of": "2026-11-21", "dry_run": False} | params
+    context = {**callback_context("ohlcv_retention"), "params": given}
+    monkeypatch.setattr(retention_tasks, "get_current_context", lambda: context)
+    plan: Any = DagBag(Path(__file__).parents[2] / "dags").dags["ohlcv_retention"].get_task("ledger.plan")
+    return plan.python_callable()
+
+
+@pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
+def test_the_plan_of_the_ledger_waits_for_the_deletion_of_the_candles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OHLCV_HOME", str(tmp_path))
+    settings = load_settings()
+    tables.create_tables(settings)
+    for name in ("1m", "5m"):
+        add_ledger_rows(settings, "revisions", name, "2026-01-05", "2026-02-05", "2026-11-05")
+    # An expired candle that retention has not deleted.
+    write_candles(settings, MINUTE, candle(MINUTE, "2026-01-05T12:00"), candle(MINUTE, "2026-11-05T12:00"))
+    caplog.set_level(logging.INFO, logger="ohlcv.orchestration.retention_tasks")
+    assert plan_of_ledger(monkeypatch, dry_run=True) is False
+    assert "1m revisions: retention 90 days as of 2026-11-21: kept from 2026-08-01 on" in caplog.messages
+    assert "  partitions  2, 2026-01-01 to 2026-02-01" in caplog.messages
+    caplog.clear()
+    plan = plan_of_ledger(monkeypatch)
+    assert plan["days"] == {"publications": [], "revisions": ["5m:2026-01-01", "5m:2026-02-01"]}
+    assert plan["before"]["revisions"]["rows"] == 6
+    assert "1m: its expired candles were not deleted, so its ledger is not deleted either" in caplog.messages
