@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """One way to break a rule, and the tests that must detect it."""
-
-    rule: str
-    mutation: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
-
+from ledger_mutations import LEDGER_MUTATIONS
+from mutation import Mutation
 
 CANDLES = "tests/spark/test_candles.py"
 TRADES = "tests/spark/test_trade_rules.py"
@@ -392,4 +380,5 @@ MUTATIONS = (
         "    while snapshot is not None:\n",
         (f"{PUBLICATION}::test_the_checkpoint_of_a_candidate_is_not_read",),
     ),
+    *LEDGER_MUTATIONS,
 )
