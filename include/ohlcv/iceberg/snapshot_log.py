@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pyiceberg.table import Table
@@ -51,8 +51,11 @@ def unrecorded_entries(table: Table, ledger: Ledger) -> list[Entry]:
     known = {each.snapshot for each in ledger.publications}
     position = _position(log, checkpoint)
     before = None if checkpoint.snapshot is None else by_id.get(checkpoint.snapshot)
-    is_known = position is not None
+    is_known = position is not None and (before is not None or checkpoint.snapshot is None)
     entries = []
+    if not log and not is_known:
+        # Another table without a snapshot has replaced the recorded one.
+        return [replace(first_entry(table), after_gap=True)]
     for number, visible_at in log[0 if position is None else position + 1 :]:
         snapshot = by_id.get(number)
         if snapshot is None:

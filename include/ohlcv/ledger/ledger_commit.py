@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -106,11 +105,6 @@ def plan(table: Table, condition: BooleanExpression) -> list[FileScanTask]:
     scan = table.scan(condition)
     with report_damage(table, scan):
         return list(scan.plan_files())
-
-
-def month_of(time: datetime) -> int:
-    """Return the number of the month of a time, as Iceberg numbers months from 1970-01."""
-    return (time.year - 1970) * 12 + time.month - 1
 
 
 def rows_of(table: Table, values: Sequence[Mapping[str, Any]]) -> pa.Table:

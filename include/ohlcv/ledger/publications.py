@@ -41,11 +41,10 @@ class History:
 
     def trigger(self, entry: Entry, published: set[int]) -> Trigger:
         """Return why main moved, given the snapshots of all earlier publications."""
-        after = entry.snapshot
-        assert after is not None, "an entry of the log has a snapshot"
         if entry.after_gap:
             return "gap"
-        before = entry.before
+        before, after = entry.before, entry.snapshot
+        assert after is not None, "an entry of the log has a snapshot"
         if after.snapshot_id in published or (before and self._is_ancestor(after, before)):
             return "rollback"
         summary = job_summary(after)

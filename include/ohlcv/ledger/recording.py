@@ -30,11 +30,12 @@ from ohlcv.iceberg.snapshot_log import Entry, find_unavailable_reason, first_ent
 from ohlcv.iceberg.tables import load_table, load_table_to_write, open_catalog
 from ohlcv.iceberg.write_lock import AssertLockHeld, write_lock
 from ohlcv.ledger.causes import add_requests, create_requests, store_causes
-from ohlcv.ledger.ledger_commit import PartitionRows, commit_files, month_of, plan, read_file, rows_of
+from ohlcv.ledger.ledger_commit import PartitionRows, commit_files, plan, read_file, rows_of
 from ohlcv.ledger.publications import JOB_TRIGGERS, NOT_COMPARED, History, deleted_partitions, publication_of
 from ohlcv.ledger.reports import LedgerReport
 from ohlcv.ledger.row_differences import RowDifferences
 from ohlcv.model.ledger_records import Ledger, Publication
+from ohlcv.model.partition_units import partition_number
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, TableContract
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.readers.scans import compare
@@ -220,9 +221,9 @@ class _Recorder:
 
     def _commit_publications(self, committed: int) -> None:
         """Commit the publications after the first `committed` ones. The rows of a month stay in one file."""
-        rows: dict[int, list[dict[str, Any]]] = {month_of(each.visible_at): [] for each in self._recorded[committed:]}
+        rows: dict[int, list[dict[str, Any]]] = {_month_of(each): [] for each in self._recorded[committed:]}
         for publication in self._recorded:
-            if (month := month_of(publication.visible_at)) in rows:
+            if (month := _month_of(publication)) in rows:
                 rows[month].append(_row(publication))
         self._publications = self._commit_files(
             self._publications,
@@ -255,3 +256,7 @@ class _Recorder:
 
 def _row(publication: Publication) -> dict[str, Any]:
     return {**asdict(publication), "deleted_partitions": [str(day) for day in publication.deleted_partitions]}
+
+
+def _month_of(publication: Publication) -> int:
+    return partition_number("month", publication.visible_at.date())

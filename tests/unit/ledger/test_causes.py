@@ -23,7 +23,7 @@ from support.audit_records import held_series
 from support.audited_tables import add_trades, built, trade
 from support.candle_rows import DAY, MINUTE, Row, at
 from support.default_tables import TRADES
-from support.ledgers import LedgerSite
+from support.ledger_site import LedgerSite
 
 NOON = "2026-03-01T12:00"
 CANDLE = built(MINUTE, NOON)

@@ -20,7 +20,7 @@ from ohlcv.ledger.recording import _Recorder, record
 from ohlcv.model.errors import OhlcvError
 from support.audited_tables import built
 from support.candle_rows import MINUTE, Row
-from support.ledgers import LedgerSite
+from support.ledger_site import LedgerSite
 
 EXPECTED = [(2, "updated", "12:00", Decimal(1)), (3, "updated", "12:00", Decimal(2))]
 

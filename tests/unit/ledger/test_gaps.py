@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from pyiceberg.table import Table
 
 from ohlcv.config.catalogs.adapters import Catalog
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.tables import create_tables
 from ohlcv.ledger.ledger_commit import commit_files
 from ohlcv.ledger.recording import record
 from ohlcv.ledger.status import ledger_status
@@ -17,7 +20,7 @@ from ohlcv.model.intervals import MICROSECOND
 from ohlcv.model.ledger_records import Ledger
 from support.audited_tables import built
 from support.candle_rows import MINUTE, Row
-from support.ledgers import LedgerSite
+from support.ledger_site import LedgerSite
 
 
 def candle(price: int) -> Row:
@@ -66,6 +69,20 @@ def test_an_expired_snapshot_that_is_recorded_is_no_gap(site: LedgerSite) -> Non
     site.build(candle(5))
     site.record()
     assert [each.trigger for each in site.publications()] == ["first", *["scheduled"] * 4]
+
+
+def test_a_table_that_was_created_again_is_a_gap(site: LedgerSite) -> None:
+    table = site.table()
+    site.catalog.drop_table(table.name())
+    shutil.rmtree(urlsplit(table.location()).path)
+    create_tables(site.settings)
+    for _ in range(2):
+        site.record()
+    site.rows = []
+    site.build(candle(9))
+    site.record()
+    assert [each.trigger for each in site.publications()] == ["first", "gap", "scheduled"]
+    assert site.changes() == []
 
 
 def test_numbers_continue_after_a_gap(site: LedgerSite) -> None:

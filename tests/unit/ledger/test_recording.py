@@ -16,7 +16,7 @@ from ohlcv.ledger import recording, row_differences
 from ohlcv.model import summary_keys
 from support.audited_tables import built
 from support.candle_rows import DAY, MINUTE, Row, at
-from support.ledgers import STAMP, LedgerSite
+from support.ledger_site import STAMP, LedgerSite
 
 ONE, TWO, THREE = (Decimal(number) for number in (1, 2, 3))
 
