@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ledger_mutations import LEDGER_MUTATIONS
 from mutation import Mutation
+from recording_mutations import RECORDING_MUTATIONS
 
 CANDLES = "tests/spark/test_candles.py"
 TRADES = "tests/spark/test_trade_rules.py"
@@ -381,4 +382,5 @@ MUTATIONS = (
         (f"{PUBLICATION}::test_the_checkpoint_of_a_candidate_is_not_read",),
     ),
     *LEDGER_MUTATIONS,
+    *RECORDING_MUTATIONS,
 )

@@ -131,6 +131,17 @@ class LedgerSite:
         """Write a snapshot that is not published."""
         return stage(self.table(), summary)
 
+    def compact_on_a_branch(self, snapshot: int) -> int:
+        """Compact an older snapshot without publishing the result, and return the new snapshot."""
+        table = self.table()
+        table.manage_snapshots().create_branch(snapshot, "old").commit()
+        with (
+            table.transaction() as transaction,
+            transaction.update_snapshot(branch="old").overwrite() as update,
+        ):
+            _name_operation(update, Operation.REPLACE)
+        return table.refresh().refs()["old"].snapshot_id
+
     def compact_revisions(self) -> None:
         """Merge the files of the table of revisions."""
         table = self.revisions_table()

@@ -49,7 +49,7 @@ def commit_files(
         with commit_or_remove(table) as transaction:
             update = transaction.update_snapshot(snapshot_properties={summary_keys.ATTEMPT: attempt})
             files = list(_write(table, added))
-            with update.overwrite() if removed else update.fast_append() as producer:
+            with update.overwrite() if removed else update.merge_append() as producer:
                 for file in removed:
                     producer.delete_data_file(file)
                 for file in files:

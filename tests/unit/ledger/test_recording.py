@@ -160,6 +160,18 @@ def test_a_rollback_from_a_compaction_is_compared(site: LedgerSite) -> None:
     assert site.changes() == [(3, "updated", "12:00", ONE), (4, "updated", "12:00", TWO)]
 
 
+def test_maintenance_is_only_that_of_the_publication_before(site: LedgerSite) -> None:
+    first = site.build(candle(0))
+    site.record()
+    site.build(candle(0, "2"))
+    # A compaction of the older state, published later on top of the newer one.
+    compacted = site.compact_on_a_branch(first)
+    site.roll_back(compacted)
+    site.record()
+    assert triggers(site) == ["first", "scheduled", "other writer"]
+    assert site.changes() == [(2, "updated", "12:00", ONE), (3, "updated", "12:00", TWO)]
+
+
 def test_retention_is_no_revision(site: LedgerSite) -> None:
     site.build(candle(0, day=1), candle(0, day=2), candle(0, day=3))
     site.record()

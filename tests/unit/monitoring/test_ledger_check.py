@@ -18,7 +18,7 @@ from ohlcv.monitoring import health
 from ohlcv.monitoring.ledger_check import check_ledger
 from support.candle_rows import MINUTE, candle
 from support.ledger_rows import add_ledger_rows
-from support.ledgers import LedgerSite
+from support.ledger_site import LedgerSite
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 
