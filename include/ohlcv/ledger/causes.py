@@ -48,14 +48,26 @@ FROM changes LEFT JOIN stamps ON stamps.stamp = changes.old_stamp
 WHERE publication = $publication AND window_start IS NOT NULL
 """
 _TABLES = f"""
-CREATE OR REPLACE TEMP TABLE file_trades (file INTEGER, {TRADE_FIELDS});
+CREATE OR REPLACE TEMP TABLE file_trades (file INTEGER, identity UBIGINT, {TRADE_FIELDS});
 CREATE OR REPLACE TEMP TABLE found (id BIGINT, cause VARCHAR, newest BIGINT)
 """
-# The trades of the changed series, as one of two snapshots has them.
+# Versions of a trade have the same hash; different trades seldom have.
+_LOAD = """
+INSERT INTO file_trades
+SELECT {number}, hash(symbol, exchange, hour_number, trade_id, CASE WHEN trade_id IS NULL THEN message_id END), *
+FROM ({query})
+"""
+# Only trades of which a version is in a file that differs can differ.
+_TOUCHED = """
+CREATE OR REPLACE TEMP TABLE touched AS
+SELECT DISTINCT identity FROM file_trades
+WHERE valid AND file IN ({files}) AND (symbol, exchange) IN (SELECT (symbol, exchange) FROM wanted)
+"""
+# Trades as one of two snapshots has them.
 _SNAPSHOT = """
 CREATE OR REPLACE TEMP TABLE {name} AS
 SELECT *, CASE WHEN trade_id IS NULL THEN message_id END AS message_key FROM file_trades
-WHERE valid AND file IN ({files}) AND (symbol, exchange) IN (SELECT (symbol, exchange) FROM wanted) {latest}
+WHERE valid AND file IN ({files}) AND identity IN (SELECT identity FROM touched) {latest}
 """
 _WANTED = """
 CREATE OR REPLACE TEMP TABLE wanted AS
@@ -210,8 +222,10 @@ class _Search:
             numbers = self._load(chunk, {key: task for each in files.values() for key, task in each.items()})
             for before, after in sorted(chunk.pairs):
                 self._connection.execute(_WANTED.format(length=self._length, before=before, after=after))
+                different_files = files[before].keys() ^ files[after].keys()
+                self._connection.execute(_TOUCHED.format(files=_listed(numbers, different_files)))
                 for name, snapshot in (("old_trades", before), ("new_trades", after)):
-                    chosen = ", ".join(str(numbers[key]) for key in files[snapshot]) or "NULL"
+                    chosen = _listed(numbers, files[snapshot])
                     self._connection.execute(_SNAPSHOT.format(name=name, files=chosen, latest=latest))
                 self._connection.execute(_FOUND.format(different=different))
 
@@ -256,7 +270,11 @@ class _Search:
             with report_damaged_file(table, task):
                 rows = reader.to_table([task])
             self._connection.register("trade_rows", rows)
-            self._connection.execute(f"INSERT INTO file_trades SELECT {number}, * FROM ({query})")
+            self._connection.execute(_LOAD.format(number=number, query=query))
             self._connection.unregister("trade_rows")
             numbers[key] = number
         return numbers
+
+
+def _listed(numbers: Mapping[FileKey, int], files: Iterable[FileKey]) -> str:
+    return ", ".join(str(number) for number in sorted(numbers[key] for key in files)) or "NULL"
