@@ -213,8 +213,8 @@ RECORDING_MUTATIONS = (
         "candles that were held say so",
         "a series that stays held counts as released",
         _PUBLICATIONS,
-        "for key, held in before.items() if key not in after",
-        "for key, held in before.items()",
+        "            if key not in after\n",
+        "",
         (f"{CAUSES}::test_a_series_that_stays_held_is_not_released",),
     ),
     Mutation(

@@ -61,7 +61,7 @@ FROM ({query})
 _TOUCHED = """
 CREATE OR REPLACE TEMP TABLE touched AS
 SELECT DISTINCT identity FROM file_trades
-WHERE valid AND file IN ({files}) AND (symbol, exchange) IN (SELECT (symbol, exchange) FROM wanted)
+WHERE file IN ({files}) AND (symbol, exchange) IN (SELECT (symbol, exchange) FROM wanted)
 """
 # Trades as one of two snapshots has them.
 _SNAPSHOT = """

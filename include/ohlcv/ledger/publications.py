@@ -30,14 +30,15 @@ _RUNS: Mapping[str, Trigger] = {"scheduled": "scheduled", "backfill": "backfill"
 
 @dataclass(frozen=True)
 class History:
-    """The snapshots of a candle table that have not expired."""
+    """The snapshots of a candle table that have not expired, and its properties."""
 
     snapshots: Mapping[int, Snapshot]
+    properties: Mapping[str, str]
 
     @classmethod
     def of(cls, table: Table) -> History:
         """Return the history of a loaded table."""
-        return cls({snapshot.snapshot_id: snapshot for snapshot in table.snapshots()})
+        return cls({snapshot.snapshot_id: snapshot for snapshot in table.snapshots()}, table.properties)
 
     def trigger(self, entry: Entry, published: set[int]) -> Trigger:
         """Return why main moved, given the snapshots of all earlier publications."""
@@ -63,21 +64,30 @@ class History:
 
     def released(self, entry: Entry, waived: set[tuple[str, str, int]]) -> list[Released]:
         """Return the series that were held before an entry and no longer are, given the keys of all waivers."""
-        before, after = self._held(entry.before), self._held(entry.snapshot)
+        base, before = self._checkpoint(entry.before)
+        if self.properties.get(summary_keys.CHECKPOINT_BASE_PROPERTY) == str(base):
+            # A later run, which changed no candle, may have held series.
+            before = self.properties[summary_keys.CHECKPOINT_PROPERTY]
+        after = _held(self._checkpoint(entry.snapshot)[1])
         return [
-            Released(held, parse_time(held.since)[0], key in waived) for key, held in before.items() if key not in after
+            Released(held, parse_time(held.since)[0], key in waived)
+            for key, held in _held(before).items()
+            if key not in after
         ]
 
-    def _held(self, snapshot: Snapshot | None) -> dict[tuple[str, str, int], HeldSeries]:
-        """Return the held series in the newest checkpoint up to a snapshot, by key."""
-        if snapshot is None:
-            return {}
-        for each in (snapshot, *ancestors(snapshot, self.snapshots)):
-            if text := job_summary(each).get(summary_keys.CHECKPOINT):
-                # Most checkpoints hold no series.
-                held = SourceCheckpoint.from_text(text).held if '"held"' in text else ()
-                return {series.key: series for series in held}
-        return {}
+    def _checkpoint(self, snapshot: Snapshot | None) -> tuple[int, str]:
+        """Return the newest snapshot up to one that has a source checkpoint, and the checkpoint as text."""
+        if snapshot is not None:
+            for each in (snapshot, *ancestors(snapshot, self.snapshots)):
+                if text := job_summary(each).get(summary_keys.CHECKPOINT):
+                    return each.snapshot_id, text
+        return 0, ""
+
+
+def _held(checkpoint: str) -> dict[tuple[str, str, int], HeldSeries]:
+    # Most checkpoints hold no series.
+    held = SourceCheckpoint.from_text(checkpoint).held if '"held"' in checkpoint else ()
+    return {series.key: series for series in held}
 
 
 def _trigger_of_run(summary: Mapping[str, str]) -> Trigger:

@@ -19,6 +19,7 @@ from ohlcv.model.audit_records import DECISIONS_PROPERTY, Decisions, Waiver
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import MICROSECOND, to_microseconds
 from ohlcv.model.source_hours import hour_number
+from ohlcv.model.summary_keys import CHECKPOINT_BASE_PROPERTY, CHECKPOINT_PROPERTY
 from support.audit_records import held_series
 from support.audited_tables import add_trades, built, trade
 from support.candle_rows import DAY, MINUTE, Row, at
@@ -314,6 +315,19 @@ def test_a_series_that_stays_held_is_not_released(site: LedgerSite) -> None:
     site.build(priced("2"), checkpoint=SourceCheckpoint(held=frozenset({HELD})))
     site.record()
     assert [row["held_since"] for row in site.revisions()] == [None]
+
+
+def test_a_run_without_changes_may_have_held_a_series(site: LedgerSite) -> None:
+    snapshot = site.build(CANDLE)
+    site.record()
+    # Such a run stores its checkpoint as a property.
+    with site.table().transaction() as transaction:
+        checkpoint = SourceCheckpoint(held=frozenset({HELD})).to_text()
+        transaction.set_properties({CHECKPOINT_PROPERTY: checkpoint, CHECKPOINT_BASE_PROPERTY: str(snapshot)})
+    site.build(priced("2"))
+    site.build(priced("3"))
+    site.record()
+    assert [row["held_since"] for row in site.revisions()] == [at("2026-03-01T12:30"), None]
 
 
 def test_daily_candles_are_held_by_day(settings: Settings) -> None:
