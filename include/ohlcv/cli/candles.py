@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
+from ohlcv.cli.past_output import note_past, show_history
+from ohlcv.cli.row_output import cells, write_csv, write_json
 from ohlcv.cli.terminal import note, parse_time_option, print_table
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.model.intervals import iso
+from ohlcv.model.errors import InputError
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe, get_timeframe
 
 # pyiceberg, DuckDB and rich take seconds to import. Functions import them when needed, so that --help is fast.
@@ -41,8 +39,6 @@ TABLE_HEADINGS = {
     "filled": "filled",
 }
 
-Row = Mapping[str, Any]
-
 
 @click.command()
 @click.option("--timeframe", "timeframe_name", required=True, metavar="T", help=f"One of {', '.join(TIMEFRAMES)}.")
@@ -63,6 +59,19 @@ Row = Mapping[str, Any]
     type=click.Choice(["previous"]),
     help="Add windows without trades, with the previous close, volume 0 and no vwap; with --end, up to that time.",
 )
+@click.option("--as-of", "as_of_text", metavar="TIME", help="The candles that readers saw at this time.")
+@click.option("--as-of-snapshot", type=click.IntRange(1), metavar="ID", help="The candles of this published snapshot.")
+@click.option(
+    "--vintage",
+    metavar="V",
+    help="first: each candle as first published; 5m (or s, h, d): as known 5 minutes after its window ended.",
+)
+@click.option(
+    "--history",
+    "history_text",
+    metavar="TIME",
+    help="The versions of the candle whose window contains this time; needs --symbol and --exchange.",
+)
 @click.option(
     "--format", "output_format", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
 )
@@ -75,6 +84,10 @@ def candles(
     end_text: str | None,
     limit: int | None,
     fill: str | None,
+    as_of_text: str | None,
+    as_of_snapshot: int | None,
+    vintage: str | None,
+    history_text: str | None,
     output_format: str,
 ) -> None:
     """Show the candles with --start <= window_start < --end.
@@ -85,8 +98,21 @@ def candles(
 
     Numbers are exact. csv and json contain all 8 decimals, json as strings. The table format omits trailing zeros that
     all numbers of a column have, and columns that can be derived from others.
+
+    --as-of, --as-of-snapshot and --vintage read the past from the ledger (docs/reading.md); --history shows when and
+    why one candle changed.
     """
     timeframe = get_timeframe(timeframe_name)
+    past = {"--as-of": as_of_text, "--as-of-snapshot": as_of_snapshot, "--vintage": vintage, "--history": history_text}
+    _check_past({name for name, value in past.items() if value is not None}, fill)
+    if history_text is not None:
+        if symbol is None or exchange is None:
+            raise InputError("--history needs --symbol and --exchange: add them")
+        if start_text or end_text or limit:
+            raise InputError("--history is of one window: remove --start, --end and --limit")
+        show_history(timeframe, symbol, exchange, parse_time_option("--history", history_text), output_format)
+        return
+    as_of = None if as_of_text is None else parse_time_option("--as-of", as_of_text)
     start = None if start_text is None else parse_time_option("--start", start_text)
     end = None if end_text is None else parse_time_option("--end", end_text)
     settings = load_settings()
@@ -99,19 +125,50 @@ def candles(
             else "no --start: all candles"
         )
 
-    from ohlcv.readers.candles import read_candles
+    if as_of is None and as_of_snapshot is None and vintage is None:
+        from ohlcv.readers.candles import read_candles
 
-    found = read_candles(
-        settings, timeframe, symbol, exchange, start=start, end=end, newest=newest, fill="previous" if fill else None
-    )
+        found = read_candles(
+            settings,
+            timeframe,
+            symbol,
+            exchange,
+            start=start,
+            end=end,
+            newest=newest,
+            fill="previous" if fill else None,
+        )
+    else:
+        from ohlcv.readers.point_in_time import read_past_candles
+
+        found = read_past_candles(
+            settings,
+            timeframe,
+            symbol,
+            exchange,
+            start=start,
+            end=end,
+            newest=newest,
+            as_of=as_of,
+            as_of_snapshot=as_of_snapshot,
+            vintage=vintage,
+        )
+        note_past(found)
     if output_format == "csv":
-        _write_csv(found)
+        write_csv(found)
     elif output_format == "json":
-        _write_json(found)
+        write_json(found)
     elif len(found):
         _print_table(found)
-    if not len(found):
+    if not len(found) and not found.schema.metadata:
         note(_explain_empty_result(settings, timeframe, symbol, exchange, start))
+
+
+def _check_past(given: set[str], fill: str | None) -> None:
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(sorted(given))} cannot be combined: give one of them")
+    if given and fill:
+        raise InputError(f"{given.pop()} cannot be combined with --fill: remove one of them")
 
 
 def _explain_empty_result(
@@ -143,65 +200,15 @@ def _list_names(names: Iterable[str]) -> str:
     return ", ".join(ordered[:MAX_LISTED_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _rows(found: pa.Table) -> Iterator[Row]:
-    # In batches: all candles of a table as Python objects would need gigabytes.
-    for batch in found.to_batches(max_chunksize=10_000):
-        yield from batch.to_pylist()
-
-
-def _to_json_value(value: Any) -> Any:
-    """Return a value without loss as a JSON type: decimals as text with all decimal places, times in UTC."""
-    if isinstance(value, Decimal):
-        return format(value, "f")  # str() would return 1E-8 for the smallest values
-    if isinstance(value, datetime):
-        return iso(value)
-    return value.isoformat() if isinstance(value, date) else value
-
-
-def _write_csv(found: pa.Table) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(found.column_names)
-    for row in _rows(found):
-        values = (_to_json_value(value) for value in row.values())
-        writer.writerow(str(value).lower() if isinstance(value, bool) else value for value in values)
-
-
-def _write_json(found: pa.Table) -> None:
-    # One candle per line, so that the output is streamed.
-    separator = "[\n"
-    for row in _rows(found):
-        click.echo(separator + json.dumps({name: _to_json_value(value) for name, value in row.items()}), nl=False)
-        separator = ",\n"
-    click.echo("\n]" if len(found) else "[]")
-
-
 def _print_table(found: pa.Table) -> None:
     from rich import box
     from rich.table import Table
 
-    columns = {name: _cells(found, name) for name in TABLE_HEADINGS if name in found.column_names}
+    columns = {name: cells(found, name) for name in TABLE_HEADINGS if name in found.column_names}
     table = Table(box=box.SIMPLE)
     for name in columns:
         is_text = name in ("symbol", "exchange", "window_start", "filled")
         table.add_column(TABLE_HEADINGS[name], justify="left" if is_text else "right", no_wrap=True)
-    for cells in zip(*columns.values(), strict=True):
-        table.add_row(*cells)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     print_table(table)
-
-
-def _cells(found: pa.Table, name: str) -> list[str]:
-    values = found[name].to_pylist()
-    if name == "filled":
-        return ["yes" if value else "" for value in values]
-    texts = ["-" if value is None else str(_to_json_value(value)) for value in values]
-    return _without_shared_zeros(texts) if any(isinstance(value, Decimal) for value in values) else texts
-
-
-def _without_shared_zeros(texts: list[str]) -> list[str]:
-    """Return the numbers with as many decimal places as the longest one needs, so that decimal points align."""
-    places = max(len(text.partition(".")[2].rstrip("0")) for text in texts)
-    return [
-        text if text == "-" else f"{whole}.{fraction[:places]}".rstrip(".")
-        for text in texts
-        for whole, _, fraction in [text.partition(".")]
-    ]

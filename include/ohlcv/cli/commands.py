@@ -20,6 +20,7 @@ COMMANDS = {
     "trades": "Load trades from files, or generate sample trades.",
     "build": "Build candles with spark-submit.",
     "candles": "Show candles.",
+    "revisions": "Show which candles changed, when and why.",
     "retention": "Delete expired partitions, or show which would be deleted.",
     "maintain": "Compact the candle tables and expire old snapshots.",
     "sql": "Run Spark SQL statements on the tables.",

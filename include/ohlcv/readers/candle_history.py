@@ -13,7 +13,7 @@ from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import floor_time, iso
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.readers.recorded_table import open_recorded_table
-from ohlcv.readers.revisions import read_events
+from ohlcv.readers.revisions import AFTER, BEFORE, read_events
 from ohlcv.readers.scans import series_condition, time_condition
 
 
@@ -26,6 +26,12 @@ class CandleHistory:
     events: pa.Table
     # Publications at or after this time are not recorded yet. None: all are.
     known_until: datetime | None
+
+    @property
+    def versions(self) -> pa.Table:
+        """Return the events with the values after each of them, without those before."""
+        kept = self.events.select([name for name in self.events.column_names if not name.startswith(BEFORE)])
+        return kept.rename_columns([name.removeprefix(AFTER) for name in kept.column_names])
 
 
 def read_candle_history(

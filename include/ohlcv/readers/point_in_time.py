@@ -53,6 +53,8 @@ class Vintage:
 
 
 def _parse_duration(text: str) -> timedelta:
+    if not isinstance(text, str):
+        raise InputError(f"vintage must be a text or a timedelta, not {type(text).__name__}")
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
     match = _DURATION.fullmatch(digits)
     if match is None:

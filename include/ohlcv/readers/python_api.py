@@ -1,8 +1,8 @@
-"""Candles for Python programs and notebooks, available as `ohlcv.candles`, `ohlcv.series` and `ohlcv.timeframes`."""
+"""Candles and revisions for Python programs and notebooks, available as `ohlcv.candles` and so on."""
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ohlcv.config.settings import Settings, load_settings
@@ -26,6 +26,9 @@ def candles(
     end: datetime | date | str | None = None,
     newest: int | None = None,
     fill: Fill | None = None,
+    as_of: datetime | date | str | None = None,
+    as_of_snapshot: int | None = None,
+    vintage: str | timedelta | None = None,
     settings: Settings | None = None,
 ) -> pa.Table:
     """Return the candles with start <= window_start < end, sorted by symbol, exchange and window_start.
@@ -38,24 +41,70 @@ def candles(
     `filled`. The columns are those of docs/data-contract.md, with exact decimals and times in UTC. A result without
     candles has the same columns and no rows.
 
+    `as_of` returns the candles that readers saw at a time, `as_of_snapshot` those of a published snapshot. `vintage` is
+    `"first"`, each candle as first published, or a time such as `"5m"`: as known 5 minutes after its window ended. They
+    exclude each other and `fill`. The metadata of the schema says which snapshot was read (`ohlcv.snapshot`), before
+    which window nothing is known (`ohlcv.available_from`), and from when on nothing is recorded (`ohlcv.known_until`).
+
     The environment variables `OHLCV_…` name catalog and warehouse unless `settings` are given. An invalid request
     raises ohlcv.InputError; any other problem that the caller can fix raises its base class ohlcv.OhlcvError.
 
     >>> import ohlcv
     >>> ohlcv.candles("1h", "BTC-USD", "coinbase", start="2026-03-01", end="2026-03-02", fill="previous").to_pandas()
     """
-    from ohlcv.readers.candles import read_candles
+    settings, chosen = settings or load_settings(), get_timeframe(timeframe)
+    first, last = _utc_time("start", start), _utc_time("end", end)
+    if as_of is None and as_of_snapshot is None and vintage is None:
+        from ohlcv.readers.candles import read_candles
 
-    return read_candles(
-        settings or load_settings(),
-        get_timeframe(timeframe),
+        return read_candles(settings, chosen, symbol, exchange, start=first, end=last, newest=newest, fill=fill)
+    if fill is not None:
+        raise InputError("as_of, as_of_snapshot and vintage cannot be combined with fill: remove one of them")
+    from ohlcv.readers.point_in_time import read_past_candles
+
+    return read_past_candles(
+        settings,
+        chosen,
         symbol,
         exchange,
-        start=_utc_time("start", start),
-        end=_utc_time("end", end),
+        start=first,
+        end=last,
         newest=newest,
-        fill=fill,
+        as_of=_utc_time("as_of", as_of),
+        as_of_snapshot=as_of_snapshot,
+        vintage=vintage,
     )
+
+
+def revisions(
+    timeframe: str,
+    symbol: str | None = None,
+    exchange: str | None = None,
+    *,
+    start: datetime | date | str | None = None,
+    end: datetime | date | str | None = None,
+    since: int | None = None,
+    cause: str | None = None,
+    insertions: bool = False,
+    limit: int | None = None,
+    settings: Settings | None = None,
+) -> pa.Table:
+    """Return the candles that publications changed or deleted, in the order of the publications.
+
+    `since` is the number of a publication: only later ones are read. `insertions` adds new candles, so that a copy of
+    the candles can be updated by their keys. `limit` ends after the publication with so many revisions. The metadata
+    `ohlcv.since` of the schema is the number with which the next call continues.
+
+    >>> import ohlcv
+    >>> changed = ohlcv.revisions("1h", "BTC-USD", "coinbase", cause="trade added")
+    >>> later = ohlcv.revisions("1h", "BTC-USD", "coinbase", since=int(changed.schema.metadata[b"ohlcv.since"]))
+    """
+    from ohlcv.readers.revisions import SINCE, FeedQuery, read_revisions
+
+    first, last = _utc_time("start", start), _utc_time("end", end)
+    query = FeedQuery(since, symbol, exchange, first, last, cause, insertions)
+    found, number = read_revisions(settings or load_settings(), get_timeframe(timeframe), query, limit)
+    return found.replace_schema_metadata({SINCE: str(number)})
 
 
 def series(timeframe: str, *, settings: Settings | None = None) -> list[tuple[str, str]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, get_args
 
@@ -11,21 +11,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import And, BooleanExpression
 
+from ohlcv.config.settings import Settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import from_microseconds, to_microseconds
 from ohlcv.model.ledger_records import Cause, Publication
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY
+from ohlcv.model.timeframes import Timeframe
 from ohlcv.readers.candles import check_request
-from ohlcv.readers.recorded_table import RecordedTable
+from ohlcv.readers.recorded_table import RecordedTable, open_recorded_table
 from ohlcv.readers.scans import one_of, series_condition, time_condition
 from ohlcv.readers.versions import OPEN_END, Versions
 
+# Key in the metadata of the schema: the number for `since` of the next read.
+SINCE = "ohlcv.since"
 # Columns of a candle besides its key. A row has them twice, after these prefixes.
 VALUES = tuple(column.name for column in CANDLE_COLUMNS if column.name not in KEY)
 BEFORE, AFTER = "before_", "after_"
 CAUSES: tuple[str, ...] = get_args(Cause)
 # Publications are read together until they have changed so many candles.
 _MAX_CHANGES = 200_000
+# Revisions that are read at a time.
+PAGE_ROWS = 20_000
 
 # (publication, window_start in microseconds, symbol, exchange) of a revision: its place in the feed.
 FeedKey = tuple[int, int, str, str]
@@ -86,6 +92,55 @@ def read_feed(recorded: RecordedTable, query: FeedQuery, limit: int, after: Feed
     if not len(table) and after is None:
         recorded.check_series(query.symbol, query.exchange)
     return FeedPage(table, page[-1] if len(candidates) > limit else None, newest)
+
+
+def read_revisions(
+    settings: Settings, timeframe: Timeframe, query: FeedQuery, limit: int | None = None
+) -> tuple[pa.Table, int]:
+    """Return the revisions up to the end of the publication with revision number `limit`, and `since` to continue."""
+    if limit is not None and limit < 1:
+        raise InputError(f"the limit must be 1 or more, not {limit}")
+    recorded = open_recorded_table(settings, timeframe)
+    found: list[pa.Table] = []
+    rows, key = 0, None
+    while True:
+        page = read_feed(recorded, query, PAGE_ROWS if limit is None else min(max(limit, 1_000), PAGE_ROWS), key)
+        found.append(page.table)
+        rows += len(page.table)
+        key = page.next_key
+        if limit is not None and rows >= limit:
+            table = pa.concat_tables(found)
+            last = table["publication"][limit - 1].as_py()
+            # Publications are cut nowhere, because `since` is the number of one.
+            if key is None or key[0] > last:
+                return table.filter(pc.field("publication") <= last), last
+        if key is None:
+            return pa.concat_tables(found), page.checkpoint
+
+
+def follow_feed(
+    settings: Settings, timeframe: Timeframe, query: FeedQuery, wait: Callable[[float], bool], seconds: float
+) -> Iterator[pa.Table]:
+    """Yield revisions as they are recorded, at first those that are recorded already.
+
+    `wait` waits so many seconds, or returns true at once when there is no need to continue.
+    """
+    recorded = open_recorded_table(settings, timeframe)
+    while True:
+        key = None
+        while True:
+            page = read_feed(recorded, query, PAGE_ROWS, key)
+            yield page.table
+            key = page.next_key
+            if key is None:
+                break
+        query = replace(query, since=page.checkpoint)
+        while not wait(seconds):
+            recorded = open_recorded_table(settings, timeframe)
+            if recorded.ledger.checkpoint and recorded.ledger.checkpoint.number > page.checkpoint:
+                break
+        else:
+            return
 
 
 def _first_number(versions: Versions, since: int | None) -> int:
