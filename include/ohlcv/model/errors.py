@@ -15,6 +15,10 @@ class InputError(OhlcvError):
     exit_code = 2
 
 
+class UnknownSeriesError(InputError):
+    """A symbol or exchange of which a table has no candle."""
+
+
 class MissingTableError(OhlcvError):
     """A table that the catalog does not contain."""
 

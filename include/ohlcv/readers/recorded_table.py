@@ -13,16 +13,12 @@ from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.ledger_tables import read_publications
 from ohlcv.iceberg.snapshot_log import Entry, time_of, unrecorded_entries
 from ohlcv.iceberg.tables import load_table, open_catalog
-from ohlcv.model.errors import InputError
+from ohlcv.model.errors import InputError, UnknownSeriesError
 from ohlcv.model.intervals import iso
 from ohlcv.model.ledger_records import Ledger, Publication
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.readers.scans import StoredCandles, compare, series_condition
 from ohlcv.readers.versions import Versions
-
-
-class UnknownSeriesError(InputError):
-    """A symbol or exchange of which a table has no candle."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ class RecordedTable:
                     return
         named = [f"symbol '{symbol}'"] if symbol is not None else []
         named += [f"exchange '{exchange}'"] if exchange is not None else []
-        raise UnknownSeriesError(f"no {self.timeframe} candle has {' and '.join(named)}: see 'ohlcv candles'")
+        raise UnknownSeriesError(f"no {self.timeframe} candle has {' and '.join(named)}: correct the names")
 
     @property
     def _has_base(self) -> bool:

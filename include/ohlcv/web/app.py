@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
-from ohlcv.web import ccxt, routes_candles, routes_catalog, routes_pages, udf
+from ohlcv.web import ccxt, routes_candles, routes_catalog, routes_ledger, routes_pages, udf
 from ohlcv.web.access import Access, Cors
 from ohlcv.web.documents import error_responses
 from ohlcv.web.parameters import check_parameter_names
@@ -23,7 +23,7 @@ DESCRIPTION = """Read-only access to candles and to the state of their pipeline.
 
 Every path except `/health` needs the header `Authorization: Bearer TOKEN`. Times are ISO 8601 in UTC, decimals are
 strings with all digits. Errors are `application/problem+json`. Candles change when late trades arrive: answers have an
-`ETag`; send it as `If-None-Match`, and ask for changes with `updated_since`.
+`ETag`; send it as `If-None-Match`, and ask for changes with `updated_since` or at `/api/v1/revisions`.
 """
 
 
@@ -56,7 +56,7 @@ def create_routes(service: Service) -> FastAPI:
         openapi_url=None,
     )
     app.state.service = service
-    for module in (routes_candles, routes_catalog, udf, ccxt, routes_pages):
+    for module in (routes_candles, routes_ledger, routes_catalog, udf, ccxt, routes_pages):
         app.include_router(module.router)
     add_problem_handlers(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -110,6 +110,15 @@ class ProvisionalCandles(BaseModel):
     candles: list[Candle]
 
 
+class Past(BaseModel):
+    """What an answer with as_of or vintage leaves out."""
+
+    available_from: str | None = Field(description="Earlier windows are not known. Null if no window is left out.")
+    known_until: str | None = Field(
+        description="Of a vintage: what readers saw first at this time or later is left out, as it is not recorded yet."
+    )
+
+
 class CandlesDocument(Stale):
     """A page of candles."""
 
@@ -118,6 +127,65 @@ class CandlesDocument(Stale):
     candles: list[Candle]
     next_cursor: str | None = Field(description="Cursor of the next page; null on the last one.")
     provisional: ProvisionalCandles | None
+    past: Past | None = Field(None, description="With as_of and vintage.")
+
+
+class Change(BaseModel):
+    """Why and by which publication a candle changed."""
+
+    publication: int = Field(description="Number of the publication in the timeframe.", examples=[42])
+    symbol: str = Field(examples=["BTC-USD"])
+    exchange: str = Field(examples=["coinbase"])
+    window_start: str = Time
+    change: str | None = Field(
+        description="inserted, updated or deleted; null for the candle with which the ledger began.",
+        examples=["updated"],
+    )
+    causes: list[str] = Field(examples=[["trade added"]])
+    lateness: int | None = Field(
+        description="Newest ingestion time of the added trades minus the end of the window, in microseconds."
+    )
+    held_since: str | None = Field(description="Since when the audit had held the candle.")
+    waived: bool = Field(description="Whether an operator published it although it failed the audit.")
+    visible_at: str = Field(description="When readers began to see the change.", examples=["2026-03-01T12:00:00Z"])
+    trigger: str = Field(examples=["scheduled"])
+    dag_id: str | None
+    run_id: str | None
+    snapshot: str | None
+    trades_snapshot: str | None
+
+
+class Revision(Change):
+    """A changed candle. Its values before and after are null where there was no candle."""
+
+    before_close_price: str | None = Field(description="So all columns of a candle before the change.")
+    after_close_price: str | None = Field(description="So all columns of a candle after the change.")
+
+
+class RevisionsDocument(BaseModel):
+    """A page of revisions."""
+
+    timeframe: str = Field(examples=["1h"])
+    checkpoint: int = Field(description="Newest recorded publication: `since` of the next poll.")
+    revisions: list[Revision]
+    next_cursor: str | None = Field(description="Cursor of the next page; null on the last one.")
+
+
+class Version(Change):
+    """A version of a candle. Its values are null from a deletion on."""
+
+    close_price: str | None = Field(description="So all columns of a candle.")
+
+
+class HistoryDocument(BaseModel):
+    """The versions of a candle, the oldest first."""
+
+    timeframe: str = Field(examples=["1h"])
+    symbol: str = Field(examples=["BTC-USD"])
+    exchange: str = Field(examples=["coinbase"])
+    window_start: str = Time
+    known_until: str | None = Field(description="Later publications are not recorded yet. Null if all are recorded.")
+    versions: list[Version]
 
 
 class TimeframeDocument(BaseModel):

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import parse_time
+from ohlcv.model.ledger_records import Cause
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.web.problems import bad_request, quoted
 
@@ -115,6 +116,18 @@ class CandleParameters(Parameters):
         Literal["previous"] | None,
         Field(description="Add windows without trades at the previous close. Needs symbol, exchange, start and end."),
     ] = None
+    as_of: Annotated[
+        Time | None,
+        Field(description="The candles that readers saw at this time. Needs symbol and exchange."),
+    ] = None
+    vintage: Annotated[
+        Annotated[str, Field(max_length=MAX_TIME)] | None,
+        Field(
+            description="first: each candle as first published. 5m (or s, h, d): as known 5 minutes after its window "
+            "ended. Needs symbol and exchange.",
+            examples=["first", "5m"],
+        ),
+    ] = None
     provisional: Annotated[
         Flag,
         Field(description="Also compute the windows after the newest stored one. Needs symbol and exchange; JSON."),
@@ -123,6 +136,39 @@ class CandleParameters(Parameters):
         Literal["json", "csv", "parquet", "arrow"],
         Field(description="json: a page. csv, parquet, arrow (IPC stream): all candles of the range as a stream."),
     ] = "json"
+
+
+class RevisionParameters(Parameters):
+    """Parameters of /api/v1/revisions."""
+
+    timeframe: TimeframeName
+    since: Annotated[
+        Annotated[Number, Field(ge=0)] | None,
+        Field(description="Only publications after this number, by default all that are recorded."),
+    ] = None
+    symbol: Annotated[Name | None, Field(description="Only this symbol.")] = None
+    exchange: Annotated[Name | None, Field(description="Only this exchange.")] = None
+    start: Annotated[Time | None, Field(description="First window start.")] = None
+    end: Annotated[Time | None, Field(description="End of the window starts, exclusive.")] = None
+    cause: Annotated[Cause | None, Field(description="Only changes with this cause.")] = None
+    insertions: Annotated[Flag, Field(description="Also new candles.")] = "false"
+    limit: Annotated[
+        Annotated[Number, Field(ge=1, le=MAX_CANDLES)] | None,
+        Field(description=f"Revisions per page, by default {DEFAULT_CANDLES:,}."),
+    ] = None
+    cursor: Annotated[
+        Annotated[str, Field(min_length=1, max_length=MAX_CURSOR)] | None,
+        Field(description="`next_cursor` of the page before. All other parameters must be the same."),
+    ] = None
+
+
+class HistoryParameters(Parameters):
+    """Parameters of /api/v1/candles/history."""
+
+    timeframe: TimeframeName
+    symbol: Annotated[Name, Field(description="Symbol of the candle.")]
+    exchange: Annotated[Name, Field(description="Exchange of the candle.")]
+    time: Annotated[Time, Field(description="A time within the window of the candle.")]
 
 
 class QualityParameters(Parameters):
@@ -147,15 +193,22 @@ def check_candle_parameters(given: CandleParameters) -> None:
     bounded = given.start is not None and given.end is not None
     newest, fill, bulk = given.newest is not None, given.fill is not None, given.format != "json"
     provisional = given.provisional == "true"
+    past = given.as_of is not None or given.vintage is not None
     contradictions = (
         (newest and not one_series, "newest needs symbol and exchange: add them"),
         (provisional and not one_series, "provisional needs symbol and exchange: add them"),
+        (past and not one_series, "as_of and vintage need symbol and exchange: add them"),
+        (past and provisional, "as_of and vintage cannot be combined with provisional: remove one of them"),
         (fill and not (one_series and bounded), "fill needs symbol, exchange, start and end: add them"),
         (provisional and bulk, "provisional candles have only the format json: remove provisional or format"),
     )
     for contradicts, detail in contradictions:
         if contradicts:
             raise bad_request(detail)
+    if past:
+        _refuse(given, "as_of and vintage cannot be combined with", "fill", "updated_since")
+    if given.as_of is not None:
+        _refuse(given, "as_of cannot be combined with", "vintage")
     if newest:
         _refuse(given, "newest cannot be combined with", "start", "limit", "cursor", "updated_since", "fill")
     if fill:
@@ -172,8 +225,13 @@ def _refuse(given: CandleParameters, reason: str, *names: str) -> None:
             raise bad_request(f"{reason} {name}: remove one of them")
 
 
-def _check_range(start: datetime, end: datetime, filled_length: timedelta | None) -> None:
-    if start >= end:
+def check_order(start: datetime | None, end: datetime | None) -> None:
+    """Raise ProblemError if a range ends before it begins."""
+    if start is not None and end is not None and start >= end:
         raise bad_request("start must be before end: exchange them, or give a later end")
+
+
+def _check_range(start: datetime, end: datetime, filled_length: timedelta | None) -> None:
+    check_order(start, end)
     if filled_length and (end - start) / filled_length > MAX_CANDLES:
         raise bad_request(f"fill is limited to {MAX_CANDLES:,} windows: give a later start or an earlier end")

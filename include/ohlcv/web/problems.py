@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.errors import InputError, OhlcvError, UnknownSeriesError
 
 LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -96,7 +96,7 @@ def as_problem(error: Exception) -> ProblemError:
     if isinstance(error, ProblemError):
         return error
     if isinstance(error, InputError):
-        return bad_request(str(error))
+        return ProblemError(404 if isinstance(error, UnknownSeriesError) else 400, str(error))
     if isinstance(error, OhlcvError):
         LOG.error("%s", one_line(str(error)))
         return unavailable("the candles cannot be read at the moment: try again, or ask the operator to see the log")

@@ -21,8 +21,10 @@ from ohlcv.web.cursor import make_cursor, read_cursor
 from ohlcv.web.documents import CandlesDocument, candle_responses, rounded, snapshot_document
 from ohlcv.web.encoding import json_objects
 from ohlcv.web.parameters import DEFAULT_CANDLES, CandleParameters, check_candle_parameters
+from ohlcv.web.past_candles import past_download, past_page
 from ohlcv.web.problems import bad_request
-from ohlcv.web.service import Service, ServiceState
+from ohlcv.web.routes_ledger import json_answer
+from ohlcv.web.service import Service, ServiceState, check_readable
 from ohlcv.web.table_index import TableIndex
 
 router = APIRouter()
@@ -39,12 +41,19 @@ async def candles(request: Request, service: ServiceState, given: Annotated[Cand
     """Return candles in the order window_start, symbol, exchange.
 
     JSON answers are pages of at most 5,000 candles; request the next one with `cursor`. CSV, Parquet and Arrow answers
-    contain all candles of the range, at most 1,000,000.
+    contain all candles of the range, at most 1,000,000. `as_of` and `vintage` read the past from the ledger.
     """
     check_candle_parameters(given)
     # Equal for all pages of a request.
     selection = given.model_dump(exclude={"cursor", "limit", "format", "provisional"}, exclude_none=True)
     query = _query(given, selection)
+    if given.as_of is not None or given.vintage is not None:
+        check_readable(request, given.timeframe)
+        settings = service.settings
+        if given.format == "json":
+            content = await service.provisional.run(past_page, settings, given, selection, query.after)
+            return json_answer(request, content)
+        return BulkResponse(service.bulk, lambda: past_download(settings, given), MEDIA_TYPES[given.format])
     parameters = given.model_dump(exclude_none=True)
     answer = SnapshotAnswer(service, request, given.timeframe, parameters, has_etag=given.provisional == "false")
     reader = _Reader(service, given, selection, query)

@@ -32,6 +32,7 @@ COMMAND_LINES = [
     ("trades", "feed"),
     ("build", "--timeframe", "1m", *DAY),
     ("candles", "--timeframe", "1m"),
+    ("revisions", "--timeframe", "1m"),
     ("retention",),
     ("maintain",),
     ("sql", "SELECT 1"),

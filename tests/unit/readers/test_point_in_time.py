@@ -10,10 +10,9 @@ import pytest
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, widen_volume
-from ohlcv.model.errors import InputError
+from ohlcv.model.errors import InputError, UnknownSeriesError
 from ohlcv.model.intervals import iso
 from ohlcv.readers.point_in_time import read_past_candles
-from ohlcv.readers.recorded_table import UnknownSeriesError
 from support.candle_rows import HOUR, MINUTE, Row, Scan, at, candle, dates_read, window_starts
 from support.default_tables import candles_contract
 from support.ledger import RecordedHistory, append, seen
@@ -385,6 +384,8 @@ class TestInvalidRequests:
 
     def test_an_unknown_series_is_refused(self, stored: RecordedHistory) -> None:
         moment = stored.states[0].seen_at
-        with pytest.raises(UnknownSeriesError, match=r"^no 1h candle has symbol 'DOGE' and exchange 'X': see"):
+        with pytest.raises(
+            UnknownSeriesError, match=r"^no 1h candle has symbol 'DOGE' and exchange 'X': correct the names$"
+        ):
             read_past_candles(stored.settings, HOUR, "DOGE", "X", as_of=moment)
         assert len(read_past_candles(stored.settings, HOUR, "BTC", "X", as_of=moment, end=at("2026-01-01"))) == 0

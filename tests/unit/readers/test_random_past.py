@@ -8,10 +8,11 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import duckdb
 import pytest
 
 from ohlcv.config.settings import load_settings
-from ohlcv.iceberg.tables import create_tables
+from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ledger.recording import record
 from ohlcv.model.intervals import MICROSECOND
 from ohlcv.readers.candle_history import read_candle_history
@@ -19,6 +20,7 @@ from ohlcv.readers.point_in_time import read_past_candles
 from ohlcv.readers.recorded_table import open_recorded_table
 from ohlcv.readers.revisions import AFTER, BEFORE, FeedQuery, read_feed
 from support.candle_rows import COLUMNS, HOUR, Row, candle
+from support.documents import named_blocks
 from support.ledger import BEGIN, RecordedHistory, at_state, key_of, seen
 
 HOURS = 30
@@ -145,6 +147,26 @@ def test_a_history_has_each_version(history: RecordedHistory) -> None:
         for event in read_candle_history(history.settings, HOUR, symbol, exchange, start).events.to_pylist():
             found[event["publication"]] = found.get(event["publication"], Counter()) + seen(side(event, AFTER))
         assert list(found.items()) == expected
+
+
+def test_the_sql_recipe_returns_what_a_reader_saw_then(history: RecordedHistory) -> None:
+    recorded = open_recorded_table(history.settings, HOUR)
+    publications = load_table(open_catalog(history.settings), history.settings.publications_contract)
+    checkpoint = history.states[RECORDED - 1].snapshot
+    tables = {
+        "revisions": recorded.revisions.scan(),
+        "publications": publications.scan(),
+        "1h": recorded.table.scan(snapshot_id=checkpoint),
+    }
+    names = ("symbol", "exchange", "window_start", "close_price", "created_at")
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA market_data")
+        for name, scan in tables.items():
+            connection.register("rows", scan.to_arrow())
+            connection.execute(f"CREATE TABLE market_data.gold_ohlcv_{name} AS FROM rows")
+        for number, state in enumerate(history.states[:RECORDED], 1):
+            found = connection.execute(named_blocks("reading.md")["as-of-sql"].code, {"number": number}).fetchall()
+            assert Counter(found) == Counter(tuple(row[name] for name in names) for row in state.rows)
 
 
 def side(event: Row, prefix: str) -> list[Row]:

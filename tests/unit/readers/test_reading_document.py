@@ -13,9 +13,11 @@ import pytest
 import yaml
 
 from ohlcv.config.settings import load_settings
+from ohlcv.iceberg.tables import create_tables
 from ohlcv.spark.jars import chosen_jars
-from support.candle_rows import HOUR, Row, filled_candle, unfilled
+from support.candle_rows import HOUR, Row, at, candle, filled_candle, unfilled
 from support.documents import named_blocks, run_block
+from support.ledger import RecordedHistory
 from support.reading import NEWER_HOUR, store_candles
 
 BLOCKS = named_blocks("reading.md")
@@ -29,6 +31,10 @@ OTHERS = {
     "api-etag",
     "ohlcv-newest",
     "history",
+    "as-of",
+    "vintage",
+    "as-of-sql",  # tests/unit/readers/test_random_past.py
+    "revisions",
     "pyiceberg-properties",
     "spark-command",
     "spark",
@@ -103,6 +109,35 @@ def test_the_newest_windows_are_filled(hours: list[Row]) -> None:
 
 def test_an_old_snapshot_has_the_candles_of_its_time(hours: list[Row]) -> None:
     assert rows(run_block(BLOCKS, "history")["candles"]) == hours[:-1]
+
+
+class TestPast:
+    @pytest.fixture
+    def recorded(self, tmp_path: Path) -> RecordedHistory:
+        """Return a candle of 00:00 that changed at 02:00, and two days later."""
+        settings = load_settings({"OHLCV_HOME": str(tmp_path)})
+        create_tables(settings)
+        history = RecordedHistory(settings, HOUR, at("2026-02-28T12:00"))
+        history.job()
+        for time, close in (("2026-03-01T01:05", "1"), ("2026-03-01T02:00", "2"), ("2026-03-03T02:00", "3")):
+            history.now = at(time)
+            history.job([candle(HOUR, "2026-03-01T00:00", close, "BTC-USD", "coinbase")])
+        history.record()
+        return history
+
+    def test_the_recipes_return_what_was_known(
+        self, recorded: RecordedHistory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OHLCV_HOME", str(recorded.settings.home))
+        seen = run_block(BLOCKS, "as-of")
+        assert rows(seen["seen"]) == list(recorded.states[2].rows)
+        assert seen["snapshot"] == str(recorded.states[2].snapshot).encode()
+        vintages = run_block(BLOCKS, "vintage")
+        assert rows(vintages["first"]) == list(recorded.states[1].rows)
+        assert rows(vintages["after_one_day"]) == list(recorded.states[2].rows)
+        followed = run_block(BLOCKS, "revisions")
+        assert [row["after_close_price"] for row in rows(followed["changed"])] == [1, 2, 3]
+        assert followed["since"] == 4
 
 
 class TestProperties:

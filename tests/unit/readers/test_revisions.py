@@ -11,9 +11,9 @@ import pytest
 import ohlcv
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables
-from ohlcv.model.errors import InputError
+from ohlcv.model.errors import InputError, UnknownSeriesError
 from ohlcv.readers.candle_history import read_candle_history
-from ohlcv.readers.recorded_table import UnknownSeriesError, open_recorded_table
+from ohlcv.readers.recorded_table import open_recorded_table
 from ohlcv.readers.revisions import FeedKey, FeedQuery, follow_feed, read_feed, read_revisions
 from support.candle_rows import HOUR, Row, at, candle
 from support.ledger import RecordedHistory, append
@@ -126,7 +126,7 @@ class TestFeed:
     def test_pages_have_each_revision_once(self, changed: RecordedHistory) -> None:
         recorded = open_recorded_table(changed.settings, HOUR)
         for insertions in (False, True):
-            for size in (1, 2, 4):
+            for size in (1,) if insertions else (2, 3):
                 found, key = [], None
                 while True:
                     page = read_feed(recorded, FeedQuery(insertions=insertions), size, key)

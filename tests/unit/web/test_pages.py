@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from ohlcv.web import routes_catalog, routes_pages
+from ohlcv.web import routes_candles, routes_catalog, routes_ledger, routes_pages
 from ohlcv.web.app import create_routes
 from ohlcv.web.service import Service
 from support.candle_rows import HOUR, candle
@@ -92,6 +92,9 @@ def test_the_document_has_a_working_example_of_every_route(
     candles.rows["1h"] = [candle(HOUR, "2026-03-01", symbol="BTC-USD", exchange="coinbase")]
     # It needs the tables themselves.
     monkeypatch.setattr(routes_catalog, "read_status", lambda *_: {"timeframes": []})
+    monkeypatch.setattr(routes_candles, "past_page", lambda *_: b"{}")
+    monkeypatch.setattr(routes_ledger, "revisions_page", lambda *_: (b"{", None))
+    monkeypatch.setattr(routes_ledger, "history_document", lambda *_: {})
     text = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
     examples = re.findall(r"^    curl .*?\$API(/[^\" \n]+)", text, re.MULTILINE)
     for address in examples:
