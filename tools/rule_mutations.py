@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ledger_mutations import LEDGER_MUTATIONS
 from mutation import Mutation
+from reading_mutations import READING_MUTATIONS
 from recording_mutations import RECORDING_MUTATIONS
 
 CANDLES = "tests/spark/test_candles.py"
@@ -383,4 +384,5 @@ MUTATIONS = (
     ),
     *LEDGER_MUTATIONS,
     *RECORDING_MUTATIONS,
+    *READING_MUTATIONS,
 )

@@ -43,6 +43,8 @@ export function answer(method: string, url: URL, now = Math.floor(Date.now() / 1
       return series(query, now);
     case "candles":
       return candles(query, now);
+    case "candles/history":
+      return history(query, now);
     case "status":
       return json(mockStatus(now));
     case "quality":
@@ -134,6 +136,36 @@ function candles(query: URLSearchParams, now: number): Answer {
       computed_at: toIso(now),
       candles: provisional.map((candle) => ({ ...candle, created_at: null, updated_at: null })),
     },
+  });
+}
+
+/** A candle that was published at once, and corrected five minutes later. */
+function history(query: URLSearchParams, now: number): Answer {
+  const name = query.get("timeframe") ?? "";
+  const step = STEPS[name];
+  if (!step) return problem(400, "timeframe: unknown. Use one of 1m, 5m, 30m, 1h, 1d.");
+  const start = Math.floor(toSeconds(query.get("time") ?? toIso(now)) / step) * step;
+  const candle = candleAt(query.get("symbol") ?? "", query.get("exchange") ?? "", start, step);
+  const version = (publication: number, seconds: number, change: string, causes: string[]) => ({
+    ...candle,
+    publication,
+    visible_at: toIso(start + step + seconds),
+    change,
+    causes,
+    lateness: causes.length > 0 ? 12_500_000 : null,
+    held_since: null,
+    waived: false,
+    trigger: "scheduled",
+    dag_id: `ohlcv_${name}`,
+    run_id: `scheduled__${toIso(start + step + seconds)}`,
+  });
+  const versions = [version(41, 20, "inserted", []), version(42, 320, "updated", ["trade added"])];
+  const first = { ...versions[0], close_price: candle?.open_price, trade_count: 1 };
+  return json({
+    timeframe: name,
+    window_start: toIso(start),
+    known_until: null,
+    versions: candle ? [first, versions[1]] : [],
   });
 }
 

@@ -11,6 +11,7 @@ import pytest
 
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables
+from ohlcv.ledger.recording import record
 from ohlcv.model.timeframes import TIMEFRAMES
 from support.api_servers import ApiServer, api_server
 from support.candle_rows import at, candle, write_candles
@@ -30,7 +31,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with candles of one series in every table."""
+    """Return a folder with recorded candles of one series in every table."""
     home = tmp_path_factory.mktemp("home")
     settings = load_settings({"OHLCV_HOME": str(home)})
     create_tables(settings)
@@ -38,6 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         starts: list[datetime] = [BEGIN + number * timeframe.length for number in range(CANDLES)]
         rows = [candle(timeframe, start, "100", "BTC-USD", "coinbase") for start in starts]
         write_candles(settings, timeframe, *rows)
+        record(settings, timeframe)
     return home
 
 

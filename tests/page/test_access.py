@@ -22,6 +22,8 @@ QUERIES = {
     "/api/v1/timeframes": "",
     "/api/v1/series": "timeframe=1h",
     "/api/v1/candles": f"timeframe=1h&{SERIES}",
+    "/api/v1/revisions": "timeframe=1h",
+    "/api/v1/candles/history": f"timeframe=1h&{SERIES}&time=2026-03-01",
     "/api/v1/status": "",
     "/api/v1/quality": "timeframe=1h",
     "/udf/config": "",
@@ -74,7 +76,14 @@ def test_every_route_needs_a_login_and_access_to_a_dag(server: ApiServer) -> Non
 def test_a_timeframe_whose_dag_a_user_may_not_read_is_refused(server: ApiServer) -> None:
     if "one-dag" not in server.passwords:
         pytest.skip("in the simple auth manager every user may read every DAG")
-    for path in ("/api/v1/series?timeframe=5m", "/api/v1/candles?timeframe=5m", "/api/v1/quality?timeframe=5m"):
+    for path in (
+        "/api/v1/series?timeframe=5m",
+        "/api/v1/candles?timeframe=5m",
+        f"/api/v1/candles?timeframe=5m&{SERIES}&vintage=first",
+        "/api/v1/revisions?timeframe=5m",
+        f"/api/v1/candles/history?timeframe=5m&{SERIES}&time=2026-03-01",
+        "/api/v1/quality?timeframe=5m",
+    ):
         response = server.get(f"/ohlcv{path}", "one-dag")
         assert response.status_code == 403
         assert "ohlcv_5m" in response.json()["detail"]

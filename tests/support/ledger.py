@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -136,14 +136,20 @@ class RecordedHistory:
             if snapshot.snapshot_id not in keep:
                 table.maintenance.expire_snapshots().by_id(snapshot.snapshot_id).commit()
 
-    def record(self, upto: int | None = None) -> None:
-        """Write the publications and revisions of the states that have no publication yet."""
+    def record(self, upto: int | None = None, insertions_of: Collection[int] = ()) -> None:
+        """Write the publications and revisions of the states that have no publication yet.
+
+        `insertions_of`: publications whose insertions need no row, although their stamp is that of an earlier one.
+        """
         end = len(self.states) if upto is None else upto
         for number in range(self.recorded + 1, end + 1):
             state = self.states[number - 1]
             base = number == 1
             if not base and state.trigger not in ("maintenance", "retention"):
-                append(self.settings, self.settings.revisions_contract, "window_start", self._revisions(number))
+                found = [
+                    row for row in self._revisions(number) if number not in insertions_of or row["change"] != "inserted"
+                ]
+                append(self.settings, self.settings.revisions_contract, "window_start", found)
             publication = self.publication(number)
             row = {
                 **publication.__dict__,

@@ -1,6 +1,7 @@
 import type {
   Candle,
   CandlesAnswer,
+  HistoryAnswer,
   Incident,
   QualityAnswer,
   SeriesAnswer,
@@ -77,6 +78,10 @@ export function readSeries(timeframe: string, search?: string, signal?: AbortSig
 
 export function readCandles(parameters: Parameters, signal?: AbortSignal): Promise<CandlesAnswer> {
   return requestJson(apiUrl("candles", parameters), { signal });
+}
+
+export function readHistory(parameters: Parameters, signal?: AbortSignal): Promise<HistoryAnswer> {
+  return requestJson(apiUrl("candles/history", parameters), { signal });
 }
 
 /** Return the candles of a range: none if the timeframe does not have the series (404). */

@@ -67,6 +67,35 @@ export interface CandlesAnswer {
   provisional: Provisional | null;
 }
 
+/** A version of a candle, by the publication that made it. Its values are null from a deletion on. */
+export interface Version {
+  publication: number;
+  visible_at: string;
+  /** inserted, updated, deleted; null for the candle with which the ledger began. */
+  change: string | null;
+  causes: string[];
+  /** Microseconds. */
+  lateness: number | null;
+  held_since: string | null;
+  waived: boolean;
+  trigger: string;
+  dag_id: string | null;
+  run_id: string | null;
+  open_price: string | null;
+  high_price: string | null;
+  low_price: string | null;
+  close_price: string | null;
+  volume: string | null;
+  trade_count: number | null;
+}
+
+export interface HistoryAnswer {
+  window_start: string;
+  /** Later publications are not recorded yet. */
+  known_until: string | null;
+  versions: Version[];
+}
+
 export interface AirflowState {
   reachable: boolean;
   detail: string | null;

@@ -3,6 +3,7 @@ const KEYS: [string, string][] = [
   ["+ −", "zoom in and out"],
   ["Page Up, Page Down", "move by a screen"],
   ["Home, End", "first and newest candle"],
+  ["Enter", "the versions of the candle at the crosshair, as a click on a candle"],
   ["Esc", "hide the crosshair"],
 ];
 

@@ -10,7 +10,8 @@ import type { SeriesKey } from "./bounds";
 import { ChartHelp } from "./ChartHelp";
 import { ChartPanes } from "./ChartPanes";
 import { chosenSeries } from "./choice";
-import type { ChartSession, SessionState } from "./session";
+import type { ChartSession } from "./session";
+import type { SessionState } from "./sessionEvents";
 import { Toolbar } from "./Toolbar";
 import type { Target } from "./target";
 

@@ -1,6 +1,6 @@
 import { formatCount, formatDecimal } from "../shared/numbers";
 import { formatIso, formatTime, localZoneName, type Zone } from "../shared/times";
-import type { Hover } from "./session";
+import type { Hover } from "./sessionEvents";
 
 interface LegendProps {
   hover: Hover | null;

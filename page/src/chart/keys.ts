@@ -7,6 +7,7 @@ export interface Operations {
   zoom: (factor: number) => void;
   goTo: (end: "first" | "newest") => void;
   clearCursor: () => void;
+  pick: () => void;
 }
 
 export interface Key {
@@ -51,6 +52,9 @@ export function pressKey(chart: Operations, event: Key): boolean {
       return true;
     case "End":
       chart.goTo("newest");
+      return true;
+    case "Enter":
+      chart.pick();
       return true;
     case "Escape":
       chart.clearCursor();

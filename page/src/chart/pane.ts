@@ -24,6 +24,8 @@ export interface PaneEvents {
   /** The user moved or zoomed. */
   onRange: (range: LogicalRange) => void;
   onHover: (time: number | null) => void;
+  /** A click or a tap, not a move. */
+  onClick: (time: number) => void;
 }
 
 export interface Drawn {
@@ -86,6 +88,7 @@ export class Pane {
       // A position that was set by the program has no source event.
       if (event.sourceEvent || !event.point) events.onHover(event.point ? ((event.time as number) ?? null) : null);
     });
+    this.chart.subscribeClick((event) => event.time !== undefined && events.onClick(event.time as number));
     this.applyDecimals();
     this.setTheme(theme);
   }

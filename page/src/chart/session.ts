@@ -16,38 +16,11 @@ import {
   visibleLimit,
 } from "./frame";
 import { movedCursor, panned, viewWith, zoomed } from "./moves";
-import { type Drawn, Pane } from "./pane";
+import { Pane } from "./pane";
 import { RequestQueue } from "./requestQueue";
+import type { SessionEvents } from "./sessionEvents";
 import { newestView, type Target, viewOf } from "./target";
 import { readTheme } from "./theme";
-
-export interface SessionState {
-  /** Timeframe that is drawn. It is coarser than the selected one when zoomed out. */
-  shown: string | null;
-  view: View | null;
-  /** The user has moved or zoomed since the last target. */
-  moved: boolean;
-  loading: boolean;
-  error: unknown;
-  staleSeconds: number | null;
-  /** The selected timeframe has no candle of the series. */
-  noData: boolean;
-  /** All windows in view are read, and none has a candle. */
-  emptyView: boolean;
-  provisional: { computedAt: string; count: number } | null;
-}
-
-export interface Hover {
-  /** The window of the legend: at the crosshair, or the newest one. */
-  time: number | null;
-  crosshair: boolean;
-  candles: (Drawn | undefined)[];
-}
-
-export interface SessionEvents {
-  onState: (state: SessionState) => void;
-  onHover: (hover: Hover) => void;
-}
 
 const POLL_MILLISECONDS = 5000;
 /** Time after a move of the wheel or a finger in which the charts report its effect. */
@@ -99,6 +72,7 @@ export class ChartSession {
       return new Pane(element, theme, {
         onRange: (range) => this.onRange(index, range.from, range.to),
         onHover: (time) => this.onHover(index, time),
+        onClick: (time) => this.pick(time, index),
       });
     });
     this.timer = window.setInterval(() => document.hidden || this.poll(), POLL_MILLISECONDS);
@@ -194,6 +168,14 @@ export class ChartSession {
 
   clearCursor(): void {
     this.setCursor(null);
+  }
+
+  /** Pick a window, by default that of the crosshair or the newest one. */
+  pick(time = this.cursor ?? this.data.bounds(this.step)?.newest, pane = 0): void {
+    const drawn = time !== undefined && this.step ? this.data.find(pane, this.step, time) : undefined;
+    const key = this.keys[pane];
+    if (!drawn || drawn.provisional || !this.step || !key) return;
+    this.events.onPick(key, this.step.name, drawn.candle.window_start);
   }
 
   private setCursor(time: number | null, except?: number): void {

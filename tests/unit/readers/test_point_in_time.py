@@ -94,6 +94,17 @@ class TestUndoRules:
         assert closes(history, as_of=second.seen_at) == ["01T09 2", "01T10 1"]
         assert closes(history, as_of=again.seen_at) == ["01T09 1", "01T10 1"]
 
+    def test_a_candle_of_a_stamp_that_was_deleted_in_between(self, history: RecordedHistory) -> None:
+        first = history.job([hour("01T09")])
+        second = history.job([hour("01T10")])
+        away = history.rollback(first)
+        history.rollback(second)
+        # A ledger may know the time at which the snapshot was written, and then need no row of the insertion.
+        history.states[-1] = again = history.with_stamp(history.states[-1], second.written_at)
+        history.record(insertions_of={4})
+        assert closes(history, as_of=away.seen_at) == ["01T09 1"]
+        assert closes(history, as_of=again.seen_at) == ["01T09 1", "01T10 1"]
+
     def test_duplicates_are_returned_as_they_were(self, history: RecordedHistory) -> None:
         history.job([hour("01T10")])
         doubled = history.commit([*history.rows, *history.rows, hour("01T10", "5")], trigger="other writer")
@@ -123,14 +134,13 @@ class TestUndoRules:
         assert str(table.schema.field("volume").type) == "decimal128(38, 8)"
 
     def test_rows_of_an_unfinished_recording_are_ignored(self, history: RecordedHistory) -> None:
-        first = history.job([hour("01T10")])
+        first = history.job([hour("01T10"), hour("01T11")])
         history.job([hour("01T10", "2")])
         history.record()
         table = history.settings.revisions_contract
-        row = {**hour("01T10", "9"), "timeframe": "1h", "publication": 3, "change": "updated", "causes": []}
+        row = {**hour("01T11", "9"), "timeframe": "1h", "publication": 3, "change": "updated", "causes": []}
         append(history.settings, table, "window_start", [row])
-        assert closes(history, as_of=first.seen_at) == ["01T10 1"]
-        assert closes(history, as_of=history.states[-1].seen_at) == ["01T10 2"]
+        assert closes(history, as_of=first.seen_at) == ["01T10 1", "01T11 1"]
 
     def test_the_newest_of_two_publications_with_disordered_clocks(self, history: RecordedHistory) -> None:
         history.job([hour("01T10")])
@@ -140,7 +150,8 @@ class TestUndoRules:
         assert last.seen_at < skewed.seen_at
         history.record()
         assert closes(history, as_of=last.seen_at) == closes(history, as_of=skewed.seen_at) == ["01T10 3"]
-        assert closes(history, vintage="2h") == ["01T10 3"]
+        # 15 seconds after the last publication, before the time of the one before.
+        assert closes(history, vintage="3705s") == ["01T10 3"]
 
 
 class TestSnapshots:
@@ -259,6 +270,15 @@ class TestRetention:
         assert window_starts(table) == ["2026-03-03T10:00"]
         assert table.schema.metadata[b"ohlcv.available_from"] == b"2026-03-03T00:00:00Z"
         assert closes(retired, vintage="3d") == ["03T10 2"]
+
+    def test_a_deleted_candle_that_was_built_again_is_new(self, history: RecordedHistory) -> None:
+        history.job([hour("01T10"), hour("03T10")])
+        history.commit([hour("01T10", "2"), hour("03T10")], trigger="other writer")
+        deleted = history.retire(date(2026, 3, 1))
+        again = history.job([hour("01T10", "9")])
+        history.record()
+        assert closes(history, as_of=deleted.seen_at) == ["03T10 1"]
+        assert closes(history, as_of=again.seen_at) == ["01T10 9", "03T10 1"]
 
     def test_after_the_deletion_everything_is_available(self, retired: RecordedHistory) -> None:
         deleted, last = retired.states[2:]
