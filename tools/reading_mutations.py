@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutation import Mutation
 
 PAST = "tests/unit/readers/test_point_in_time.py"
+VINTAGES = "tests/unit/readers/test_vintages.py"
 REVISIONS = "tests/unit/readers/test_revisions.py"
 RANDOM = "tests/unit/readers/test_random_past.py"
 _VERSIONS = "include/ohlcv/readers/versions.py"
@@ -131,7 +132,7 @@ READING_MUTATIONS = (
         _PAST,
         "AND begun.seen_at <= window_start + $age",
         "AND true",
-        (f"{PAST}::TestVintages::test_values_are_those_of_the_age",),
+        (f"{VINTAGES}::test_values_are_those_of_the_age",),
     ),
     Mutation(
         "a vintage has no look-ahead",
@@ -139,7 +140,7 @@ READING_MUTATIONS = (
         _PAST,
         "WHERE window_start + $age < $known_until",
         "WHERE true",
-        (f"{PAST}::TestVintages::test_windows_whose_vintage_is_not_recorded_yet_are_left_out",),
+        (f"{VINTAGES}::test_windows_whose_vintage_is_not_recorded_yet_are_left_out",),
     ),
     Mutation(
         "a vintage has no look-ahead",
@@ -147,7 +148,7 @@ READING_MUTATIONS = (
         _PAST,
         "if vintage.age is not None and start is not None and start < first_start:",
         "if False:",
-        (f"{PAST}::TestVintages::test_a_vintage_before_the_ledger_is_refused",),
+        (f"{VINTAGES}::test_a_vintage_before_the_ledger_is_refused",),
     ),
     Mutation(
         "a vintage has no look-ahead",
@@ -163,7 +164,7 @@ READING_MUTATIONS = (
         _PAST,
         "if len(unknown):",
         "if False:",
-        (f"{PAST}::TestVintages::test_first_values_that_were_replaced_before_the_ledger_are_refused",),
+        (f"{VINTAGES}::test_first_values_that_were_replaced_before_the_ledger_are_refused",),
     ),
     Mutation(
         "the feed has every change once",

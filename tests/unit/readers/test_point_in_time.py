@@ -16,8 +16,7 @@ from ohlcv.readers.point_in_time import read_past_candles
 from support.candle_rows import HOUR, MINUTE, Row, Scan, at, candle, dates_read, window_starts
 from support.default_tables import candles_contract
 from support.ledger import RecordedHistory, append, seen
-
-NOON = at("2026-03-01T12:00")
+from support.past_reads import NOON, closes, hour
 
 
 @pytest.fixture
@@ -34,16 +33,6 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> RecordedHistory:
     history.job([hour("01T10")])
     history.record()
     return history
-
-
-def hour(start: str, close: str = "1", /, **values: Any) -> Row:
-    return {**candle(HOUR, f"2026-03-{start}", close), **values}
-
-
-def closes(history: RecordedHistory, **arguments: Any) -> list[str]:
-    """Return start and close of the candles that a read returns."""
-    table = read_past_candles(history.settings, history.timeframe, **arguments)
-    return sorted(f"{row['window_start']:%dT%H} {row['close_price'].normalize():f}" for row in table.to_pylist())
 
 
 class TestUndoRules:
@@ -284,64 +273,6 @@ class TestRetention:
         deleted, last = retired.states[2:]
         assert closes(retired, as_of=deleted.seen_at, start=at("2026-03-01T00:00")) == ["03T10 2"]
         assert closes(retired, as_of=last.seen_at, start=at("2026-03-01T00:00")) == ["01T10 9", "03T10 2"]
-
-
-class TestVintages:
-    def test_values_are_those_of_the_age(self, settings: Settings) -> None:
-        history = RecordedHistory(settings, HOUR, at("2026-03-01T10:00"))
-        history.job([])
-        history.now = at("2026-03-01T12:04")
-        history.job([hour("01T11", "1")])
-        history.now = at("2026-03-01T12:30")
-        history.job([hour("01T11", "2"), hour("01T10", "8")])
-        history.record()
-        assert closes(history, vintage="5m", end=at("2026-03-01T12:00")) == ["01T11 1"]
-        assert closes(history, vintage="4m") == []
-        assert closes(history, vintage="31m") == ["01T11 2"]
-        assert closes(history, vintage="91m") == ["01T10 8", "01T11 2"]
-        assert closes(history, vintage=timedelta(minutes=91)) == ["01T10 8", "01T11 2"]
-        assert closes(history, vintage="first") == ["01T11 1"]
-        assert closes(history, vintage="first", start=at("2026-03-01T10:00")) == ["01T10 8", "01T11 1"]
-
-    def test_windows_whose_vintage_is_not_recorded_yet_are_left_out(self, history: RecordedHistory) -> None:
-        history.job([hour("01T11"), hour("01T12")])
-        history.record()
-        assert closes(history, vintage="2h") == ["01T11 1", "01T12 1"]
-        history.now = at("2026-03-01T14:30")
-        later = history.job([hour("01T12", "2")])
-        table = read_past_candles(history.settings, HOUR, vintage="2h")
-        assert window_starts(table) == ["2026-03-01T11:00"]
-        assert table.schema.metadata[b"ohlcv.known_until"] == iso(later.seen_at).encode()
-
-    def test_a_vintage_before_the_ledger_is_refused(self, history: RecordedHistory) -> None:
-        history.job([hour("01T09"), hour("01T10"), hour("01T11")])
-        history.record()
-        assert closes(history, vintage="1h", start=at("2026-03-01T11:00")) == ["01T11 1"]
-        with pytest.raises(
-            InputError, match=r"is before the ledger, .*: available for windows from 2026-03-01T11:00:00Z$"
-        ):
-            closes(history, vintage="1h", start=at("2026-03-01T10:00"))
-        assert closes(history, vintage="1h") == ["01T11 1"]
-
-    def test_first_values_that_were_replaced_before_the_ledger_are_refused(self, history: RecordedHistory) -> None:
-        unchanged: Row = {"created_at": NOON, "updated_at": NOON}
-        changed: Row = {"created_at": NOON, "updated_at": NOON + timedelta(minutes=1)}
-        history.commit([hour("01T09", **changed), hour("01T10", **unchanged)], trigger="other writer")
-        history.job([hour("01T09", "2"), hour("01T10", "2"), hour("01T12", "3")])
-        history.record()
-        assert closes(history, vintage="first", start=at("2026-03-01T10:00")) == ["01T10 1", "01T12 3"]
-        with pytest.raises(InputError, match=r"were replaced before .* windows from 2026-03-01T10:00:00Z$"):
-            closes(history, vintage="first", start=at("2026-03-01T09:00"))
-        # Without a start: from the begin of the ledger.
-        assert closes(history, vintage="first") == []
-
-    def test_a_candle_that_was_deleted_has_a_first_value(self, history: RecordedHistory) -> None:
-        history.job([])
-        history.job([hour("01T12")])
-        history.job(deleted=[hour("01T12")])
-        history.job([hour("01T12", "5")])
-        history.record()
-        assert closes(history, vintage="first", start=at("2026-03-01T12:00")) == ["01T12 1"]
 
 
 class TestReads:
