@@ -28,7 +28,7 @@ RECORDING_MUTATIONS = (
         "insertions by a run need no row",
         "a stamp identifies two publications",
         _DIFFERENCES,
-        "return None if stamp in set(stamps) else stamp",
+        "return None if stamp in stamps else stamp",
         "return stamp",
         (f"{RECORDING}::test_an_insertion_with_the_stamp_of_an_earlier_publication_is_recorded",),
     ),

@@ -115,30 +115,28 @@ FROM (
 """
 
 
-def create_requests(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the table of changes whose causes are searched."""
+def create_requests(connection: duckdb.DuckDBPyConnection, stamps: Mapping[datetime, int | None]) -> None:
+    """Create the table of changes whose causes are searched, given the trades snapshots of the known stamps."""
     for statement in _REQUESTS.split(";"):
         connection.execute(statement)
+    known = {stamp: snapshot for stamp, snapshot in stamps.items() if snapshot is not None}
+    columns = {
+        "stamp": pa.array(known.keys(), pa.timestamp("us", "UTC")),
+        "snapshot": pa.array(known.values(), pa.int64()),
+    }
+    connection.register("stamp_rows", pa.table(columns))
+    connection.execute("INSERT INTO stamps SELECT stamp, snapshot FROM stamp_rows")
+    connection.unregister("stamp_rows")
 
 
 def add_requests(
-    connection: duckdb.DuckDBPyConnection,
-    publication: Publication,
-    stamps: Mapping[datetime, int | None],
-    first: int | None,
-    previous: int | None,
+    connection: duckdb.DuckDBPyConnection, publication: Publication, first: int | None, previous: int | None
 ) -> None:
-    """Request the causes of the changes of a publication.
+    """Request the causes of the changes of a publication, and remember its stamp.
 
     The old version of a candle was built from the trades snapshot of the publication with its stamp, or else from
     `first` or an older one; a candle that did not exist is compared with `previous`.
     """
-    connection.execute("DELETE FROM stamps")
-    if known := {stamp: snapshot for stamp, snapshot in stamps.items() if snapshot is not None}:
-        rows = pa.table({"stamp": pa.array(known.keys(), pa.timestamp("us", "UTC")), "snapshot": [*known.values()]})
-        connection.register("stamp_rows", rows)
-        connection.execute("INSERT INTO stamps SELECT stamp, snapshot FROM stamp_rows")
-        connection.unregister("stamp_rows")
     values = {
         "publication": publication.number,
         "after": publication.trades_snapshot,
@@ -146,6 +144,8 @@ def add_requests(
         "previous": previous,
     }
     connection.execute(_ADD, values)
+    if publication.written_at is not None and publication.trades_snapshot is not None:
+        connection.execute("INSERT INTO stamps VALUES (?, ?)", [publication.written_at, publication.trades_snapshot])
 
 
 def store_causes(

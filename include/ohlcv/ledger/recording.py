@@ -140,7 +140,7 @@ class _Recorder:
         committed = len(self._recorded)
         memory = self._settings.tuning[self._timeframe.name].audit_memory
         with RowDifferences(self._timeframe, memory) as differences:
-            create_requests(differences.connection)
+            create_requests(differences.connection, self._stamps)
             for position, entry in enumerate(entries, 1):
                 self._append(self._compare(entry, differences))
                 self._report_progress(f"{position:,} of {len(entries):,} publications compared")
@@ -172,7 +172,7 @@ class _Recorder:
         )
         publication = replace(publication, **asdict(changed))
         if trigger != "rollback":
-            add_requests(differences.connection, publication, self._stamps, self._first_trades, self._newest_trades)
+            add_requests(differences.connection, publication, self._first_trades, self._newest_trades)
         return publication
 
     @cached_property

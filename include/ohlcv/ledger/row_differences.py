@@ -7,7 +7,7 @@ the contract are compared, and null equals null.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -156,7 +156,7 @@ class RowDifferences:
         before: Snapshot | None,
         after: Snapshot,
         publication: int,
-        stamps: Iterable[datetime] | None,
+        stamps: Container[datetime] | None,
         released: Sequence[Released] = (),
     ) -> ChangedCandles:
         """Record the candles that differ between two snapshots as the revisions of a publication.
@@ -228,12 +228,12 @@ class RowDifferences:
         self.connection.execute(f"INSERT INTO {name} SELECT {_SELECTED} FROM file_rows")
         self.connection.unregister("file_rows")
 
-    def _stamp(self, stamps: Iterable[datetime]) -> datetime | None:
+    def _stamp(self, stamps: Container[datetime]) -> datetime | None:
         """Return the stamp of the candles that a commit wrote, None if an earlier publication has the same."""
         query = "SELECT epoch_us(max(updated_at)) FROM different WHERE copies > 0"
         ((found,),) = self.connection.execute(query).fetchall()
         stamp = None if found is None else from_microseconds(found)
-        return None if stamp in set(stamps) else stamp
+        return None if stamp in stamps else stamp
 
     def _load_released(self, released: Sequence[Released]) -> None:
         self.connection.execute("DELETE FROM released")
