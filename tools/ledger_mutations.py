@@ -16,7 +16,7 @@ LEDGER_MUTATIONS = (
         "spark_jobs/jobs/table_maintenance.py",
         "    if maintenance.request.keep_since is not None:\n",
         "    if False:\n",
-        (f"{MAINTENANCE}::test_expiry_before_a_recording_causes_no_gap",),
+        (f"{MAINTENANCE}::test_only_expiry_that_ignores_the_ledger_causes_a_gap",),
     ),
     Mutation(
         "snapshots that are not recorded are kept for 14 days",
