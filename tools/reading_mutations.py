@@ -170,8 +170,8 @@ READING_MUTATIONS = (
         "the feed has every change once",
         "new candles that changed later are missing",
         _REVISIONS,
-        "versions.read_revisions(query.condition, names, first, OPEN_END if with_stamps else last)",
-        "versions.read_revisions(query.condition, names, first, last)",
+        "first, OPEN_END if with_stamps else last",
+        "first, last",
         (f"{REVISIONS}::TestFeed::test_an_inserted_candle_that_changed_later_has_its_first_values",),
     ),
     Mutation(

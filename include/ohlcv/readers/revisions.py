@@ -13,7 +13,7 @@ from pyiceberg.expressions import And, BooleanExpression
 
 from ohlcv.config.settings import Settings
 from ohlcv.model.errors import InputError
-from ohlcv.model.intervals import from_microseconds, to_microseconds
+from ohlcv.model.intervals import from_microseconds
 from ohlcv.model.ledger_records import Cause, Publication
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY
 from ohlcv.model.timeframes import Timeframe
@@ -35,6 +35,7 @@ PAGE_ROWS = 20_000
 
 # (publication, window_start in microseconds, symbol, exchange) of a revision: its place in the feed.
 FeedKey = tuple[int, int, str, str]
+_ORDER = ("publication", "window_start", "symbol", "exchange")
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ def read_feed(recorded: RecordedTable, query: FeedQuery, limit: int, after: Feed
     since = _first_number(versions, query.since)
     candidates: list[FeedKey] = []
     for group in _groups(versions, max(since, after[0] - 1 if after else 0), query.insertions, limit):
-        found = _candidates(versions, query, group)
-        candidates += [key for key in sorted(found) if after is None or key > after]
+        candidates += _candidates(versions, query, group, after, limit + 1)
         if len(candidates) > limit:
             break
     page = candidates[:limit]
@@ -175,36 +175,50 @@ def _groups(versions: Versions, since: int, insertions: bool, limit: int) -> Ite
         yield group
 
 
-def _candidates(versions: Versions, query: FeedQuery, group: Sequence[Publication]) -> set[FeedKey]:
-    """Return the keys of all revisions of publications, and of insertions if the query has them."""
+def _candidates(
+    versions: Versions, query: FeedQuery, group: Sequence[Publication], after: FeedKey | None, count: int
+) -> list[FeedKey]:
+    """Return the first keys of revisions of publications, and of insertions if the query has them, in their order."""
     first, last = group[0].number, group[-1].number
-    names = ("publication", "window_start", "symbol", "exchange", "change", "causes", "created_at")
     # Later revisions may have replaced what these publications inserted.
     with_stamps = query.insertions and query.cause is None
-    revisions = versions.read_revisions(query.condition, names, first, OPEN_END if with_stamps else last)
+    revisions = versions.read_revisions(
+        query.condition, (*_ORDER, "change", "causes", "created_at"), first, OPEN_END if with_stamps else last
+    )
     explicit = revisions.filter(pc.field("publication") <= last)
     if not query.insertions:
         explicit = explicit.filter(pc.field("change") != "inserted")
-    found = {
-        _feed_key(row["publication"], row)
-        for row in explicit.to_pylist()
-        if query.cause is None or query.cause in (row["causes"] or ())
-    }
-    stamps = {to_microseconds(each.written_at): each.number for each in group if each.written_at is not None}
-    if not with_stamps or not stamps:
-        return found
-    times = [from_microseconds(each) for each in stamps]
-    for rows in (
-        versions.stored.rows(And(query.condition, one_of("created_at", times)), (*KEY, "created_at")),
-        revisions.filter((pc.field("change") != "inserted") & pc.field("created_at").isin(times)),
-    ):
-        found |= {_feed_key(stamps[to_microseconds(row["created_at"])], row) for row in rows.to_pylist()}
-    return found
+    if query.cause is not None:
+        has_cause = [query.cause in (causes or ()) for causes in explicit["causes"].to_pylist()]
+        explicit = explicit.filter(pa.array(has_cause, pa.bool_()))
+    found = [explicit.select(_ORDER)]
+    stamps = {each.written_at: each.number for each in group if each.written_at is not None}
+    if with_stamps and stamps:
+        replaced = revisions.filter((pc.field("change") != "inserted") & pc.field("created_at").isin([*stamps]))
+        stored = versions.stored.rows(And(query.condition, one_of("created_at", stamps)), (*KEY, "created_at"))
+        for rows in (replaced, stored):
+            times = pa.array([*stamps], rows["created_at"].type)
+            places = pc.index_in(rows["created_at"], times)
+            numbers = pa.array([*stamps.values()], pa.int64()).take(places.combine_chunks())
+            found.append(rows.select(KEY).add_column(0, "publication", numbers).select(_ORDER))
+    keys = _distinct_keys(pa.concat_tables(found))
+    if after is not None:
+        keys = keys.filter(_is_after(after))
+    # Not all as Python objects: a rebuild of history may have millions.
+    return [_key_of_integers(row) for row in keys.sort_by([(name, "ascending") for name in _ORDER])[:count].to_pylist()]
 
 
-def _feed_key(publication: int, row: dict[str, Any]) -> FeedKey:
-    start = row["window_start"]
-    return publication, 0 if start is None else to_microseconds(start), row["symbol"] or "", row["exchange"] or ""
+def _distinct_keys(rows: pa.Table) -> pa.Table:
+    start = pc.fill_null(rows["window_start"].cast(pa.int64()), 0)
+    names = (pc.fill_null(rows[name], "") for name in ("symbol", "exchange"))
+    return pa.table([rows["publication"], start, *names], names=_ORDER).group_by([*_ORDER]).aggregate([])
+
+
+def _is_after(key: FeedKey) -> pc.Expression:
+    condition = pc.scalar(False)
+    for name, value in reversed([*zip(_ORDER, key, strict=True)]):
+        condition = (pc.field(name) > value) | ((pc.field(name) == value) & condition)
+    return condition
 
 
 _EVENTS = f"""

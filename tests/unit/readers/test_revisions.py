@@ -149,11 +149,15 @@ class TestFeed:
         history.job([hour(10, "2")])
         history.job(deleted=[hour(10)])
         history.record()
-        assert feed(history, insertions=True) == [
-            "2 inserted X 10 - 1",
-            "3 updated X 10 1 2",
-            "4 deleted X 10 2 -",
-        ]
+        # Each publication on its own page.
+        recorded = open_recorded_table(history.settings, HOUR)
+        key: FeedKey | None = None
+        found: list[str] = []
+        for _ in range(3):
+            page = read_feed(recorded, FeedQuery(insertions=True), 1, key)
+            key, found = page.next_key, [*found, *lines(page.table.to_pylist())]
+        assert found == ["2 inserted X 10 - 1", "3 updated X 10 1 2", "4 deleted X 10 2 -"]
+        assert key is None
 
     def test_a_rollback_is_a_change(self, history: RecordedHistory) -> None:
         first = history.job([hour(10)])
