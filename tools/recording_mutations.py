@@ -38,7 +38,7 @@ RECORDING_MUTATIONS = (
         _RECORDING,
         "self._stamps if is_job else None,",
         "self._stamps,",
-        (f"{RECORDING}::test_a_rollback_and_its_reversal_are_recorded",),
+        (f"{RECORDING}::test_insertions_by_another_writer_are_recorded",),
     ),
     Mutation(
         "insertions by a run need no row",
