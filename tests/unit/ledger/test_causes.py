@@ -84,12 +84,12 @@ CASES: dict[int, tuple[list[Row], list[str], int | None]] = {
     # The same values, an older version, an invalid trade, a trade of another series.
     5: ([again(5)], [], None),
     6: ([identified(minute(6), "6", delivery=-1, price=Decimal(5))], [], None),
-    7: ([identified(minute(7, 2), "z", price=Decimal(0))], [], None),
+    7: ([identified(minute(7, 2), "z7", price=Decimal(0))], [], None),
     8: ([identified(minute(8, 2), "z", exchange="Y")], [], None),
     # Moved from one window to the other.
     9: ([again(9, timestamp=to_microseconds(at(minute(10, 30))))], ["trade moved"], None),
     10: ([], ["trade moved"], None),
-    11: ([again(11, price=Decimal(5)), identified(minute(11, 2), "z")], ["trade added", "trade corrected"], -58),
+    11: ([again(11, price=Decimal(5)), identified(minute(11, 2), "z11")], ["trade added", "trade corrected"], -58),
     12: ([], [], None),
 }
 
