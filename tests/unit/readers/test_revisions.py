@@ -146,17 +146,18 @@ class TestFeed:
     def test_an_inserted_candle_that_changed_later_has_its_first_values(self, history: RecordedHistory) -> None:
         history.job([])
         history.job([hour(10)])
+        history.job([hour(11)])
         history.job([hour(10, "2")])
         history.job(deleted=[hour(10)])
         history.record()
-        # Each publication on its own page.
+        # The change is on a later page.
         recorded = open_recorded_table(history.settings, HOUR)
         key: FeedKey | None = None
         found: list[str] = []
-        for _ in range(3):
+        for _ in range(4):
             page = read_feed(recorded, FeedQuery(insertions=True), 1, key)
             key, found = page.next_key, [*found, *lines(page.table.to_pylist())]
-        assert found == ["2 inserted X 10 - 1", "3 updated X 10 1 2", "4 deleted X 10 2 -"]
+        assert found == ["2 inserted X 10 - 1", "3 inserted X 11 - 1", "4 updated X 10 1 2", "5 deleted X 10 2 -"]
         assert key is None
 
     def test_a_rollback_is_a_change(self, history: RecordedHistory) -> None:
