@@ -8,10 +8,12 @@ PAST = "tests/unit/readers/test_point_in_time.py"
 VINTAGES = "tests/unit/readers/test_vintages.py"
 REVISIONS = "tests/unit/readers/test_revisions.py"
 RANDOM = "tests/unit/readers/test_random_past.py"
+GAPS = "tests/unit/ledger/test_gaps.py"
 _VERSIONS = "include/ohlcv/readers/versions.py"
 _RECORDED = "include/ohlcv/readers/recorded_table.py"
 _PAST = "include/ohlcv/readers/point_in_time.py"
 _REVISIONS = "include/ohlcv/readers/revisions.py"
+_LEDGER = "include/ohlcv/model/ledger_records.py"
 
 READING_MUTATIONS = (
     Mutation(
@@ -197,5 +199,101 @@ READING_MUTATIONS = (
         "stored = self.stored.partitions(And(condition, early))",
         "stored = self.stored.partitions(condition)",
         (f"{PAST}::TestReads::test_the_newest_windows_read_few_partitions",),
+    ),
+    Mutation(
+        "a reader of the past sees what readers saw",
+        "a version is shown after its end",
+        _PAST,
+        "WHERE since <= $number AND until > $number",
+        "WHERE since <= $number AND until >= $number",
+        (f"{PAST}::TestUndoRules",),
+    ),
+    Mutation(
+        "a reader of the past sees what readers saw",
+        "of two publications at one time readers saw the first",
+        _LEDGER,
+        "for each in reversed(self.publications) if each.visible_at <= time",
+        "for each in self.publications if each.visible_at <= time",
+        (f"{PAST}::TestUndoRules",),
+    ),
+    Mutation(
+        "a reader of the past sees what readers saw",
+        "partitions of replaced candles are not read",
+        _VERSIONS,
+        "sorted(replaced.union(stored), reverse=True)",
+        "sorted(stored, reverse=True)",
+        (PAST,),
+    ),
+    Mutation(
+        "unknown states are refused",
+        "the ledger continues over a gap",
+        _LEDGER,
+        "ordered[bases[-1] if bases else 0 :]",
+        "ordered[0:]",
+        (f"{PAST}::TestGaps",),
+    ),
+    Mutation(
+        "unknown states are refused",
+        "a time in the future is the present",
+        _PAST,
+        "    if as_of is not None and as_of > now:\n",
+        "    if False:\n",
+        (f"{PAST}::TestInvalidRequests",),
+    ),
+    Mutation(
+        "unknown states are refused",
+        "windows without trades of the past are filled",
+        "include/ohlcv/cli/candles.py",
+        "    if given and fill:\n",
+        "    if False:\n",
+        ("tests/unit/readers/test_past_commands.py",),
+    ),
+    Mutation(
+        "a vintage has no look-ahead",
+        "the age is that of the begin of a window",
+        _PAST,
+        "(self.versions.timeframe.length + self.vintage.age) // MICROSECOND",
+        "self.vintage.age // MICROSECOND",
+        (VINTAGES,),
+    ),
+    Mutation(
+        "a vintage has no look-ahead",
+        "a version that was replaced is shown",
+        _PAST,
+        "        AND (ended.seen_at IS NULL OR ended.seen_at > window_start + $age)\n",
+        "",
+        (VINTAGES,),
+    ),
+    Mutation(
+        "the feed has every change once",
+        "a page repeats the last change of the one before",
+        _REVISIONS,
+        "if after is None or key > after]",
+        "if after is None or key >= after]",
+        (f"{REVISIONS}::TestFeed::test_pages_have_each_revision_once",),
+    ),
+    Mutation(
+        "the feed has every change once",
+        "it selects no cause",
+        _REVISIONS,
+        'if query.cause is None or query.cause in (row["causes"] or ())',
+        "if True",
+        (f"{REVISIONS}::TestFeed",),
+    ),
+    Mutation(
+        "expiry keeps what the ledger needs",
+        "snapshots that are not recorded expire",
+        "include/ohlcv/ledger/status.py",
+        "    needed += [entry.snapshot.snapshot_id if entry.snapshot else None for entry in entries]\n",
+        "",
+        (GAPS,),
+    ),
+    Mutation(
+        "expiry keeps what the ledger needs",
+        "the snapshot of the checkpoint expires",
+        "include/ohlcv/ledger/status.py",
+        "    needed = [ledger.checkpoint.snapshot if ledger.checkpoint else None]\n",
+        "    needed: list[int | None] = []\n",
+        (GAPS,),
     ),
 )

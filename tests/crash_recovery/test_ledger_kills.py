@@ -99,7 +99,7 @@ POINTS = {
     "after the commit of the publications": Point(*_CATALOG, 4, after=True, recorded=RECORDED + 4),
 }
 # The others are in the lane: each starts a process.
-QUICK = ("between two data files", "after the commit of the revisions")
+QUICK = ("after the commit of the revisions",)
 
 
 @dataclass(frozen=True)

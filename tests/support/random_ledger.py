@@ -183,7 +183,7 @@ class RandomLedger:
     def delete(self) -> None:
         """Delete a trade, as another writer does."""
         for each in self._sample(1):
-            self.harness.sql(f"DELETE FROM {{trades}} WHERE trade_id = '{each.trade_id}'")
+            self._sql(f"DELETE FROM {{trades}} WHERE trade_id = '{each.trade_id}'")
             del self._trades[each.trade_id]
 
     def _sample(self, count: int) -> list[Trade]:
@@ -211,6 +211,12 @@ class RandomLedger:
         trades = list(batch)
         self.harness.load(trades)
         self._trades.update({each.trade_id: each for each in trades})
+
+    def _sql(self, statement: str) -> None:
+        # Spark remembers the tables of a session, and other clients have changed them.
+        for name in ("{trades}", CANDLES):
+            self.harness.sql(f"REFRESH TABLE {name}")
+        self.harness.sql(statement)
 
     # Steps.
 
@@ -251,12 +257,12 @@ class RandomLedger:
         name = CANDLES.removeprefix("iceberg.")
         if later and self.chance.random() < 0.4:
             chosen = self.chance.choice(sorted(later))
-            self.harness.sql(f"CALL iceberg.system.set_current_snapshot('{name}', {chosen})")
+            self._sql(f"CALL iceberg.system.set_current_snapshot('{name}', {chosen})")
             return
         known = {state.snapshot for state in self.states}
         earlier = [each for each in ancestors if each in known and each != current][-4:]
         if earlier:
-            self.harness.sql(f"CALL iceberg.system.rollback_to_snapshot('{name}', {self.chance.choice(earlier)})")
+            self._sql(f"CALL iceberg.system.rollback_to_snapshot('{name}', {self.chance.choice(earlier)})")
 
     def duplicate(self) -> None:
         """Store a key of a recent window again with other values, as another writer does."""
@@ -266,7 +272,7 @@ class RandomLedger:
         row = self.chance.choice(sorted(rows, key=key_of))
         columns = ", ".join("close_price + 5" if name == "close_price" else name for name in COLUMNS)
         with write_lock(self.harness.settings, self.harness.settings.candles_contract(MINUTE)):
-            self.harness.sql(f"INSERT INTO {CANDLES} SELECT {columns} FROM {CANDLES} WHERE {_is(row)} LIMIT 1")
+            self._sql(f"INSERT INTO {CANDLES} SELECT {columns} FROM {CANDLES} WHERE {_is(row)} LIMIT 1")
 
     def writer(self) -> None:
         """Delete a candle, as another writer does."""
@@ -274,7 +280,7 @@ class RandomLedger:
         if not rows:
             return
         with write_lock(self.harness.settings, self.harness.settings.candles_contract(MINUTE)):
-            self.harness.sql(f"DELETE FROM {CANDLES} WHERE {_is(self.chance.choice(rows))}")
+            self._sql(f"DELETE FROM {CANDLES} WHERE {_is(self.chance.choice(rows))}")
 
     def compact(self) -> None:
         """Merge the files of all partitions."""
