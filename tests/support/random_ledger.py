@@ -112,7 +112,8 @@ class RandomLedger:
 
     def step(self, kind: str = "") -> None:
         """Change the trades, then make a step of a kind, by default a random one, and read what it made."""
-        for change in self.chance.choices([self.deliver, self.correct, self.move, self.delete], k=2):
+        changes = (self.deliver, self.correct, self.move, self.delete)
+        for change in self.chance.choices(changes, (3, 3, 3, 1), k=2):
             change()
         kind = kind or self.chance.choices(list(STEPS), list(STEPS.values()))[0]
         getattr(self, kind)()
