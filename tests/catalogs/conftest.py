@@ -23,7 +23,7 @@ from support.processes import QUICK_JAVA
 from support.stores import ObjectStore, RestCatalog
 
 # The jars of all kinds.
-JAR_SETS = ("OHLCV_JAR_SETS", "aws,hive")
+JAR_SETS = ("OHLCV_JAR_SETS", "aws,hive,native")
 # Observations by test name and kind of catalog.
 Results = dict[tuple[str, str], str]
 

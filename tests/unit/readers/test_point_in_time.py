@@ -300,6 +300,13 @@ class TestReads:
         found = read_past_candles(days.settings, MINUTE, newest=1, vintage="10m")
         assert window_starts(found) == ["2026-03-08T10:01"]
 
+    def test_the_newest_windows_of_a_day_whose_candles_were_deleted(self, days: RecordedHistory) -> None:
+        before = days.states[-1]
+        days.job(deleted=[row for row in days.rows if row["window_date"] == date(2026, 3, 8)])
+        days.record()
+        found = read_past_candles(days.settings, MINUTE, newest=1, as_of=before.seen_at)
+        assert window_starts(found) == ["2026-03-08T10:01"]
+
 
 class TestInvalidRequests:
     @pytest.mark.parametrize(
