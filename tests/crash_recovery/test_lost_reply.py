@@ -130,16 +130,28 @@ class Moment(Enum):
     PUBLICATION = "publication"
 
 
+# The commits that each case has: the first commit of an empty table begins its branch.
+MOMENTS = {
+    "first insert": (Moment.BRANCH, Moment.PUBLICATION),
+    "update": tuple(Moment),
+    "month": tuple(Moment),
+    "checkpoint only": (Moment.BRANCH,),
+}
+LONG = ("first insert", "month")
+
+
 @pytest.fixture(
-    params=[(name, moment) for name in CASES for moment in Moment], ids=lambda each: f"{each[0]}-{each[1].value}"
+    params=[
+        pytest.param(
+            (CASES[name], moment), marks=[pytest.mark.crash_recovery] * (name in LONG), id=f"{name}-{moment.value}"
+        )
+        for name, moments in MOMENTS.items()
+        for moment in moments
+    ]
 )
 def lost(request: pytest.FixtureRequest) -> tuple[Case, Moment]:
-    name, moment = request.param
-    if moment is not Moment.BRANCH and CASES[name].rebuild_pending:
-        pytest.skip("nothing is published")
-    if moment is Moment.CANDIDATE and name == "first insert":
-        pytest.skip("the first commit of an empty table begins its branch")
-    return CASES[name], moment
+    found: tuple[Case, Moment] = request.param
+    return found
 
 
 def arm(proxy: DroppingProxy, moment: Moment, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:

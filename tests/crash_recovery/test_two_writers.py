@@ -106,8 +106,10 @@ def hour(number: int) -> datetime:
 
 @pytest.mark.parametrize(
     "spans",
-    [[(0, 24), (0, 24)], [(0, 14), (10, 24)]],
-    ids=["same range", "overlapping ranges"],
+    [
+        pytest.param([(0, 24), (0, 24)], marks=pytest.mark.crash_recovery, id="same range"),
+        pytest.param([(0, 14), (10, 24)], id="overlapping ranges"),
+    ],
 )
 def test_concurrent_writers_store_each_candle_once(
     spark: SparkSession, catalog: CatalogUnderTest, spans: list[tuple[int, int]]
