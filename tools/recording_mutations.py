@@ -131,9 +131,17 @@ RECORDING_MUTATIONS = (
     ),
     Mutation(
         "lost publications are a gap",
+        "a table whose history has expired counts as one without history",
+        _LOG,
+        'if table.properties.get("gc.enabled", "true").lower() != "false":',
+        "if False:",
+        (f"{GAPS}::test_a_table_whose_history_has_expired_without_a_lock_is_a_gap",),
+    ),
+    Mutation(
+        "lost publications are a gap",
         "a catalog without history has a gap in every run",
         _LOG,
-        "if settings.catalog.has_lock or len(snapshots) != 1 or snapshots[0].parent_snapshot_id is None:",
+        "if settings.catalog.has_lock or len(snapshots) != 1 or (snapshots[0].sequence_number or 0) <= 1:",
         "if True:",
         (f"{GAPS}::test_a_catalog_without_history_is_unavailable",),
     ),

@@ -170,8 +170,12 @@ def test_a_catalog_without_history_has_no_ledger(catalog: CatalogUnderTest, tmp_
     for _ in range(2):
         report = record(harness.settings, MINUTE)
         assert (report.publications, report.gap, report.unavailable) == (0, None, reason)
-    (check,) = [check for check in run_checks(catalog.environment, tmp_path) if check.name == "ledger"]
-    assert (check.state, reason in check.found) == ("warning", True)
+    states_of_checks = {
+        check.state
+        for check in run_checks(catalog.environment, tmp_path)
+        if check.name == "ledger" and reason in check.found
+    }
+    assert states_of_checks == {"warning"}
     command_line = ColdCommandLine(tmp_path)
     command_line.environment |= catalog.environment
     (status,) = map(

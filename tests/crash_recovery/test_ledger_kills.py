@@ -111,6 +111,12 @@ class Scenario:
     # Moments, and what a reader saw then.
     seen: list[tuple[datetime, Counter[tuple[Any, ...]]]]
 
+    def close(self) -> None:
+        """Close the connections of the catalogs."""
+        assert isinstance(self.site.catalog, SqlCatalog)
+        self.site.catalog.engine.dispose()
+        gc.collect()
+
     def start(self) -> subprocess.Popen[str]:
         command = [str(OHLCV), "ledger", "record", "--timeframe", "1m", "--format", "json"]
         return subprocess.Popen(
@@ -206,8 +212,9 @@ def scenario(
         def count_lock_users(pids: list[int]) -> int:
             return len(server.execute(query)) - 1  # one is that of the test
 
-    yield scenario_of(environment, monkeypatch), count_lock_users
-    gc.collect()
+    found = scenario_of(environment, monkeypatch)
+    yield found, count_lock_users
+    found.close()
 
 
 @pytest.mark.parametrize(
@@ -283,8 +290,9 @@ class Proxied:
 def proxied(server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxied]:
     with DroppingProxy(server.port) as proxy:
         environment = catalog_environment(server, new_database(server), proxy.port)
-        yield Proxied(scenario_of({"OHLCV_HOME": str(tmp_path / "home"), **environment}, monkeypatch), proxy)
-        gc.collect()
+        found = scenario_of({"OHLCV_HOME": str(tmp_path / "home"), **environment}, monkeypatch)
+        yield Proxied(found, proxy)
+        found.close()
 
 
 def lose_reply(proxied: Proxied, table: str, monkeypatch: pytest.MonkeyPatch, *, refuse_connections: bool) -> None:

@@ -28,7 +28,7 @@ from support.random_ledger import Change, RandomLedger, Rows
 
 # Kinds of steps that every history has, and the number of steps of the short and the long ones.
 KINDS = ["scheduled", "reprocess", "rollback", "duplicate", "scheduled", "compact", "maintain"]
-SHORT, LONG = 2, 40
+SHORT, LONG = 2, 25
 # Ages of vintages in seconds.
 AGES = (300, *range(30, 960, 31))
 TRIGGERS = {"duplicate": "other writer", "writer": "other writer", "compact": "maintenance"}

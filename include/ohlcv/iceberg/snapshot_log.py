@@ -30,7 +30,10 @@ class Entry:
 def find_unavailable_reason(settings: Settings, table: Table) -> str | None:
     """Return why the snapshot log does not tell what readers saw, None if it does."""
     snapshots = table.snapshots()
-    if settings.catalog.has_lock or len(snapshots) != 1 or snapshots[0].parent_snapshot_id is None:
+    if settings.catalog.has_lock or len(snapshots) != 1 or (snapshots[0].sequence_number or 0) <= 1:
+        return None
+    # Nessie permits no expiry. Elsewhere the earlier snapshots have expired.
+    if table.properties.get("gc.enabled", "true").lower() != "false":
         return None
     return f"the catalog shows only the newest snapshot of {'.'.join(table.name())}, so its history cannot be recorded"
 

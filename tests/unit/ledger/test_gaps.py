@@ -121,24 +121,40 @@ def test_before_the_first_recording_nothing_is_known(settings: Settings) -> None
     assert (status.begins_at, status.checkpoint, status.unprocessed, status.keep_since) == (None, None, 0, None)
 
 
-def only_newest(site: LedgerSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Show only the newest snapshot of every table, like Nessie."""
+def remove_lock(site: LedgerSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the catalog have no lock; its tables have a first snapshot then."""
     for contract, table in (
         (site.settings.revisions_contract, site.revisions_table()),
         (site.settings.publications_contract, site.publications_table()),
     ):
         commit_files(site.catalog, contract, table, [], [], lambda: None)
+    monkeypatch.setattr(Catalog, "has_lock", False)
+
+
+def only_newest(site: LedgerSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show only the newest snapshot of every table, like Nessie."""
+    remove_lock(site, monkeypatch)
     load = site.catalog.load_table
 
     def load_newest(identifier: Any) -> Table:
         table = load(identifier)
-        newest = table.metadata.snapshots[-1:]
-        log = table.metadata.snapshot_log[-1:]
-        table.metadata = table.metadata.model_copy(update={"snapshots": newest, "snapshot_log": log})
+        newest, log = table.metadata.snapshots[-1:], table.metadata.snapshot_log[-1:]
+        changes: dict[str, Any] = {"snapshots": newest, "snapshot_log": log}
+        table.metadata = table.metadata.model_copy(update=changes)
+        table.metadata.properties["gc.enabled"] = "false"
         return table
 
     monkeypatch.setattr(site.catalog, "load_table", load_newest)
-    monkeypatch.setattr(Catalog, "has_lock", False)
+
+
+def test_a_table_whose_history_has_expired_without_a_lock_is_a_gap(
+    site: LedgerSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_lock(site, monkeypatch)
+    expire(site.table(), 0, 1, 2)
+    assert ledger_status(site.settings, MINUTE, site.catalog).unavailable is None
+    site.record()
+    assert [each.trigger for each in site.publications()] == ["first", "gap"]
 
 
 def test_a_catalog_without_history_is_unavailable(site: LedgerSite, monkeypatch: pytest.MonkeyPatch) -> None:
