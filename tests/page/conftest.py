@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ohlcv.config.settings import load_settings
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.ledger.recording import record
 from ohlcv.model.timeframes import TIMEFRAMES
 from support.api_servers import ApiServer, api_server
-from support.candle_rows import at, candle, write_candles
+from support.candle_rows import HOUR, Row, at, candle, write_candles
+from support.ledger import RecordedHistory
 
 REQUIRE_COMMANDS = Path(__file__).parents[2] / "tools" / "require_commands.sh"
 BEGIN = at("2026-03-01")
@@ -38,9 +39,32 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for timeframe in TIMEFRAMES.values():
         starts: list[datetime] = [BEGIN + number * timeframe.length for number in range(CANDLES)]
         rows = [candle(timeframe, start, "100", "BTC-USD", "coinbase") for start in starts]
-        write_candles(settings, timeframe, *rows)
-        record(settings, timeframe)
+        if timeframe == HOUR:
+            write_versions(settings, rows)
+        else:
+            write_candles(settings, timeframe, *rows)
+            record(settings, timeframe)
     return home
+
+
+def write_versions(settings: Settings, rows: list[Row]) -> None:
+    """Write candles of one hour, of which the first has three versions."""
+    first, *others = rows
+    corrected = {**first, "trade_count": 4}
+    history = RecordedHistory(settings, HOUR, BEGIN + HOUR.length)
+    history.job(others)
+    history.job([first], dag_id="ohlcv_1h", run_id="scheduled__1")
+    history.advance(HOUR.length)
+    history.job(
+        [corrected],
+        trigger="reprocess",
+        dag_id="ohlcv_reprocess",
+        run_id="manual__1",
+        causes=["trade added", "trade corrected"],
+        lateness=90_000_000,
+    )
+    history.job([{**corrected, "trade_count": 5}], trigger="other writer", causes=["unknown"])
+    history.record()
 
 
 @pytest.fixture(scope="session", params=["simple", "fab"])

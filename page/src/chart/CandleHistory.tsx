@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "react";
+import { type KeyboardEvent, useEffect, useRef } from "react";
 import { readHistory } from "../api/client";
 import type { Version } from "../api/types";
 import { useLoaded } from "../shared/hooks";
@@ -7,7 +7,7 @@ import { formatCount, formatDecimal } from "../shared/numbers";
 import { RunLink } from "../shared/RunLink";
 import { formatIso, type Zone } from "../shared/times";
 import type { SeriesKey } from "./bounds";
-import { changeText, reasonText } from "./history";
+import { changeText, reasonText, triggerText } from "./history";
 
 export interface PickedCandle {
   series: SeriesKey;
@@ -29,13 +29,17 @@ export function CandleHistory({ picked, zone, onClose }: CandleHistoryProps) {
   const { data, error, reload } = useLoaded(JSON.stringify(parameters), (signal) => readHistory(parameters, signal));
   const section = useRef<HTMLElement>(null);
   const title = `Versions of ${series.symbol} · ${series.exchange}, ${timeframe}, ${formatIso(start, zone)}`;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another candle was picked.
-  useEffect(() => section.current?.scrollIntoView({ block: "nearest" }), [title]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the versions of another candle are shown.
+  useEffect(() => {
+    // Newer browsers return a promise, which an effect may not return.
+    section.current?.scrollIntoView({ block: "nearest" });
+  }, [title, data, error]);
+  const onKeyDown = (event: KeyboardEvent) => event.key === "Escape" && onClose();
   return (
-    <section className="oc-history" aria-label={title} aria-live="polite" ref={section}>
+    <section className="oc-history" aria-label={title} aria-live="polite" onKeyDown={onKeyDown} ref={section}>
       <div className="oc-pane-head">
         <h2>{title}</h2>
-        <button type="button" className="oc-quiet" onClick={onClose}>
+        <button type="button" onClick={onClose}>
           Close
         </button>
       </div>
@@ -62,13 +66,17 @@ function Versions({ versions, zone }: { versions: Version[]; zone: Zone }) {
           <tr>
             <th scope="col">Visible from</th>
             <th scope="col">Change</th>
-            <th scope="col">Why</th>
+            <th scope="col" className="oc-wide">
+              Why
+            </th>
             {NUMBERS.map((name) => (
               <th key={name} scope="col" className="oc-number">
                 {name}
               </th>
             ))}
-            <th scope="col">Run</th>
+            <th scope="col" className="oc-wide">
+              Run
+            </th>
           </tr>
         </thead>
         <tbody>
@@ -90,7 +98,7 @@ function Versions({ versions, zone }: { versions: Version[]; zone: Zone }) {
                 {version.dag_id && version.run_id ? (
                   <RunLink dagId={version.dag_id} runId={version.run_id} />
                 ) : (
-                  version.trigger
+                  triggerText(version)
                 )}
               </td>
             </tr>

@@ -4,7 +4,7 @@ const KEYS: [string, string][] = [
   ["Page Up, Page Down", "move by a screen"],
   ["Home, End", "first and newest candle"],
   ["Enter", "the versions of the candle at the crosshair, as a click on a candle"],
-  ["Esc", "hide the crosshair"],
+  ["Esc", "close the versions, then hide the crosshair"],
 ];
 
 /** The keys of the chart, and the notice that the chart library asks for. */

@@ -60,8 +60,13 @@ export function ChartPanes(props: ChartPanesProps) {
   useEffect(() => session.current?.setTimeframe(timeframe), [timeframe, session]);
 
   const shown = timeframes.find((item) => item.name === state?.shown);
+  const closeHistory = () => {
+    setPicked(null);
+    elements.current[keys.findIndex((key) => key.exchange === picked?.series.exchange)]?.focus();
+  };
   const onKeyDown = (event: KeyboardEvent) => {
-    if (session.current && pressKey(session.current, event)) event.preventDefault();
+    if (picked && event.key === "Escape") closeHistory();
+    else if (session.current && pressKey(session.current, event)) event.preventDefault();
   };
   return (
     <>
@@ -105,7 +110,7 @@ export function ChartPanes(props: ChartPanesProps) {
           </div>
         ))}
       </div>
-      {picked && <CandleHistory picked={picked} zone={zone} onClose={() => setPicked(null)} />}
+      {picked && <CandleHistory picked={picked} zone={zone} onClose={closeHistory} />}
     </>
   );
 }

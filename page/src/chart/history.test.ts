@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { Version } from "../api/types";
-import { changeText, reasonText } from "./history";
+import { changeText, reasonText, triggerText } from "./history";
 
 const VERSION: Version = {
   publication: 2,
@@ -26,8 +26,14 @@ it("names the change, and the candle with which the ledger began", () => {
   expect(changeText({ ...VERSION, change: null })).toBe("known since the ledger began");
 });
 
+it("names the trigger, but not that of the version with which the ledger began", () => {
+  expect(triggerText(VERSION)).toBe("scheduled");
+  expect(triggerText({ ...VERSION, change: null, trigger: "first" })).toBe("–");
+});
+
 it.each([
   [{}, "–"],
+  [{ causes: ["unknown"] }, "cause unknown"],
   [
     { causes: ["trade added", "trade corrected"], lateness: 90_000_000 },
     "trade added, trade corrected, 1 min 30 s late",

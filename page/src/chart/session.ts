@@ -88,6 +88,7 @@ export class ChartSession {
     for (const type of ["pointerdown", "wheel"]) {
       element.addEventListener(type, operate, { capture: true, passive: true, signal });
     }
+    element.addEventListener("focus", () => (this.active = index), { signal });
     element.addEventListener("pointerdown", () => this.drag(true), { capture: true, signal });
     for (const type of ["pointerup", "pointercancel"]) {
       window.addEventListener(type, () => this.drag(false), { signal });
@@ -170,8 +171,8 @@ export class ChartSession {
     this.setCursor(null);
   }
 
-  /** Pick a window, by default that of the crosshair or the newest one. */
-  pick(time = this.cursor ?? this.data.bounds(this.step)?.newest, pane = 0): void {
+  /** Pick a window, by default that of the crosshair or the newest one in the chart that was operated last. */
+  pick(time = this.cursor ?? this.data.bounds(this.step)?.newest, pane = this.active): void {
     const drawn = time !== undefined && this.step ? this.data.find(pane, this.step, time) : undefined;
     const key = this.keys[pane];
     if (!drawn || drawn.provisional || !this.step || !key) return;
