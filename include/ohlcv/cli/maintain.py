@@ -36,6 +36,7 @@ def maintain(name: str, as_of: str | None, max_share: float, output_format: str)
     The last hundred snapshots are never expired, and for 14 days none that the ledger has not recorded: it is recorded
     first. All timeframes include the tables of the ledger. No candle is changed.
     """
+    from ohlcv.iceberg.ledger_tables import find_missing_table
     from ohlcv.iceberg.retention_plan import check_as_of, measure_table
     from ohlcv.iceberg.tables import check_locations
 
@@ -46,9 +47,11 @@ def maintain(name: str, as_of: str | None, max_share: float, output_format: str)
     check_as_of(day, today)
     check_locations(settings)
     reports: list[dict[str, Any]] = []
-    for each in [*names, *(LEDGER_TABLES if name == "all" else ())]:
+    if missing := find_missing_table(settings):
+        note(f"the ledger is neither recorded nor maintained: {missing}")
+    for each in [*names, *(LEDGER_TABLES if name == "all" and not missing else ())]:
         table = maintained_table(settings, each)
-        recorded = None if table.is_ledger else _record(settings, each)
+        recorded = None if table.is_ledger or missing else _record(settings, each)
         before = measure_table(settings, table.contract)
         job = maintenance_job(
             settings,

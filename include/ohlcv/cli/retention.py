@@ -40,6 +40,7 @@ def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, out
     is deleted, and exactly the planned partitions are deleted. Only metadata changes: data files are removed when their
     snapshots expire (see 'ohlcv maintain').
     """
+    from ohlcv.iceberg.ledger_tables import find_missing_table
     from ohlcv.iceberg.retention_plan import plan_ledger_retention, plan_retention
 
     settings = load_settings()
@@ -47,7 +48,10 @@ def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, out
     today = datetime.now(UTC).date()
     day = today if as_of is None else parse_day(as_of)
     plans = [plan_retention(settings, settings.timeframe(each), day, today, max_share) for each in names]
-    plans += [plan for plan in plan_ledger_retention(settings, names, day) if plan.expired]
+    if missing := find_missing_table(settings):
+        note(f"nothing of the ledger is deleted: {missing}")
+    else:
+        plans += [plan for plan in plan_ledger_retention(settings, names, day) if plan.expired]
     if output_format == "table":
         print_plans(plans)
     jobs = {} if dry_run else _plans_by_table(plans)

@@ -12,11 +12,11 @@ from click.testing import CliRunner, Result
 
 from ohlcv.cli import maintain, retention
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.iceberg.tables import create_tables
+from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.ledger import expiry
 from ohlcv.ledger.reports import LedgerReport
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.timeframes import Timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.spark.spark_submit import JobResult, SparkJob
 from support.ledger_rows import add_ledger_rows
 
@@ -127,3 +127,27 @@ def test_retention_deletes_the_ledger_of_the_timeframe(installation: Installatio
         ("publications", "delete", "1m:2020-01-01"),
         ("revisions", "delete", "1m:2020-01-01,1m:2020-02-01"),
     ]
+
+
+@pytest.mark.parametrize("name", ["publications", "revisions"])
+def test_without_a_table_of_the_ledger_the_candle_tables_are_maintained(installation: Installation, name: str) -> None:
+    contract = getattr(installation.settings, f"{name}_contract")
+    open_catalog(installation.settings).drop_table(contract.identifier)
+    result = installation.call(maintain.maintain, "--format", "json")
+    assert result.exit_code == 0, result.output
+    assert installation.events == [f"compact,expire {each}" for each in TIMEFRAMES]
+    [line] = result.stderr.splitlines()
+    assert line.startswith("note: the ledger is neither recorded nor maintained: ")
+    assert "ohlcv tables create" in line
+
+
+@pytest.mark.parametrize("name", ["publications", "revisions"])
+def test_without_a_table_of_the_ledger_expired_candles_are_planned(installation: Installation, name: str) -> None:
+    contract = getattr(installation.settings, f"{name}_contract")
+    open_catalog(installation.settings).drop_table(contract.identifier)
+    result = installation.call(retention.retention, "--dry-run", "--format", "json")
+    assert result.exit_code == 0, result.output
+    assert [json.loads(line)["timeframe"] for line in result.stdout.splitlines()] == list(TIMEFRAMES)
+    [line] = result.stderr.splitlines()
+    assert line.startswith("note: nothing of the ledger is deleted: ")
+    assert "ohlcv tables create" in line
