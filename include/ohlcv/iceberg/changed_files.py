@@ -9,6 +9,8 @@ from pyiceberg.table import FileScanTask, ManifestGroupPlanner, Table
 from pyiceberg.table.snapshots import Snapshot
 
 from ohlcv.iceberg.file_io import name_unreadable
+from ohlcv.iceberg.snapshot_summary import has_equality_deletes
+from ohlcv.model.errors import EqualityDeletesError
 
 # Path of a data file and of its delete files: equal ones have equal rows.
 FileKey = tuple[str, frozenset[str]]
@@ -26,6 +28,8 @@ def changed_files(table: Table, old: Snapshot | None, new: Snapshot) -> ChangedF
 
     A file whose delete files differ counts as added and as removed.
     """
+    if has_equality_deletes(old) or has_equality_deletes(new):
+        raise EqualityDeletesError(".".join(table.name()))
     manifests = [[] if each is None else _manifests(table, each) for each in (old, new)]
     # Equal manifests contain equal files. Delete files change the rows of data files in any manifest.
     has_deletes = any(each.content == ManifestContent.DELETES for part in manifests for each in part)

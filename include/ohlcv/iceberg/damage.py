@@ -19,7 +19,8 @@ from pyiceberg.table import DataScan, FileScanTask, Table
 
 from ohlcv.iceberg.file_io import name_unreadable
 from ohlcv.iceberg.object_store import is_store_error
-from ohlcv.model.errors import DamagedFileError, OhlcvError
+from ohlcv.iceberg.snapshot_summary import has_equality_deletes
+from ohlcv.model.errors import DamagedFileError, EqualityDeletesError, OhlcvError
 
 # The doctor checks this many data files of a table, the newest ones. In an object store that takes seconds.
 MAX_CHECKED_FILES = 5_000
@@ -28,7 +29,7 @@ _THREADS = 16
 
 @contextmanager
 def report_damage(table: Table, scan: DataScan) -> Iterator[None]:
-    """Raise OhlcvError that names the damaged file if the block, which reads a scan, fails because of one.
+    """Raise OhlcvError if the block, which reads a scan, fails because of a damaged file or of equality deletes.
 
     Libraries raise many errors for damage (EOFError, UnicodeDecodeError, ArrowInvalid, OSError), most of them without
     the name of the file. So the files are read again after an error. An error with another cause is raised unchanged.
@@ -39,6 +40,9 @@ def report_damage(table: Table, scan: DataScan) -> Iterator[None]:
         raise
     except Exception as error:
         if not is_store_error(error):
+            snapshot = table.current_snapshot() if scan.snapshot_id is None else table.snapshot_by_id(scan.snapshot_id)
+            if has_equality_deletes(snapshot):
+                raise EqualityDeletesError(".".join(table.name())) from None
             _check_metadata(table, scan.snapshot_id)
             for task in scan.plan_files():
                 _check_task(table.io, task)

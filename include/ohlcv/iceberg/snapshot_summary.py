@@ -20,6 +20,12 @@ def job_summary(snapshot: Snapshot) -> dict[str, str]:
     return {name: value for name, value in properties.items() if name.startswith(summary_keys.PREFIX)}
 
 
+def has_equality_deletes(snapshot: Snapshot | None) -> bool:
+    """Return whether a snapshot has equality deletes, which pyiceberg does not apply."""
+    summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+    return int(summary.get("total-equality-deletes", 0)) > 0
+
+
 def main_snapshots(table: Table) -> Iterator[Snapshot]:
     """Yield the published snapshots, from the current one back to the oldest that has not expired.
 

@@ -33,7 +33,7 @@ class DamagedFileError(OhlcvError):
 
 
 class EqualityDeletesError(OhlcvError):
-    """A trades table with equality deletes, which pyiceberg does not apply."""
+    """A table with equality deletes, which pyiceberg does not apply."""
 
     def __init__(self, table: str) -> None:
         """Name the table and the procedure that applies its deletes."""

@@ -29,6 +29,7 @@ from pyiceberg.table import DataScan, FileScanTask, StaticTable, Table
 from pyiceberg.types import PrimitiveType
 
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
+from ohlcv.iceberg.snapshot_summary import has_equality_deletes
 from ohlcv.iceberg.tables import hours_filter, load_table
 from ohlcv.model.errors import EqualityDeletesError
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, to_microseconds
@@ -253,9 +254,7 @@ def load_trades(catalog: Catalog, contract: TableContract) -> TradesTable:
 
 def readable_trades(table: Table, contract: TableContract) -> TradesTable:
     """Return a loaded trades table. Raise OhlcvError if pyiceberg cannot read it."""
-    snapshot = table.current_snapshot()
-    summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
-    if int(summary.get("total-equality-deletes", 0)):
+    if has_equality_deletes(table.current_snapshot()):
         raise EqualityDeletesError(str(contract))
     return TradesTable(table, contract.mapping)
 
