@@ -38,7 +38,7 @@ FOLLOW_SECONDS = 10.0
     "--limit",
     type=click.IntRange(1, 1_000_000_000),
     metavar="N",
-    help="End after the publication with the revision number N.",
+    help="End after the publication that contains the N-th revision.",
 )
 @click.option("--follow", is_flag=True, help="Wait for further publications until Ctrl-C.")
 @click.option(

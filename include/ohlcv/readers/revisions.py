@@ -81,9 +81,10 @@ def read_feed(recorded: RecordedTable, query: FeedQuery, limit: int, after: Feed
     """Return a page of revisions. It has more than `limit` rows only for keys that are stored several times."""
     versions = recorded.versions()
     newest = versions.checkpoint.number
-    since = _first_number(versions, query.since)
+    # A gap may have been recorded since the page before.
+    since = _first_number(versions, query.since if after is None else after[0] - 1)
     candidates: list[FeedKey] = []
-    for group in _groups(versions, max(since, after[0] - 1 if after else 0), query.insertions, limit):
+    for group in _groups(versions, since, query.insertions, limit):
         candidates += _candidates(versions, query, group, after, limit + 1)
         if len(candidates) > limit:
             break

@@ -237,6 +237,17 @@ class TestInvalidQueries:
         with pytest.raises(InputError, match=r"^publications between 2 and 3 are not recorded: read the candles again"):
             feed(history, since=2)
 
+    def test_a_page_does_not_continue_over_a_gap(self, history: RecordedHistory) -> None:
+        for close in ("1", "2", "3", "4"):
+            history.job([hour(10, close)])
+        history.record(3)
+        key = read_feed(open_recorded_table(history.settings, HOUR), FeedQuery(), 1).next_key
+        assert key is not None
+        gap = {**history.publication(4).__dict__, "trigger": "gap", "deleted_partitions": []}
+        append(history.settings, history.settings.publications_contract, "visible_at", [gap])
+        with pytest.raises(InputError, match=r"^publications between 1 and 4 are not recorded: read the candles again"):
+            feed(history, key=key)
+
     def test_without_a_ledger_there_are_no_revisions(self, history: RecordedHistory) -> None:
         history.job([hour(10)])
         with pytest.raises(InputError, match=r"^the ledger of 1h has not begun: run 'ohlcv ledger record'"):
