@@ -46,17 +46,16 @@ def first_entry(table: Table) -> Entry:
 
 
 def unrecorded_entries(table: Table, ledger: Ledger) -> list[Entry]:
-    """Return the entries after the checkpoint of a ledger, in the order of the log."""
+    """Return the entries after the checkpoint of a ledger, in the order of the log: all before the ledger began."""
     checkpoint = ledger.checkpoint
-    assert checkpoint is not None, "the ledger has begun"
     log = [(entry.snapshot_id, time_of(entry.timestamp_ms)) for entry in table.metadata.snapshot_log]
     by_id = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots()}
     known = {each.snapshot for each in ledger.publications}
-    position = _position(log, checkpoint)
-    before = None if checkpoint.snapshot is None else by_id.get(checkpoint.snapshot)
-    is_known = position is not None and (before is not None or checkpoint.snapshot is None)
+    position = None if checkpoint is None else _position(log, checkpoint)
+    before = None if checkpoint is None or checkpoint.snapshot is None else by_id.get(checkpoint.snapshot)
+    is_known = checkpoint is not None and position is not None and (before is not None or checkpoint.snapshot is None)
     entries = []
-    if not log and not is_known:
+    if checkpoint is not None and not log and not is_known:
         # Another table without a snapshot has replaced the recorded one.
         return [replace(first_entry(table), after_gap=True)]
     for number, visible_at in log[0 if position is None else position + 1 :]:

@@ -164,12 +164,12 @@ class _Undone:
 
     def rows(self, condition: BooleanExpression, columns: Sequence[str] | None = None) -> pa.Table:
         number = self.publication.number
-        condition = And(condition, self.versions.deleted_after(number))
+        condition = And(condition, self.versions.outside_deleted(number))
         return self.versions.candles(_SHOWN, condition, {"number": number}, columns)
 
     def partitions(self, condition: BooleanExpression) -> list[int]:
         number = self.publication.number
-        return self.versions.partitions(And(condition, self.versions.deleted_after(number)), number)
+        return self.versions.partitions(And(condition, self.versions.outside_deleted(number)), number)
 
 
 # A version is known at a time if readers have seen its first publication, but not the one that replaced it.
@@ -231,7 +231,7 @@ class _Aged:
         return self.versions.partitions(self._available(condition))
 
     def _available(self, condition: BooleanExpression) -> BooleanExpression:
-        condition = And(condition, self.versions.deleted_after(0))
+        condition = And(condition, self.versions.outside_deleted(0))
         return And(condition, time_condition(self.first_start, None))
 
 
@@ -268,16 +268,15 @@ def _vintage(
 def _check_deleted(versions: Versions, number: int, start: datetime | None, end: datetime | None) -> None:
     """Raise InputError if a range overlaps partitions that retention deleted after a publication."""
     timeframe = versions.timeframe
-    days = {day for each in versions.ledger.publications if each.number > number for day in each.deleted_partitions}
     overlapping = [
         day
-        for day in days
+        for day in versions.deleted_days(number)
         if start is not None
         and start.astimezone(UTC).date() < timeframe.next_partition(day)
         and (end is None or end.astimezone(UTC) > datetime(day.year, day.month, day.day, tzinfo=UTC))
     ]
     if overlapping:
-        available = timeframe.next_partition(max(overlapping))
+        available = timeframe.next_partition(overlapping[-1])
         raise InputError(
             f"retention has deleted {timeframe} candles of this range: available for windows from {available}"
         )

@@ -11,7 +11,7 @@ from pyiceberg.table import Table
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.ledger_tables import read_publications
-from ohlcv.iceberg.snapshot_log import Entry, time_of, unrecorded_entries
+from ohlcv.iceberg.snapshot_log import Entry, unrecorded_entries
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import InputError, UnknownSeriesError
 from ohlcv.model.intervals import iso
@@ -46,8 +46,10 @@ class RecordedTable:
         """Return the time up to which the ledger knows all states, None if it has recorded all entries."""
         if not self.entries:
             return None
+        # The earliest, because clocks of several clients may differ.
+        times = [each.visible_at for each in self.entries]
         checkpoint = self.ledger.checkpoint
-        return checkpoint.visible_at if checkpoint and self.entries[0].after_gap else self.entries[0].visible_at
+        return min([*times, checkpoint.visible_at] if checkpoint and self.entries[0].after_gap else times)
 
     def check_series(self, symbol: str | None, exchange: str | None) -> None:
         """Raise UnknownSeriesError if neither the table nor the ledger has a candle of a series."""
@@ -131,12 +133,5 @@ def open_recorded_table(settings: Settings, timeframe: Timeframe) -> RecordedTab
     table = load_table(catalog, settings.candles_contract(timeframe))
     revisions = load_table(catalog, settings.revisions_contract)
     ledger = Ledger.of(timeframe.name, publications)
-    entries = unrecorded_entries(table, ledger) if ledger.checkpoint else _all_entries(table)
+    entries = unrecorded_entries(table, ledger)
     return RecordedTable(timeframe, table, revisions, tuple(publications), ledger, tuple(entries))
-
-
-def _all_entries(table: Table) -> list[Entry]:
-    return [
-        Entry(table.snapshot_by_id(entry.snapshot_id), time_of(entry.timestamp_ms))
-        for entry in table.metadata.snapshot_log
-    ]

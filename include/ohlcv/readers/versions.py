@@ -210,9 +210,13 @@ class Versions:
         replaced = {self.timeframe.partition_number(day.astimezone(UTC).date()) for day in days}
         return sorted(replaced.union(stored), reverse=True)
 
-    def deleted_after(self, number: int) -> BooleanExpression:
+    def deleted_days(self, number: int) -> list[date]:
+        """Return the first days of the partitions that retention deleted after a publication, in their order."""
+        later = (each for each in self.ledger.publications if each.number > number)
+        return sorted({day for each in later for day in each.deleted_partitions})
+
+    def outside_deleted(self, number: int) -> BooleanExpression:
         """Return the filter for candles outside the partitions that retention deleted after a publication."""
-        days = {day for each in self.ledger.publications if each.number > number for day in each.deleted_partitions}
         everything: BooleanExpression = AlwaysTrue()
         outside = (
             Or(
@@ -220,16 +224,14 @@ class Versions:
                 compare(GreaterThanOrEqual, "window_date", self.timeframe.next_partition(day)),
                 _is_null("window_date"),
             )
-            for day in sorted(days)
+            for day in self.deleted_days(number)
         )
         return reduce(_both, outside, everything)
 
     def available_from(self, number: int) -> datetime | None:
         """Return the end of the newest partition that retention deleted after a publication, None if there is none."""
-        days = [day for each in self.ledger.publications if each.number > number for day in each.deleted_partitions]
-        if not days:
-            return None
-        return datetime.combine(self.timeframe.next_partition(max(days)), time(), UTC)
+        days = self.deleted_days(number)
+        return datetime.combine(self.timeframe.next_partition(days[-1]), time(), UTC) if days else None
 
     def _publications(self) -> pa.Table:
         # Clocks of several clients may differ: readers have seen a publication when they could see a later one.

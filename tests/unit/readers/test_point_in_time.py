@@ -178,6 +178,15 @@ class TestSnapshots:
         with pytest.raises(InputError, match=r"^the ledger of 1h has not begun: run 'ohlcv ledger record'"):
             closes(history, vintage="first")
 
+    def test_a_state_that_expired_before_the_first_record_is_refused(self, history: RecordedHistory) -> None:
+        first = history.job([hour("01T10")])
+        lost = history.job([hour("01T10", "2")])
+        last = history.job([hour("01T10", "3")])
+        history.expire(first)
+        with pytest.raises(InputError, match=rf"available from {iso(last.seen_at)}$"):
+            closes(history, as_of=lost.seen_at)
+        assert closes(history, as_of=last.seen_at) == ["01T10 3"]
+
     def test_an_empty_table_has_no_candles(self, history: RecordedHistory) -> None:
         append(
             history.settings,

@@ -48,6 +48,19 @@ def test_windows_whose_vintage_is_not_recorded_yet_are_left_out(history: Recorde
     assert table.schema.metadata[b"ohlcv.known_until"] == iso(later.seen_at).encode()
 
 
+def test_the_earliest_time_that_is_not_recorded_limits_a_vintage(history: RecordedHistory) -> None:
+    history.job([hour("01T11"), hour("01T12")])
+    history.record()
+    history.now = at("2026-03-01T15:30")
+    history.job([hour("01T12", "2")])
+    # The clock of the other client is slow.
+    history.now = at("2026-03-01T14:30")
+    slow = history.job([hour("01T12", "3")])
+    table = read_past_candles(history.settings, HOUR, vintage="2h")
+    assert window_starts(table) == ["2026-03-01T11:00"]
+    assert table.schema.metadata[b"ohlcv.known_until"] == iso(slow.seen_at).encode()
+
+
 def test_a_vintage_before_the_ledger_is_refused(history: RecordedHistory) -> None:
     history.job([hour("01T09"), hour("01T10"), hour("01T11")])
     history.record()
