@@ -131,7 +131,7 @@ def _print_states(states: list[LedgerStatus]) -> None:
             state.timeframe,
             iso(state.begins_at) if state.begins_at else "-",
             f"{newest.number} at {iso(newest.visible_at)}" if newest else "-",
-            f"{state.unprocessed:,}",
+            f"{state.unrecorded:,}",
             ", ".join(map(iso, state.gaps)) or "-",
             f"{state.rows:,}",
             f"{state.size / 2**20:,.1f}",

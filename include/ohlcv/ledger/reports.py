@@ -52,9 +52,9 @@ class LedgerStatus:
     begins_at: datetime | None
     checkpoint: Publication | None
     # Publications in the snapshot log that are not recorded yet.
-    unprocessed: int
+    unrecorded: int
     # When the oldest of them became visible.
-    unprocessed_since: datetime | None
+    unrecorded_since: datetime | None
     # Times from which the states are known again after publications that were lost.
     gaps: tuple[datetime, ...]
     # Why nothing can be recorded.
@@ -72,8 +72,8 @@ class LedgerStatus:
             "begins_at": _text(self.begins_at),
             "number": self.checkpoint.number if self.checkpoint else None,
             "visible_at": _text(self.checkpoint.visible_at if self.checkpoint else None),
-            "unprocessed": self.unprocessed,
-            "unprocessed_since": _text(self.unprocessed_since),
+            "unrecorded": self.unrecorded,
+            "unrecorded_since": _text(self.unrecorded_since),
             "gaps": [iso(each) for each in self.gaps],
             "unavailable": self.unavailable,
             "keep_since": _text(self.keep_since),

@@ -65,10 +65,16 @@ class Ledger:
 
     @classmethod
     def of(cls, timeframe: str, publications: Sequence[Publication]) -> Ledger:
-        """Return the ledger after the last gap of all publications of a table."""
+        """Return the ledger after the last gap of all publications of a table.
+
+        Retention deletes publications by their month: where clocks differ, a number before a kept one may be missing.
+        """
         ordered = sorted(publications, key=lambda each: each.number)
-        bases = [position for position, each in enumerate(ordered) if each.is_base]
-        return cls(timeframe, tuple(ordered[bases[-1] if bases else 0 :]))
+        begin = 0
+        for position in range(1, len(ordered)):
+            if ordered[position].is_base or ordered[position].number != ordered[position - 1].number + 1:
+                begin = position
+        return cls(timeframe, tuple(ordered[begin:]))
 
     @property
     def checkpoint(self) -> Publication | None:

@@ -45,8 +45,8 @@ def _not_begun(every: list[LedgerStatus]) -> Iterator[Finding]:
 
 def _behind(every: list[LedgerStatus], now: datetime) -> Iterator[Finding]:
     for each in every:
-        if each.unprocessed_since and now - each.unprocessed_since > LIMIT:
-            found = f"{each.unprocessed:,} publications since {iso(each.unprocessed_since)} are not recorded"
+        if each.unrecorded_since and now - each.unrecorded_since > LIMIT:
+            found = f"{each.unrecorded:,} publications since {iso(each.unrecorded_since)} are not recorded"
             yield "warning", f"{each.timeframe}: {found}: {REMEDY}, before their snapshots expire"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.table import Table
 
 from ohlcv.config.catalogs.adapters import Catalog
@@ -16,8 +17,10 @@ from ohlcv.iceberg.tables import create_tables
 from ohlcv.ledger.ledger_commit import commit_files
 from ohlcv.ledger.recording import record
 from ohlcv.ledger.status import ledger_status
+from ohlcv.model.errors import EqualityDeletesError
 from ohlcv.model.intervals import MICROSECOND
 from ohlcv.model.ledger_records import Ledger
+from ohlcv.readers.candles import read_candles
 from support.audited_tables import built
 from support.candle_rows import MINUTE, Row
 from support.ledger_site import LedgerSite
@@ -97,14 +100,14 @@ def test_numbers_continue_after_a_gap(site: LedgerSite) -> None:
 def test_the_status_tells_what_is_not_recorded(site: LedgerSite) -> None:
     before = ledger_status(site.settings, MINUTE, site.catalog)
     log = site.table().metadata.snapshot_log
-    assert (before.checkpoint, before.unprocessed) == (site.publications()[0], 3)
-    assert before.unprocessed_since is not None
-    assert before.unprocessed_since.timestamp() == log[1].timestamp_ms / 1000
+    assert (before.checkpoint, before.unrecorded) == (site.publications()[0], 3)
+    assert before.unrecorded_since is not None
+    assert before.unrecorded_since.timestamp() == log[1].timestamp_ms / 1000
     # The recording needs these snapshots.
     assert before.keep_since == site.publications()[0].visible_at
     site.record()
     after = ledger_status(site.settings, MINUTE, site.catalog)
-    assert (after.unprocessed, after.unprocessed_since, after.rows) == (0, None, 3)
+    assert (after.unrecorded, after.unrecorded_since, after.rows) == (0, None, 3)
     assert after.size > 0
     assert after.keep_since == site.publications()[-1].visible_at
 
@@ -118,7 +121,7 @@ def test_the_snapshots_of_an_unrecorded_rollback_are_needed(site: LedgerSite) ->
 
 def test_before_the_first_recording_nothing_is_known(settings: Settings) -> None:
     status = ledger_status(settings, MINUTE)
-    assert (status.begins_at, status.checkpoint, status.unprocessed, status.keep_since) == (None, None, 0, None)
+    assert (status.begins_at, status.checkpoint, status.unrecorded, status.keep_since) == (None, None, 0, None)
 
 
 def remove_lock(site: LedgerSite, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,3 +177,32 @@ def test_the_visible_time_is_that_of_the_log(site: LedgerSite) -> None:
     for publication, entry in zip(site.publications(), log, strict=True):
         assert (publication.visible_at - publication.visible_at.replace(microsecond=0)) // MICROSECOND % 1000 == 0
         assert int(publication.visible_at.timestamp() * 1000) == entry.timestamp_ms
+
+
+def test_a_number_that_retention_deleted_ends_the_ledger(site: LedgerSite) -> None:
+    site.record()
+    # The clock of the second publication was slow, so that its month was another one.
+    first, _, *later = site.publications()
+    assert Ledger.of("1m", [first, *later]).publications == tuple(later)
+
+
+def test_equality_deletes_are_named(site: LedgerSite) -> None:
+    table = site.table()
+    [task] = table.scan().plan_files()
+    # pyiceberg writes no such deletes.
+    deletes = DataFile.from_args(
+        content=DataFileContent.EQUALITY_DELETES,
+        file_path=task.file.file_path,
+        file_format=FileFormat.PARQUET,
+        partition=task.file.partition,
+        record_count=1,
+        file_size_in_bytes=task.file.file_size_in_bytes,
+    )
+    deletes.spec_id = task.file.spec_id
+    with table.transaction() as transaction, transaction.update_snapshot().fast_append() as producer:
+        producer.append_data_file(deletes)
+    message = r"^market_data\.gold_ohlcv_1m has equality deletes, which pyiceberg cannot read: rewrite its files"
+    with pytest.raises(EqualityDeletesError, match=message):
+        site.record()
+    with pytest.raises(EqualityDeletesError, match=message):
+        read_candles(site.settings, MINUTE)
