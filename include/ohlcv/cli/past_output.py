@@ -25,7 +25,7 @@ def note_past(found: pa.Table) -> None:
     if AVAILABLE_FROM in said:
         note(f"windows before {said[AVAILABLE_FROM]} are not known")
     if KNOWN_UNTIL in said:
-        note(f"without what readers saw first at {said[KNOWN_UNTIL]} or later, which is not recorded yet")
+        note(f"without what readers saw first at {said[KNOWN_UNTIL]} or later")
 
 
 def show_history(timeframe: Timeframe, symbol: str, exchange: str, time: datetime, output_format: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Protocol
 
 import pyarrow as pa
@@ -27,8 +27,6 @@ from ohlcv.iceberg.damage import report_damage
 from ohlcv.model.intervals import MICROSECOND
 from ohlcv.model.table_contracts import CANDLE_COLUMNS
 from ohlcv.model.timeframes import Timeframe
-
-EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 # (symbol, exchange)
 Series = tuple[str, str]
@@ -58,9 +56,9 @@ def series_condition(symbol: str | None, exchange: str | None) -> BooleanExpress
 def time_condition(start: datetime | None, end: datetime | None) -> BooleanExpression:
     """Return the filter for start <= window_start < end; None means unbounded."""
     # The tables are partitioned by `window_date`; a condition on `window_start` alone would not prune partitions.
+    # pyiceberg fails for bounds on the first day of the year 1, which has no candle.
     condition: BooleanExpression = AlwaysTrue()
-    if start is not None:
-        start = start.astimezone(UTC)
+    if start is not None and (start := start.astimezone(UTC)).date() > date.min:
         condition = And(
             condition,
             compare(GreaterThanOrEqual, "window_date", start.date()),
@@ -68,10 +66,11 @@ def time_condition(start: datetime | None, end: datetime | None) -> BooleanExpre
         )
     if end is not None:
         end = end.astimezone(UTC)
-        last_day = (end - MICROSECOND).date() if end > EARLIEST else end.date()
+        if end.date() == date.min:
+            return AlwaysFalse()
         condition = And(
             condition,
-            compare(LessThanOrEqual, "window_date", last_day),
+            compare(LessThanOrEqual, "window_date", (end - MICROSECOND).date()),
             compare(LessThan, "window_start", end),
         )
     return condition

@@ -17,7 +17,6 @@ from ohlcv.model.intervals import MICROSECOND, iso, to_microseconds
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.readers.candles import Fill, fill_windows, windows_to_fill
 from ohlcv.readers.latest import LOOKBACK_PARTITIONS
-from ohlcv.readers.scans import EARLIEST
 from ohlcv.web.file_cache import DecodedRows, FileCache
 from ohlcv.web.file_decoder import KEY_COLUMNS, WHOLE, Part, dictionary_schema, sorted_rows
 from ohlcv.web.file_groups import FileGroup, Span, file_groups, slice_of_file, slices
@@ -240,12 +239,12 @@ def _start(query: CandleQuery) -> int | None:
 
 
 def _days(query: CandleQuery) -> tuple[date | None, date | None]:
-    """Return the first and the last window_date of the range, as readers.scans.time_condition does."""
+    """Return the first and the last window_date of the range, like readers.scans.time_condition."""
     first = None if query.start is None else query.start.astimezone(UTC).date()
     if query.end is None:
         return first, None
     end = query.end.astimezone(UTC)
-    return first, (end - MICROSECOND).date() if end > EARLIEST else end.date()
+    return first, end.date() if end.date() == date.min else (end - MICROSECOND).date()
 
 
 def _overlaps(span: Span, query: CandleQuery) -> bool:

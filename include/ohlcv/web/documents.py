@@ -115,7 +115,7 @@ class Past(BaseModel):
 
     available_from: str | None = Field(description="Earlier windows are not known. Null if no window is left out.")
     known_until: str | None = Field(
-        description="Of a vintage: what readers saw first at this time or later is left out, as it is not recorded yet."
+        description="Of a vintage: what readers saw first at this time or later is left out."
     )
 
 

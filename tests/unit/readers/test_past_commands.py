@@ -84,6 +84,23 @@ class TestCandles:
         assert (output, notes) == ("", "note: the ledger has no candle of this window: 2020-01-01T00:00:00Z\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (("candles", *SERIES, "--vintage", "first", "--start", "0001-01-01T00Z"), 2),
+        (("candles", *SERIES, "--vintage", "first", "--end", "0001-01-01T00Z"), 0),
+        (("candles", *SERIES, "--as-of", "2026-03-01T12:02Z", "--start", "0001-01-01T01Z", "--end", "9999-12-31T00Z"), 2),
+        (("revisions", *SERIES, "--start", "0001-01-01T00Z", "--end", "9999-12-31T23:59:59.999999Z"), 2),
+        (("revisions", *SERIES, "--end", "0001-01-01T01Z"), 0),
+    ],
+    ids=str,
+)
+def test_a_range_may_begin_or_end_at_the_first_and_last_time(run: Run, arguments: tuple[str, ...], count: int) -> None:
+    code, output, notes = run(*arguments, "--format", "json")
+    assert code == 0, notes
+    assert len(json.loads(output)) == count
+
+
 class TestRevisions:
     def test_csv_and_json_have_the_values_before_and_after(self, run: Run) -> None:
         code, output, notes = run("revisions", "--timeframe", "1h", "--format", "csv")
