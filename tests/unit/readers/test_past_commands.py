@@ -89,7 +89,19 @@ class TestCandles:
     [
         (("candles", *SERIES, "--vintage", "first", "--start", "0001-01-01T00Z"), 2),
         (("candles", *SERIES, "--vintage", "first", "--end", "0001-01-01T00Z"), 0),
-        (("candles", *SERIES, "--as-of", "2026-03-01T12:02Z", "--start", "0001-01-01T01Z", "--end", "9999-12-31T00Z"), 2),
+        (
+            (
+                "candles",
+                *SERIES,
+                "--as-of",
+                "2026-03-01T12:02Z",
+                "--start",
+                "0001-01-01T01Z",
+                "--end",
+                "9999-12-31T00Z",
+            ),
+            2,
+        ),
         (("revisions", *SERIES, "--start", "0001-01-01T00Z", "--end", "9999-12-31T23:59:59.999999Z"), 2),
         (("revisions", *SERIES, "--end", "0001-01-01T01Z"), 0),
     ],
