@@ -196,8 +196,8 @@ READING_MUTATIONS = (
         "the newest windows read few partitions",
         "partitions that were filled later are read",
         _VERSIONS,
-        "stored = self.stored.partitions(And(condition, early))",
-        "stored = self.stored.partitions(condition)",
+        "shown = condition if number is None else And(condition, self._outside_stamps(number))",
+        "shown = condition",
         (f"{PAST}::TestReads::test_the_newest_windows_read_few_partitions",),
     ),
     Mutation(
@@ -228,8 +228,8 @@ READING_MUTATIONS = (
         "unknown states are refused",
         "the ledger continues over a gap",
         _LEDGER,
-        "ordered[bases[-1] if bases else 0 :]",
-        "ordered[0:]",
+        "if ordered[position].is_base or ordered[position].number != ordered[position - 1].number + 1:",
+        "if ordered[position].number != ordered[position - 1].number + 1:",
         (f"{PAST}::TestGaps",),
     ),
     Mutation(

@@ -22,6 +22,7 @@ from pyiceberg.expressions import (
     And,
     BooleanExpression,
     EqualTo,
+    GreaterThan,
     GreaterThanOrEqual,
     IsNull,
     LessThan,
@@ -195,20 +196,23 @@ class Versions:
 
         With a number, those that may have a version which that publication showed.
         """
-        if number is None:
-            stored = self.stored.partitions(condition)
-        else:
-            # Other candles of that time have a revision: a writer gave them a later time.
-            shown = self.ledger.publications[: number - self.base.number + 1]
-            times = [time for each in shown for time in (each.visible_at, each.written_at) if time is not None]
-            early = Or(compare(LessThanOrEqual, "created_at", max(times)), _is_null("created_at"))
-            stored = self.stored.partitions(And(condition, early))
+        shown = condition if number is None else And(condition, self._outside_stamps(number))
+        stored = self.stored.partitions(shown)
         keys = self.read_revisions(condition, ("window_start", "publication", "change"))
         if number is not None:
             keys = keys.filter((pc.field("publication") <= number) | (pc.field("change") != "inserted"))
         days = pc.unique(pc.floor_temporal(keys["window_start"], unit="day").drop_null()).to_pylist()
         replaced = {self.timeframe.partition_number(day.astimezone(UTC).date()) for day in days}
         return sorted(replaced.union(stored), reverse=True)
+
+    def _outside_stamps(self, number: int) -> BooleanExpression:
+        """Return the filter for candles that were not created in the range of the stamps after a publication."""
+        stamps = [each.written_at for each in self.ledger.publications if each.number > number and each.written_at]
+        if not stamps:
+            return AlwaysTrue()
+        before = compare(LessThan, "created_at", min(stamps))
+        # Another writer may have given a candle any time.
+        return Or(before, Or(compare(GreaterThan, "created_at", max(stamps)), _is_null("created_at")))
 
     def deleted_days(self, number: int) -> list[date]:
         """Return the first days of the partitions that retention deleted after a publication, in their order."""

@@ -305,6 +305,19 @@ class TestReads:
         assert len(read_past_candles(days.settings, MINUTE, **span, as_of=days.states[4].seen_at)) == 4
         assert dates_read(scans) == ["2026-03-02", "2026-03-03"]
 
+    def test_the_newest_windows_that_the_ledger_began_with(self, history: RecordedHistory) -> None:
+        # Created later than main moved, by the clock of the writer.
+        late = {
+            "created_at": NOON + timedelta(minutes=1, seconds=2),
+            "updated_at": NOON + timedelta(minutes=1, seconds=2),
+        }
+        first = history.commit([hour("01T10", **late)], "other writer")
+        history.job([hour("02T10")])
+        history.job([hour("03T10")])
+        history.record()
+        assert closes(history, as_of=first.seen_at) == ["01T10 1"]
+        assert closes(history, as_of=first.seen_at, newest=1) == ["01T10 1"]
+
     def test_the_newest_windows_of_a_vintage(self, days: RecordedHistory) -> None:
         found = read_past_candles(days.settings, MINUTE, newest=1, vintage="10m")
         assert window_starts(found) == ["2026-03-08T10:01"]
