@@ -257,7 +257,7 @@ RECORDING_MUTATIONS = (
         _RECORDING,
         '        if trigger != "rollback":\n',
         "        if True:\n",
-        (RECORDING, "tests/crash_recovery/test_random_ledger.py"),
+        (RECORDING,),
     ),
     Mutation(
         "causes follow the trades",

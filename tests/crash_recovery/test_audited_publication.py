@@ -240,7 +240,7 @@ def polling(harness: Harness, feed: TradeFeed, monkeypatch: pytest.MonkeyPatch) 
 LONG = (pytest.mark.crash_recovery, pytest.mark.timeout(3600))
 
 
-@pytest.mark.parametrize("runs", [10, pytest.param(200, marks=LONG)])
+@pytest.mark.parametrize("runs", [6, pytest.param(200, marks=LONG)])
 def test_a_reader_never_sees_a_defect(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: int
 ) -> None:

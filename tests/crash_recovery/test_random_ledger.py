@@ -26,6 +26,8 @@ from support.harness import Harness
 from support.ledger import seen
 from support.random_ledger import Change, RandomLedger, Rows
 
+pytestmark = pytest.mark.crash_recovery
+
 # Kinds of steps that every history has, and the number of steps of the short and the long ones.
 KINDS = ["scheduled", "reprocess", "rollback", "duplicate", "scheduled", "compact", "maintain"]
 SHORT, LONG = 2, 25
@@ -36,7 +38,7 @@ TRIGGERS = {"duplicate": "other writer", "writer": "other writer", "compact": "m
 
 @pytest.fixture(
     scope="module",
-    params=[(1, SHORT), *(pytest.param((seed, LONG), marks=pytest.mark.crash_recovery) for seed in range(2, 6))],
+    params=[(1, SHORT), *((seed, LONG) for seed in range(2, 6))],
     ids=lambda each: f"seed {each[0]}",
 )
 def history(

@@ -137,6 +137,8 @@ def test_unreachable_services_are_reported(harness: Harness) -> None:
     assert {(each.subject, each.state) for each in measures if each.state == "unknown"} == {
         ("runs", "unknown"),
         ("Spark", "unknown"),
+        # No ledger has begun.
+        *((name, "unknown") for name in TIMEFRAMES),
     }
     down = load_settings(
         {
