@@ -6,15 +6,13 @@ the contract are compared, and null equals null.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Container, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Container, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from types import TracebackType
 
-import duckdb
 import pyarrow as pa
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression, Or
 from pyiceberg.io.pyarrow import ArrowScan
@@ -24,12 +22,11 @@ from pyiceberg.table.snapshots import Snapshot
 from ohlcv.iceberg.changed_files import FileKey, changed_files, file_key
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
 from ohlcv.model.audit_records import HeldSeries
-from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, MICROSECOND, from_microseconds
 from ohlcv.model.summary_keys import CHANGES
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, WIDE_AMOUNT
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.quality.rule_database import rule_database
+from ohlcv.quality.rule_database import report_memory, rule_database
 from ohlcv.readers.scans import time_condition
 
 # Rows of files that the next comparison probably needs again.
@@ -241,16 +238,9 @@ class RowDifferences:
             rows = [(*each.series.key, each.since, each.waived) for each in released]
             self.connection.executemany("INSERT INTO released VALUES (?, ?, ?, ?, ?)", rows)
 
-    @contextmanager
-    def report_memory(self) -> Iterator[None]:
+    def report_memory(self) -> AbstractContextManager[None]:
         """Raise OhlcvError if the block, which uses the connection, needs too much memory."""
-        try:
-            yield
-        except duckdb.OutOfMemoryException as error:
-            raise OhlcvError(
-                f"the comparison of {self._timeframe} candles needs more memory than {self._memory}, or more disk in "
-                f"{tempfile.gettempdir()}: raise OHLCV_AUDIT_MEMORY"
-            ) from error
+        return report_memory(f"comparison of {self._timeframe} candles", self._memory)
 
 
 def _read(table: Table, tasks: list[FileScanTask], condition: BooleanExpression) -> pa.Table:

@@ -7,24 +7,21 @@ hours, so memory grows with the trades of an hour and with the candles of the ra
 from __future__ import annotations
 
 import math
-import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
 from types import TracebackType
 
-import duckdb
 import pyarrow as pa
 from pyiceberg.table import Table
 
-from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
 from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.quality.report import Finding, ValidationResult
-from ohlcv.quality.rule_database import find_violations, in_ranges, load_stored, rule_database
+from ohlcv.quality.rule_database import find_violations, in_ranges, load_stored, report_memory, rule_database
 from ohlcv.quality.rules import RULES, VALUES, Basis
 from ohlcv.quality.trade_versions import TRADE_FIELDS, latest_version, trades_query
 from ohlcv.readers.trades import TradesTable
@@ -245,16 +242,9 @@ class Recomputation:
         self.connection.execute("CREATE OR REPLACE TEMP TABLE empty_hours AS SELECT hour FROM hours_without_trades")
         self.connection.unregister("hours_without_trades")
 
-    @contextmanager
-    def report_memory(self) -> Iterator[None]:
+    def report_memory(self) -> AbstractContextManager[None]:
         """Raise OhlcvError if the block, which uses the connection, needs too much memory."""
-        try:
-            yield
-        except duckdb.OutOfMemoryException as error:
-            raise OhlcvError(
-                f"the recomputation of {self._ranges[0]} needs more memory than {self._memory or 'there is'}, "
-                f"or more disk in {tempfile.gettempdir()}: raise OHLCV_AUDIT_MEMORY"
-            ) from error
+        return report_memory(f"recomputation of {self._ranges[0]}", self._memory)
 
 
 def common_step(timeframes: Iterable[Timeframe]) -> timedelta:

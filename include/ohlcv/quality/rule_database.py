@@ -13,6 +13,7 @@ from pyiceberg.table import Table
 
 from ohlcv.config.values import megabytes
 from ohlcv.iceberg.damage import report_damage
+from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, from_microseconds, iso, to_microseconds
 from ohlcv.model.table_contracts import AMOUNT_LIMIT
 from ohlcv.model.timeframes import Timeframe
@@ -43,6 +44,18 @@ SELECT symbol, exchange, epoch_us(window_start) AS window_start, epoch_us(window
     CAST(CAST(vwap AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS vwap
 FROM {source} WHERE {in_ranges}
 """
+
+
+@contextmanager
+def report_memory(work: str, memory: str | None) -> Iterator[None]:
+    """Raise OhlcvError if the block, which queries a database of `rule_database`, needs too much memory."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise OhlcvError(
+            f"the {work} needs more memory than {memory or 'there is'}, or more disk in {tempfile.gettempdir()}: "
+            "raise OHLCV_AUDIT_MEMORY"
+        ) from error
 
 
 @contextmanager
