@@ -369,8 +369,8 @@ MUTATIONS = (
         "candidates are not published",
         "the newest snapshot counts as published, whatever main is",
         "include/ohlcv/iceberg/snapshot_summary.py",
-        "    snapshot = table.current_snapshot()\n",
-        "    snapshot = max(table.snapshots(), key=lambda each: each.sequence_number or 0, default=None)\n",
+        "    if current := table.current_snapshot():\n",
+        "    if current := max(table.snapshots(), key=lambda each: each.sequence_number or 0, default=None):\n",
         ("tests/unit/iceberg/test_snapshot_summary.py",),
     ),
     Mutation(

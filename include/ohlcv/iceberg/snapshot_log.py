@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.snapshot_summary import ancestors
 from ohlcv.model.intervals import from_microseconds
 from ohlcv.model.ledger_records import Ledger, Publication
 
@@ -92,14 +93,6 @@ def _follows(
     if (snapshot.sequence_number or 0) < (before.sequence_number or 0):
         return True  # back to a snapshot from before the ledger
     return any(each.snapshot_id in known for each in ancestors(snapshot, by_id))
-
-
-def ancestors(snapshot: Snapshot, by_id: Mapping[int, Snapshot]) -> Iterator[Snapshot]:
-    """Yield the ancestors of a snapshot that have not expired, the newest first."""
-    found = by_id.get(snapshot.parent_snapshot_id) if snapshot.parent_snapshot_id is not None else None
-    while found is not None:
-        yield found
-        found = by_id.get(found.parent_snapshot_id) if found.parent_snapshot_id is not None else None
 
 
 def time_of(milliseconds: int) -> datetime:

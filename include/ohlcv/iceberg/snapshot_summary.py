@@ -31,11 +31,17 @@ def main_snapshots(table: Table) -> Iterator[Snapshot]:
 
     A table also has snapshots that are not published: staged candidates, and those that a rollback left.
     """
-    by_id = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots()}
-    snapshot = table.current_snapshot()
-    while snapshot is not None:
-        yield snapshot
-        snapshot = by_id.get(snapshot.parent_snapshot_id) if snapshot.parent_snapshot_id is not None else None
+    if current := table.current_snapshot():
+        yield current
+        yield from ancestors(current, {snapshot.snapshot_id: snapshot for snapshot in table.snapshots()})
+
+
+def ancestors(snapshot: Snapshot, by_id: Mapping[int, Snapshot]) -> Iterator[Snapshot]:
+    """Yield the ancestors of a snapshot that have not expired, the newest first."""
+    found = by_id.get(snapshot.parent_snapshot_id) if snapshot.parent_snapshot_id is not None else None
+    while found is not None:
+        yield found
+        found = by_id.get(found.parent_snapshot_id) if found.parent_snapshot_id is not None else None
 
 
 def run_commit(table: Table, run_id: str, own_range: Range) -> dict[str, str]:

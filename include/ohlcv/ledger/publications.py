@@ -10,8 +10,8 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation, Snapshot
 
 from ohlcv.iceberg.changed_files import changed_files
-from ohlcv.iceberg.snapshot_log import Entry, ancestors
-from ohlcv.iceberg.snapshot_summary import job_summary
+from ohlcv.iceberg.snapshot_log import Entry
+from ohlcv.iceberg.snapshot_summary import ancestors, job_summary
 from ohlcv.ledger.row_differences import Released
 from ohlcv.model import summary_keys
 from ohlcv.model.audit_records import HeldSeries
