@@ -150,17 +150,11 @@ REVISION_COLUMNS = (
     # inserted, updated or deleted.
     Column("change", "string"),
     # The candle before the publication. All null where there was none.
-    Column("window_end", "timestamptz"),
-    Column("window_date", "date"),
-    Column("open_price", AMOUNT),
-    Column("high_price", AMOUNT),
-    Column("low_price", AMOUNT),
-    Column("close_price", AMOUNT),
-    Column("volume", WIDE_AMOUNT),
-    Column("trade_count", "long"),
-    Column("vwap", AMOUNT),
-    Column("created_at", "timestamptz"),
-    Column("updated_at", "timestamptz"),
+    *(
+        Column(column.name, WIDE_AMOUNT if column.name == "volume" else column.type)
+        for column in CANDLE_COLUMNS
+        if column.name not in KEY
+    ),
     Column("causes", "list<string>"),
     # Newest ingestion time of the added trades minus the end of the window, in microseconds.
     Column("lateness", "long"),
