@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ohlcv.cli.options import chosen_timeframes
 from ohlcv.cli.terminal import echo, new_table, print_table, show_progress
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import format_duration, iso
-from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 
 if TYPE_CHECKING:
     from ohlcv.iceberg.audit_state import AuditState
@@ -138,7 +138,7 @@ def read_states(settings: Settings, name: str) -> Iterator[AuditState]:
     from ohlcv.iceberg.audit_state import read_audit_state
     from ohlcv.iceberg.tables import load_table, open_catalog
 
-    names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
+    names = chosen_timeframes(name)
     catalog = open_catalog(settings)
     for each in names:
         timeframe = settings.timeframe(each)

@@ -11,6 +11,7 @@ import click
 from rich import box
 from rich.table import Table
 
+from ohlcv.cli.options import chosen_timeframes
 from ohlcv.cli.terminal import echo, note, parse_time_option, print_table, report_of, show_progress
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
@@ -60,7 +61,7 @@ def build(
     is committed. The exit code is 1 if a candle was withheld because a value does not fit its column.
     """
     settings = load_settings()
-    names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
+    names = chosen_timeframes(name)
     start_time, end_time = parse_time_option("--start", start), parse_time_option("--end", end)
     ranges = list(_complete_ranges(settings, names, start_time, end_time))
     if not ranges:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ohlcv.cli.options import END, EXCHANGE, ONE_TIMEFRAME, ROWS_FORMAT, START, SYMBOL
 from ohlcv.cli.past_output import note_past, show_history
-from ohlcv.cli.row_output import cells, write_csv, write_json
+from ohlcv.cli.row_output import HEADINGS, cells, write_csv, write_json
 from ohlcv.cli.terminal import note, parse_time_option, print_table
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe, get_timeframe
+from ohlcv.model.timeframes import Timeframe, get_timeframe
 
 # pyiceberg, DuckDB and rich take seconds to import. Functions import them when needed, so that --help is fast.
 if TYPE_CHECKING:
@@ -24,30 +25,13 @@ TABLE_LIMIT = 20
 # Maximum number of symbols or exchanges listed in a message.
 MAX_LISTED_NAMES = 20
 
-# Column -> heading. The table omits columns that can be derived from these, and created_at and updated_at.
-TABLE_HEADINGS = {
-    "symbol": "symbol",
-    "exchange": "exchange",
-    "window_start": "window start",
-    "open_price": "open",
-    "high_price": "high",
-    "low_price": "low",
-    "close_price": "close",
-    "volume": "volume",
-    "trade_count": "trades",
-    "vwap": "vwap",
-    "filled": "filled",
-}
-
 
 @click.command()
-@click.option("--timeframe", "timeframe_name", required=True, metavar="T", help=f"One of {', '.join(TIMEFRAMES)}.")
-@click.option("--symbol", metavar="S", help="Only this symbol.")
-@click.option("--exchange", metavar="E", help="Only this exchange.")
-@click.option(
-    "--start", "start_text", metavar="TIME", help="First window start, an ISO time; UTC if it has no time zone."
-)
-@click.option("--end", "end_text", metavar="TIME", help="End of the range of window starts (exclusive), an ISO time.")
+@ONE_TIMEFRAME
+@SYMBOL
+@EXCHANGE
+@START
+@END
 @click.option(
     "--limit",
     type=click.IntRange(1, 1_000_000_000),
@@ -72,9 +56,7 @@ TABLE_HEADINGS = {
     metavar="TIME",
     help="The versions of the candle whose window contains this time; needs --symbol and --exchange.",
 )
-@click.option(
-    "--format", "output_format", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
-)
+@ROWS_FORMAT
 def candles(
     *,
     timeframe_name: str,
@@ -204,11 +186,12 @@ def _print_table(found: pa.Table) -> None:
     from rich import box
     from rich.table import Table
 
-    columns = {name: cells(found, name) for name in TABLE_HEADINGS if name in found.column_names}
+    # Without the columns that can be derived from these, and without created_at and updated_at.
+    columns = {name: cells(found, name) for name in HEADINGS if name in found.column_names}
     table = Table(box=box.SIMPLE)
     for name in columns:
         is_text = name in ("symbol", "exchange", "window_start", "filled")
-        table.add_column(TABLE_HEADINGS[name], justify="left" if is_text else "right", no_wrap=True)
+        table.add_column(HEADINGS[name], justify="left" if is_text else "right", no_wrap=True)
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     print_table(table)

@@ -10,12 +10,13 @@ import click
 from rich import box
 from rich.table import Table
 
+from ohlcv.cli.options import TABLE_OR_JSON
 from ohlcv.cli.terminal import print_table, show_progress
 from ohlcv.config.settings import load_settings
 
 
 @click.command()
-@click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@TABLE_OR_JSON
 def health(output_format: str) -> int:
     """Show the freshness of candles, runs of the last 24 hours, job durations, Spark workers and storage.
 

@@ -7,21 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ohlcv.cli.options import TABLE_OR_JSON, TIMEFRAME_OR_ALL, chosen_timeframes
 from ohlcv.cli.terminal import new_table, note, print_table, report_of, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import iso
-from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 
 if TYPE_CHECKING:
     from ohlcv.ledger.reports import LedgerReport, LedgerStatus
-
-TIMEFRAME_OPTION = click.option(
-    "--timeframe", "name", default="all", show_default=True, help=f"{', '.join(TIMEFRAMES)} or all."
-)
-FORMAT_OPTION = click.option(
-    "--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
 
 
 @click.group()
@@ -33,8 +26,8 @@ def ledger() -> None:
 
 
 @ledger.command("record")
-@TIMEFRAME_OPTION
-@FORMAT_OPTION
+@TIMEFRAME_OR_ALL
+@TABLE_OR_JSON
 def record_publications(name: str, output_format: str) -> None:
     """Record the publications since the last recording.
 
@@ -48,7 +41,7 @@ def record_publications(name: str, output_format: str) -> None:
     catalog = open_catalog(settings)
     reports: list[LedgerReport] = []
     errors: list[str] = []
-    for each in _names(name):
+    for each in chosen_timeframes(name):
         try:
             with show_progress(f"recording {each}", quiet=output_format == "json") as progress:
                 reports.append(record(settings, settings.timeframe(each), catalog, progress))
@@ -65,8 +58,8 @@ def record_publications(name: str, output_format: str) -> None:
 
 
 @ledger.command()
-@TIMEFRAME_OPTION
-@FORMAT_OPTION
+@TIMEFRAME_OR_ALL
+@TABLE_OR_JSON
 def status(name: str, output_format: str) -> None:
     """Show from when the states of each table are known, what is not recorded yet, gaps, and the size.
 
@@ -77,16 +70,12 @@ def status(name: str, output_format: str) -> None:
 
     settings = load_settings()
     catalog = open_catalog(settings)
-    states = [ledger_status(settings, settings.timeframe(each), catalog) for each in _names(name)]
+    states = [ledger_status(settings, settings.timeframe(each), catalog) for each in chosen_timeframes(name)]
     if output_format == "json":
         for state in states:
             click.echo(json.dumps(state.to_json()))
     else:
         _print_states(states)
-
-
-def _names(name: str) -> list[str]:
-    return list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
 
 
 def _print_reports(reports: list[LedgerReport]) -> None:

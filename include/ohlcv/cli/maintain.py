@@ -10,17 +10,18 @@ import click
 from rich import box
 from rich.table import Table
 
+from ohlcv.cli.options import TABLE_OR_JSON, TIMEFRAME_OR_ALL, chosen_timeframes
 from ohlcv.cli.terminal import note, print_table, report_of, show_progress
 from ohlcv.config.maintained_tables import LEDGER_TABLES, maintained_table
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import iso, parse_day
-from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import DEFAULT_MAX_SHARE
 from ohlcv.spark.spark_submit import LOCAL_MASTER, maintenance_job, run
 
 
 @click.command()
-@click.option("--timeframe", "name", default="all", show_default=True, help=f"{', '.join(TIMEFRAMES)} or all.")
+@TIMEFRAME_OR_ALL
 @click.option("--as-of", help="UTC date from which ages are computed, such as 2026-01-31.  [default: today]")
 @click.option(
     "--max-share",
@@ -29,7 +30,7 @@ from ohlcv.spark.spark_submit import LOCAL_MASTER, maintenance_job, run
     show_default=True,
     help="Largest share of the files in a table's folder that may be deleted as orphan files.",
 )
-@click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@TABLE_OR_JSON
 def maintain(name: str, as_of: str | None, max_share: float, output_format: str) -> None:
     """Compact the small files of closed partitions, expire snapshots older than seven days, and remove orphan files.
 
@@ -41,7 +42,7 @@ def maintain(name: str, as_of: str | None, max_share: float, output_format: str)
     from ohlcv.iceberg.tables import check_locations
 
     settings = load_settings()
-    names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
+    names = chosen_timeframes(name)
     today = datetime.now(UTC).date()
     day = today if as_of is None else parse_day(as_of)
     check_as_of(day, today)

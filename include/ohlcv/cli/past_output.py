@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ohlcv.cli.row_output import cells, write_csv, write_json
+from ohlcv.cli.row_output import HEADINGS, cells, write_csv, write_json
 from ohlcv.cli.terminal import new_table, note, print_table
 from ohlcv.config.settings import load_settings
 from ohlcv.model.intervals import format_duration, iso
@@ -62,20 +62,13 @@ def print_revisions(found: pa.Table) -> None:
 
 
 def _print_history(found: pa.Table, title: str) -> None:
-    headings = {
-        "open_price": "open",
-        "high_price": "high",
-        "low_price": "low",
-        "close_price": "close",
-        "volume": "volume",
-        "trade_count": "trades",
-    }
+    values = ("open_price", "high_price", "low_price", "close_price", "volume", "trade_count")
     table = new_table(
-        title, ("publication",), "visible at", "change", "causes", ("late",), *((each,) for each in headings.values()),
+        title, ("publication",), "visible at", "change", "causes", ("late",), *((HEADINGS[name],) for name in values),
         "run",
     )  # fmt: skip
     columns = [*(cells(found, name) for name in ("publication", "visible_at", "change")), _causes(found)]
-    columns += [_lateness(found), *(cells(found, name) for name in headings), _runs(found)]
+    columns += [_lateness(found), *(cells(found, name) for name in values), _runs(found)]
     for row in zip(*columns, strict=True):
         table.add_row(*row)
     print_table(table)

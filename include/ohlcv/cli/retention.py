@@ -10,11 +10,12 @@ import click
 from rich import box
 from rich.table import Table
 
+from ohlcv.cli.options import TABLE_OR_JSON, TIMEFRAME_OR_ALL, chosen_timeframes
 from ohlcv.cli.terminal import note, print_table, report_of, show_progress
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import parse_day
-from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import DEFAULT_MAX_SHARE
 from ohlcv.spark.spark_submit import LOCAL_MASTER, maintenance_job, run
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--timeframe", "name", default="all", show_default=True, help=f"{', '.join(TIMEFRAMES)} or all.")
+@TIMEFRAME_OR_ALL
 @click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
 @click.option("--as-of", help="UTC date from which ages are computed, such as 2026-01-31.  [default: today]")
 @click.option(
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Largest share of a table's candles that may be deleted at once.",
 )
-@click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@TABLE_OR_JSON
 def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, output_format: str) -> None:
     """Delete whole partitions of candles that are older than the retention period of their timeframe.
 
@@ -44,7 +45,7 @@ def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, out
     from ohlcv.iceberg.retention_plan import plan_ledger_retention, plan_retention
 
     settings = load_settings()
-    names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
+    names = chosen_timeframes(name)
     today = datetime.now(UTC).date()
     day = today if as_of is None else parse_day(as_of)
     plans = [plan_retention(settings, settings.timeframe(each), day, today, max_share) for each in names]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from ohlcv.cli.options import END, EXCHANGE, ONE_TIMEFRAME, ROWS_FORMAT, START, SYMBOL
 from ohlcv.cli.past_output import print_revisions
 from ohlcv.cli.row_output import write_csv, write_json, write_json_lines
 from ohlcv.cli.terminal import note, parse_time_option
 from ohlcv.config.settings import load_settings
 from ohlcv.model.ledger_records import Cause
-from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import get_timeframe
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,13 +25,11 @@ FOLLOW_SECONDS = 10.0
 
 
 @click.command()
-@click.option("--timeframe", "timeframe_name", required=True, metavar="T", help=f"One of {', '.join(TIMEFRAMES)}.")
-@click.option("--symbol", metavar="S", help="Only this symbol.")
-@click.option("--exchange", metavar="E", help="Only this exchange.")
-@click.option(
-    "--start", "start_text", metavar="TIME", help="First window start, an ISO time; UTC if it has no time zone."
-)
-@click.option("--end", "end_text", metavar="TIME", help="End of the range of window starts (exclusive), an ISO time.")
+@ONE_TIMEFRAME
+@SYMBOL
+@EXCHANGE
+@START
+@END
 @click.option("--cause", type=click.Choice(get_args(Cause)), help="Only changes with this cause.")
 @click.option("--since", type=int, metavar="NUMBER", help="Only publications after this one.  [default: all recorded]")
 @click.option("--insertions", is_flag=True, help="Also new candles.")
@@ -41,9 +40,7 @@ FOLLOW_SECONDS = 10.0
     help="End after the publication that contains the N-th revision.",
 )
 @click.option("--follow", is_flag=True, help="Wait for further publications until Ctrl-C.")
-@click.option(
-    "--format", "output_format", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
-)
+@ROWS_FORMAT
 def revisions(
     *,
     timeframe_name: str,

@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
+# Column of a candle -> heading of a table for people.
+HEADINGS = {
+    "symbol": "symbol",
+    "exchange": "exchange",
+    "window_start": "window start",
+    "open_price": "open",
+    "high_price": "high",
+    "low_price": "low",
+    "close_price": "close",
+    "volume": "volume",
+    "trade_count": "trades",
+    "vwap": "vwap",
+    "filled": "filled",
+}
+
 
 def rows_of(found: pa.Table) -> Iterator[Row]:
     """Yield the rows of a table."""

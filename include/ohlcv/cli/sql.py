@@ -9,6 +9,7 @@ import click
 from rich import box
 from rich.table import Table
 
+from ohlcv.cli.options import TABLE_OR_JSON
 from ohlcv.cli.terminal import note, print_table, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import OhlcvError
@@ -24,7 +25,7 @@ from ohlcv.spark.spark_submit import LOCAL_MASTER, run, sql_job
     show_default=True,
     help="Maximum number of rows shown per statement.",
 )
-@click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@TABLE_OR_JSON
 def sql(statements: tuple[str, ...], limit: int, output_format: str) -> None:
     """Run Spark SQL statements in order, and show their results.
 

@@ -12,18 +12,19 @@ import click
 from rich import box
 from rich.table import Table
 
+from ohlcv.cli.options import TABLE_OR_JSON, TIMEFRAME_OR_ALL, chosen_timeframes
 from ohlcv.cli.terminal import echo, note, parse_time_option, print_table, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, check_length
-from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import get_timeframe
 
 if TYPE_CHECKING:
     from ohlcv.quality.report import ValidationResult
 
 
 @click.command()
-@click.option("--timeframe", "name", default="all", show_default=True, help=f"{', '.join(TIMEFRAMES)} or all.")
+@TIMEFRAME_OR_ALL
 @click.option(
     "--lookback-days", type=click.IntRange(1, 100_000), help="Validate this number of days before now.  [default: 7]"
 )
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     "--run", "run_id", help="Validate what an Airflow run built, including pending hours it rebuilt; use with --range."
 )
 @click.option("--range", "ranges", multiple=True, help="1m=START/END, once per timeframe; use with --run.")
-@click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@TABLE_OR_JSON
 def validate(
     name: str,
     lookback_days: int | None,
@@ -55,7 +56,7 @@ def validate(
     from ohlcv.quality.validator import built_range, validate_days, validate_freshness
 
     settings = load_settings()
-    names = list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
+    names = chosen_timeframes(name)
     requested = _requested_range(lookback_days, start, end)
     results: dict[str, ValidationResult] = {}
     for each in names:
