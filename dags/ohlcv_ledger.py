@@ -20,18 +20,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param
+from airflow.sdk import DAG, CronDataIntervalTimetable
 
-from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.orchestration.callbacks import LEDGER_DAG, deadline, run_failed, run_succeeded
 from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.ledger_tasks import record_task
+from ohlcv.orchestration.parameters import timeframes_parameter
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 # No candle run is due at this minute.
 CRON = "52 * * * *"
 DEADLINE = timedelta(minutes=40)
-NAMES = list(TIMEFRAMES)
 
 with DAG(
     dag_id=LEDGER_DAG,
@@ -47,15 +46,7 @@ with DAG(
     deadline=deadline(DEADLINE),
     tags=["ohlcv", "ledger"],
     params={
-        "timeframes": Param(
-            NAMES,
-            type="array",
-            items={"type": "string", "enum": NAMES},
-            examples=NAMES,
-            minItems=1,
-            uniqueItems=True,
-            description="Timeframes to record.",
-        ),
+        "timeframes": timeframes_parameter("Timeframes to record."),
     },
 ) as ohlcv_ledger:
     record_task()

@@ -29,9 +29,9 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task_group
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.parameters import timeframes_parameter
 from ohlcv.orchestration.run_ranges import MACROS
 from ohlcv.orchestration.tasks import REPROCESS_WEIGHT, days_task, spark_task, validate_day_task
 from ohlcv.spark.spark_submit import reprocess_job
@@ -44,7 +44,6 @@ DEADLINE = timedelta(hours=1)
 
 def build_dag(settings: Settings) -> DAG:
     """Return the DAG."""
-    names = list(TIMEFRAMES)
     with DAG(
         dag_id="ohlcv_reprocess",
         description="Rebuild whole days in all timeframes from one read of the trades",
@@ -70,15 +69,7 @@ def build_dag(settings: Settings) -> DAG:
             "end": Param(
                 None, type=["null", "string"], format="date-time", description="End of the range (UTC), exclusive."
             ),
-            "timeframes": Param(
-                names,
-                type="array",
-                items={"type": "string", "enum": names},
-                examples=names,
-                minItems=1,
-                uniqueItems=True,
-                description="Timeframes to rebuild.",
-            ),
+            "timeframes": timeframes_parameter("Timeframes to rebuild."),
             "prune": Param(
                 False,
                 type="boolean",

@@ -35,6 +35,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, TIMEFRAMES
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.parameters import timeframes_parameter
 from ohlcv.orchestration.retention_tasks import (
     LEDGER_GROUP,
     plan_ledger_task,
@@ -52,7 +53,6 @@ DEADLINE = timedelta(hours=3)
 
 def build_dag(settings: Settings) -> DAG:
     """Return the DAG."""
-    names = list(TIMEFRAMES)
     with DAG(
         dag_id="ohlcv_retention",
         description="Delete expired partitions, compact tables and expire snapshots",
@@ -74,15 +74,7 @@ def build_dag(settings: Settings) -> DAG:
                 format="date",
                 description="UTC day from which ages are computed. Default: the day on which the run was due.",
             ),
-            "timeframes": Param(
-                names,
-                type="array",
-                items={"type": "string", "enum": names},
-                examples=names,
-                minItems=1,
-                uniqueItems=True,
-                description="Timeframes whose tables are maintained.",
-            ),
+            "timeframes": timeframes_parameter("Timeframes whose tables are maintained."),
             "max_share": Param(
                 DEFAULT_MAX_SHARE,
                 type="number",
@@ -93,7 +85,7 @@ def build_dag(settings: Settings) -> DAG:
         },
     ) as dag:
         deletions = []
-        for name in names:
+        for name in TIMEFRAMES:
             with TaskGroup(group_id=name):
                 plan = plan_task(name)
                 steps = [step_task(settings, name, step) for step in ("delete", "compact", "expire")]
