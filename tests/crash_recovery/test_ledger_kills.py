@@ -32,7 +32,8 @@ from support.databases import catalog_environment, new_database
 from support.dropping_proxy import DroppingProxy
 from support.ledger import seen
 from support.ledger_site import LedgerSite
-from support.processes import WAIT_SECONDS, has_open_file, wait_for
+from support.lock_users import count_file_users, lock_sessions
+from support.processes import WAIT_SECONDS, wait_for
 
 # pyiceberg does not close the connections of its catalogs. The garbage collector does.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
@@ -196,21 +197,16 @@ def scenario(
     """Yield a scenario, and a function that counts the processes which hold the lock of the ledger or wait for it."""
     environment = {"OHLCV_HOME": str(tmp_path / "home")}
     if request.param == "sqlite":
-        lock = tmp_path / "home" / f"catalog.db.{REVISIONS}.lock"
 
         def count_lock_users(pids: list[int]) -> int:
-            return sum(has_open_file(pid, lock) for pid in pids)
+            return count_file_users(pids, tmp_path / "home", REVISIONS)
     else:
         server: PostgresServer = request.getfixturevalue("server")
         database = new_database(server)
         environment |= catalog_environment(server, database)
-        query = (
-            f"SELECT pid FROM pg_stat_activity WHERE datname = '{database}' "
-            f"AND application_name LIKE 'ohlcv {REVISIONS}%'"
-        )
 
         def count_lock_users(pids: list[int]) -> int:
-            return len(server.execute(query)) - 1  # one is that of the test
+            return len(lock_sessions(server, database, REVISIONS)) - 1  # one is that of the test
 
     found = scenario_of(environment, monkeypatch)
     yield found, count_lock_users

@@ -29,7 +29,8 @@ from spark_jobs.iceberg.candle_writer import Comparison
 from support.databases import catalog_environment, new_database
 from support.default_tables import candles_contract
 from support.harness import Harness, at, trade
-from support.processes import QUICK_JAVA, has_open_file, running_job, wait_for
+from support.lock_users import count_file_users, lock_sessions
+from support.processes import QUICK_JAVA, running_job, wait_for
 from support.reference_model import Trade
 
 # pyiceberg does not close the connections of its catalogs. The garbage collector does.
@@ -66,30 +67,22 @@ def catalog(
     environment = {"OHLCV_HOME": str(tmp_path / "home")}
     (tmp_path / "home").mkdir()
     if request.param == "sqlite":
-        lock = tmp_path / "home" / f"catalog.db.{TABLE}.lock"
 
         def count_lock_users(pids: list[int]) -> int:
-            return sum(has_open_file(pid, lock) for pid in pids)
+            return count_file_users(pids, tmp_path / "home", TABLE)
     else:
         server: PostgresServer = request.getfixturevalue("server")
         database = new_database(server)
         environment |= catalog_environment(server, database)
 
         def count_lock_users(pids: list[int]) -> int:
-            return len(lock_sessions(server, database))
+            return len(lock_sessions(server, database, TABLE))
 
     monkeypatch.setenv(*QUICK_JAVA)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     yield CatalogUnderTest(environment, load_settings(environment), count_lock_users)
     gc.collect()
-
-
-def lock_sessions(server: PostgresServer, database: str) -> list[int]:
-    rows = server.execute(
-        f"SELECT pid FROM pg_stat_activity WHERE datname = '{database}' AND application_name LIKE 'ohlcv%{TABLE}%'"
-    )
-    return [pid for (pid,) in rows]
 
 
 def some_trades() -> list[Trade]:
@@ -207,7 +200,7 @@ def test_a_lock_whose_session_ended_is_reported_as_lost(catalog: CatalogUnderTes
     database = database_name(catalog)
     with write_lock(catalog.settings, MINUTES) as assert_lock_held:
         assert_lock_held()
-        [session] = lock_sessions(server, database)
+        [session] = lock_sessions(server, database, TABLE)
         assert server.execute(f"SELECT pg_terminate_backend({session}, 10000)") == [(True,)]
         with pytest.raises(OhlcvError, match=rf"{TABLE} was lost .*: nothing was written"):
             assert_lock_held()
@@ -229,7 +222,7 @@ def test_a_job_that_lost_its_lock_writes_nothing(
 
     def drop_session(comparison: Comparison) -> None:
         """End the session of the lock after the candles are computed, as a network fault would."""
-        [session] = lock_sessions(server, database_name(catalog))
+        [session] = lock_sessions(server, database_name(catalog), TABLE)
         server.execute(f"SELECT pg_terminate_backend({session}, 10000)")
         raise_on_violation(comparison)
 

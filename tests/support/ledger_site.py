@@ -26,11 +26,17 @@ from ohlcv.model import summary_keys
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.ledger_records import Publication
 from ohlcv.model.timeframes import Timeframe
+from support.audited_tables import built
 from support.candidates import stage
 from support.candle_rows import MINUTE, Row, at
 from support.commit_times import commits_at
 
 STAMP = at("2026-03-01T13:00:00")
+
+
+def candle(price: int) -> Row:
+    """Return the candle of noon with a price."""
+    return built(MINUTE, "2026-03-01T12:00", str(price))
 
 
 class LedgerSite:

@@ -3,6 +3,17 @@ import { pressKey } from "./keys";
 
 const NO_MODIFIERS = { shiftKey: false, ctrlKey: false, altKey: false, metaKey: false };
 
+function newChart() {
+  return {
+    moveCursor: vi.fn(),
+    pan: vi.fn(),
+    zoom: vi.fn(),
+    goTo: vi.fn(),
+    clearCursor: vi.fn(),
+    pick: vi.fn(),
+  };
+}
+
 it.each([
   ["ArrowLeft", false, "moveCursor", -1],
   ["ArrowRight", true, "moveCursor", 10],
@@ -12,40 +23,19 @@ it.each([
   ["Home", false, "goTo", "first"],
   ["End", false, "goTo", "newest"],
 ])("%s (Shift: %s) calls %s", (key, shiftKey, name, argument) => {
-  const chart = {
-    moveCursor: vi.fn(),
-    pan: vi.fn(),
-    zoom: vi.fn(),
-    goTo: vi.fn(),
-    clearCursor: vi.fn(),
-    pick: vi.fn(),
-  };
+  const chart = newChart();
   expect(pressKey(chart, { ...NO_MODIFIERS, key, shiftKey })).toBe(true);
   expect(chart[name as keyof typeof chart]).toHaveBeenCalledWith(argument);
 });
 
 it("Enter picks the candle at the crosshair", () => {
-  const chart = {
-    moveCursor: vi.fn(),
-    pan: vi.fn(),
-    zoom: vi.fn(),
-    goTo: vi.fn(),
-    clearCursor: vi.fn(),
-    pick: vi.fn(),
-  };
+  const chart = newChart();
   expect(pressKey(chart, { ...NO_MODIFIERS, key: "Enter", shiftKey: false })).toBe(true);
   expect(chart.pick).toHaveBeenCalledOnce();
 });
 
 it("leaves other keys and those of the browser", () => {
-  const chart = {
-    moveCursor: vi.fn(),
-    pan: vi.fn(),
-    zoom: vi.fn(),
-    goTo: vi.fn(),
-    clearCursor: vi.fn(),
-    pick: vi.fn(),
-  };
+  const chart = newChart();
   expect(pressKey(chart, { ...NO_MODIFIERS, key: "a" })).toBe(false);
   expect(pressKey(chart, { ...NO_MODIFIERS, key: "-", ctrlKey: true })).toBe(false);
 });

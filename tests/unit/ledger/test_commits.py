@@ -18,15 +18,10 @@ from ohlcv.ledger import recording
 from ohlcv.ledger.ledger_commit import commit_files
 from ohlcv.ledger.recording import _Recorder, record
 from ohlcv.model.errors import OhlcvError
-from support.audited_tables import built
-from support.candle_rows import MINUTE, Row
-from support.ledger_site import LedgerSite
+from support.candle_rows import MINUTE
+from support.ledger_site import LedgerSite, candle
 
 EXPECTED = [(2, "updated", "12:00", Decimal(1)), (3, "updated", "12:00", Decimal(2))]
-
-
-def candle(price: int) -> Row:
-    return built(MINUTE, "2026-03-01T12:00", str(price))
 
 
 @pytest.fixture

@@ -21,13 +21,8 @@ from ohlcv.model.errors import EqualityDeletesError
 from ohlcv.model.intervals import MICROSECOND
 from ohlcv.model.ledger_records import Ledger
 from ohlcv.readers.candles import read_candles
-from support.audited_tables import built
-from support.candle_rows import MINUTE, Row
-from support.ledger_site import LedgerSite
-
-
-def candle(price: int) -> Row:
-    return built(MINUTE, "2026-03-01T12:00", str(price))
+from support.candle_rows import MINUTE
+from support.ledger_site import LedgerSite, candle
 
 
 @pytest.fixture
