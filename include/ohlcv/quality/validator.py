@@ -34,7 +34,7 @@ from ohlcv.quality.rule_database import find_violations, load_candles, load_stor
 from ohlcv.quality.rules import RULES
 from ohlcv.readers.freshness import measure_freshness
 from ohlcv.readers.latest import built_until
-from ohlcv.readers.scans import list_partitions, time_condition
+from ohlcv.readers.scans import StoredCandles, time_condition
 from ohlcv.readers.trades import TradesTable, load_trades, table_with_snapshot
 
 _FINER_RULE = "agrees_with_the_smaller"
@@ -85,8 +85,8 @@ def _days_with_data(settings: Settings, timeframe: Timeframe, time_range: Range)
     last = time_range.end - MICROSECOND
     days: set[date] = set()
     for each in filter(None, (timeframe, _next_finer(timeframe))):
-        table = load_table(catalog, settings.candles_contract(each))
-        for partition in list_partitions(table, time_condition(time_range.start, time_range.end)):
+        stored = StoredCandles(load_table(catalog, settings.candles_contract(each)))
+        for partition in stored.partitions(time_condition(time_range.start, time_range.end)):
             first, end = each.partition_start(partition), each.partition_start(partition + 1)
             days.update(first + number * DAY for number in range((end - first).days))
     for source, snapshot in _trades_snapshots(trades, candles, {})[0]:

@@ -143,11 +143,6 @@ class StoredCandles:
         return AlwaysFalse() if self.is_empty else condition
 
 
-def list_partitions(table: Table, condition: BooleanExpression) -> list[int]:
-    """Return the partitions whose files may contain matching rows, newest first; reads only metadata."""
-    return StoredCandles(table).partitions(condition)
-
-
 def single_series(symbol: str | None, exchange: str | None) -> Series | None:
     """Return the series if both its symbol and its exchange are given."""
     return None if symbol is None or exchange is None else (symbol, exchange)
