@@ -13,7 +13,7 @@ _PUBLICATIONS = "include/ohlcv/ledger/publications.py"
 _CAUSES = "include/ohlcv/ledger/causes.py"
 _RECORDING = "include/ohlcv/ledger/recording.py"
 _LOG = "include/ohlcv/iceberg/snapshot_log.py"
-_COMMIT = "include/ohlcv/ledger/ledger_commit.py"
+_COMMIT = "include/ohlcv/iceberg/file_commits.py"
 
 RECORDING_MUTATIONS = (
     Mutation(

@@ -93,7 +93,7 @@ _CATALOG = ("pyiceberg.catalog.sql", "SqlCatalog.commit_table")
 POINTS = {
     "before the comparison": Point("ohlcv.ledger.recording", "_Recorder._compare", 3),
     "before the causes": Point("ohlcv.ledger.recording", "store_causes", 2),
-    "between two data files": Point("ohlcv.ledger.ledger_commit", "_partition_key", 5),
+    "between two data files": Point("ohlcv.iceberg.file_commits", "_partition_key", 5),
     "before the commit of the revisions": Point(*_CATALOG, 3),
     "after the commit of the revisions": Point(*_CATALOG, 3, after=True, has_later_revisions=True),
     "before the commit of the publications": Point(*_CATALOG, 4, has_later_revisions=True),

@@ -9,8 +9,8 @@ from pyiceberg.typedef import Record
 
 from ohlcv.config.maintained_tables import MaintainedTable, maintained_table
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.file_commits import commit_files, rows_of
 from ohlcv.iceberg.tables import load_table, open_catalog
-from ohlcv.ledger.ledger_commit import commit_files, rows_of
 from ohlcv.model.partition_units import partition_number
 
 

@@ -17,9 +17,9 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation, Summary
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.file_commits import commit_files
 from ohlcv.iceberg.ledger_tables import read_publications
 from ohlcv.iceberg.tables import load_table, open_catalog
-from ohlcv.ledger.ledger_commit import commit_files
 from ohlcv.ledger.recording import record
 from ohlcv.ledger.reports import LedgerReport
 from ohlcv.model import summary_keys

@@ -33,7 +33,10 @@ from ohlcv.model.table_contracts import (
     TableContract,
     candles_contract,
     contracts,
+    coverage_contract,
+    coverage_notes_contract,
     publications_contract,
+    reconciliation_contract,
     revisions_contract,
     trades_contract,
 )
@@ -213,8 +216,23 @@ class Settings:
         """Return the contract of the ledger's table of revisions."""
         return revisions_contract(self.names)
 
+    @property
+    def coverage_contract(self) -> TableContract:
+        """Return the contract of the table of the coverage."""
+        return coverage_contract(self.names)
+
+    @property
+    def coverage_notes_contract(self) -> TableContract:
+        """Return the contract of the table of notes on the coverage."""
+        return coverage_notes_contract(self.names)
+
+    @property
+    def reconciliation_contract(self) -> TableContract:
+        """Return the contract of the table of comparisons with published candles."""
+        return reconciliation_contract(self.names)
+
     def contracts(self) -> Iterator[TableContract]:
-        """Return the contracts of all tables: trades, candles, then the ledger."""
+        """Return the contracts of all tables: trades, candles, the ledger, coverage and reconciliation."""
         return contracts(self.names, self.trades_mapping)
 
     def trade_budget(self, name: str) -> int:

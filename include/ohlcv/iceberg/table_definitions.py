@@ -48,8 +48,9 @@ def iceberg_schema(contract: TableContract) -> Schema:
     for column in contract.columns:
         field_id = next(field_ids)
         kind: IcebergType
-        if column.type == "list<string>":
-            kind = ListType(element_id=next(field_ids), element_type=StringType(), element_required=False)
+        if column.type.startswith("list<"):
+            element = ICEBERG_TYPES[column.type.removeprefix("list<").removesuffix(">")]
+            kind = ListType(element_id=next(field_ids), element_type=element, element_required=False)
         elif column.type == "map<string, string>":
             kind = MapType(
                 key_id=next(field_ids),

@@ -8,13 +8,9 @@ from collections.abc import Iterator
 from random import Random
 
 import pyarrow as pa
-from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.table import Table, Transaction
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.catalog_errors import catalog_errors, describe_catalog_error
-from ohlcv.iceberg.written_files import WrittenFiles
 from ohlcv.model.errors import OhlcvError
 
 COMMIT_ATTEMPTS = 16
@@ -27,43 +23,6 @@ def conflict_wait(attempt: int, random: Random) -> float:
     """Return the seconds to wait before an attempt (the second is 1); half of it is random, so that writers spread."""
     longest = min(FIRST_WAIT_SECONDS * 2 ** (attempt - 1), LONGEST_WAIT_SECONDS)
     return random.uniform(longest / 2, longest)
-
-
-@contextlib.contextmanager
-def commit_or_remove(table: Table) -> Iterator[Transaction]:
-    """Commit a transaction at the end of the block. After an error, remove the files that it has written.
-
-    The files stay if the commit may have succeeded. If it has not, the removal of orphan files deletes them.
-    """
-    written = WrittenFiles(table)
-    transaction = table.transaction()
-    committing = False
-    try:
-        yield transaction
-        committing = True
-        transaction.commit_transaction()
-    except BaseException as error:
-        if not committing or not _may_be_committed(transaction, table, error):
-            written.remove()
-        raise
-    finally:
-        written.detach()
-
-
-def _may_be_committed(transaction: Transaction, table: Table, error: BaseException) -> bool:
-    if isinstance(error, CommitFailedException):
-        return False
-    if not isinstance(table.catalog, SqlCatalog):
-        return True
-    if isinstance(error, OSError):
-        return False  # the metadata file, which is written before the database
-    if table.catalog.engine.dialect.name != "sqlite":
-        return True
-    try:
-        committed = table.catalog.load_table(table.name())
-    except Exception:
-        return True
-    return committed.snapshot_by_id(transaction.table_metadata.current_snapshot_id or 0) is not None
 
 
 @contextlib.contextmanager

@@ -19,8 +19,9 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.file_commits import commit_or_remove
 from ohlcv.iceberg.tables import check_writable, load_table_to_write
-from ohlcv.ingest.commit import COMMIT_ATTEMPTS, commit_or_remove, conflict_wait, load_errors
+from ohlcv.ingest.commit import COMMIT_ATTEMPTS, conflict_wait, load_errors
 from ohlcv.ingest.content_matching import stage_file_rows, stage_new_trades
 from ohlcv.ingest.file_readers import CHUNK_ROWS, LINE, is_parquet, open_csv, read_csv, read_parquet
 from ohlcv.ingest.formats import (

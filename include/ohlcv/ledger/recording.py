@@ -25,12 +25,12 @@ from pyiceberg.typedef import Record
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.audit_state import read_decisions
 from ohlcv.iceberg.catalog_errors import described_catalog_errors
+from ohlcv.iceberg.file_commits import PartitionRows, commit_files, plan, read_file, rows_of
 from ohlcv.iceberg.ledger_tables import publications_in
 from ohlcv.iceberg.snapshot_log import Entry, find_unavailable_reason, first_entry, unrecorded_entries
 from ohlcv.iceberg.tables import load_table, load_table_to_write, open_catalog
 from ohlcv.iceberg.write_lock import AssertLockHeld, write_lock
 from ohlcv.ledger.causes import add_requests, create_requests, store_causes
-from ohlcv.ledger.ledger_commit import PartitionRows, commit_files, plan, read_file, rows_of
 from ohlcv.ledger.publications import JOB_TRIGGERS, NOT_COMPARED, History, deleted_partitions, publication_of
 from ohlcv.ledger.reports import LedgerReport
 from ohlcv.ledger.row_differences import RowDifferences

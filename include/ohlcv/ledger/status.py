@@ -7,10 +7,10 @@ from pyiceberg.expressions import EqualTo
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.file_commits import plan
 from ohlcv.iceberg.ledger_tables import read_publications
 from ohlcv.iceberg.snapshot_log import find_unavailable_reason, time_of, unrecorded_entries
 from ohlcv.iceberg.tables import load_table, open_catalog
-from ohlcv.ledger.ledger_commit import plan
 from ohlcv.ledger.reports import LedgerStatus
 from ohlcv.model.ledger_records import Ledger
 from ohlcv.model.timeframes import Timeframe

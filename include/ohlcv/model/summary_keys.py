@@ -6,7 +6,7 @@ Existing tables hold them, so a name never changes.
 from __future__ import annotations
 
 PREFIX = "ohlcv."
-# Identifies one attempt of one run: a job finds its own commit by it.
+# Identifies one attempt of one run: a job finds its own commit by it. A table property after a commit of properties.
 ATTEMPT = "ohlcv.attempt"
 # The source checkpoint, in the summary of the commit that made it.
 CHECKPOINT = "ohlcv.progress"
@@ -14,6 +14,11 @@ CHECKPOINT = "ohlcv.progress"
 # named by CHECKPOINT_BASE_PROPERTY, so that rolling the table back rolls the checkpoint back too.
 CHECKPOINT_PROPERTY = "ohlcv.progress"
 CHECKPOINT_BASE_PROPERTY = "ohlcv.progress-base"
+# Properties of the coverage table: the trades snapshot whose hours are counted, the hours that are still to count, and
+# the time up to which all others are.
+COVERAGE_TRADES = "ohlcv.coverage-trades-snapshot"
+COVERAGE_PENDING = "ohlcv.coverage-pending-hours"
+COVERAGE_UNTIL = "ohlcv.coverage-until"
 TIMEFRAME = "ohlcv.timeframe"
 DAG_ID = "ohlcv.dag-id"
 RUN_ID = "ohlcv.run-id"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ohlcv.model.columns import Column
+from ohlcv.model.coverage_columns import COVERAGE_COLUMNS, NOTE_COLUMNS, RECONCILIATION_COLUMNS
 from ohlcv.model.table_names import Identifier, TableNames, dotted, spark_name
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.model.trade_mapping import DEFAULT_MAPPING, TradeMapping, mapping_problems
@@ -15,14 +17,6 @@ AMOUNT_SCALE = 8
 AMOUNT_LIMIT = 10**18
 # Type of the volume column after `ohlcv tables widen-volume`, for tokens whose daily volume needs more digits.
 WIDE_AMOUNT = "decimal(38, 8)"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column and its type in the notation of Iceberg."""
-
-    name: str
-    type: str
 
 
 @dataclass(frozen=True)
@@ -204,26 +198,44 @@ def candles_contract(names: TableNames, timeframe: Timeframe) -> TableContract:
 
 def publications_contract(names: TableNames) -> TableContract:
     """Return the contract of the ledger's table of publications."""
-    return _ledger_contract(names.publications, PUBLICATION_COLUMNS, "visible_at")
+    return _monthly_contract(names.publications, PUBLICATION_COLUMNS, "visible_at")
 
 
 def revisions_contract(names: TableNames) -> TableContract:
     """Return the contract of the ledger's table of revisions."""
-    return _ledger_contract(names.revisions, REVISION_COLUMNS, "window_start")
+    return _monthly_contract(names.revisions, REVISION_COLUMNS, "window_start")
 
 
-def _ledger_contract(identifier: Identifier, columns: tuple[Column, ...], time: str) -> TableContract:
+def reconciliation_contract(names: TableNames) -> TableContract:
+    """Return the contract of the table of comparisons with published candles."""
+    return _monthly_contract(names.reconciliation, RECONCILIATION_COLUMNS, "window_start")
+
+
+def coverage_contract(names: TableNames) -> TableContract:
+    """Return the contract of the table of the coverage."""
+    return TableContract(names.coverage, COVERAGE_COLUMNS, (Partition("hour", "day"),), _properties(64))
+
+
+def coverage_notes_contract(names: TableNames) -> TableContract:
+    """Return the contract of the table of notes on the coverage."""
+    return TableContract(names.coverage_notes, NOTE_COLUMNS, (Partition("recorded_at", "month"),), _properties(64))
+
+
+def _monthly_contract(identifier: Identifier, columns: tuple[Column, ...], time: str) -> TableContract:
     # Retention deletes whole months of a timeframe.
     partitions = (Partition("timeframe", "identity"), Partition(time, "month"))
     return TableContract(identifier, columns, partitions, _properties(64))
 
 
 def contracts(names: TableNames, mapping: TradeMapping = DEFAULT_MAPPING) -> Iterator[TableContract]:
-    """Return the contracts of all tables: trades, candles, then the ledger."""
+    """Return the contracts of all tables: trades, candles, the ledger, coverage and reconciliation."""
     yield trades_contract(names, mapping)
     yield from (candles_contract(names, timeframe) for timeframe in TIMEFRAMES.values())
     yield publications_contract(names)
     yield revisions_contract(names)
+    yield coverage_contract(names)
+    yield coverage_notes_contract(names)
+    yield reconciliation_contract(names)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,21 @@ class TableNames:
         return self.candle_table("revisions")
 
     @property
+    def coverage(self) -> Identifier:
+        """Return the identifier of the table of the coverage of the trades."""
+        return self.candle_table("coverage")
+
+    @property
+    def coverage_notes(self) -> Identifier:
+        """Return the identifier of the table of notes on the coverage."""
+        return self.candle_table("coverage_notes")
+
+    @property
+    def reconciliation(self) -> Identifier:
+        """Return the identifier of the table of comparisons with published candles."""
+        return self.candle_table("reconciliation")
+
+    @property
     def candles_view(self) -> Identifier:
         """Return the identifier of the view of all candles."""
         return self._view("ohlcv", "all")

@@ -23,6 +23,8 @@ WRONG_PARTITION = "wrong_partition"
 # Rejection reason of a trade whose partition is no hour (source_hours.partition_hour). No range contains it, so no job
 # reads it. Every run counts all such trades of the table, from the manifests.
 NO_HOUR = "no_hour"
+# Rejection reasons of the trades of an hour, in the order in which they are checked.
+ROW_REJECTIONS = ("null_key", *AMOUNT_FAULTS, "bad_price", "bad_quantity", WRONG_PARTITION)
 
 
 # Condition that a trade has an identity.

@@ -13,9 +13,9 @@ from sqlalchemy.exc import OperationalError
 
 from ohlcv.config.catalogs.adapters import Catalog
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.file_commits import commit_files
 from ohlcv.iceberg.write_lock import LockedTableError, write_lock
 from ohlcv.ledger import recording
-from ohlcv.ledger.ledger_commit import commit_files
 from ohlcv.ledger.recording import _Recorder, record
 from ohlcv.model.errors import OhlcvError
 from support.candle_rows import MINUTE

@@ -13,8 +13,8 @@ from pyiceberg.table import Table
 
 from ohlcv.config.catalogs.adapters import Catalog
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.file_commits import commit_files
 from ohlcv.iceberg.tables import create_tables
-from ohlcv.ledger.ledger_commit import commit_files
 from ohlcv.ledger.recording import record
 from ohlcv.ledger.status import ledger_status
 from ohlcv.model.errors import EqualityDeletesError

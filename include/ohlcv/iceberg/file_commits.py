@@ -1,33 +1,71 @@
-"""Commits to the ledger's tables: files written without a JVM, found again by the id of the attempt."""
+"""Commits of files written without a JVM, found again by the id of the attempt; a failed one leaves no files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.io.pyarrow import ArrowScan, write_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
-from pyiceberg.table import FileScanTask, Table, WriteTask
+from pyiceberg.table import FileScanTask, Table, Transaction, WriteTask
 from pyiceberg.typedef import Record
 
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
 from ohlcv.iceberg.tables import load_table
 from ohlcv.iceberg.write_lock import AssertLockHeld
-from ohlcv.ingest.commit import commit_or_remove
+from ohlcv.iceberg.written_files import WrittenFiles
 from ohlcv.model import summary_keys
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import TableContract
 
-# Rows of a partition by its values: the timeframe, and the number of the month.
+# Rows of a partition by its transformed values, such as the number of a day.
 PartitionRows = tuple[Record, pa.Table]
+
+
+@contextmanager
+def commit_or_remove(table: Table) -> Iterator[Transaction]:
+    """Commit a transaction at the end of the block. After an error, remove the files that it has written.
+
+    The files stay if the commit may have succeeded. If it has not, the removal of orphan files deletes them.
+    """
+    written = WrittenFiles(table)
+    transaction = table.transaction()
+    committing = False
+    try:
+        yield transaction
+        committing = True
+        transaction.commit_transaction()
+    except BaseException as error:
+        if not committing or not _may_be_committed(transaction, table, error):
+            written.remove()
+        raise
+    finally:
+        written.detach()
+
+
+def _may_be_committed(transaction: Transaction, table: Table, error: BaseException) -> bool:
+    if isinstance(error, CommitFailedException):
+        return False
+    if not isinstance(table.catalog, SqlCatalog):
+        return True
+    if isinstance(error, OSError):
+        return False  # the metadata file, which is written before the database
+    if table.catalog.engine.dialect.name != "sqlite":
+        return True
+    try:
+        committed = table.catalog.load_table(table.name())
+    except Exception:
+        return True
+    return committed.snapshot_by_id(transaction.table_metadata.current_snapshot_id or 0) is not None
 
 
 def commit_files(
@@ -37,8 +75,9 @@ def commit_files(
     added: Iterable[PartitionRows],
     removed: Sequence[DataFile],
     assert_lock_held: AssertLockHeld,
+    properties: Mapping[str, str] | None = None,
 ) -> Table:
-    """Add rows and remove files in one commit, and return the table after it.
+    """Add rows, remove files and set properties in one commit, and return the table after it.
 
     Raise OhlcvError if another task has committed since the table was loaded.
     """
@@ -47,13 +86,16 @@ def commit_files(
     table.metadata.properties["commit.retry.num-retries"] = "0"
     try:
         with commit_or_remove(table) as transaction:
-            update = transaction.update_snapshot(snapshot_properties={summary_keys.ATTEMPT: attempt})
             files = list(_write(table, added))
-            with update.overwrite() if removed else update.merge_append() as producer:
-                for file in removed:
-                    producer.delete_data_file(file)
-                for file in files:
-                    producer.append_data_file(file)
+            if files or removed or not properties:
+                update = transaction.update_snapshot(snapshot_properties={summary_keys.ATTEMPT: attempt})
+                with update.overwrite() if removed else update.merge_append() as producer:
+                    for file in removed:
+                        producer.delete_data_file(file)
+                    for file in files:
+                        producer.append_data_file(file)
+            if properties:
+                transaction.set_properties({**properties, summary_keys.ATTEMPT: attempt})
             assert_lock_held()
     except CommitFailedException:
         raise OhlcvError(
@@ -72,8 +114,8 @@ def _find_commit(catalog: Catalog, contract: TableContract, attempt: str) -> Tab
     """Return the table if it has the commit of an attempt. None if it has not, or if the catalog does not answer."""
     with suppress(Exception):
         table = load_table(catalog, contract)
-        summaries = (snapshot.summary for snapshot in table.snapshots() if snapshot.summary is not None)
-        if any(each.additional_properties.get(summary_keys.ATTEMPT) == attempt for each in summaries):
+        summaries = [each.summary.additional_properties for each in table.snapshots() if each.summary is not None]
+        if any(each.get(summary_keys.ATTEMPT) == attempt for each in (*summaries, table.properties)):
             return table
     return None
 

@@ -1,0 +1,1 @@
+"""Coverage: what the trades table contains for each series and hour."""

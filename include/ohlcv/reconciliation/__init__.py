@@ -1,0 +1,1 @@
+"""Reconciliation: our candles compared with those that an exchange published."""
