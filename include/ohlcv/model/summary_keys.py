@@ -14,9 +14,10 @@ CHECKPOINT = "ohlcv.progress"
 # named by CHECKPOINT_BASE_PROPERTY, so that rolling the table back rolls the checkpoint back too.
 CHECKPOINT_PROPERTY = "ohlcv.progress"
 CHECKPOINT_BASE_PROPERTY = "ohlcv.progress-base"
-# Properties of the coverage table: the trades snapshot whose hours are counted, the hours that are still to count, and
-# the time up to which all others are.
+# Properties of the coverage table: the trades snapshot whose hours are counted and its metadata file (see
+# TRADES_METADATA), the hours that are still to count, and the time up to which all others are.
 COVERAGE_TRADES = "ohlcv.coverage-trades-snapshot"
+COVERAGE_METADATA = "ohlcv.coverage-trades-metadata"
 COVERAGE_PENDING = "ohlcv.coverage-pending-hours"
 COVERAGE_UNTIL = "ohlcv.coverage-until"
 TIMEFRAME = "ohlcv.timeframe"

@@ -142,13 +142,13 @@ class TradesTable:
     def file_hours(self, file: DataFile) -> range:
         """Return the hours of which a file may have trades. Reads only metadata."""
         if self.mapping.is_default:
-            return self._stored_hours(file)
+            return self.stored_hours(file)
         low, high = self.file_times(file)
         first = FIRST_DAY * HOURS_PER_DAY if low is None else low // MICROSECONDS_PER_HOUR
         last = LAST_DAY * HOURS_PER_DAY if high is None else high // MICROSECONDS_PER_HOUR
         return range(first, last + 1)
 
-    def _stored_hours(self, file: DataFile) -> range:
+    def stored_hours(self, file: DataFile) -> range:
         """Return the hours, as the table stores them, of which a file may have trades."""
         if not self.mapping.has_hours:
             return self.file_hours(file)
@@ -164,7 +164,7 @@ class TradesTable:
 
     def hours_in(self, file: DataFile, ordered: Sequence[int]) -> Sequence[int]:
         """Return those of some hours, in ascending order, of which a file may have trades, as the table stores them."""
-        span = self._stored_hours(file)
+        span = self.stored_hours(file)
         return ordered[bisect_left(ordered, span.start) : bisect_left(ordered, span.stop)]
 
     def days_with_files(self, time_range: Range, snapshot: int | None) -> set[date]:

@@ -1,0 +1,89 @@
+"""Files of the trades table by the hours of their trades, and their rows in batches."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.table import FileScanTask
+
+from ohlcv.iceberg.damage import report_damage, report_damaged_file
+from ohlcv.model.source_hours import consecutive_hours
+from ohlcv.model.trade_layout import FIRST_HOUR, LAST_HOUR
+from ohlcv.readers.trades import TradesTable
+
+# The rows of a file that may have trades of more hours are read to know them.
+MAX_FILE_HOURS = 1_000
+# With more sequences of hours, files are selected by the first and the last hour.
+_MAX_SEQUENCES = 60
+
+
+@dataclass
+class HourFiles:
+    """The files that may have trades of an hour, and about how many they have of it."""
+
+    tasks: list[FileScanTask] = field(default_factory=list)
+    trades: float = 0.0
+
+
+def find_hours(trades: TradesTable, task: FileScanTask) -> range | None:
+    """Return the hours of which a file may have trades, None if the metadata does not limit them."""
+    found = trades.stored_hours(task.file)
+    hours = range(max(found.start, FIRST_HOUR), min(found.stop, LAST_HOUR + 1))
+    return hours if len(hours) <= MAX_FILE_HOURS else None
+
+
+def plan_files(trades: TradesTable, snapshot: int, hours: Sequence[int]) -> dict[int, HourFiles]:
+    """Return the files of each of some hours, in ascending order. Hours without files are left out."""
+    if not hours:
+        return {}
+    scan = trades.table.scan(_condition(trades, hours), snapshot_id=snapshot)
+    with report_damage(trades.table, scan):
+        tasks = list(scan.plan_files())
+    found: defaultdict[int, HourFiles] = defaultdict(HourFiles)
+    for task in tasks:
+        within = trades.hours_in(task.file, hours)
+        for hour in within:
+            found[hour].tasks.append(task)
+            found[hour].trades += task.file.record_count / len(within)
+    return dict(found)
+
+
+def read_rows(
+    trades: TradesTable, hours: Sequence[int] | None, tasks: Iterable[FileScanTask], max_rows: int
+) -> Iterator[pa.Table]:
+    """Yield at least the rows of some hours (None: all), with the columns that are read, about max_rows at a time."""
+    batches: list[pa.RecordBatch] = []
+    for task in tasks:
+        with report_damaged_file(trades.table, task):
+            for batch in _read_batches(trades, hours, task):
+                batches.append(batch)
+                if sum(map(len, batches)) >= max_rows:
+                    yield pa.Table.from_batches(batches)
+                    batches = []
+    if batches:
+        yield pa.Table.from_batches(batches)
+
+
+def _read_batches(trades: TradesTable, hours: Sequence[int] | None, task: FileScanTask) -> Iterator[pa.RecordBatch]:
+    table = trades.table
+    # A file of the contract has the trades of one hour.
+    is_limited = hours is not None and not trades.mapping.is_default
+    condition = _condition(trades, hours or ()) if is_limited else AlwaysTrue()
+    reader = ArrowScan(table.metadata, table.io, table.schema().select(*trades.columns), condition)
+    if task.delete_files:
+        yield from reader.to_table([task]).to_batches()
+    else:
+        # The public methods keep all rows of a file in memory.
+        yield from reader._record_batches_from_scan_tasks_and_deletes([task], {})
+
+
+def _condition(trades: TradesTable, hours: Sequence[int]) -> BooleanExpression:
+    """Return a row filter that selects at least the trades of some hours."""
+    if len(list(consecutive_hours(hours))) > _MAX_SEQUENCES:
+        return trades.hours_condition(range(min(hours), max(hours) + 1))
+    return trades.hours_condition(hours)
