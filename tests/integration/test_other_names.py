@@ -36,7 +36,7 @@ SQL = (
     "SELECT count(*) AS commits FROM lake.`crypto-1`.bars_1m.snapshots",
     "SELECT count(*) AS trades FROM raw.`order`",
 )
-LEDGER = ("publications", "revisions")
+RECORDS = ("publications", "revisions", "coverage", "coverage_notes", "reconciliation")
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def named(cold: ColdCommandLine, spark: SparkSession, monkeypatch: pytest.Monkey
     lines = cold.succeed("tables", "create").splitlines()
     assert lines == [
         "created  raw.order",
-        *(f"created  lake.crypto-1.bars_{name}" for name in ("1m", "5m", "30m", "1h", "1d", *LEDGER)),
+        *(f"created  lake.crypto-1.bars_{name}" for name in ("1m", "5m", "30m", "1h", "1d", *RECORDS)),
         "created  lake.crypto-1.bars_all (view)",
         "created  lake.crypto-1.bars_latest (view)",
     ]
@@ -90,7 +90,7 @@ def test_tables_with_other_names_are_built_read_and_maintained(
     assert "2025-11-01" in plan
     assert run_maintenance(named, "1m", "delete", "compact", "expire", as_of=date(2026, 3, 2), days=(EXPIRED.date(),))
     assert set(named.candles("1m")) == set(named.expected("1m", (HOUR.start, HOUR.end)).candles)
-    assert "8, all match their contracts" in check_tables(named.settings)
+    assert "11, all match their contracts" in check_tables(named.settings)
     assert [each.subject for each in storage(named.settings)][:2] == ["order", "bars_1m"]
 
 
@@ -104,9 +104,9 @@ def test_tables_with_other_names_are_moved_and_registered(
     assert "outside the warehouse" in warm.fail(1, "tables", "create", **environment)
     moved = warm.succeed("tables", "relocate", **environment).splitlines()
     assert {"relocated  raw.order", "relocated  lake.crypto-1.bars_all"} <= set(moved)
-    assert len(moved) == 10
-    assert len(warm.succeed("tables", "create", **environment).splitlines()) == 10
+    assert len(moved) == 13
+    assert len(warm.succeed("tables", "create", **environment).splitlines()) == 13
     (copy / "catalog.db").unlink()
     assert "contains files, but the catalog" in warm.fail(1, "tables", "create", **environment)
-    assert len(warm.succeed("tables", "register", **environment).splitlines()) == 8
-    assert len(warm.succeed("tables", "create", "--no-views", **environment).splitlines()) == 8
+    assert len(warm.succeed("tables", "register", **environment).splitlines()) == 11
+    assert len(warm.succeed("tables", "create", "--no-views", **environment).splitlines()) == 11

@@ -98,7 +98,7 @@ def test_a_missing_right_is_reported_as_by_pyiceberg(
         text = describe_result(harness.settings.catalog, fault)
         assert text.startswith(problem)
         assert "permission denied for table iceberg_tables): grant the user limited INSERT, UPDATE and DELETE" in text
-        assert (len(tables(harness)) == 8) == (step != "drop")
+        assert (len(tables(harness)) == 11) == (step != "drop")
 
 
 def test_a_refused_password_is_reported_as_by_pyiceberg(

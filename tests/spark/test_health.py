@@ -159,7 +159,7 @@ def test_unreachable_services_are_reported(harness: Harness) -> None:
 def test_storage_is_reported_per_table(harness: Harness) -> None:
     harness.load([trade(NOON)], [trade(NOON + timedelta(hours=1))])
     by_table = {each.subject: each.found for each in storage(harness.settings)}
-    names = (*TIMEFRAMES, "publications", "revisions")
+    names = (*TIMEFRAMES, "publications", "revisions", "coverage", "coverage_notes", "reconciliation")
     assert list(by_table) == ["gold_crypto_trades", *(f"gold_ohlcv_{name}" for name in names)]
     assert by_table["gold_crypto_trades"].startswith("2 rows in 2 files, ")
     assert by_table["gold_ohlcv_1d"] == "0 rows in 0 files, 0.0 MiB; 0 snapshots"

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ohlcv.model.errors import InputError
+from ohlcv.model.table_contracts import contracts
 from ohlcv.model.table_names import (
     DEFAULT_CANDLES,
     DEFAULT_NAMESPACE,
@@ -16,7 +17,6 @@ from ohlcv.model.table_names import (
     TableNames,
     dotted,
 )
-from ohlcv.model.timeframes import TIMEFRAMES
 
 NAMESPACE = "OHLCV_NAMESPACE"
 TRADES_TABLE = "OHLCV_TRADES_TABLE"
@@ -76,9 +76,10 @@ def _levels(name: str, text: str) -> Identifier:
 
 def _check_distinct(names: TableNames) -> None:
     # Some catalogs (Hive, Glue) and Spark SQL do not distinguish upper and lower case.
-    found = Counter(dotted(each).lower() for each in (names.trades, *map(names.candle_table, TIMEFRAMES), *names.views))
+    tables = (contract.identifier for contract in contracts(names))
+    found = Counter(dotted(each).lower() for each in (*tables, *names.views))
     if repeated := [name for name, count in found.items() if count > 1]:
         raise InputError(
             f"{TRADES_TABLE} and {CANDLE_TABLES} give the name {repeated[0]} twice: choose different names for trades, "
-            "candle tables and their views"
+            "the tables named like candle tables, and their views"
         )

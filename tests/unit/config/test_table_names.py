@@ -13,6 +13,12 @@ def settings(**values: str) -> Settings:
     return load_settings({"OHLCV_HOME": "/home/x", **{f"OHLCV_{name}": value for name, value in values.items()}})
 
 
+TABLES = (
+    *("1m", "5m", "30m", "1h", "1d"),
+    *("publications", "revisions", "coverage", "coverage_notes", "reconciliation"),
+)
+
+
 def names(found: Settings) -> list[str]:
     return [*(str(contract) for contract in found.contracts()), *map(dotted, found.names.views)]
 
@@ -21,7 +27,7 @@ def test_without_settings_the_names_are_those_of_earlier_versions() -> None:
     assert settings(NAMESPACE="", TRADES_TABLE="", CANDLE_TABLES="").names == TableNames()
     assert names(settings()) == [
         "market_data.gold_crypto_trades",
-        *(f"market_data.gold_ohlcv_{name}" for name in ("1m", "5m", "30m", "1h", "1d", "publications", "revisions")),
+        *(f"market_data.gold_ohlcv_{name}" for name in TABLES),
         "market_data.ohlcv",
         "market_data.ohlcv_latest",
     ]
@@ -32,7 +38,7 @@ def test_a_namespace_has_several_levels_and_a_table_may_have_its_own() -> None:
     assert found.trades_contract.identifier == ("raw", "spot", "trades")
     assert names(found) == [
         "raw.spot.trades",
-        *(f"lake.crypto-1.{name}_bars" for name in ("1m", "5m", "30m", "1h", "1d", "publications", "revisions")),
+        *(f"lake.crypto-1.{name}_bars" for name in TABLES),
         "lake.crypto-1.all_bars",
         "lake.crypto-1.latest_bars",
     ]
@@ -68,6 +74,7 @@ def test_candle_tables_need_the_timeframe_once_in_their_name(text: str) -> None:
     [
         ({"TRADES_TABLE": "Gold_OHLCV_1M"}, "market_data.gold_ohlcv_1m"),
         ({"TRADES_TABLE": "ohlcv"}, "market_data.ohlcv"),
+        ({"TRADES_TABLE": "gold_ohlcv_coverage"}, "market_data.gold_ohlcv_coverage"),
         ({"TRADES_TABLE": "x.latest_bars", "CANDLE_TABLES": "x.{timeframe}_bars"}, "x.latest_bars"),
     ],
 )

@@ -201,7 +201,7 @@ def test_the_doctor_counts_the_checked_files(home: Settings, monkeypatch: pytest
     monkeypatch.setattr("ohlcv.iceberg.damage.MAX_CHECKED_FILES", 1)
     assert check_files(minutes) == (1, 2)
     found = {check.name: check.found for check in check_data(home)}
-    assert found["tables"] == "8, all match their contracts; 2 of 3 data files checked"
+    assert found["tables"] == "11, all match their contracts; 2 of 3 data files checked"
 
 
 @pytest.mark.parametrize("change", [cut_half, garbage, flip_middle])

@@ -64,7 +64,7 @@ def test_commands_that_only_read_need_no_write_permission(site: Settings, mode: 
     assert health[0] in (0, 1)
     assert "gold_ohlcv_1m" in health[1]
     assert create == (0, create[1], "")
-    assert create[1].count("exists ") == 8
+    assert create[1].count("exists ") == 11
     lines = {line.split()[1]: line for line in doctor[1].splitlines()}
     folder = "choose another folder or grant access"
     assert lines["catalog"].endswith(f"the catalog's folder {site.home} is not writable (Permission denied): {folder}")

@@ -91,10 +91,65 @@ REVISION_FIELDS = {
     "held_since": "timestamptz",
     "waived": "boolean",
 }
+COVERAGE_FIELDS = {
+    "exchange": "string",
+    "symbol": "string",
+    "hour": "timestamptz",
+    "trades_snapshot": "long",
+    "deliveries": "long",
+    "accepted": "long",
+    "duplicates": "long",
+    "superseded": "long",
+    "rejected_null_key": "long",
+    "rejected_not_a_number": "long",
+    "rejected_infinite": "long",
+    "rejected_overflow": "long",
+    "rejected_bad_price": "long",
+    "rejected_bad_quantity": "long",
+    "rejected_wrong_partition": "long",
+    "first_trade": "timestamptz",
+    "last_trade": "timestamptz",
+    "lowest_sequence": "long",
+    "highest_sequence": "long",
+    "sequences": "long",
+    "minutes": "long",
+    "delays": "list<long>",
+    "source_expired": "boolean",
+}
+NOTE_FIELDS = {
+    "note": "string",
+    "kind": "string",
+    "exchange": "string",
+    "symbol": "string",
+    "start_time": "timestamptz",
+    "end_time": "timestamptz",
+    "author": "string",
+    "reason": "string",
+    "recorded_at": "timestamptz",
+    "withdrawn_at": "timestamptz",
+    "withdrawn_by": "string",
+}
+RECONCILIATION_FIELDS = {
+    "venue": "string",
+    "symbol": "string",
+    "exchange": "string",
+    "timeframe": "string",
+    "window_start": "timestamptz",
+    "result": "string",
+    "fields": "list<string>",
+    "differences": "string",
+    "evidence": "list<string>",
+    "file": "string",
+    "compared_at": "timestamptz",
+    "candles_snapshot": "long",
+}
 FIELDS = {
     "gold_crypto_trades": TRADE_FIELDS,
     "gold_ohlcv_publications": PUBLICATION_FIELDS,
     "gold_ohlcv_revisions": REVISION_FIELDS,
+    "gold_ohlcv_coverage": COVERAGE_FIELDS,
+    "gold_ohlcv_coverage_notes": NOTE_FIELDS,
+    "gold_ohlcv_reconciliation": RECONCILIATION_FIELDS,
 }
 
 
@@ -127,6 +182,9 @@ def test_created_tables_match_the_contract(site: Settings) -> None:
         "gold_ohlcv_1d",
         "gold_ohlcv_publications",
         "gold_ohlcv_revisions",
+        "gold_ohlcv_coverage",
+        "gold_ohlcv_coverage_notes",
+        "gold_ohlcv_reconciliation",
     ]
     for name, table in tables(site).items():
         fields = table.schema().fields
@@ -154,7 +212,12 @@ def test_created_tables_match_the_contract(site: Settings) -> None:
     for name in ("1m", "5m", "30m", "1h"):
         assert partitions(created[f"gold_ohlcv_{name}"]) == [("window_date_day", "day", "window_date")]
     assert partitions(created["gold_ohlcv_1d"]) == [("window_date_month", "month", "window_date")]
-    for name, time in (("publications", "visible_at"), ("revisions", "window_start")):
+    assert partitions(created["gold_ohlcv_coverage"]) == [("hour_day", "day", "hour")]
+    assert partitions(created["gold_ohlcv_coverage_notes"]) == [("recorded_at_month", "month", "recorded_at")]
+    for name, time in (
+        *(("publications", "visible_at"), ("revisions", "window_start")),
+        ("reconciliation", "window_start"),
+    ):
         assert partitions(created[f"gold_ohlcv_{name}"]) == [
             ("timeframe", "identity", "timeframe"),
             (f"{time}_month", "month", time),

@@ -22,6 +22,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg import file_commits
 from ohlcv.iceberg.catalog_errors import describe_catalog_error
 from ohlcv.ingest import commit
 from ohlcv.ingest.commit import COMMIT_ATTEMPTS, conflict_wait, load_errors
@@ -131,7 +132,7 @@ def test_files_stay_if_the_commit_succeeded_or_may_have_succeeded(
         raise CommitStateUnknownException("no answer")
 
     monkeypatch.setattr(SqlCatalog, "commit_table", lose_the_answer)
-    monkeypatch.setattr(commit, "SqlCatalog", catalog_type)
+    monkeypatch.setattr(file_commits, "SqlCatalog", catalog_type)
     with pytest.raises(OhlcvError, match=r"no answer.*then load again \(no trade is loaded twice\)"):
         load(settings, tmp_path, 1)
     assert [found["trade_id"] for found in stored_trades(settings)] == ["1"]

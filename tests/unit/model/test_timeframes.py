@@ -45,11 +45,11 @@ def test_names_derive_from_the_registry_entry() -> None:
         ("gold_ohlcv_1h", "ohlcv_1h", "day", 3_600_000_000),
         ("gold_ohlcv_1d", "ohlcv_1d", "month", 86_400_000_000),
     ]
-    ledger = ["gold_ohlcv_publications", "gold_ohlcv_revisions"]
+    records = ("publications", "revisions", "coverage", "coverage_notes", "reconciliation")
     assert [contract.name for contract in contracts()] == [
         "gold_crypto_trades",
         *(names[0] for names in derived),
-        *ledger,
+        *(f"gold_ohlcv_{name}" for name in records),
     ]
 
 

@@ -29,6 +29,7 @@ TABLES = [
     "gold_crypto_trades",
     *("gold_ohlcv_1m", "gold_ohlcv_5m", "gold_ohlcv_30m", "gold_ohlcv_1h", "gold_ohlcv_1d"),
     *("gold_ohlcv_publications", "gold_ohlcv_revisions"),
+    *("gold_ohlcv_coverage", "gold_ohlcv_coverage_notes", "gold_ohlcv_reconciliation"),
 ]
 ASPECTS = {
     "candles": ["1m", "5m", "30m", "1h", "1d"],
