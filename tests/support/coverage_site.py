@@ -83,14 +83,14 @@ class CoverageSite:
         """Append deliveries in one commit, and return the snapshot."""
         table = self.trades_table()
         table.append(pa.Table.from_pylist(self._rows_of(trades), schema=table.schema().as_arrow()))
-        self.trades += trades
+        self.trades += _with_hour(trades)
         return self.snapshot()
 
     def replace(self, *trades: Trade) -> int:
         """Replace all deliveries of the table."""
         table = self.trades_table()
         table.overwrite(pa.Table.from_pylist(self._rows_of(trades), schema=table.schema().as_arrow()))
-        self.trades = list(trades)
+        self.trades = _with_hour(trades)
         return self.snapshot()
 
     def delete(self, hour: int = HOUR) -> None:
@@ -148,6 +148,11 @@ class CoverageSite:
         """Return all files of the coverage table."""
         folder = Path(urlsplit(self.coverage_table().location()).path)
         return {str(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def _with_hour(trades: Iterable[Trade]) -> list[Trade]:
+    """Return the deliveries whose partition is an hour: the others belong to none."""
+    return [trade for trade in trades if trade.exchange_date is not None and trade.exchange_hour in range(24)]
 
 
 _KEY = ("exchange", "symbol", "hour", "trades_snapshot")

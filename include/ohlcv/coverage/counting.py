@@ -17,6 +17,7 @@ from ohlcv.coverage.trade_files import read_rows
 from ohlcv.model.coverage_columns import COVERAGE_COLUMNS
 from ohlcv.model.coverage_records import DELAY_BOUNDS, DELAY_COUNTS
 from ohlcv.model.errors import OhlcvError
+from ohlcv.model.source_hours import HOURS_PER_DAY
 from ohlcv.model.trade_layout import FIRST_HOUR, LAST_HOUR, MICROSECONDS_PER_HOUR
 from ohlcv.model.trade_validity import AMOUNT_FAULTS, ROW_REJECTIONS
 from ohlcv.quality.trade_versions import VERSIONS
@@ -179,19 +180,21 @@ def count_hours(
 def hours_of_rows(trades: TradesTable, task: FileScanTask) -> set[int]:
     """Return the hours of the trades of a file."""
     found: set[int] = set()
-    hour = hour_of_trade(trades.mapping)
+    query = f"SELECT DISTINCT hour_number FROM ({_with_hours(trades)})"
     with counting_database() as connection:
         for _ in _row_batches(connection, trades, None, [task]):
-            query = f"SELECT DISTINCT {hour} FROM ({_contract_columns(trades)})"
             found.update(number for (number,) in connection.execute(query).fetchall() if number is not None)
     return {number for number in found if FIRST_HOUR <= number <= LAST_HOUR}
 
 
-def _contract_columns(trades: TradesTable) -> str:
-    """Return the SQL of the columns of the contract and `amount_fault` of the rows in `trade_rows`."""
+def _with_hours(trades: TradesTable) -> str:
+    """Return the SQL of the rows in `trade_rows` that are in an hour, as trades of the contract."""
     if trades.mapping.is_default:
-        return "SELECT *, CAST(NULL AS VARCHAR) AS amount_fault FROM trade_rows"
-    return projection(trades.mapping, trades.kinds, "trade_rows")
+        columns = "SELECT *, CAST(NULL AS VARCHAR) AS amount_fault FROM trade_rows"
+    else:
+        columns = projection(trades.mapping, trades.kinds, "trade_rows")
+    is_hour = f"exchange_hour BETWEEN 0 AND {HOURS_PER_DAY - 1}" if trades.mapping.has_hours else "true"
+    return f"SELECT *, {hour_of_trade(trades.mapping)} AS hour_number FROM ({columns}) WHERE {is_hour}"
 
 
 def _selected(trades: TradesTable, hours: Sequence[int]) -> str:
@@ -209,7 +212,7 @@ def _selected(trades: TradesTable, hours: Sequence[int]) -> str:
     return f"""
         SELECT *, CASE {reasons} ELSE {_VALID} END AS reason,
             hash(exchange, symbol, hour_number, trade_id, CASE WHEN trade_id IS NULL THEN message_id END) AS identity
-        FROM (SELECT *, {hour_of_trade(trades.mapping)} AS hour_number FROM ({_contract_columns(trades)}))
+        FROM ({_with_hours(trades)})
         WHERE hour_number IN ({", ".join(map(str, hours))})
     """
 
