@@ -1,0 +1,165 @@
+"""Coverage of the trades: what is known of each series in each hour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual, LessThan
+from pyiceberg.table import Table
+
+from ohlcv.config.settings import Settings
+from ohlcv.iceberg.damage import report_damage
+from ohlcv.iceberg.tables import load_table, open_catalog
+from ohlcv.model import summary_keys
+from ohlcv.model.coverage_columns import COVERAGE_COLUMNS
+from ohlcv.model.coverage_records import Note
+from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.intervals import HOUR, ceil_time, floor_time, iso, parse_time
+from ohlcv.model.source_hours import hour_number, parse_hours
+from ohlcv.model.timeframes import DAY
+from ohlcv.readers.candles import check_request
+from ohlcv.readers.coverage_history import KEY, NUMBERS, Histories, SeriesKey, SortedRows
+from ohlcv.readers.coverage_notes import read_notes
+from ohlcv.readers.coverage_sequences import MAX_DISTANCE
+from ohlcv.readers.coverage_states import (
+    CONTEXT_HOURS,
+    CountedHours,
+    CoverageRow,
+    SeriesCoverage,
+    derive_states,
+    overlaps,
+)
+from ohlcv.readers.scans import compare
+
+# The longest range of a request by a person or a page.
+MAX_RANGE = timedelta(days=31)
+FACTS = tuple(column.name for column in COVERAGE_COLUMNS if column.name not in KEY)
+# What the states need, and what is counted.
+COUNTS = tuple(
+    name
+    for name in FACTS
+    if name in ("accepted", "duplicates", "superseded", "source_expired") or name.startswith("rejected_")
+)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The coverage of a range of whole hours."""
+
+    start: datetime
+    end: datetime
+    # All hours before this time are counted, except the pending ones. None: nothing was recorded yet.
+    counted_until: datetime | None
+    # Numbers of the pending hours of the range.
+    pending: tuple[int, ...]
+    # The state of the trades that is counted.
+    trades_snapshot: int | None
+    # The notes that cover a part of the range.
+    notes: tuple[Note, ...]
+    histories: Histories
+    facts: SortedRows
+
+    @property
+    def hours(self) -> range:
+        """Return the numbers of the hours of the range."""
+        return range(hour_number(self.start), hour_number(self.end))
+
+    def series(self, after: SeriesKey | None = None) -> Iterator[SeriesCoverage]:
+        """Yield the series that have a row or are expected, sorted by exchange and symbol, after a series if given."""
+        for history in self.histories.each(after):
+            series = history.exchange, history.symbol
+            facts = {row["hour"]: row for row in self.facts.of_series(series)}
+            if rows := derive_states(history, self.hours, facts):
+                yield SeriesCoverage(*series, rows)
+
+    def rows(self) -> Iterator[tuple[str, str, CoverageRow]]:
+        """Yield exchange, symbol and row of each hour of each series."""
+        for each in self.series():
+            for row in each.rows:
+                yield each.exchange, each.symbol, row
+
+
+def read_coverage(
+    settings: Settings,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    exchange: str | None = None,
+    symbol: str | None = None,
+    facts: Sequence[str] = FACTS,
+    catalog: Catalog | None = None,
+) -> Coverage:
+    """Return the coverage of the hours that overlap a range, by default of the last 24 counted hours.
+
+    `facts` are the columns of the stored rows that are read, at least COUNTS.
+    """
+    check_request(start, end)
+    catalog = catalog or open_catalog(settings)
+    table = load_table(catalog, settings.coverage_contract)
+    until = recorded_until(table)
+    start, end = whole_hours(start, end, until)
+    hours = range(hour_number(start), hour_number(end))
+    pending = frozenset(parse_hours(table.properties.get(summary_keys.COVERAGE_PENDING, "")))
+    counted = CountedHours(hours.start if until is None else hour_number(until), pending)
+    notes = [
+        note
+        for note in read_notes(settings, catalog)
+        if note.withdrawn_at is None
+        and exchange in (None, note.exchange)
+        and (symbol is None or note.symbol in (None, symbol))
+    ]
+    context = start - CONTEXT_HOURS * HOUR, end + MAX_DISTANCE * HOUR
+    # Of all series, because they tell in which hours an exchange has data.
+    history = _read(table, *context, exchange, None, (*KEY, *NUMBERS))
+    snapshot = table.properties.get(summary_keys.COVERAGE_TRADES)
+    return Coverage(
+        start=start,
+        end=end,
+        counted_until=until,
+        pending=tuple(sorted(pending.intersection(hours))),
+        trades_snapshot=None if snapshot is None else int(snapshot),
+        notes=tuple(note for note in notes if overlaps(note, start, end)),
+        histories=Histories(SortedRows(history), symbol, counted, notes),
+        facts=SortedRows(_read(table, start, end, exchange, symbol, (*KEY, *facts))),
+    )
+
+
+def recorded_until(table: Table) -> datetime | None:
+    """Return the time before which hours are counted, None if nothing is recorded."""
+    text = table.properties.get(summary_keys.COVERAGE_UNTIL)
+    return None if text is None else parse_time(text)[0]
+
+
+def whole_hours(start: datetime | None, end: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
+    """Return the range of the hours that overlap a range, by default a day that ends at `until`."""
+    if end is None:
+        if until is not None and (start is None or start < until):
+            end = until
+        elif start is not None:
+            end = start + DAY
+        else:
+            raise OhlcvError("no coverage is recorded yet: run 'ohlcv coverage record'")
+    start = end - DAY if start is None else start
+    return floor_time(start, HOUR), ceil_time(end, HOUR)
+
+
+def check_range(start: datetime, end: datetime) -> None:
+    """Raise InputError if a range of hours is too long for one answer."""
+    if end - start > MAX_RANGE:
+        raise InputError(f"{iso(start)} to {iso(end)} is longer than {MAX_RANGE.days} days: give a shorter range")
+
+
+def _read(
+    table: Table, start: datetime, end: datetime, exchange: str | None, symbol: str | None, columns: Sequence[str]
+) -> pa.Table:
+    condition: BooleanExpression = And(compare(GreaterThanOrEqual, "hour", start), compare(LessThan, "hour", end))
+    if exchange is not None:
+        condition = And(condition, compare(EqualTo, "exchange", exchange))
+    if symbol is not None:
+        condition = And(condition, compare(EqualTo, "symbol", symbol))
+    scan = table.scan(condition, selected_fields=tuple(columns))
+    with report_damage(table, scan):
+        return scan.to_arrow().select(columns)
