@@ -15,13 +15,13 @@ export const SERIES: [string, string][] = [
 const DAYS = 380;
 
 /** Return a number in [0, 1) that depends only on the arguments. */
-function noise(seed: number, index: number): number {
+export function noise(seed: number, index: number): number {
   let value = Math.imul(seed ^ (index + 0x9e3779b9), 0x85ebca6b);
   value = Math.imul(value ^ (value >>> 13), 0xc2b2ae35);
   return ((value ^ (value >>> 16)) >>> 0) / 2 ** 32;
 }
 
-function seedOf(symbol: string, exchange: string): number {
+export function seedOf(symbol: string, exchange: string): number {
   return [...`${symbol} ${exchange}`].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7) | 0;
 }
 

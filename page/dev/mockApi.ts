@@ -3,6 +3,7 @@
 import type { Candle } from "../src/api/types";
 import { toIso, toSeconds } from "../src/shared/times.ts";
 import { candleAt, firstWindow, newestWindow, SERIES, STEPS } from "./generated.ts";
+import { mockCoverage } from "./mockCoverage.ts";
 import { mockQuality, mockStatus } from "./mockStatus.ts";
 
 export interface Answer {
@@ -45,6 +46,8 @@ export function answer(method: string, url: URL, now = Math.floor(Date.now() / 1
       return candles(query, now);
     case "candles/history":
       return history(query, now);
+    case "coverage":
+      return json(mockCoverage(query, now));
     case "status":
       return json(mockStatus(now));
     case "quality":

@@ -3,6 +3,7 @@ import { useSearchParams } from "react-router-dom";
 import { readTimeframes } from "./api/client";
 import type { TimeframeInfo } from "./api/types";
 import { ChartTab } from "./chart/ChartTab";
+import { CoverageTab } from "./coverage/CoverageTab";
 import { PipelineTab } from "./pipeline/PipelineTab";
 import { QualityTab } from "./quality/QualityTab";
 import { DEFAULTS, parseSelection, type Selection, TABS, type Tab, withSelection } from "./selection";
@@ -17,7 +18,7 @@ export interface PageProps {
 /** Change parts of the selection. A replaced entry of the history is not a step of the back button. */
 export type Select = (change: Partial<Selection>, options?: { replace?: boolean }) => void;
 
-const TITLES: Record<Tab, string> = { chart: "Chart", pipeline: "Pipeline", quality: "Quality" };
+const TITLES: Record<Tab, string> = { chart: "Chart", pipeline: "Pipeline", quality: "Quality", coverage: "Coverage" };
 
 /** Whether Airflow has rendered the component before. */
 let rendered = false;
@@ -83,8 +84,8 @@ function Tabs({ timeframes, usual }: { timeframes: TimeframeInfo[]; usual: strin
             </button>
           ))}
         </nav>
-        {selection.tab === "chart" && (
-          <button type="button" className="oc-quiet" onClick={() => select({ ...DEFAULTS })}>
+        {(selection.tab === "chart" || selection.tab === "coverage") && (
+          <button type="button" className="oc-quiet" onClick={() => select({ ...DEFAULTS, tab: selection.tab })}>
             Reset
           </button>
         )}
@@ -98,6 +99,9 @@ function Tabs({ timeframes, usual }: { timeframes: TimeframeInfo[]; usual: strin
         <ChartTab timeframes={timeframes} timeframe={timeframe} selection={selection} select={select} />
       )}
       {selection.tab === "pipeline" && <PipelineTab zone={selection.zone} />}
+      {selection.tab === "coverage" && (
+        <CoverageTab timeframes={timeframes} timeframe={timeframe} selection={selection} select={select} />
+      )}
       {selection.tab === "quality" && <QualityTab timeframes={timeframes} zone={selection.zone} select={select} />}
     </>
   );

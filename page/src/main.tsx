@@ -2,6 +2,7 @@ import { CandlesPage } from "./CandlesPage";
 import { GLOBAL_NAME } from "./globalName";
 import cards from "./styles/cards.css?inline";
 import chart from "./styles/chart.css?inline";
+import coverage from "./styles/coverage.css?inline";
 import page from "./styles/page.css?inline";
 
 const STYLE_ID = "ohlcv-candles-style";
@@ -9,7 +10,7 @@ const STYLE_ID = "ohlcv-candles-style";
 if (!document.getElementById(STYLE_ID)) {
   const element = document.createElement("style");
   element.id = STYLE_ID;
-  element.textContent = page + chart + cards;
+  element.textContent = page + chart + cards + coverage;
   document.head.append(element);
 }
 

@@ -2,7 +2,7 @@
 
 import { toIso, toSeconds, type Zone } from "./shared/times";
 
-export const TABS = ["chart", "pipeline", "quality"] as const;
+export const TABS = ["chart", "pipeline", "quality", "coverage"] as const;
 export type Tab = (typeof TABS)[number];
 
 /** Presets of the range: name in the URL, and seconds. */
@@ -15,6 +15,20 @@ export const RANGES: [string, number | "all"][] = [
   ["1y", 365 * 86_400],
   ["all", "all"],
 ];
+
+/** Ranges of the coverage: name in the URL, and hours. */
+export const SPANS: [string, number][] = [
+  ["24h", 24],
+  ["7d", 168],
+  ["31d", 744],
+];
+
+/** A series in an hour. */
+export interface Cell {
+  exchange: string;
+  symbol: string;
+  hour: number;
+}
 
 export interface Selection {
   tab: Tab;
@@ -31,6 +45,19 @@ export interface Selection {
   at: number | null;
   log: boolean;
   zone: Zone;
+  /** Name of the range of the coverage. */
+  span: string;
+  /** End of that range. Null: the newest counted hour. */
+  until: number | null;
+  /** Exchange whose coverage is shown. */
+  coverageExchange: string | null;
+  /** Part of the names of the series whose coverage is shown. */
+  search: string | null;
+  /** Show only series with problems. */
+  problems: boolean;
+  /** Page of the series. */
+  cursor: string | null;
+  cell: Cell | null;
 }
 
 export const DEFAULTS: Selection = {
@@ -45,6 +72,13 @@ export const DEFAULTS: Selection = {
   at: null,
   log: false,
   zone: "utc",
+  span: "24h",
+  until: null,
+  coverageExchange: null,
+  search: null,
+  problems: false,
+  cursor: null,
+  cell: null,
 };
 
 function time(text: string | null): number | null {
@@ -52,9 +86,17 @@ function time(text: string | null): number | null {
   return Number.isNaN(seconds) ? null : seconds;
 }
 
+function cell(query: URLSearchParams): Cell | null {
+  const hour = time(query.get("cell"));
+  if (hour === null) return null;
+  // Rejected trades may have no series.
+  return { exchange: query.get("cell_exchange") ?? "", symbol: query.get("cell_symbol") ?? "", hour };
+}
+
 export function parseSelection(query: URLSearchParams): Selection {
   const tab = query.get("tab") as Tab;
   const range = query.get("range");
+  const span = query.get("span");
   const start = time(query.get("start"));
   const end = time(query.get("end"));
   const fixed = start !== null && end !== null && start < end;
@@ -70,6 +112,13 @@ export function parseSelection(query: URLSearchParams): Selection {
     at: fixed ? time(query.get("at")) : null,
     log: query.get("scale") === "log",
     zone: query.get("zone") === "local" ? "local" : "utc",
+    span: SPANS.find(([name]) => name === span)?.[0] ?? DEFAULTS.span,
+    until: time(query.get("until")),
+    coverageExchange: query.get("coverage_exchange"),
+    search: query.get("search"),
+    problems: query.get("problems") === "only",
+    cursor: query.get("cursor"),
+    cell: cell(query),
   };
 }
 
@@ -88,6 +137,15 @@ export function withSelection(query: URLSearchParams, selection: Selection): URL
     at: selection.at === null ? null : toIso(selection.at),
     scale: selection.log ? "log" : null,
     zone: selection.zone === "local" ? "local" : null,
+    span: selection.span === DEFAULTS.span ? null : selection.span,
+    until: selection.until === null ? null : toIso(selection.until),
+    coverage_exchange: selection.coverageExchange,
+    search: selection.search,
+    problems: selection.problems ? "only" : null,
+    cursor: selection.cursor,
+    cell: selection.cell && toIso(selection.cell.hour),
+    cell_exchange: selection.cell?.exchange ?? null,
+    cell_symbol: selection.cell?.symbol ?? null,
   };
   for (const [name, value] of Object.entries(values)) {
     if (value) result.set(name, value);

@@ -1,6 +1,7 @@
 import type {
   Candle,
   CandlesAnswer,
+  CoverageAnswer,
   HistoryAnswer,
   Incident,
   QualityAnswer,
@@ -112,6 +113,10 @@ export function readStatus(signal?: AbortSignal): Promise<StatusAnswer> {
 
 export function readQuality(signal?: AbortSignal): Promise<QualityAnswer> {
   return requestJson(apiUrl("quality"), { signal });
+}
+
+export function readCoverage(parameters: Parameters, signal?: AbortSignal): Promise<CoverageAnswer> {
+  return requestJson(apiUrl("coverage", parameters), { signal });
 }
 
 export function readIncidents(signal?: AbortSignal): Promise<{ incidents: Incident[] }> {

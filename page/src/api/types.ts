@@ -198,3 +198,42 @@ export interface QualityAnswer {
   airflow: AirflowState;
   timeframes: { name: string; dag_id: string; verdicts: Verdict[] }[];
 }
+
+export interface CoverageNote {
+  note: string;
+  /** halt, outage, delisting or expected. */
+  kind: string;
+  exchange: string;
+  /** Null: every symbol of the exchange. */
+  symbol: string | null;
+  start_time: string;
+  end_time: string | null;
+  author: string;
+  reason: string;
+}
+
+/** A series, with one item per hour in each list. An item is null if nothing is known of the hour, or expected in it. */
+export interface CoverageSeries {
+  exchange: string;
+  symbol: string;
+  states: (string | null)[];
+  trades: (number | null)[];
+  missing: (number | null)[];
+  rejected: (number | null)[];
+  duplicates: (number | null)[];
+  details: (string | null)[];
+  /** Identifiers of notes. */
+  notes: (string[] | null)[];
+}
+
+export interface CoverageAnswer {
+  start: string;
+  end: string;
+  /** Hours before it are counted, but for the pending ones. Null: nothing was ever counted. */
+  counted_until: string | null;
+  pending_hours: number;
+  hours: string[];
+  series: CoverageSeries[];
+  notes: CoverageNote[];
+  next_cursor: string | null;
+}

@@ -3,6 +3,7 @@ import type { SeriesRange, TimeframeInfo } from "../api/types";
 import type { Select } from "../CandlesPage";
 import { RANGES, type Selection } from "../selection";
 import { Combobox } from "../shared/Combobox";
+import { ZoneField } from "../shared/ZoneField";
 import type { View } from "./frame";
 import { RangeFields } from "./RangeFields";
 
@@ -95,21 +96,7 @@ export function Toolbar(props: ToolbarProps) {
           </div>
         </fieldset>
         <RangeFields view={view} zone={selection.zone} select={select} />
-        <fieldset className="oc-field">
-          <legend>Time</legend>
-          <div className="oc-group">
-            {(["utc", "local"] as const).map((zone) => (
-              <button
-                key={zone}
-                type="button"
-                aria-pressed={zone === selection.zone}
-                onClick={() => select({ zone }, { replace: true })}
-              >
-                {zone === "utc" ? "UTC" : "Local"}
-              </button>
-            ))}
-          </div>
-        </fieldset>
+        <ZoneField zone={selection.zone} select={select} />
         <label className="oc-check">
           <input
             type="checkbox"

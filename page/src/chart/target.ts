@@ -20,3 +20,12 @@ export function viewOf(target: Target, bounds: Bounds, step: number, limit: numb
   const usual = Math.max(40, Math.min(150, limit / 8)) * step;
   return newestView(bounds, target.newest ?? Math.min(usual, Math.max(whole, FEW_WINDOWS * step)), step);
 }
+
+/** Windows on each side of what is opened in the chart from another tab. */
+const CONTEXT = 30;
+
+/** Return the selection of the windows from `start` to `end` with some around them, and the crosshair at the first. */
+export function rangeAround(start: number, end: number, step: number) {
+  const first = Math.floor(start / step) * step;
+  return { range: null, start: first - CONTEXT * step, end: end + CONTEXT * step, at: first };
+}

@@ -2,6 +2,7 @@ import { useCallback, useState } from "react";
 import { readQuality } from "../api/client";
 import type { Finding, TimeframeInfo } from "../api/types";
 import type { Select } from "../CandlesPage";
+import { rangeAround } from "../chart/target";
 import { AirflowNotice, pauseOf } from "../shared/AirflowNotice";
 import { useLoaded } from "../shared/hooks";
 import { ErrorNotice } from "../shared/Notice";
@@ -10,8 +11,6 @@ import { RebuildDialog, type RebuildRange } from "./RebuildDialog";
 import { VerdictCard } from "./VerdictCard";
 
 const REFRESH_MILLISECONDS = 30_000;
-/** Windows on each side of a candle that is opened in the chart. */
-const CONTEXT = 30;
 
 interface QualityTabProps {
   timeframes: TimeframeInfo[];
@@ -28,8 +27,8 @@ export function QualityTab({ timeframes, zone, select }: QualityTabProps) {
     const length = timeframes.find((item) => item.name === timeframe)?.seconds ?? 3600;
     const start = toSeconds(finding.window_start);
     const { symbol, exchange } = finding;
-    const span = { start: start - CONTEXT * length, end: start + (CONTEXT + 1) * length, at: start };
-    select({ tab: "chart", timeframe, symbol, exchange, compare: null, range: null, ...span });
+    const around = rangeAround(start, start + length, length);
+    select({ tab: "chart", timeframe, symbol, exchange, compare: null, ...around });
   };
   return (
     <section className="oc-scroll" aria-label="Quality">
