@@ -24,6 +24,7 @@ QUERIES = {
     "/api/v1/candles": f"timeframe=1h&{SERIES}",
     "/api/v1/revisions": "timeframe=1h",
     "/api/v1/candles/history": f"timeframe=1h&{SERIES}&time=2026-03-01",
+    "/api/v1/coverage": "start=2026-03-01&end=2026-03-02",
     "/api/v1/status": "",
     "/api/v1/quality": "timeframe=1h",
     "/udf/config": "",

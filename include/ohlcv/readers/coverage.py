@@ -18,8 +18,8 @@ from ohlcv.model import summary_keys
 from ohlcv.model.coverage_columns import COVERAGE_COLUMNS
 from ohlcv.model.coverage_records import Note
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.intervals import HOUR, ceil_time, floor_time, iso, parse_time
-from ohlcv.model.source_hours import hour_number, parse_hours
+from ohlcv.model.intervals import EPOCH, HOUR, ceil_time, floor_time, iso, parse_time
+from ohlcv.model.source_hours import FIRST_DAY, LAST_DAY, hour_number, parse_hours
 from ohlcv.model.timeframes import DAY
 from ohlcv.readers.candles import check_request
 from ohlcv.readers.coverage_history import KEY, NUMBERS, Histories, SeriesKey, SortedRows
@@ -35,6 +35,8 @@ from ohlcv.readers.coverage_states import (
 )
 from ohlcv.readers.scans import compare
 
+# Days of hours around a range that are read, rounded up.
+_MARGIN = 365
 # The longest range of a request by a person or a page.
 MAX_RANGE = timedelta(days=31)
 FACTS = tuple(column.name for column in COVERAGE_COLUMNS if column.name not in KEY)
@@ -44,6 +46,10 @@ COUNTS = tuple(
     for name in FACTS
     if name in ("accepted", "duplicates", "superseded", "source_expired") or name.startswith("rejected_")
 )
+
+
+class NotRecordedError(OhlcvError):
+    """No coverage was recorded yet."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,12 @@ class Coverage:
         """Return the numbers of the hours of the range."""
         return range(hour_number(self.start), hour_number(self.end))
 
-    def series(self, after: SeriesKey | None = None) -> Iterator[SeriesCoverage]:
-        """Yield the series that have a row or are expected, sorted by exchange and symbol, after a series if given."""
-        for history in self.histories.each(after):
+    def series(self, after: SeriesKey | None = None, search: str = "") -> Iterator[SeriesCoverage]:
+        """Yield the series that have a row or are expected, sorted by exchange and symbol.
+
+        Only those after a series, and whose exchange or symbol contains a text.
+        """
+        for history in self.histories.each(after, search):
             series = history.exchange, history.symbol
             facts = {row["hour"]: row for row in self.facts.of_series(series)}
             if rows := derive_states(history, self.hours, facts):
@@ -91,16 +100,21 @@ def read_coverage(
     symbol: str | None = None,
     facts: Sequence[str] = FACTS,
     catalog: Catalog | None = None,
+    max_range: timedelta | None = None,
 ) -> Coverage:
     """Return the coverage of the hours that overlap a range, by default of the last 24 counted hours.
 
-    `facts` are the columns of the stored rows that are read, at least COUNTS.
+    `facts` are the columns of the stored rows that are read, at least COUNTS. Raise InputError if the range is longer
+    than `max_range`.
     """
     check_request(start, end)
+    _check_years(start, end)
     catalog = catalog or open_catalog(settings)
     table = load_table(catalog, settings.coverage_contract)
     until = recorded_until(table)
     start, end = whole_hours(start, end, until)
+    if max_range is not None and end - start > max_range:
+        raise InputError(f"{iso(start)} to {iso(end)} is longer than {max_range.days} days: give a shorter range")
     hours = range(hour_number(start), hour_number(end))
     pending = frozenset(parse_hours(table.properties.get(summary_keys.COVERAGE_PENDING, "")))
     counted = CountedHours(hours.start if until is None else hour_number(until), pending)
@@ -141,15 +155,16 @@ def whole_hours(start: datetime | None, end: datetime | None, until: datetime | 
         elif start is not None:
             end = start + DAY
         else:
-            raise OhlcvError("no coverage is recorded yet: run 'ohlcv coverage record'")
+            raise NotRecordedError("no coverage is recorded yet: run 'ohlcv coverage record'")
     start = end - DAY if start is None else start
     return floor_time(start, HOUR), ceil_time(end, HOUR)
 
 
-def check_range(start: datetime, end: datetime) -> None:
-    """Raise InputError if a range of hours is too long for one answer."""
-    if end - start > MAX_RANGE:
-        raise InputError(f"{iso(start)} to {iso(end)} is longer than {MAX_RANGE.days} days: give a shorter range")
+def _check_years(*times: datetime | None) -> None:
+    """Raise InputError for a time so far away that hours before or after it cannot be computed with."""
+    for time in times:
+        if time is not None and not FIRST_DAY + _MARGIN <= (time - EPOCH).days <= LAST_DAY - _MARGIN:
+            raise InputError(f"{iso(time)} is outside the years 1001 to 9997: give another time")
 
 
 def _read(

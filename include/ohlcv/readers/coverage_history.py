@@ -79,12 +79,17 @@ class Histories:
     counted: CountedHours
     notes: Sequence[Note]
 
-    def each(self, after: SeriesKey | None) -> Iterator[SeriesHistory]:
-        """Yield the history of each series that has rows or is expected by a note, sorted, after a series if given."""
+    def each(self, after: SeriesKey | None, search: str) -> Iterator[SeriesHistory]:
+        """Yield the history of each series that has rows or is expected by a note, sorted.
+
+        Only those after a series, and whose exchange or symbol contains a text.
+        """
+        text = search.casefold()
         by_note = {(note.exchange, note.symbol) for note in self.notes if note.kind == "expected" and note.symbol}
         exchange_hours = self.rows.exchange_hours()
         for exchange, symbol in sorted({*self.rows.series, *by_note}):
-            if self.symbol in (None, symbol) and (after is None or (exchange, symbol) > after):
+            is_selected = self.symbol in (None, symbol) and (after is None or (exchange, symbol) > after)
+            if is_selected and (text in exchange.casefold() or text in symbol.casefold()):
                 rows = self.rows.of_series_as_columns((exchange, symbol), ("hour", *NUMBERS))
                 yield SeriesHistory(
                     exchange,

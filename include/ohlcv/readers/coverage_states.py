@@ -58,6 +58,10 @@ class CoverageRow:
         return 0 if self.facts is None else sum(self.facts[name] or 0 for name in REJECTIONS)
 
     @property
+    def duplicates(self) -> int:
+        return 0 if self.facts is None else self.facts["duplicates"]
+
+    @property
     def longest_silence(self) -> int:
         """Return the most consecutive minutes without an accepted trade."""
         return longest_silence([0 if self.facts is None else self.facts["minutes"] or 0])

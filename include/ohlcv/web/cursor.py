@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ohlcv.model.intervals import from_microseconds, to_microseconds
+from ohlcv.model.source_hours import FIRST_DAY, HOURS_PER_DAY, LAST_DAY
+from ohlcv.readers.coverage_history import SeriesKey
 from ohlcv.readers.revisions import FeedKey
 from ohlcv.web.candle_query import PageKey
 from ohlcv.web.problems import ProblemError, bad_request
@@ -45,6 +47,19 @@ def read_feed_cursor(cursor: str, request: dict[str, Any]) -> FeedKey:
     except OverflowError:
         raise _invalid() from None
     return publication, micros, symbol, exchange
+
+
+def make_coverage_cursor(hours: range, series: SeriesKey, request: dict[str, Any]) -> str:
+    """Return the cursor of the page of these hours after a series."""
+    return _encode([VERSION, _fingerprint(request), hours.start, hours.stop, *series])
+
+
+def read_coverage_cursor(cursor: str, request: dict[str, Any]) -> tuple[range, SeriesKey]:
+    """Return the hours and the last series of the page before. Raise ProblemError as `read_cursor`."""
+    first, end, exchange, symbol = _decode(cursor, request, (int, int, str, str))
+    if not FIRST_DAY * HOURS_PER_DAY < first < end < LAST_DAY * HOURS_PER_DAY:
+        raise _invalid()
+    return range(first, end), (exchange, symbol)
 
 
 def _encode(content: list[Any]) -> str:

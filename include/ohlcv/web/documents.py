@@ -251,3 +251,48 @@ class QualityDocument(BaseModel):
 
     airflow: AirflowState
     timeframes: list[dict[str, Any]] = Field(description="Per timeframe: up to 20 verdicts, the newest first.")
+
+
+class SeriesHours(BaseModel):
+    """The hours of a series: each list has one value per hour."""
+
+    exchange: str = Field(examples=["coinbase"])
+    symbol: str = Field(examples=["BTC-USD"])
+    states: list[str | None] = Field(
+        description="no gap, sequence gaps, silent, no data, source expired or unknown; null: not counted or expected.",
+        examples=[["no gap", "silent"]],
+    )
+    trades: list[int | None] = Field(description="Accepted trades; null where the state is.")
+    missing: list[int | None] = Field(description="Missing source sequences; null: not known.")
+    rejected: list[int | None]
+    duplicates: list[int | None]
+    details: list[str | None] = Field(description="Why the hour has its state.")
+    notes: list[list[str] | None] = Field(description="The notes that cover a part of the hour.")
+
+
+class CoverageNote(BaseModel):
+    """What a person knows of a series or of a whole exchange."""
+
+    note: str = Field(examples=["4f1c2a9be0d7"])
+    kind: str = Field(description="halt, outage, delisting or expected.", examples=["outage"])
+    exchange: str = Field(examples=["coinbase"])
+    symbol: str | None = Field(description="Null: all symbols of the exchange.")
+    start_time: str = Time
+    end_time: str | None = Field(description="Null: it has not ended.")
+    author: str
+    reason: str
+    recorded_at: str = Time
+
+
+class CoverageDocument(BaseModel):
+    """A page of series with their hours."""
+
+    start: str = Time
+    end: str = Time
+    counted_until: str | None = Field(description="Later hours are not counted yet. Null: none is.")
+    trades_snapshot: str | None = Field(description="The snapshot of the trades that is counted.")
+    pending_hours: int = Field(description="Hours of the range that are counted again soon.")
+    hours: list[str] = Field(examples=[["2026-03-01T12:00:00Z"]])
+    series: list[SeriesHours]
+    notes: list[CoverageNote]
+    next_cursor: str | None = Field(description="Cursor of the next page; null on the last one.")

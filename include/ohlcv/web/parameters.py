@@ -19,6 +19,8 @@ from ohlcv.web.problems import bad_request, quoted
 
 MAX_CANDLES = 5_000
 DEFAULT_CANDLES = 1_000
+MAX_COVERAGE = 1_000
+DEFAULT_COVERAGE = 200
 MAX_NAME = 500
 MAX_TIME = 40
 MAX_CURSOR = 4_000
@@ -169,6 +171,26 @@ class HistoryParameters(Parameters):
     symbol: Annotated[Name, Field(description="Symbol of the candle.")]
     exchange: Annotated[Name, Field(description="Exchange of the candle.")]
     time: Annotated[Time, Field(description="A time within the window of the candle.")]
+
+
+class CoverageParameters(Parameters):
+    """Parameters of /api/v1/coverage."""
+
+    start: Annotated[
+        Time | None, Field(description="First hour, by default that of a day before `end`. At most 31 days.")
+    ] = None
+    end: Annotated[Time | None, Field(description="End of the hours, by default that of the counted ones.")] = None
+    symbol: Annotated[Name | None, Field(description="Only this symbol.")] = None
+    exchange: Annotated[Name | None, Field(description="Only this exchange.")] = None
+    search: Annotated[Text, Field(description="Only series whose symbol or exchange contains this text.")] = ""
+    limit: Annotated[
+        Annotated[Number, Field(ge=1, le=MAX_COVERAGE)] | None,
+        Field(description=f"Series per page, by default {DEFAULT_COVERAGE}."),
+    ] = None
+    cursor: Annotated[
+        Annotated[str, Field(min_length=1, max_length=MAX_CURSOR)] | None,
+        Field(description="`next_cursor` of the page before. All other parameters must be the same."),
+    ] = None
 
 
 class QualityParameters(Parameters):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -11,7 +12,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.model.coverage_records import Note
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import HOUR
-from ohlcv.readers.coverage import check_range, read_coverage
+from ohlcv.readers.coverage import MAX_RANGE, read_coverage
 from ohlcv.readers.coverage_states import CoverageRow, delay_percentile, longest_silence, sum_delays
 from support.coverage_rows import (
     FIRST_HOUR,
@@ -174,9 +175,14 @@ class TestRequest:
     def test_an_invalid_range_is_refused(self, settings: Settings) -> None:
         with pytest.raises(InputError, match="must be before"):
             read_coverage(settings, START, START)
-        check_range(START, START + 31 * DAY * HOUR)
+        for far in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC)):
+            with pytest.raises(InputError, match="outside the years"):
+                read_coverage(settings, far)
+            with pytest.raises(InputError, match="outside the years"):
+                read_coverage(settings, end=far)
+        read_coverage(settings, START, START + MAX_RANGE, max_range=MAX_RANGE)
         with pytest.raises(InputError, match="longer than 31 days"):
-            check_range(START, START + (31 * DAY + 1) * HOUR)
+            read_coverage(settings, START, START + MAX_RANGE + HOUR, max_range=MAX_RANGE)
 
 
 @pytest.mark.parametrize(
