@@ -11,14 +11,14 @@ Every Sunday at 03:00 UTC, for each timeframe, these tasks run one after another
   the ledger has not recorded, and removes orphan files.
 * **`report`** logs the size of the table before and after.
 
-The group `ledger` does the same with the two tables of the ledger, after the candles are deleted: it deletes whole
-months of each timeframe.
+The group `records` does the same with the tables of ledger, coverage and reconciliation, after the candles are deleted.
+It deletes whole months of each timeframe, and days of the coverage when no candle needs them any more.
 
 Parameters of the form:
 
 * **`dry_run`**: stop after the plan.
 * **`as_of`**: compute ages from this day.
-* **`timeframes`**: only the tables of these timeframes, and their months of the ledger.
+* **`timeframes`**: only the tables of these timeframes, and what is recorded of them.
 * **`max_share`**: a plan that would delete a larger share of a table fails and says how to confirm it.
 
 `ohlcv retention` and `ohlcv maintain` do the same from the command line.
@@ -30,20 +30,26 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
-from ohlcv.config.maintained_tables import LEDGER_TABLES
+from ohlcv.config.maintained_tables import RECORD_TABLES
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, TIMEFRAMES
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.parameters import timeframes_parameter
 from ohlcv.orchestration.retention_tasks import (
-    LEDGER_GROUP,
-    plan_ledger_task,
+    RECORDS_GROUP,
+    plan_records_task,
     plan_task,
-    report_ledger_task,
+    report_records_task,
     report_task,
 )
-from ohlcv.orchestration.tasks import MAINTENANCE_WEIGHT, CandleJobOperator, DeleteOperator, spark_task
+from ohlcv.orchestration.tasks import (
+    MAINTENANCE_WEIGHT,
+    CandleJobOperator,
+    DeleteOperator,
+    RecordTableOperator,
+    spark_task,
+)
 from ohlcv.spark.spark_submit import maintenance_job
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -91,10 +97,10 @@ def build_dag(settings: Settings) -> DAG:
                 steps = [step_task(settings, name, step) for step in ("delete", "compact", "expire")]
                 plan >> steps[0] >> steps[1] >> steps[2] >> report_task(name)
                 deletions.append(steps[0])
-        with TaskGroup(group_id=LEDGER_GROUP):
-            plan, report = plan_ledger_task(), report_ledger_task()
-            for name in LEDGER_TABLES:
-                plan >> ledger_table_task(settings, name) >> report
+        with TaskGroup(group_id=RECORDS_GROUP):
+            plan, report = plan_records_task(), report_records_task()
+            for name in RECORD_TABLES:
+                plan >> record_table_task(settings, name) >> report
         deletions >> plan
     return dag
 
@@ -116,19 +122,19 @@ def step_task(settings: Settings, name: str, step: str) -> CandleJobOperator:
     return spark_task(step, job, MAINTENANCE_WEIGHT, TIMEOUT, operator)
 
 
-def ledger_table_task(settings: Settings, name: str) -> CandleJobOperator:
-    """Build the task that maintains a table of the ledger, with all steps in one job."""
-    plan = f"ti.xcom_pull(task_ids='{LEDGER_GROUP}.plan')"
+def record_table_task(settings: Settings, name: str) -> CandleJobOperator:
+    """Build the task that maintains a record table, with all steps in one job. It is skipped if there is no table."""
+    plan = f"ti.xcom_pull(task_ids='{RECORDS_GROUP}.plan')"
     job = maintenance_job(
         settings,
         name,
         steps="delete,compact,expire",
-        as_of=f"{{{{ {plan}['as_of'] }}}}",
-        days=f"{{{{ {plan}['days']['{name}'] | join(',') }}}}",
+        as_of=f"{{{{ {plan}['as_of'] if '{name}' in {plan}['days'] else '' }}}}",
+        days=f"{{{{ {plan}['days'].get('{name}', []) | join(',') }}}}",
         dag_id="{{ dag_run.dag_id }}",
         run_id="{{ dag_run.run_id }}",
     )
-    return spark_task(name, job, MAINTENANCE_WEIGHT, TIMEOUT)
+    return spark_task(name, job, MAINTENANCE_WEIGHT, TIMEOUT, RecordTableOperator)
 
 
 ohlcv_retention = build_dag(load_settings())

@@ -1,4 +1,4 @@
-"""Maintenance of one table, of candles or of the ledger: delete expired partitions, compact files, expire snapshots.
+"""Maintenance of one table, of candles or of records: delete expired partitions, compact files, expire snapshots.
 
 No step takes the write lock. No step changes a row that remains, so a candle job that read the table before and commits
 afterwards loses nothing. Iceberg rejects a compaction whose input files a candle job has replaced.
@@ -19,7 +19,7 @@ from typing import Any
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from ohlcv.config.maintained_tables import LEDGER_TABLES, ExpiredPartition, MaintainedTable, maintained_table
+from ohlcv.config.maintained_tables import RECORD_TABLES, ExpiredPartition, MaintainedTable, maintained_table
 from ohlcv.config.settings import Settings
 from ohlcv.model import summary_keys
 from ohlcv.model.errors import InputError, OhlcvError
@@ -95,7 +95,7 @@ class TableMaintenance:
             summary_keys.DAG_ID: self.request.dag_id,
             summary_keys.RUN_ID: self.request.run_id,
         }
-        if self.request.table.is_ledger or keeps_snapshots(self.table):
+        if self.request.table.is_record or keeps_snapshots(self.table):
             # A run may record a newer checkpoint, with other held series, before this commit.
             return provenance
         return {**provenance, summary_keys.CHECKPOINT: read_checkpoint(self.table).to_text()}
@@ -105,7 +105,7 @@ def maintain(spark: SparkSession, settings: Settings, request: Request) -> dict[
     """Run the steps and return a report of each."""
     timer = PhaseTimer()
     contract = request.table.contract
-    kind = "table" if request.table.is_ledger else "timeframe"
+    kind = "table" if request.table.is_record else "timeframe"
     report: dict[str, Any] = {kind: request.table.name, "as_of": request.as_of.isoformat()}
     functions: dict[str, Callable[[TableMaintenance], dict[str, Any]]] = {
         "delete": delete,
@@ -167,26 +167,28 @@ def _condition(maintenance: TableMaintenance) -> JavaObject:
                 expressions.greaterThanOrEqual(table.time_column, _literal(table, first)),
                 expressions.lessThan(table.time_column, _literal(table, end)),
             )
-            conditions.append(and_(expressions.equal("timeframe", name), condition) if table.is_ledger else condition)
+            if table.has_timeframes:
+                condition = and_(expressions.equal("timeframe", name), condition)
+            conditions.append(condition)
     return reduce(or_, conditions, expressions.alwaysFalse())
 
 
 def _literal(table: MaintainedTable, day: date) -> str:
-    """Return a day as Iceberg's literal for the column of the partitions: a date, or a time in the ledger."""
-    return f"{day}T00:00:00+00:00" if table.is_ledger else str(day)
+    """Return a day as Iceberg's literal for the column of the partitions: a date, or a time in a record table."""
+    return f"{day}T00:00:00+00:00" if table.is_record else str(day)
 
 
 def compact(maintenance: TableMaintenance) -> dict[str, Any]:
-    """Merge the files of closed partitions, of the ledger those of all, sorted for typical queries, then the manifests.
+    """Merge the files of closed partitions, of records those of all, sorted for typical queries, then the manifests.
 
-    Candle jobs rewrite the files of an open partition anyway. The ledger adds some to it every hour.
+    Candle jobs rewrite the files of an open partition anyway. Recordings add some to it every hour.
     """
     target = maintenance.request.table
     order = java_class("org.apache.iceberg.SortOrder").builderFor(maintenance.table.schema())
     for name in target.sort_order:
         order = order.asc(name)
     rewrite = maintenance.actions.rewriteDataFiles(maintenance.table).sort(order.build())
-    if not target.is_ledger:
+    if not target.is_record:
         first_open = partition_of(target.unit, maintenance.request.as_of)
         rewrite = rewrite.filter(maintenance.expressions.lessThan(target.time_column, str(first_open)))
     for name, value in {
@@ -312,13 +314,13 @@ def arg_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     table = parser.add_mutually_exclusive_group(required=True)
     table.add_argument("--timeframe", help="timeframe of a candle table")
-    table.add_argument("--table", choices=LEDGER_TABLES, help="table of the ledger")
+    table.add_argument("--table", choices=RECORD_TABLES, help="record table")
     parser.add_argument("--steps", required=True, help=f"comma-separated, of {', '.join(STEPS)}")
     parser.add_argument("--as-of", required=True, help="UTC day from which ages are computed, as in 2026-01-31")
     parser.add_argument(
         "--days",
         default="",
-        help="first days of the partitions to delete, comma-separated, of the ledger with timeframes, as 1m:2026-01-01",
+        help="first days of the partitions to delete, comma-separated, after the timeframe of a record: 1m:2026-01-01",
     )
     parser.add_argument(
         "--keep-since",

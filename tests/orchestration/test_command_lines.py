@@ -46,9 +46,10 @@ PLANS = {
         "days": ["2025-11-28", "2025-11-29"],
         "keep_since": "2026-02-28T12:00:00.123000Z",
     },
-    "ledger.plan": {
+    "records.plan": {
         "as_of": "2026-03-01",
-        "days": {"publications": [], "revisions": ["1m:2025-10-01", "1h:2023-01-01"]},
+        # There is no table of notes yet.
+        "days": {"publications": [], "revisions": ["1m:2025-10-01", "1h:2023-01-01"], "coverage": ["2015-12-31"]},
     },
 }
 
@@ -192,9 +193,12 @@ def test_expiry_keeps_the_snapshots_that_the_ledger_needs() -> None:
         assert "--keep-since" not in rendered(RETENTION, dag_run("scheduled"), task_id=f"1m.{step}")
 
 
-@pytest.mark.parametrize(("table", "days"), [("publications", ""), ("revisions", "1m:2025-10-01,1h:2023-01-01")])
-def test_one_job_maintains_a_table_of_the_ledger(table: str, days: str) -> None:
-    found = script_arguments(rendered(RETENTION, dag_run("scheduled"), task_id=f"ledger.{table}"))
+@pytest.mark.parametrize(
+    ("table", "days"),
+    [("publications", ""), ("revisions", "1m:2025-10-01,1h:2023-01-01"), ("coverage", "2015-12-31")],
+)
+def test_one_job_maintains_a_record_table(table: str, days: str) -> None:
+    found = script_arguments(rendered(RETENTION, dag_run("scheduled"), task_id=f"records.{table}"))
     assert found == {
         "--table": table,
         "--steps": "delete,compact,expire",
@@ -203,6 +207,18 @@ def test_one_job_maintains_a_table_of_the_ledger(table: str, days: str) -> None:
         "--dag-id": RETENTION,
         "--run-id": "scheduled__2026-03-01T12:00:00+00:00",
     }
+
+
+def test_the_job_of_a_record_table_that_does_not_exist_is_skipped() -> None:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    command = rendered(RETENTION, dag_run("scheduled"), task_id="records.coverage_notes")
+    assert command[command.index("--as-of") + 1] == ""
+    task: Any = DagBag(ROOT / "dags").dags[RETENTION].get_task("records.coverage_notes")
+    task.application_args = ["--as-of", ""]
+    with pytest.raises(AirflowSkipException, match="there is no such table: the task plan says what to do"):
+        task.execute({})
 
 
 def test_reprocessing_passes_its_parameters_to_the_job() -> None:

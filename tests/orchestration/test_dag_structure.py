@@ -91,18 +91,22 @@ def test_retention_has_one_chain_of_tasks_per_timeframe(bag: DagBag) -> None:
         assert {dag.get_task(step).pool for step in steps[1:4]} == {"ohlcv_spark"}
         plan: Any = dag.get_task(steps[0])
         assert plan.ignore_downstream_trigger_rules is False
-    assert len(dag.task_ids) == 5 * len(TIMEFRAMES) + 4
+    assert len(dag.task_ids) == 5 * len(TIMEFRAMES) + 7
 
 
-def test_retention_maintains_the_ledger_after_the_candles_are_deleted(bag: DagBag) -> None:
+def test_retention_maintains_the_records_after_the_candles_are_deleted(bag: DagBag) -> None:
     dag = bag.dags["ohlcv_retention"]
-    plan = dag.get_task("ledger.plan")
+    plan = dag.get_task("records.plan")
     assert plan.upstream_task_ids == {f"{name}.delete" for name in TIMEFRAMES}
     # A failure in one timeframe does not stop it.
     assert plan.trigger_rule == "all_done"
-    tables = {"ledger.publications", "ledger.revisions"}
+    names = ("publications", "revisions", "coverage", "coverage_notes", "reconciliation")
+    tables = {f"records.{name}" for name in names}
     assert plan.downstream_task_ids == tables
-    assert dag.get_task("ledger.report").upstream_task_ids == tables
+    report = dag.get_task("records.report")
+    assert report.upstream_task_ids == tables
+    # The job of a table that does not exist is skipped.
+    assert report.trigger_rule == "none_failed"
     assert {dag.get_task(table).pool for table in tables} == {"ohlcv_spark"}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ohlcv.config.maintained_tables import RECORD_TABLES
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg import tables
 from ohlcv.ledger import expiry
@@ -175,8 +176,8 @@ def test_months_of_a_timeframe_whose_candles_were_not_deleted_remain() -> None:
     assert days_of(plans, "publications", []) == ["1m:2026-01-01", "5m:2026-01-01"]
 
 
-def plan_of_ledger(monkeypatch: pytest.MonkeyPatch, **params: Any) -> Any:
-    """Run the task that plans the deletions in the ledger as of 21 November 2026."""
+def plan_of_records(monkeypatch: pytest.MonkeyPatch, **params: Any) -> Any:
+    """Run the task that plans the deletions in the record tables as of 21 November 2026."""
     from airflow.dag_processing.dagbag import DagBag
 
     from ohlcv.orchestration import retention_tasks
@@ -184,7 +185,7 @@ def plan_of_ledger(monkeypatch: pytest.MonkeyPatch, **params: Any) -> Any:
     given = {"timeframes": ["1m", "5m"], "as_of": "2026-11-21", "dry_run": False} | params
     context = {**callback_context("ohlcv_retention"), "params": given}
     monkeypatch.setattr(retention_tasks, "get_current_context", lambda: context)
-    plan: Any = DagBag(Path(__file__).parents[2] / "dags").dags["ohlcv_retention"].get_task("ledger.plan")
+    plan: Any = DagBag(Path(__file__).parents[2] / "dags").dags["ohlcv_retention"].get_task("records.plan")
     return plan.python_callable()
 
 
@@ -200,11 +201,32 @@ def test_the_plan_of_the_ledger_waits_for_the_deletion_of_the_candles(
     # An expired candle that retention has not deleted.
     write_candles(settings, MINUTE, candle(MINUTE, "2026-01-05T12:00"), candle(MINUTE, "2026-11-05T12:00"))
     caplog.set_level(logging.INFO, logger="ohlcv.orchestration.retention_tasks")
-    assert plan_of_ledger(monkeypatch, dry_run=True) is False
+    assert plan_of_records(monkeypatch, dry_run=True) is False
     assert "1m revisions: retention 90 days as of 2026-11-21: kept from 2026-08-01 on" in caplog.messages
     assert "  partitions  2, 2026-01-01 to 2026-02-01" in caplog.messages
     caplog.clear()
-    plan = plan_of_ledger(monkeypatch)
-    assert plan["days"] == {"publications": [], "revisions": ["5m:2026-01-01", "5m:2026-02-01"]}
+    plan = plan_of_records(monkeypatch)
+    assert list(plan["days"]) == list(RECORD_TABLES)
+    expired = {table: days for table, days in plan["days"].items() if days}
+    assert expired == {"revisions": ["5m:2026-01-01", "5m:2026-02-01"]}
     assert plan["before"]["revisions"]["rows"] == 6
-    assert "1m: its expired candles were not deleted, so its ledger is not deleted either" in caplog.messages
+    assert "1m: its expired candles were not deleted, so its records are not deleted either" in caplog.messages
+
+
+@pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
+def test_record_tables_that_do_not_exist_do_not_stop_the_maintenance_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OHLCV_HOME", str(tmp_path))
+    settings = load_settings()
+    tables.create_tables(settings)
+    catalog = tables.open_catalog(settings)
+    for contract in (settings.coverage_contract, settings.coverage_notes_contract):
+        catalog.drop_table(contract.identifier)
+    plan = plan_of_records(monkeypatch)
+    assert plan["days"] == {"publications": [], "revisions": [], "reconciliation": []}
+    assert list(plan["before"]) == list(plan["days"])
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "nothing is maintained of coverage, coverage_notes: there is no table market_data.gold_ohlcv_coverage: "
+        "run 'ohlcv tables create'"
+    ]

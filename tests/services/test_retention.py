@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ohlcv.config.maintained_tables import RECORD_TABLES
 from ohlcv.iceberg.retention_plan import measure_table
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
@@ -93,10 +94,10 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(site: Site) -> None:
     assert "rows        480, " in log
     assert task_states(site, run, "1m") == {"plan": "success"} | dict.fromkeys((*STEPS, "report"), "skipped")
     assert set(task_states(site, run, "1h").values()) == {"skipped"}
-    # The plan of the ledger does not depend on those of the candles.
-    ledger_states = dict.fromkeys(("publications", "revisions", "report"), "skipped")
-    assert task_states(site, run, "ledger") == {"plan": "success"} | ledger_states
-    assert "1m revisions: retention 90 days" in site.log(run, "ledger.plan")
+    # The plan of the records does not depend on those of the candles.
+    record_states = dict.fromkeys((*RECORD_TABLES, "report"), "skipped")
+    assert task_states(site, run, "records") == {"plan": "success"} | record_states
+    assert "1m revisions: retention 90 days" in site.log(run, "records.plan")
     assert site.snapshots("1m") == before
 
 

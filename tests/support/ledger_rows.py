@@ -1,4 +1,4 @@
-"""Rows of the ledger, added to its real tables without a recording."""
+"""Rows of the ledger, of reconciliation and of the coverage, added to the real tables without a recording."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ohlcv.model.partition_units import partition_number
 
 
 def add_ledger_rows(settings: Settings, name: str, timeframe: str, *times: str, **values: Any) -> None:
-    """Add a row for each time to a table of the ledger, numbered from 1, one file per month, in one commit."""
+    """Add a row for each time to a table with timeframes, numbered from 1, one file per month, in one commit."""
     maintained = maintained_table(settings, name)
     catalog = open_catalog(settings)
     table = load_table(catalog, maintained.contract)
@@ -25,6 +25,23 @@ def add_ledger_rows(settings: Settings, name: str, timeframe: str, *times: str, 
         months.setdefault(partition_number("month", row[maintained.time_column].date()), []).append(row)
     added = [(Record(timeframe, month), rows_of(table, rows)) for month, rows in months.items()]
     commit_files(catalog, maintained.contract, table, added, [], lambda: None)
+
+
+def add_coverage_rows(settings: Settings, *hours: str, **values: Any) -> None:
+    """Add a row with 60 accepted trades for each hour to the coverage, one file per day, in one commit.
+
+    The arguments are other values. `properties` are properties of the table.
+    """
+    properties = values.pop("properties", None)
+    contract, catalog = settings.coverage_contract, open_catalog(settings)
+    table = load_table(catalog, contract)
+    days: dict[int, list[dict[str, Any]]] = {}
+    for text in hours:
+        hour = datetime.fromisoformat(text).replace(tzinfo=UTC)
+        row = {"exchange": "kraken", "symbol": "BTC-USD", "hour": hour, "accepted": 60, "deliveries": 60} | values
+        days.setdefault(partition_number("day", hour.date()), []).append(row)
+    added = [(Record(day), rows_of(table, rows)) for day, rows in days.items()]
+    commit_files(catalog, contract, table, added, [], lambda: None, properties)
 
 
 def _row(maintained: MaintainedTable, timeframe: str, number: int, time: str) -> dict[str, Any]:

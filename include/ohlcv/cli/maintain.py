@@ -1,4 +1,4 @@
-"""`ohlcv maintain`: compaction and snapshot expiry of the candle tables and of the ledger."""
+"""`ohlcv maintain`: compaction and snapshot expiry of the candle tables, and of what is recorded of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ohlcv.cli.options import TABLE_OR_JSON, TIMEFRAME_OR_ALL, chosen_timeframes
 from ohlcv.cli.terminal import note, print_table, report_of, show_progress
-from ohlcv.config.maintained_tables import LEDGER_TABLES, maintained_table
+from ohlcv.config.maintained_tables import PUBLICATIONS, REVISIONS, maintained_table
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import iso, parse_day
@@ -35,10 +35,9 @@ def maintain(name: str, as_of: str | None, max_share: float, output_format: str)
     """Compact the small files of closed partitions, expire snapshots older than seven days, and remove orphan files.
 
     The last hundred snapshots are never expired, and for 14 days none that the ledger has not recorded: it is recorded
-    first. All timeframes include the tables of the ledger. No candle is changed.
+    first. All timeframes include the tables of ledger, coverage and reconciliation. No row is changed.
     """
-    from ohlcv.iceberg.ledger_tables import find_missing_table
-    from ohlcv.iceberg.retention_plan import check_as_of, measure_table
+    from ohlcv.iceberg.retention_plan import RecordTables, check_as_of, measure_table
     from ohlcv.iceberg.tables import check_locations
 
     settings = load_settings()
@@ -48,11 +47,13 @@ def maintain(name: str, as_of: str | None, max_share: float, output_format: str)
     check_as_of(day, today)
     check_locations(settings)
     reports: list[dict[str, Any]] = []
-    if missing := find_missing_table(settings):
-        note(f"the ledger is neither recorded nor maintained: {missing}")
-    for each in [*names, *(LEDGER_TABLES if name == "all" and not missing else ())]:
+    records = RecordTables.find(settings)
+    if records.missing:
+        note(f"nothing is recorded or maintained of {records.missing}")
+    has_ledger = {PUBLICATIONS, REVISIONS} <= set(records.names)
+    for each in [*names, *(records.names if name == "all" else ())]:
         table = maintained_table(settings, each)
-        recorded = None if table.is_ledger or missing else _record(settings, each)
+        recorded = _record(settings, each) if has_ledger and not table.is_record else None
         before = measure_table(settings, table.contract)
         job = maintenance_job(
             settings,
@@ -109,7 +110,7 @@ def _print_reports(reports: list[dict[str, Any]]) -> None:
 
 
 def _name(report: dict[str, Any]) -> str:
-    """Return the timeframe of a candle table, or the name of a table of the ledger."""
+    """Return the timeframe of a candle table, or the name of a record table."""
     return str(report.get("timeframe") or report["table"])
 
 

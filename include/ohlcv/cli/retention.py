@@ -1,4 +1,4 @@
-"""`ohlcv retention`: delete expired partitions of the candle tables and of the ledger."""
+"""`ohlcv retention`: delete expired partitions of the candle tables, and of what is recorded of them."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ if TYPE_CHECKING:
 def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, output_format: str) -> None:
     """Delete whole partitions of candles that are older than the retention period of their timeframe.
 
-    The ledger of the timeframe is deleted with them, by whole months. All plans are computed and shown before anything
-    is deleted, and exactly the planned partitions are deleted. Only metadata changes: data files are removed when their
-    snapshots expire (see 'ohlcv maintain').
+    The ledger and the reconciliation of the timeframe are deleted with them, by whole months, and with those of the
+    longest retention the coverage. All plans are computed and shown before anything is deleted, and exactly the planned
+    partitions are deleted. Only metadata changes: data files are removed when their snapshots expire (see 'ohlcv
+    maintain').
     """
-    from ohlcv.iceberg.ledger_tables import find_missing_table
-    from ohlcv.iceberg.retention_plan import plan_ledger_retention, plan_retention
+    from ohlcv.iceberg.retention_plan import RecordTables, plan_record_retention, plan_retention
 
     settings = load_settings()
     names = chosen_timeframes(name)
     today = datetime.now(UTC).date()
     day = today if as_of is None else parse_day(as_of)
     plans = [plan_retention(settings, settings.timeframe(each), day, today, max_share) for each in names]
-    if missing := find_missing_table(settings):
-        note(f"nothing of the ledger is deleted: {missing}")
-    else:
-        plans += [plan for plan in plan_ledger_retention(settings, names, day) if plan.expired]
+    records = RecordTables.find(settings)
+    if records.missing:
+        note(f"nothing is deleted from {records.missing}")
+    plans += [plan for plan in plan_record_retention(settings, records.names, names, day) if plan.expired]
     if output_format == "table":
         print_plans(plans)
     jobs = {} if dry_run else _plans_by_table(plans)
@@ -60,7 +60,7 @@ def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, out
     if output_format == "json":
         with report_of("the expired partitions are deleted" if deleted else "nothing is deleted"):
             for plan in plans:
-                # All timeframes of a table of the ledger are deleted by one job.
+                # All timeframes of a record table are deleted by one job.
                 click.echo(json.dumps({**plan.to_json(), "deleted": deleted.get(plan.table.name)}))
     elif dry_run:
         note("dry run: nothing was deleted")

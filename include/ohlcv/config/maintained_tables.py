@@ -1,4 +1,7 @@
-"""Tables that maintenance compacts and from which retention deletes partitions: candle tables and the ledger's."""
+"""Tables that maintenance compacts and from which retention deletes partitions: candle tables and record tables.
+
+Record tables are those of the ledger, of coverage and of reconciliation: they record what became of trades and candles.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from datetime import date
 from typing import cast
 
 from ohlcv.config.settings import Settings
+from ohlcv.model.coverage_columns import COVERAGE_KEY, RECONCILIATION_KEY
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import parse_day
 from ohlcv.model.partition_units import Unit, partition_of
@@ -14,12 +18,15 @@ from ohlcv.model.table_contracts import KEY, TableContract
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 
 PUBLICATIONS, REVISIONS = "publications", "revisions"
-LEDGER_TABLES = (PUBLICATIONS, REVISIONS)
+COVERAGE, COVERAGE_NOTES, RECONCILIATION = "coverage", "coverage_notes", "reconciliation"
+RECORD_TABLES = (PUBLICATIONS, REVISIONS, COVERAGE, COVERAGE_NOTES, RECONCILIATION)
+# A day on which retention periods are compared with each other.
+_ANY_DAY = date(2026, 1, 1)
 
 
 @dataclass(frozen=True, order=True)
 class ExpiredPartition:
-    """A partition that retention deletes: the timeframe of its rows, and its first day."""
+    """A partition that retention deletes: the timeframe whose retention applies, and its first day."""
 
     timeframe: str
     day: date
@@ -29,17 +36,22 @@ class ExpiredPartition:
 class MaintainedTable:
     """A table with everything that its maintenance depends on."""
 
-    # The timeframe of a candle table, or the name of a table of the ledger.
+    # The timeframe of a candle table, or the name of a record table.
     name: str
     contract: TableContract
-    # Timeframes of its rows.
+    # Timeframes whose retention applies to its rows. None: nothing of it expires.
     timeframes: tuple[Timeframe, ...]
     # Order of the rows in a compacted file.
     sort_order: tuple[str, ...]
 
     @property
-    def is_ledger(self) -> bool:
-        return self.name in LEDGER_TABLES
+    def is_record(self) -> bool:
+        return self.name in RECORD_TABLES
+
+    @property
+    def has_timeframes(self) -> bool:
+        """Return whether its rows and partitions have a timeframe each."""
+        return self.contract.partitions[0].column == "timeframe"
 
     @property
     def time_column(self) -> str:
@@ -52,7 +64,8 @@ class MaintainedTable:
 
     def cutoff(self, timeframe: Timeframe, as_of: date) -> date:
         """Return the first day of a timeframe that is kept. A partition is deleted when all its days have expired."""
-        return partition_of(self.unit, timeframe.retention.cutoff(as_of))
+        # A month of candles is kept until all its days have expired, and so is what was recorded of its days.
+        return partition_of(self.unit, timeframe.cutoff(as_of))
 
     def parse_partitions(self, text: str, as_of: date) -> tuple[ExpiredPartition, ...]:
         """Return the partitions of a job's argument. Raise InputError for one that has not expired."""
@@ -61,7 +74,9 @@ class MaintainedTable:
     def _parse_partition(self, text: str, as_of: date) -> ExpiredPartition:
         name, _, day_text = text.rpartition(":")
         day = parse_day(day_text)
-        found = {each.name: each for each in self.timeframes}.get(name if self.is_ledger else name or self.name)
+        # Without timeframes in its rows, the retention of at most one applies.
+        by_name = {each.name if self.has_timeframes else "": each for each in self.timeframes}
+        found = by_name.get(name)
         if found is None:
             raise InputError(f"'{text}' names no timeframe of {self.name}: nothing is deleted")
         cutoff = self.cutoff(found, as_of)
@@ -70,16 +85,24 @@ class MaintainedTable:
         return ExpiredPartition(found.name, day)
 
     def format_partition(self, partition: ExpiredPartition) -> str:
-        """Return a partition as in the argument of a job: its day, in the ledger after its timeframe."""
-        return f"{partition.timeframe}:{partition.day}" if self.is_ledger else str(partition.day)
+        """Return a partition as in the argument of a job: its day, after its timeframe if its rows have one."""
+        return f"{partition.timeframe}:{partition.day}" if self.has_timeframes else str(partition.day)
 
 
 def maintained_table(settings: Settings, name: str) -> MaintainedTable:
-    """Return the candle table of a timeframe, or a table of the ledger."""
-    if name in LEDGER_TABLES:
-        every = tuple(map(settings.timeframe, TIMEFRAMES))
-        if name == PUBLICATIONS:
-            return MaintainedTable(name, settings.publications_contract, every, ("number",))
+    """Return the candle table of a timeframe, or a record table."""
+    every = tuple(map(settings.timeframe, TIMEFRAMES))
+    if name == PUBLICATIONS:
+        return MaintainedTable(name, settings.publications_contract, every, ("number",))
+    if name == REVISIONS:
         return MaintainedTable(name, settings.revisions_contract, every, (*KEY, "publication"))
+    if name == RECONCILIATION:
+        return MaintainedTable(name, settings.reconciliation_contract, every, RECONCILIATION_KEY)
+    if name == COVERAGE:
+        # It explains the candles of every timeframe, so the longest retention applies.
+        longest = min(every, key=lambda each: each.cutoff(_ANY_DAY))
+        return MaintainedTable(name, settings.coverage_contract, (longest,), COVERAGE_KEY)
+    if name == COVERAGE_NOTES:
+        return MaintainedTable(name, settings.coverage_notes_contract, (), ("recorded_at", "note"))
     timeframe = settings.timeframe(name)
     return MaintainedTable(name, settings.candles_contract(timeframe), (timeframe,), KEY)

@@ -10,20 +10,13 @@ from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.damage import report_damage
-from ohlcv.iceberg.tables import existing_tables, load_table, open_catalog
+from ohlcv.iceberg.tables import load_table
 from ohlcv.model.ledger_records import Publication
-from ohlcv.model.table_contracts import PUBLICATION_COLUMNS, missing_table_problem
+from ohlcv.model.table_contracts import PUBLICATION_COLUMNS
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 
 # Health checks read only the publications of this time, because they run often.
 RECENT = timedelta(days=2)
-
-
-def find_missing_table(settings: Settings) -> str | None:
-    """Return one line about a table of the ledger that does not exist, None if both exist."""
-    known = existing_tables(open_catalog(settings), settings.names)
-    contracts = (settings.publications_contract, settings.revisions_contract)
-    return next((missing_table_problem(each) for each in contracts if each.identifier not in known), None)
 
 
 def read_publications(settings: Settings, catalog: Catalog, timeframe: Timeframe) -> list[Publication]:

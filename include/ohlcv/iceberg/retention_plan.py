@@ -1,4 +1,4 @@
-"""Retention plans: the expired partitions of candle tables and of the ledger, from metadata only.
+"""Retention plans: the expired partitions of candle tables and record tables, from metadata only.
 
 Nothing is deleted here.
 """
@@ -13,18 +13,18 @@ from typing import Any
 from pyiceberg.table import Table
 
 from ohlcv.config.maintained_tables import (
-    LEDGER_TABLES,
     PUBLICATIONS,
+    RECORD_TABLES,
     ExpiredPartition,
     MaintainedTable,
     maintained_table,
 )
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.damage import report_damage
-from ohlcv.iceberg.tables import load_table, load_table_to_write, open_catalog
+from ohlcv.iceberg.tables import existing_tables, load_table, load_table_to_write, open_catalog
 from ohlcv.model.errors import InputError
 from ohlcv.model.partition_units import partition_start
-from ohlcv.model.table_contracts import TableContract
+from ohlcv.model.table_contracts import TableContract, missing_table_problem
 from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, Timeframe
 
 
@@ -40,7 +40,7 @@ class Partition:
 
 @dataclass(frozen=True)
 class RetentionPlan:
-    """The partitions of one table with rows of a timeframe that are to be deleted, and the reason."""
+    """The partitions of one table to which a timeframe's retention applies that are to be deleted, and the reason."""
 
     table: MaintainedTable
     timeframe: str
@@ -72,8 +72,10 @@ class RetentionPlan:
 
     @property
     def subject(self) -> str:
-        """Return the timeframe, and the table of the ledger if it is one."""
-        return f"{self.timeframe} {self.table.name}" if self.table.is_ledger else self.timeframe
+        """Return the timeframe of a candle table, or the name of a record table, after the timeframe of the rows."""
+        if not self.table.is_record:
+            return self.timeframe
+        return f"{self.timeframe} {self.table.name}" if self.table.has_timeframes else self.table.name
 
     @property
     def days(self) -> list[str]:
@@ -119,15 +121,38 @@ def plan_retention(
     return plan
 
 
-def plan_ledger_retention(settings: Settings, names: Collection[str], as_of: date) -> list[RetentionPlan]:
-    """Return the months of the ledger that have expired as of a day, for these timeframes.
+@dataclass(frozen=True)
+class RecordTables:
+    """The record tables that exist, and one line about those that do not."""
 
-    The ledger is retained as long as its candles, so its months are deleted after them. There is no limit of its own,
+    names: tuple[str, ...]
+    missing: str | None
+
+    @classmethod
+    def find(cls, settings: Settings) -> RecordTables:
+        """Return the record tables of the catalog. One of an earlier version lacks some until they are created."""
+        known = existing_tables(open_catalog(settings), settings.names)
+        tables = [maintained_table(settings, name) for name in RECORD_TABLES]
+        missing = [table for table in tables if table.contract.identifier not in known]
+        names = tuple(table.name for table in tables if table not in missing)
+        if not missing:
+            return cls(names, None)
+        problem = missing_table_problem(missing[0].contract)
+        return cls(names, f"{', '.join(table.name for table in missing)}: {problem}")
+
+
+def plan_record_retention(
+    settings: Settings, tables: Iterable[str], names: Collection[str], as_of: date
+) -> list[RetentionPlan]:
+    """Return the partitions of record tables that have expired as of a day, with the retention of these timeframes.
+
+    Records are retained as long as their candles, so they are deleted after them. There is no limit of their own,
     because most revisions of a timeframe can be in one month.
     """
     plans = []
-    for table in (maintained_table(settings, name) for name in LEDGER_TABLES):
-        plans += find_expired(load_table_to_write(settings, table.contract), table, as_of)
+    for table in (maintained_table(settings, name) for name in tables):
+        if table.timeframes:
+            plans += find_expired(load_table_to_write(settings, table.contract), table, as_of)
     return [plan for plan in plans if plan.timeframe in names]
 
 
@@ -142,8 +167,8 @@ def find_expired(table: Table, maintained: MaintainedTable, as_of: date) -> list
     """Return the partitions of a table that have expired as of a day, for each of its timeframes."""
     found = _partitions(table, maintained)
     return [
-        _plan(maintained, timeframe, found.get(timeframe.name, {}).values(), as_of)
-        for timeframe in maintained.timeframes
+        _plan(maintained, each, found.get(each.name if maintained.has_timeframes else "", {}).values(), as_of)
+        for each in maintained.timeframes
     ]
 
 
@@ -192,18 +217,17 @@ def _check_plan(plan: RetentionPlan, contract: TableContract, max_share: float) 
 
 
 def _partitions(table: Table, maintained: MaintainedTable) -> Mapping[str, Mapping[date, Partition]]:
-    """Return the partitions of a table by the timeframe of their rows, then by their first day."""
+    """Return the partitions of a table by the timeframe of their rows, if they have one, then by their first day."""
     found: dict[str, dict[date, Partition]] = {}
     scan = table.scan()
     with report_damage(table, scan):
         tasks = list(scan.plan_files())
     for task in tasks:
-        # The ledger is partitioned by timeframe and month, a candle table only by day or month.
         values = task.file.partition
-        number = values[1] if maintained.is_ledger else values[0]
+        number = values[len(values) - 1]
         if number is None:
             continue  # a candle of another writer, without its date: it never expires
-        days = found.setdefault(values[0] if maintained.is_ledger else maintained.name, {})
+        days = found.setdefault(values[0] if maintained.has_timeframes else "", {})
         day = partition_start(maintained.unit, int(number))
         before = days.get(day, Partition(day, 0, 0, 0))
         days[day] = Partition(

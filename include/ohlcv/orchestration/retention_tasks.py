@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import TriggerRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from ohlcv.config.maintained_tables import LEDGER_TABLES, maintained_table
+from ohlcv.config.maintained_tables import RECORD_TABLES, maintained_table
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.orchestration.ledger_tasks import RECORDING_TIMEOUT, record_before_expiry
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 BEFORE_KEY = "before"
 # Field of the plan's XCom: time from which the ledger needs the snapshots.
 KEEP_SINCE_KEY = "keep_since"
-LEDGER_GROUP = "ledger"
+RECORDS_GROUP = "records"
 
 
 def plan_task(name: str) -> Any:
@@ -38,7 +38,7 @@ def plan_task(name: str) -> Any:
     @task.short_circuit(
         task_id="plan",
         execution_timeout=RECORDING_TIMEOUT,
-        # The plan of the ledger does not depend on this one.
+        # The plan of the records does not depend on this one.
         ignore_downstream_trigger_rules=False,
         weight_rule=ScheduleFirst(),
         doc_md=f"Log which {name} partitions have expired, and record the ledger.",
@@ -95,8 +95,8 @@ def report_task(name: str) -> Any:
     return report()
 
 
-def plan_ledger_task() -> Any:
-    """Build the task that plans the deletions in the tables of the ledger, after those of the candles.
+def plan_records_task() -> Any:
+    """Build the task that plans the deletions in the record tables, after those of the candles.
 
     In a dry run it skips the tasks after it.
     """
@@ -106,31 +106,39 @@ def plan_ledger_task() -> Any:
         # Also after a failure in one timeframe.
         trigger_rule=TriggerRule.ALL_DONE,
         weight_rule=ScheduleFirst(),
-        doc_md="Log which months of the ledger have expired.",
+        doc_md="Log which partitions of ledger, coverage and reconciliation have expired.",
     )
     def plan() -> dict[str, Any] | bool:
-        from ohlcv.iceberg.retention_plan import has_expired_candles, measure_table, plan_ledger_retention
+        from ohlcv.iceberg.retention_plan import (
+            RecordTables,
+            has_expired_candles,
+            measure_table,
+            plan_record_retention,
+        )
 
         context = get_current_context()
         params = dict(context["params"])
         settings = load_settings()
         day = as_of_day(context["dag_run"], params)
-        plans = plan_ledger_retention(settings, params["timeframes"], day)
+        tables = RecordTables.find(settings)
+        if tables.missing:
+            log.warning("nothing is maintained of %s", tables.missing)
+        plans = plan_record_retention(settings, tables.names, params["timeframes"], day)
         for line in (line for found in plans for line in format_plan(found.to_json())):
             log.info("%s", line)
         if params["dry_run"]:
             log.info("dry run: nothing is changed")
             return False
-        # Reads of the past undo revisions, so those of a stored candle must not be deleted.
+        # Reads of the past undo revisions, so those of a stored candle must not be deleted. The others explain it.
         left = [name for name in params["timeframes"] if has_expired_candles(settings, settings.timeframe(name), day)]
         for name in left:
-            log.warning("%s: its expired candles were not deleted, so its ledger is not deleted either", name)
+            log.warning("%s: its expired candles were not deleted, so its records are not deleted either", name)
         return {
             "as_of": day.isoformat(),
-            "days": {table: days_of(plans, table, left) for table in LEDGER_TABLES},
+            "days": {table: days_of(plans, table, left) for table in tables.names},
             BEFORE_KEY: {
                 table: measure_table(settings, maintained_table(settings, table).contract).to_json()
-                for table in LEDGER_TABLES
+                for table in tables.names
             },
         }
 
@@ -142,14 +150,21 @@ def days_of(plans: Sequence[RetentionPlan], table: str, left: Sequence[str]) -> 
     return [day for plan in plans if plan.table.name == table and plan.timeframe not in left for day in plan.days]
 
 
-def report_ledger_task() -> Any:
-    """Build the task that logs the sizes of the tables of the ledger before and after the changes."""
+def report_records_task() -> Any:
+    """Build the task that logs the sizes of the record tables before and after the changes."""
 
-    @task(task_id="report", weight_rule=ScheduleFirst(), doc_md="Log the sizes of the ledger before and after.")
+    @task(
+        task_id="report",
+        # The job of a table that does not exist is skipped.
+        trigger_rule=TriggerRule.NONE_FAILED,
+        weight_rule=ScheduleFirst(),
+        doc_md="Log the sizes of the record tables before and after.",
+    )
     def report() -> None:
-        before = get_current_context()["ti"].xcom_pull(task_ids=f"{LEDGER_GROUP}.plan")[BEFORE_KEY]
-        for name in LEDGER_TABLES:
-            _log_sizes(name, before[name])
+        before = get_current_context()["ti"].xcom_pull(task_ids=f"{RECORDS_GROUP}.plan")[BEFORE_KEY]
+        for name in RECORD_TABLES:
+            if name in before:
+                _log_sizes(name, before[name])
 
     return report()
 

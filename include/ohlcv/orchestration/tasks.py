@@ -76,6 +76,17 @@ class DeleteOperator(CandleJobOperator):
         super().execute(context)
 
 
+class RecordTableOperator(CandleJobOperator):
+    """Job that maintains a record table. It is skipped if the plan does not contain the table."""
+
+    def execute(self, context: Context) -> None:
+        """Maintain the table."""
+        arguments: Any = self.application_args
+        if not arguments[arguments.index("--as-of") + 1]:
+            raise AirflowSkipException("there is no such table: the task plan says what to do")
+        super().execute(context)
+
+
 def spark_task(
     task_id: str,
     job: SparkJob,

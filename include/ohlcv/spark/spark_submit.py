@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from ohlcv.config.execution import Engine, find_jvm_reason
-from ohlcv.config.maintained_tables import LEDGER_TABLES
+from ohlcv.config.maintained_tables import RECORD_TABLES
 from ohlcv.config.settings import Settings, Tuning
 from ohlcv.config.values import is_spark_master, megabytes, redacted
 from ohlcv.model.errors import InputError, OhlcvError
@@ -168,13 +168,13 @@ def maintenance_job(
     dag_id: str = "",
     run_id: str = "",
 ) -> SparkJob:
-    """Return the job that maintains the candle table of a timeframe, or a table of the ledger.
+    """Return the job that maintains the candle table of a timeframe, or a record table.
 
     The strings can be Airflow templates.
     """
-    is_ledger = table in LEDGER_TABLES
+    is_record = table in RECORD_TABLES
     arguments = [
-        *("--table" if is_ledger else "--timeframe", table),
+        *("--table" if is_record else "--timeframe", table),
         *("--steps", steps),
         *("--as-of", as_of),
         *("--days", days),
@@ -183,7 +183,7 @@ def maintenance_job(
         *("--dag-id", dag_id),
         *("--run-id", run_id),
     ]
-    tuning = settings.reprocess_tuning if is_ledger else settings.tuning[table]
+    tuning = settings.reprocess_tuning if is_record else settings.tuning[table]
     return _job(settings, MAINTENANCE_SCRIPT, arguments, tuning)
 
 

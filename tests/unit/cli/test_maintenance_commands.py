@@ -1,4 +1,4 @@
-"""`ohlcv maintain` and `ohlcv retention` with the ledger: what is recorded first, and the jobs that are submitted."""
+"""`ohlcv maintain` and `ohlcv retention` with record tables: what is recorded first, and the jobs submitted."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ohlcv.cli import maintain, retention
+from ohlcv.config.maintained_tables import RECORD_TABLES
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.ledger import expiry
@@ -75,8 +76,8 @@ def test_maintenance_records_first_and_keeps_the_snapshots_that_the_ledger_needs
     result = installation.call(maintain.maintain, "--format", "json")
     assert result.exit_code == 0, result.output
     assert installation.events[:4] == ["record 1m", "compact,expire 1m", "record 5m", "compact,expire 5m"]
-    # The ledger itself is maintained last, and has no ledger.
-    assert installation.events[-2:] == ["compact,expire publications", "compact,expire revisions"]
+    # The record tables are maintained last, and have no ledger.
+    assert installation.events[-5:] == [f"compact,expire {each}" for each in RECORD_TABLES]
     kept = {job.get("--timeframe") or job["--table"]: job.get("--keep-since") for job in installation.jobs}
     assert {name: time for name, time in kept.items() if time} == {"1m": "2026-03-01T12:00:00Z"}
 
@@ -129,25 +130,28 @@ def test_retention_deletes_the_ledger_of_the_timeframe(installation: Installatio
     ]
 
 
-@pytest.mark.parametrize("name", ["publications", "revisions"])
-def test_without_a_table_of_the_ledger_the_candle_tables_are_maintained(installation: Installation, name: str) -> None:
+@pytest.mark.parametrize("name", RECORD_TABLES)
+def test_without_a_record_table_the_other_tables_are_maintained(installation: Installation, name: str) -> None:
     contract = getattr(installation.settings, f"{name}_contract")
     open_catalog(installation.settings).drop_table(contract.identifier)
     result = installation.call(maintain.maintain, "--format", "json")
     assert result.exit_code == 0, result.output
-    assert installation.events == [f"compact,expire {each}" for each in TIMEFRAMES]
+    others = [each for each in RECORD_TABLES if each != name]
+    recorded = "record {0}" if {"publications", "revisions"} <= set(others) else ""
+    steps = [step.format(each) for each in TIMEFRAMES for step in (recorded, "compact,expire {0}") if step]
+    assert installation.events == [*steps, *(f"compact,expire {each}" for each in others)]
     [line] = result.stderr.splitlines()
-    assert line.startswith("note: the ledger is neither recorded nor maintained: ")
-    assert "ohlcv tables create" in line
+    assert line.startswith(f"note: nothing is recorded or maintained of {name}: there is no table ")
+    assert line.endswith(": run 'ohlcv tables create'")
 
 
-@pytest.mark.parametrize("name", ["publications", "revisions"])
-def test_without_a_table_of_the_ledger_expired_candles_are_planned(installation: Installation, name: str) -> None:
+@pytest.mark.parametrize("name", RECORD_TABLES)
+def test_without_a_record_table_expired_candles_are_planned(installation: Installation, name: str) -> None:
     contract = getattr(installation.settings, f"{name}_contract")
     open_catalog(installation.settings).drop_table(contract.identifier)
     result = installation.call(retention.retention, "--dry-run", "--format", "json")
     assert result.exit_code == 0, result.output
     assert [json.loads(line)["timeframe"] for line in result.stdout.splitlines()] == list(TIMEFRAMES)
     [line] = result.stderr.splitlines()
-    assert line.startswith("note: nothing of the ledger is deleted: ")
-    assert "ohlcv tables create" in line
+    assert line.startswith(f"note: nothing is deleted from {name}: there is no table ")
+    assert line.endswith(": run 'ohlcv tables create'")

@@ -1,4 +1,4 @@
-"""Maintenance and the ledger: which snapshots of candles expire, and what is deleted and merged in its own tables."""
+"""Maintenance of record tables: which snapshots of candles the ledger keeps, and what is deleted and merged in them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pyiceberg.table import Table
 from pyspark.sql import SparkSession
 
 from ohlcv.config.maintained_tables import maintained_table
-from ohlcv.iceberg.retention_plan import plan_ledger_retention
+from ohlcv.iceberg.retention_plan import plan_record_retention
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.ledger.expiry import keep_since
 from ohlcv.ledger.recording import record
+from ohlcv.model.summary_keys import COVERAGE_TRADES, COVERAGE_UNTIL
 from spark_jobs.jobs import table_maintenance
 from spark_jobs.jobs.table_maintenance import UNRECORDED_AGE, Request, maintain, read_request
 from support.candle_rows import MINUTE
 from support.commit_times import commits_at
 from support.harness import Harness
-from support.ledger_rows import add_ledger_rows
+from support.ledger_rows import add_coverage_rows, add_ledger_rows
 from support.maintenance import TODAY, data_files, run_maintenance
 
 NOW = datetime.now(UTC)
@@ -85,7 +86,7 @@ def test_only_expiry_that_ignores_the_ledger_causes_a_gap(
     assert (report.publications, report.gap is None) == ((3, True) if keeps else (1, False))
 
 
-def ledger_table(harness: Harness, name: str) -> Table:
+def record_table(harness: Harness, name: str) -> Table:
     return load_table(open_catalog(harness.settings), maintained_table(harness.settings, name).contract)
 
 
@@ -103,13 +104,13 @@ def test_expired_months_of_a_timeframe_are_deleted_in_a_metadata_only_commit(
     times = ["2026-06-30T23:59:59.999999", "2026-07-01", "2026-07-31T23:59:59.999999", "2026-08-01", "2026-11-20"]
     for timeframe in ("1m", "1h"):
         add_ledger_rows(harness.settings, name, timeframe, *times)
-    before = data_files(ledger_table(harness, name))
-    plans = plan_ledger_retention(harness.settings, ["1m", "1h"], TODAY)
+    before = data_files(record_table(harness, name))
+    plans = plan_record_retention(harness.settings, [name], ["1m", "1h"], TODAY)
     days = ",".join(day for plan in plans if plan.table.name == name for day in plan.days)
     arguments = ["--table", name, "--steps", "delete", "--as-of", str(TODAY), "--days", days]
     request = read_request(harness.settings, arguments)
     assert maintain(harness.spark, harness.settings, request)["delete"] == {"partitions": 2, "files": 2, "rows": 3}
-    table = ledger_table(harness, name)
+    table = record_table(harness, name)
     assert data_files(table).items() <= before.items()
     assert summary_of(table)["deleted-data-files"] == "2"
     assert "added-data-files" not in summary_of(table)
@@ -137,8 +138,40 @@ def test_the_files_of_every_month_of_the_ledger_are_merged_and_old_snapshots_exp
     assert report["table"] == "revisions"
     assert (report["compact"]["files_before"], report["compact"]["files_after"]) == (3, 1)
     assert report["expire"]["snapshots_after"] == 1
-    found = ledger_table(harness, "revisions")
+    found = record_table(harness, "revisions")
     assert list(data_files(found).values()) == [6]
     rows = found.scan(selected_fields=("symbol", "window_start", "publication")).to_arrow().to_pylist()
     assert [row["symbol"] for row in rows] == list("aabbcc")
     assert [row["publication"] for row in rows] == [1, 2] * 3
+
+
+def test_maintenance_keeps_the_rows_and_the_checkpoint_of_the_coverage(
+    old_harness: tuple[Harness, list[datetime]],
+) -> None:
+    harness, clock = old_harness
+    hours = ["2021-10-31T23", "2021-11-01T00", "2026-11-20T22", "2026-11-20T23"]
+    for symbol in "cab":
+        properties = {COVERAGE_TRADES: symbol, COVERAGE_UNTIL: "2026-11-21T00:00:00Z"}
+        add_coverage_rows(harness.settings, *hours, symbol=symbol, properties=properties)
+    clock[0] = NOW
+    before = record_table(harness, "coverage")
+    rows = sorted_rows(before)
+    [plan] = plan_record_retention(harness.settings, ["coverage"], ["1d"], TODAY)
+    arguments = ["--table", "coverage", "--steps", "delete,compact,expire", "--as-of", str(TODAY)]
+    request = read_request(harness.settings, [*arguments, "--days", ",".join(plan.days)])
+    report = maintain(harness.spark, harness.settings, request)
+    assert report["delete"] == {"partitions": 1, "files": 3, "rows": 3}
+    assert (report["compact"]["files_before"], report["compact"]["files_after"]) == (6, 2)
+    # Those of the deletion and of the compaction of two days.
+    assert report["expire"]["snapshots_after"] == 3
+    found = record_table(harness, "coverage")
+    # The newest day is merged too.
+    assert sorted(data_files(found).values()) == [3, 6]
+    assert sorted_rows(found) == [row for row in rows if row["hour"] != datetime(2021, 10, 31, 23, tzinfo=UTC)]
+    assert found.properties.items() >= before.properties.items()
+    assert found.properties[COVERAGE_TRADES] == "b"
+
+
+def sorted_rows(table: Table) -> list[dict[str, Any]]:
+    rows = table.scan().to_arrow().to_pylist()
+    return sorted(rows, key=lambda row: (row["symbol"], row["hour"]))
