@@ -26,6 +26,7 @@ COMMANDS = {
     "sql": "Run Spark SQL statements on the tables.",
     "validate": "Validate stored candles by rules and by recomputation.",
     "audit": "Show held series and rejected runs; retry or waive held series.",
+    "reconcile": "Compare candles with those that an exchange published.",
     "ledger": "Record what candles showed and why they changed; show its state.",
     "health": "Show freshness, run success, durations, workers and storage.",
     "doctor": "Diagnose the installation and show how to fix faults.",

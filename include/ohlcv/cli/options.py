@@ -24,6 +24,10 @@ TABLE_OR_JSON = click.option(
 ROWS_FORMAT = click.option(
     "--format", "output_format", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
 )
+# For commands whose --format is that of their files.
+ROWS_OUTPUT = click.option(
+    "--output", "output_format", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
+)
 
 
 def chosen_timeframes(name: str) -> list[str]:

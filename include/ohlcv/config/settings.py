@@ -16,6 +16,7 @@ from ohlcv.config.candle_api import API_NAMES, ApiSettings, api_settings
 from ohlcv.config.catalogs.adapters import Catalog
 from ohlcv.config.catalogs.loading import CATALOG_NAMES, load_catalog
 from ohlcv.config.execution import Mode, execution_mode, is_native_permitted
+from ohlcv.config.reconciliation import RECONCILIATION_NAMES, ReconciliationSettings, reconciliation_settings
 from ohlcv.config.storage import S3Store, home_folder
 from ohlcv.config.table_names import TABLE_NAMES, check_plain_names, table_names
 from ohlcv.config.values import (
@@ -64,6 +65,7 @@ GENERAL_NAMES = (
     "OHLCV_VALIDATION_RUNTIME",
     "OHLCV_VALIDATION_IMAGE",
     "OHLCV_VALIDATION_NETWORK",
+    *RECONCILIATION_NAMES,
     "OHLCV_ALERT_EMAIL",
     "OHLCV_RUNBOOK_URL",
     "OHLCV_JARS",
@@ -159,6 +161,7 @@ class Settings:
     airflow: AirflowAddress | None
     api: ApiSettings
     validation: Validation
+    reconciliation: ReconciliationSettings
     # Recipients of notifications by email.
     alert_email: tuple[str, ...]
     tuning: Mapping[str, Tuning]
@@ -274,6 +277,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         airflow=_airflow_address(values),
         api=api_settings(values),
         validation=_validation(values),
+        reconciliation=reconciliation_settings(values),
         alert_email=recipients(values.get("OHLCV_ALERT_EMAIL")),
         tuning={
             timeframe: _tuning(

@@ -89,6 +89,18 @@ def read_csv(file: CsvFile, names: list[str], has_header: bool) -> Iterator[pa.T
         yield _parse_lines(texts.slice(skipped), line + skipped, names)
 
 
+def read_all(path: Path) -> bytes:
+    """Return the content of a small file, such as a JSON document, decompressed."""
+    with _input_errors(path), _open_decompressed(path) as file:
+        content = file.read(BLOCK_BYTES + 1)
+    if len(content) > BLOCK_BYTES:
+        raise InputError(f"{path} is larger than {BLOCK_BYTES // 2**20} MiB: split it")
+    content = content.removeprefix(BYTE_ORDER_MARK)
+    with _input_errors(path):
+        content.decode("utf-8")
+    return content
+
+
 def read_parquet(path: Path) -> tuple[pa.Schema, Iterator[pa.Table]]:
     """Return a Parquet file's schema and its rows in chunks; the line of a row is its row number."""
     # Opened by Python, because Arrow opens only names that are UTF-8.

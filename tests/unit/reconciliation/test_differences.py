@@ -1,0 +1,190 @@
+"""Comparison with published candles: every planted difference is found, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ohlcv.config.settings import Settings
+from ohlcv.model.intervals import from_microseconds
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.model.tolerances import Tolerances, parse_tolerances
+from ohlcv.reconciliation.reconcile import Request, reconcile
+from ohlcv.reconciliation.report import Reconciliation
+from support.candle_rows import HOUR, MINUTE, write_candles
+from support.published_candles import FETCHED, LAYOUTS, NOW, START, Published, empty, random_candles, write_file
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
+
+Found = dict[datetime, tuple[str, list[str]]]
+FIELDS = ("open", "high", "low", "close", "volume", "trade_count", "vwap")
+
+
+@pytest.fixture
+def run(settings: Settings, tmp_path: Path) -> Callable[..., Reconciliation]:
+    def run(
+        ours: Sequence[Published],
+        theirs: Sequence[Published],
+        layout: str = "generic",
+        timeframe: Timeframe = MINUTE,
+        *,
+        exchange: str = "X",
+        tolerances: Tolerances | None = None,
+        fetched_at: datetime | None = FETCHED,
+        now: datetime = NOW,
+    ) -> Reconciliation:
+        write_candles(settings, timeframe, *(each.row(timeframe, exchange=exchange) for each in ours))
+        path = write_file(tmp_path, layout, theirs, timeframe)
+        request = Request(LAYOUTS[layout], exchange, "BTC", timeframe, tolerances or Tolerances(), fetched_at)
+        return reconcile(settings, [path], request, now)
+
+    return run
+
+
+def found(report: Reconciliation) -> Found:
+    return {from_microseconds(each.start): (each.outcome, each.fields) for each in report.windows}
+
+
+def changed(candle: Published, field: str) -> Published:
+    """Return a candle with another value of a field, so that high is not below low."""
+    value = getattr(candle, field)
+    if field == "vwap":
+        return replace(candle, own_vwap=candle.vwap + 1)
+    step = -1 if field == "low" else 1
+    return replace(candle, **{field: value + step})
+
+
+@pytest.mark.parametrize("timeframe", TIMEFRAMES.values(), ids=str)
+@pytest.mark.parametrize("layout", ["binance milliseconds", "kraken csv"])
+def test_equal_candles_have_no_difference(run: Any, layout: str, timeframe: Timeframe) -> None:
+    candles = random_candles(1, 3, timeframe)
+    report = run(candles, candles, layout, timeframe, fetched_at=None)
+    assert report.counts == {"equal": 3, "different": 0, "explained": 0, "only ours": 0, "only theirs": 0}
+    assert (report.is_clean(), found(report), report.notes) == (True, {}, ())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_planted_difference_is_found_and_nothing_else(run: Any, layout: str) -> None:
+    ours = random_candles(2, 60, MINUTE)
+    theirs = dict(enumerate(ours))
+    expected: Found = {}
+    fields = [field for field in FIELDS if (field, layout) != ("vwap", "kraken csv")]
+    for number, field in enumerate(fields, 3):
+        if field == "vwap" and layout.startswith("binance"):
+            # Beyond what the rounding of quote volumes explains.
+            theirs[number] = replace(ours[number], quote_volume=ours[number].quote_volume + 1)
+        elif field == "volume" and layout.startswith("binance"):
+            more = ours[number].volume * 2
+            theirs[number] = replace(ours[number], volume=more, quote_volume=ours[number].quote_volume * 2)
+        elif field == "volume":
+            theirs[number] = replace(changed(ours[number], field), own_vwap=ours[number].vwap)
+        else:
+            theirs[number] = changed(ours[number], field)
+        expected[ours[number].start] = ("different", [field])
+    # Two fields at once.
+    theirs[20] = changed(changed(ours[20], "open"), "close")
+    expected[ours[20].start] = ("different", ["open", "close"])
+    # We have no trades in 30 and 31, they have none in 40 and 41; 50 is empty on both sides.
+    stored = [each for number, each in enumerate(ours) if number not in (30, 31, 50)]
+    expected |= {ours[number].start: ("only theirs", list(FIELDS)) for number in (30, 31)}
+    del theirs[40]
+    theirs[41] = empty(theirs[39], MINUTE)
+    theirs[41] = replace(theirs[41], start=ours[41].start)
+    theirs[50] = empty(theirs[49], MINUTE)
+    expected |= {ours[number].start: ("only ours", list(FIELDS)) for number in (40, 41)}
+    report = run(stored, list(theirs.values()), layout)
+    if "kraken csv" in layout:
+        names = [name for name in FIELDS if name != "vwap"]
+        expected |= {ours[number].start: ("only theirs", names) for number in (30, 31)}
+    assert found(report) == expected
+    assert report.counts["equal"] == 60 - len(expected)
+    assert not report.is_clean()
+
+
+def test_a_difference_has_both_values_and_their_distance(run: Any) -> None:
+    ours = random_candles(3, 2, HOUR)
+    theirs = [ours[0], replace(ours[1], close=ours[1].close - Decimal("0.125"))]
+    (window,) = run(ours, theirs, timeframe=HOUR).windows
+    (difference,) = window.differences
+    assert (difference.ours, difference.theirs) == (ours[1].close, ours[1].close - Decimal("0.125"))
+    assert difference.difference == Decimal("-0.125")
+    assert difference.to_json()["difference"] == "-0.125"
+
+
+def test_differences_beyond_the_digits_of_ours_are_found(run: Any) -> None:
+    ours = random_candles(3, 1, HOUR)
+    theirs = [replace(ours[0], close=ours[0].close + Decimal("1e-18"))]
+    (window,) = run(ours, theirs, timeframe=HOUR).windows
+    assert window.differences[0].difference == Decimal("1e-18")
+
+
+TOLERANCES = [
+    ("close=0.01", "0.01", "0.010000000000000001"),
+    ("close=2ticks,tick=0.005", "0.01", "0.010000000000000001"),
+    ("volume=10%", "0.5", "-0.5"),
+]
+
+
+@pytest.mark.parametrize(("text", "limit", "beyond"), TOLERANCES)
+def test_a_tolerance_permits_its_limit_and_not_more(run: Any, text: str, limit: str, beyond: str) -> None:
+    field = text.partition("=")[0]
+    # 10 % of the published 5 are 0.5; of the published 4 less than the difference.
+    ours = [replace(each, close=Decimal(5), high=Decimal(9), low=Decimal(1)) for each in random_candles(4, 4, MINUTE)]
+    ours = [replace(each, volume=Decimal("4.5"), own_vwap=Decimal(5)) for each in ours]
+    theirs = [replace(each, **{field: getattr(each, field) + Decimal(limit)}) for each in ours[:2]]
+    theirs += [replace(each, **{field: getattr(each, field) + Decimal(beyond)}) for each in ours[2:]]
+    report = run(ours, theirs, tolerances=parse_tolerances("--tolerance", text.split(",")))
+    assert found(report) == {each.start: ("different", [field]) for each in ours[2:]}
+    assert (report.counts["equal"], report.within_tolerance) == (2, 2)
+    assert run([], theirs[:2], tolerances=parse_tolerances("x", text.split(","))).is_clean()
+
+
+def test_a_tolerance_of_one_field_permits_no_difference_of_another(run: Any) -> None:
+    ours = random_candles(5, 2, MINUTE)
+    theirs = [replace(each, volume=each.volume + 1, own_vwap=each.vwap, trade_count=9) for each in ours]
+    report = run(ours, theirs, tolerances=parse_tolerances("x", ["trade_count=9"]))
+    assert found(report) == {each.start: ("different", ["volume"]) for each in ours}
+
+
+def test_an_unfinished_last_candle_is_ignored(run: Any) -> None:
+    ours = random_candles(6, 3, MINUTE)
+    theirs = [*ours[:2], changed(ours[2], "volume")]
+    report = run(ours, theirs, fetched_at=ours[2].start + timedelta(seconds=59))
+    assert (report.counts["equal"], found(report)) == (2, {})
+    assert report.notes == ("candles: the last candle at 2026-03-01T00:02:00Z was not finished: ignored",)
+    report = run([], theirs, fetched_at=ours[2].start + timedelta(seconds=60))
+    assert list(found(report)) == [ours[2].start]
+
+
+def test_windows_that_are_not_built_are_ignored(run: Any) -> None:
+    theirs = random_candles(7, 4, MINUTE)
+    report = run(theirs[:2], theirs)
+    assert (report.counts["equal"], found(report)) == (2, {})
+    assert report.notes == ("candles: 2 windows after 2026-03-01T00:02:00Z, which are not built: ignored",)
+
+
+def test_windows_before_the_retention_cutoff_are_ignored(run: Any) -> None:
+    theirs = random_candles(8, 4, MINUTE, START - timedelta(minutes=2))
+    # 90 days of retention end with 28 February.
+    report = run(theirs[1:], theirs, now=START + timedelta(days=90))
+    assert (report.counts["equal"], found(report)) == (2, {})
+    assert report.notes == ("candles: 2 windows before the retention cutoff 2026-03-01T00:00:00Z: ignored",)
+
+
+def test_candles_outside_the_range_of_a_file_are_not_compared(run: Any) -> None:
+    ours = random_candles(9, 10, MINUTE)
+    report = run(ours, ours[3:6])
+    assert (report.counts["equal"], found(report)) == (3, {})
+
+
+def test_candles_of_other_series_are_not_compared(run: Any, settings: Settings) -> None:
+    ours = random_candles(10, 3, MINUTE)
+    write_candles(settings, MINUTE, ours[1].row(MINUTE, symbol="ETH"), ours[1].row(MINUTE, exchange="Y"))
+    report = run([ours[0], ours[2]], [ours[0], ours[2]])
+    assert (report.counts["equal"], found(report)) == (2, {})
