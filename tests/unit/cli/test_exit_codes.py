@@ -41,6 +41,7 @@ COMMAND_LINES = [
     ("audit", "show", "r"),
     ("audit", "retry", "k"),
     ("audit", "waive", "k", "--reason", "x"),
+    ("reconcile", "x.csv", "--format", "generic", "--exchange", "X", "--symbol", "S"),
     ("ledger", "record"),
     ("ledger", "status"),
     ("health",),
