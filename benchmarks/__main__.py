@@ -14,6 +14,7 @@ from benchmarks import (
     api,
     audited_runs,
     chained,
+    coverage,
     growth,
     hours,
     live,
@@ -40,6 +41,7 @@ SECTIONS = {
     "api": api.measure,
     "mapped": mapped_tables.measure,
     "audit": audited_runs.measure,
+    "coverage": coverage.measure,
 }
 # Sections that run by default. Together they take a quarter of an hour.
 DEFAULT_SECTIONS = ("small", "reprocessing", "growth")

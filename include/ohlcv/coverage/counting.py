@@ -13,21 +13,22 @@ from contextlib import contextmanager
 import duckdb
 from pyiceberg.table import FileScanTask
 
-from ohlcv.coverage.trade_files import read_rows
+from ohlcv.coverage.trade_files import all_have_trade_ids, read_rows
 from ohlcv.model.coverage_columns import COVERAGE_COLUMNS
 from ohlcv.model.coverage_records import DELAY_BOUNDS, DELAY_COUNTS
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.source_hours import HOURS_PER_DAY
 from ohlcv.model.trade_layout import FIRST_HOUR, LAST_HOUR, MICROSECONDS_PER_HOUR
+from ohlcv.model.trade_mapping import MESSAGE_ID, PLATFORM_SEQUENCE
 from ohlcv.model.trade_validity import AMOUNT_FAULTS, ROW_REJECTIONS
 from ohlcv.quality.trade_versions import VERSIONS
 from ohlcv.readers.mapped_columns import floor_division, hour_of_trade, projection
 from ohlcv.readers.trades import TradesTable
 
-# The process needs about 250 MB besides. What does not fit is written to temporary files.
-MEMORY = "600MiB"
+# The process needs up to 550 MiB besides, most of it for batches of rows. What does not fit is written to temporary files.
+MEMORY = "400MiB"
 # Rows that are inserted at a time.
-_BATCH_ROWS = 1_000_000
+_BATCH_ROWS = 250_000
 # Number of a valid trade in the column `reason`. The others are positions in ROW_REJECTIONS.
 _VALID = len(ROW_REJECTIONS)
 _MINUTE = 60_000_000
@@ -161,15 +162,19 @@ def count_hours(
     """Add the rows of some hours to the table `counted`. The files have all trades of the hours."""
     chosen = sorted(hours)
     connection.execute(_CHUNK)
-    select = _selected(trades, chosen)
-    values = {"trades": select, "delay": _delay_number()}
-    for _ in _row_batches(connection, trades, chosen, tasks):
+    # Message ids are long and all different, so they are not read where every trade has an id.
+    first = trades.columns
+    if trades.mapping.is_default and all_have_trade_ids(trades, tasks):
+        first = tuple(name for name in first if name not in (MESSAGE_ID, PLATFORM_SEQUENCE))
+    values = {"trades": _selected(trades, chosen, first), "delay": _delay_number()}
+    for _ in _row_batches(connection, trades, first, chosen, tasks):
         connection.execute(_CELLS.format(**values))
         connection.execute(_DELIVERIES.format(**values))
     if not trades.mapping.every_row:
         connection.execute(_REPEATED)
         ((repeated,),) = connection.execute("SELECT count(*) FROM repeated").fetchall()
-        for _ in _row_batches(connection, trades, chosen, tasks if repeated else ()):
+        values["trades"] = _selected(trades, chosen, trades.columns)
+        for _ in _row_batches(connection, trades, trades.columns, chosen, tasks if repeated else ()):
             connection.execute(_VERSIONS.format(**values))
         connection.execute(_VERDICTS.format(**values))
     connection.execute(_COUNT)
@@ -180,24 +185,26 @@ def count_hours(
 def hours_of_rows(trades: TradesTable, task: FileScanTask) -> set[int]:
     """Return the hours of the trades of a file."""
     found: set[int] = set()
-    query = f"SELECT DISTINCT hour_number FROM ({_with_hours(trades)})"
+    columns = trades.columns
+    query = f"SELECT DISTINCT hour_number FROM ({_with_hours(trades, columns)})"
     with counting_database() as connection:
-        for _ in _row_batches(connection, trades, None, [task]):
+        for _ in _row_batches(connection, trades, columns, None, [task]):
             found.update(number for (number,) in connection.execute(query).fetchall() if number is not None)
     return {number for number in found if FIRST_HOUR <= number <= LAST_HOUR}
 
 
-def _with_hours(trades: TradesTable) -> str:
+def _with_hours(trades: TradesTable, columns: Sequence[str]) -> str:
     """Return the SQL of the rows in `trade_rows` that are in an hour, as trades of the contract."""
     if trades.mapping.is_default:
-        columns = "SELECT *, CAST(NULL AS VARCHAR) AS amount_fault FROM trade_rows"
+        absent = "".join(f", NULL AS {name}" for name in trades.columns if name not in columns)
+        rows = f"SELECT *{absent}, NULL AS amount_fault FROM trade_rows"
     else:
-        columns = projection(trades.mapping, trades.kinds, "trade_rows")
+        rows = projection(trades.mapping, trades.kinds, "trade_rows")
     is_hour = f"exchange_hour BETWEEN 0 AND {HOURS_PER_DAY - 1}" if trades.mapping.has_hours else "true"
-    return f"SELECT *, {hour_of_trade(trades.mapping)} AS hour_number FROM ({columns}) WHERE {is_hour}"
+    return f"SELECT *, {hour_of_trade(trades.mapping)} AS hour_number FROM ({rows}) WHERE {is_hour}"
 
 
-def _selected(trades: TradesTable, hours: Sequence[int]) -> str:
+def _selected(trades: TradesTable, hours: Sequence[int], columns: Sequence[str]) -> str:
     """Return the SQL of the trades of some hours, with their reason of rejection and a hash of their identity."""
     identity = "false" if trades.mapping.every_row else "trade_id IS NULL AND message_id IS NULL"
     hour = floor_division('"timestamp"', MICROSECONDS_PER_HOUR)
@@ -212,7 +219,7 @@ def _selected(trades: TradesTable, hours: Sequence[int]) -> str:
     return f"""
         SELECT *, CASE {reasons} ELSE {_VALID} END AS reason,
             hash(exchange, symbol, hour_number, trade_id, CASE WHEN trade_id IS NULL THEN message_id END) AS identity
-        FROM ({_with_hours(trades)})
+        FROM ({_with_hours(trades, columns)})
         WHERE hour_number IN ({", ".join(map(str, hours))})
     """
 
@@ -230,11 +237,12 @@ def _delay_number() -> str:
 def _row_batches(
     connection: duckdb.DuckDBPyConnection,
     trades: TradesTable,
+    columns: Sequence[str],
     hours: Sequence[int] | None,
     tasks: Iterable[FileScanTask],
 ) -> Iterator[None]:
     """Register the rows of the files as `trade_rows`, about `_BATCH_ROWS` at a time."""
-    for rows in read_rows(trades, hours, tasks, _BATCH_ROWS):
+    for rows in read_rows(trades, columns, hours, tasks, _BATCH_ROWS):
         connection.register("trade_rows", rows)
         yield
         connection.unregister("trade_rows")

@@ -14,6 +14,7 @@ from pyiceberg.table import FileScanTask
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
 from ohlcv.model.source_hours import consecutive_hours
 from ohlcv.model.trade_layout import FIRST_HOUR, LAST_HOUR
+from ohlcv.model.trade_mapping import TRADE_ID
 from ohlcv.readers.trades import TradesTable
 
 # The rows of a file that may have trades of more hours are read to know them.
@@ -53,14 +54,24 @@ def plan_files(trades: TradesTable, snapshot: int, hours: Sequence[int]) -> dict
     return dict(found)
 
 
+def all_have_trade_ids(trades: TradesTable, tasks: Iterable[FileScanTask]) -> bool:
+    """Return whether the metadata of files of the contract says that every row has a trade id."""
+    number = trades.table.schema().find_field(TRADE_ID).field_id
+    return all((task.file.null_value_counts or {}).get(number) == 0 for task in tasks)
+
+
 def read_rows(
-    trades: TradesTable, hours: Sequence[int] | None, tasks: Iterable[FileScanTask], max_rows: int
+    trades: TradesTable,
+    columns: Sequence[str],
+    hours: Sequence[int] | None,
+    tasks: Iterable[FileScanTask],
+    max_rows: int,
 ) -> Iterator[pa.Table]:
-    """Yield at least the rows of some hours (None: all), with the columns that are read, about max_rows at a time."""
+    """Yield at least the rows of some hours (None: all), about max_rows at a time."""
     batches: list[pa.RecordBatch] = []
     for task in tasks:
         with report_damaged_file(trades.table, task):
-            for batch in _read_batches(trades, hours, task):
+            for batch in _read_batches(trades, columns, hours, task):
                 batches.append(batch)
                 if sum(map(len, batches)) >= max_rows:
                     yield pa.Table.from_batches(batches)
@@ -69,12 +80,14 @@ def read_rows(
         yield pa.Table.from_batches(batches)
 
 
-def _read_batches(trades: TradesTable, hours: Sequence[int] | None, task: FileScanTask) -> Iterator[pa.RecordBatch]:
+def _read_batches(
+    trades: TradesTable, columns: Sequence[str], hours: Sequence[int] | None, task: FileScanTask
+) -> Iterator[pa.RecordBatch]:
     table = trades.table
     # A file of the contract has the trades of one hour.
     is_limited = hours is not None and not trades.mapping.is_default
     condition = _condition(trades, hours or ()) if is_limited else AlwaysTrue()
-    reader = ArrowScan(table.metadata, table.io, table.schema().select(*trades.columns), condition)
+    reader = ArrowScan(table.metadata, table.io, table.schema().select(*columns), condition)
     if task.delete_files:
         yield from reader.to_table([task]).to_batches()
     else:
