@@ -25,7 +25,8 @@ from ohlcv.quality.trade_versions import VERSIONS
 from ohlcv.readers.mapped_columns import floor_division, hour_of_trade, projection
 from ohlcv.readers.trades import TradesTable
 
-# The process needs up to 550 MiB besides, most of it for batches of rows. What does not fit is written to temporary files.
+# What does not fit is written to temporary files. The process needs up to 550 MiB besides, most of it for rows that it
+# reads.
 MEMORY = "400MiB"
 # Rows that are inserted at a time.
 _BATCH_ROWS = 250_000
