@@ -12,11 +12,11 @@ and pyarrow, pyiceberg and DuckDB take seconds to import.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__all__ = ["InputError", "OhlcvError", "candles", "revisions", "series", "timeframes"]
+__all__ = ["InputError", "OhlcvError", "candles", "revisions", "series", "timeframes", "trade_coverage"]
 
 if TYPE_CHECKING:
     from ohlcv.model.errors import InputError, OhlcvError
-    from ohlcv.readers.python_api import candles, revisions, series, timeframes
+    from ohlcv.readers.python_api import candles, revisions, series, timeframes, trade_coverage
 else:
 
     def __getattr__(name: str) -> object:

@@ -28,6 +28,7 @@ COMMANDS = {
     "audit": "Show held series and rejected runs; retry or waive held series.",
     "reconcile": "Compare candles with those that an exchange published.",
     "ledger": "Record what candles showed and why they changed; show its state.",
+    "coverage": "Show how complete the trades are; record it, and notes on it.",
     "health": "Show freshness, run success, durations, workers and storage.",
     "doctor": "Diagnose the installation and show how to fix faults.",
     "serve": "Serve candles by HTTP.",

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual, LessThan
+from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
@@ -33,7 +33,7 @@ from ohlcv.readers.coverage_states import (
     derive_states,
     overlaps,
 )
-from ohlcv.readers.scans import compare
+from ohlcv.readers.scans import compare, series_condition
 
 # Days of hours around a range that are read, rounded up.
 _MARGIN = 365
@@ -68,6 +68,10 @@ class Coverage:
     notes: tuple[Note, ...]
     histories: Histories
     facts: SortedRows
+
+    @property
+    def counted(self) -> CountedHours:
+        return self.histories.counted
 
     @property
     def hours(self) -> range:
@@ -141,6 +145,25 @@ def read_coverage(
     )
 
 
+def check_known(settings: Settings, exchange: str | None, symbol: str | None, catalog: Catalog | None = None) -> None:
+    """Raise InputError if no hour of the coverage has an exchange, or a symbol on it. None means any."""
+    catalog = catalog or open_catalog(settings)
+    table = load_table(catalog, settings.coverage_contract)
+    listed = {(note.exchange, note.symbol) for note in read_notes(settings, catalog) if note.kind == "expected"}
+    names: list[tuple[str | None, str]] = []
+    if exchange is not None:
+        names.append((None, f"exchange '{exchange}'"))
+    if symbol is not None:
+        names.append((symbol, f"symbol '{symbol}'" + (f" on '{exchange}'" if exchange else "")))
+    for name, text in names:
+        if any(exchange in (None, each) and name in (None, other) for each, other in listed):
+            continue
+        scan = table.scan(series_condition(name, exchange), selected_fields=("hour",), limit=1)
+        with report_damage(table, scan):
+            if not len(scan.to_arrow()):
+                raise InputError(f"the coverage has no trade of {text}: correct the name, or see 'ohlcv coverage'")
+
+
 def recorded_until(table: Table) -> datetime | None:
     """Return the time before which hours are counted, None if nothing is recorded."""
     text = table.properties.get(summary_keys.COVERAGE_UNTIL)
@@ -170,11 +193,8 @@ def _check_years(*times: datetime | None) -> None:
 def _read(
     table: Table, start: datetime, end: datetime, exchange: str | None, symbol: str | None, columns: Sequence[str]
 ) -> pa.Table:
-    condition: BooleanExpression = And(compare(GreaterThanOrEqual, "hour", start), compare(LessThan, "hour", end))
-    if exchange is not None:
-        condition = And(condition, compare(EqualTo, "exchange", exchange))
-    if symbol is not None:
-        condition = And(condition, compare(EqualTo, "symbol", symbol))
+    hours = And(compare(GreaterThanOrEqual, "hour", start), compare(LessThan, "hour", end))
+    condition = And(hours, series_condition(symbol, exchange))
     scan = table.scan(condition, selected_fields=tuple(columns))
     with report_damage(table, scan):
         return scan.to_arrow().select(columns)

@@ -62,9 +62,18 @@ class CoverageRow:
         return 0 if self.facts is None else self.facts["duplicates"]
 
     @property
+    def superseded(self) -> int:
+        return 0 if self.facts is None else self.facts["superseded"]
+
+    @property
+    def minutes(self) -> int:
+        """Return the minutes with an accepted trade as bits."""
+        return 0 if self.facts is None else self.facts["minutes"] or 0
+
+    @property
     def longest_silence(self) -> int:
         """Return the most consecutive minutes without an accepted trade."""
-        return longest_silence([0 if self.facts is None else self.facts["minutes"] or 0])
+        return longest_silence([self.minutes])
 
     def delay(self, share: float) -> str | None:
         """Return the upper bound of the arrival delay of a share of the trades, such as 0.95. None: not known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError
@@ -105,6 +105,33 @@ def revisions(
     query = FeedQuery(since, symbol, exchange, first, last, cause, insertions)
     found, number = read_revisions(settings or load_settings(), get_timeframe(timeframe), query, limit)
     return found.replace_schema_metadata({SINCE: str(number)})
+
+
+def trade_coverage(
+    symbol: str | None = None,
+    exchange: str | None = None,
+    *,
+    start: datetime | date | str | None = None,
+    end: datetime | date | str | None = None,
+    by: Literal["series", "hour"] = "hour",
+    settings: Settings | None = None,
+) -> pa.Table:
+    """Return how complete the trades of each series are in the hours of a range, by default the last counted day.
+
+    Each hour has a state (no gap, sequence gaps, silent, no data, source expired, unknown), why it has it, the number
+    of missing source sequences, the facts of which it was derived, and the ids of its notes (docs/coverage.md).
+    `by="series"` returns the number of hours in each state, and sums. A range has at most 31 days.
+
+    >>> import ohlcv
+    >>> hours = ohlcv.trade_coverage("BTC-USD", "coinbase", start="2026-03-01", end="2026-03-02")
+    >>> hours.filter(pc.field("state") == "sequence gaps").select(["hour", "missing", "detail"])
+    """
+    from ohlcv.readers.coverage import MAX_RANGE, read_coverage
+    from ohlcv.readers.coverage_tables import coverage_table
+
+    first, last = _utc_time("start", start), _utc_time("end", end)
+    found = read_coverage(settings or load_settings(), first, last, exchange, symbol, max_range=MAX_RANGE)
+    return coverage_table(found, by)
 
 
 def series(timeframe: str, *, settings: Settings | None = None) -> list[tuple[str, str]]:

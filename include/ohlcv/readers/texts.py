@@ -10,7 +10,7 @@ from typing import Any
 from ohlcv.model.intervals import iso
 
 # JSON numbers of other programs lose the last digits of such a number.
-_LONG_NUMBERS = ("snapshot", "trades_snapshot")
+_LONG_NUMBERS = ("snapshot", "trades_snapshot", "minutes")
 
 
 def json_value(value: Any) -> Any:
@@ -32,4 +32,4 @@ def csv_value(value: Any) -> Any:
     """Return a value as a field of CSV; the members of a list are separated by semicolons."""
     if isinstance(value, bool):
         return str(value).lower()
-    return ";".join(value) if isinstance(value, list) else json_value(value)
+    return ";".join(map(str, value)) if isinstance(value, list) else json_value(value)

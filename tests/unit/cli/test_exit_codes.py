@@ -20,6 +20,7 @@ from ohlcv.model.errors import InputError, OhlcvError
 from support.command_line import WarmCommandLine
 
 DAY = ("--start", "2026-03-01T00:00:00Z", "--end", "2026-03-02T00:00:00Z")
+NOTE = ("--kind", "halt", "--exchange", "x", "--start", DAY[1], "--author", "x", "--reason", "x")
 COMMAND_LINES = [
     ("tables", "create"),
     ("tables", "register"),
@@ -44,6 +45,11 @@ COMMAND_LINES = [
     ("reconcile", "x.csv", "--format", "generic", "--exchange", "X", "--symbol", "S"),
     ("ledger", "record"),
     ("ledger", "status"),
+    ("coverage",),
+    ("coverage", "record"),
+    ("coverage", "note", "add", *NOTE),
+    ("coverage", "note", "list"),
+    ("coverage", "note", "withdraw", "n", "--author", "x"),
     ("health",),
     ("doctor",),
     ("serve",),
@@ -88,12 +94,14 @@ def paths(command: click.Command, *names: str) -> list[tuple[str, ...]]:
         return [names]
     context = click.Context(command)
     members = {name: command.get_command(context, name) for name in command.list_commands(context)}
-    return [path for name, member in members.items() if member for path in paths(member, *names, name)]
+    own = [names] if command.invoke_without_command else []
+    return own + [path for name, member in members.items() if member for path in paths(member, *names, name)]
 
 
 def test_the_table_contains_every_command() -> None:
+    levels = {"audit": 2, "coverage": 2, "ledger": 2, "tables": 2, "trades": 2}
     assert set(paths(cli)) == {
-        arguments[: 2 if arguments[0] in ("audit", "ledger", "tables", "trades") else 1] for arguments in COMMAND_LINES
+        arguments[: 3 if "note" in arguments else levels.get(arguments[0], 1)] for arguments in COMMAND_LINES
     }
 
 
