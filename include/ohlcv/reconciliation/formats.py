@@ -55,9 +55,10 @@ class Format:
 
 def read_published(path: Path, format_name: str, timeframe: Timeframe | None) -> PublishedFile:
     """Return the candles of a file. Raise InputError if it is invalid."""
+    found = get_format(format_name)
     if is_parquet(path):
         raise InputError(f"{path} is a Parquet file: give CSV or JSON")
-    return check_texts(get_format(format_name).read(path), timeframe)
+    return check_texts(found.read(path), timeframe)
 
 
 def get_format(name: str) -> Format:

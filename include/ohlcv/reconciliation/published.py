@@ -95,7 +95,7 @@ class _Checker:
         """Raise InputError for the first row of a mask. The text gets the value of a column."""
         position = pc.index(is_bad, True).as_py()
         if position >= 0:
-            value = "" if column is None else str(self._rows[column][position].as_py())[:50]
+            value = "" if column is None else (self._rows[column][position].as_py() or "")[:50]
             row = self._rows[LINE][position].as_py()
             raise InputError(f"{self._texts.path}, {self._texts.row_name} {row}: {describe.format(value=value)}")
 

@@ -35,6 +35,8 @@ from ohlcv.reconciliation.report import Reconciliation
 from ohlcv.reconciliation.results import Results, Span, write_results
 
 Progress = Callable[[str], None]
+# Rows that are Python objects at the same time.
+BATCH_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -223,8 +225,13 @@ def _with_vwap(rows: pa.Table) -> pa.Table:
     """Return the candles with the vwap that follows from the quote volume, if they have one."""
     if QUOTE_VOLUME not in rows.column_names:
         return rows
+    parts = [_vwap(batch) for batch in rows.to_batches(max_chunksize=BATCH_ROWS)]
+    return rows.append_column(VWAP, pa.chunked_array(parts, AMOUNT))
+
+
+def _vwap(batch: pa.RecordBatch) -> pa.Array:
     unit = Decimal(1).scaleb(-AMOUNT_SCALE)
+    pairs = zip(batch[QUOTE_VOLUME].to_pylist(), batch["volume"].to_pylist(), strict=True)
     with localcontext(prec=60):
-        pairs = zip(rows[QUOTE_VOLUME].to_pylist(), rows["volume"].to_pylist(), strict=True)
         values = [(quote / volume).quantize(unit, ROUND_HALF_UP) if volume else None for quote, volume in pairs]
-    return rows.append_column(VWAP, pa.array(values, AMOUNT))
+    return pa.array(values, AMOUNT)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,37 +12,15 @@ import pytest
 from ohlcv.config.settings import Settings
 from ohlcv.model.intervals import from_microseconds
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
-from ohlcv.model.tolerances import Tolerances, parse_tolerances
-from ohlcv.reconciliation.reconcile import Request, reconcile
+from ohlcv.model.tolerances import parse_tolerances
 from ohlcv.reconciliation.report import Reconciliation
 from support.candle_rows import HOUR, MINUTE, write_candles
-from support.published_candles import FETCHED, LAYOUTS, NOW, START, Published, empty, random_candles, write_file
+from support.published_candles import LAYOUTS, START, Published, empty, random_candles
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 
 Found = dict[datetime, tuple[str, list[str]]]
 FIELDS = ("open", "high", "low", "close", "volume", "trade_count", "vwap")
-
-
-@pytest.fixture
-def run(settings: Settings, tmp_path: Path) -> Callable[..., Reconciliation]:
-    def run(
-        ours: Sequence[Published],
-        theirs: Sequence[Published],
-        layout: str = "generic",
-        timeframe: Timeframe = MINUTE,
-        *,
-        exchange: str = "X",
-        tolerances: Tolerances | None = None,
-        fetched_at: datetime | None = FETCHED,
-        now: datetime = NOW,
-    ) -> Reconciliation:
-        write_candles(settings, timeframe, *(each.row(timeframe, exchange=exchange) for each in ours))
-        path = write_file(tmp_path, layout, theirs, timeframe)
-        request = Request(LAYOUTS[layout], exchange, "BTC", timeframe, tolerances or Tolerances(), fetched_at)
-        return reconcile(settings, [path], request, now)
-
-    return run
 
 
 def found(report: Reconciliation) -> Found:
