@@ -110,11 +110,15 @@ def test_retention_maintains_the_records_after_the_candles_are_deleted(bag: DagB
     assert {dag.get_task(table).pool for table in tables} == {"ohlcv_spark"}
 
 
-def test_the_ledger_of_all_timeframes_is_recorded_in_one_task_between_the_candle_runs(bag: DagBag) -> None:
-    dag = bag.dags["ohlcv_ledger"]
+def test_the_ledger_of_all_timeframes_is_recorded_by_one_run(bag: DagBag) -> None:
+    assert bag.dags["ohlcv_ledger"].params["timeframes"] == list(TIMEFRAMES)
+
+
+@pytest.mark.parametrize("dag_id", ["ohlcv_ledger", "ohlcv_coverage"])
+def test_recordings_are_hourly_in_one_task_between_the_candle_runs(bag: DagBag, dag_id: str) -> None:
+    dag = bag.dags[dag_id]
     assert dag.task_ids == ["record"]
     assert dag.get_task("record").pool == "default_pool"
-    assert dag.params["timeframes"] == list(TIMEFRAMES)
     timetable: Any = dag.timetable
     schedule = croniter(timetable.expression, datetime(2026, 3, 1, tzinfo=UTC), ret_type=datetime)
     times = {schedule.get_next() for _ in range(24)}

@@ -165,3 +165,41 @@ def test_a_ledger_that_lags_behind_is_explained_only_by_failing_runs_of_its_dag(
     complete_run("ohlcv_ledger")
     evaluate_health(("1m", "ledger", "alert"))
     assert recorder.sent[4:] == ["ohlcv_ledger recovered", "OHLCV health: 1m ledger"]
+
+
+def test_missing_data_has_an_incident_per_exchange_that_ends_with_its_recovery(recorder: AlertRecorder) -> None:
+    evaluate_health(("Spark", "workers", "alert"), ("kraken", "data", "alert"), ("b/x", "data", "alert"))
+    assert recorder.sent == ["OHLCV health: Spark workers", "OHLCV health: kraken data", "OHLCV health: b/x data"]
+    assert recorder.last.links[-1] == ("Runbook", "docs/runbook.md#an-exchange-has-no-data")
+    # A slash would end the name in the address of a Variable.
+    assert {"ohlcv_incident:health:data:kraken", "ohlcv_incident:health:data:b%2Fx"} <= set(recorder.variables)
+    evaluate_health(("kraken", "data", "alert"), ("b/x", "data", "unknown"))
+    assert len(recorder.sent) == 3
+    evaluate_health(("kraken", "data", "ok"), ("b/x", "data", "unknown"))
+    assert recorder.sent[3:] == ["OHLCV health: kraken data recovered"]
+    # Explained by a note.
+    evaluate_health(("b/x", "data", "quiet"))
+    assert recorder.sent[4:] == ["OHLCV health: b/x data recovered"]
+
+
+def test_keys_of_long_names_are_short_and_different() -> None:
+    from ohlcv.orchestration.incidents import MAX_PART, key_part
+
+    names = ["x" * 300, "x" * 301, "\N{SNOWMAN}" * 100, "held series"]
+    parts = [key_part(name) for name in names]
+    assert len(set(parts)) == len(names)
+    assert max(map(len, parts)) <= MAX_PART
+    assert parts[-1] == "held series"
+
+
+def test_a_coverage_that_is_behind_is_explained_only_by_failing_runs_of_its_dag(recorder: AlertRecorder) -> None:
+    evaluate_health(("Spark", "workers", "alert"), ("trades", "coverage", "alert"))
+    assert recorder.sent == ["OHLCV health: Spark workers", "OHLCV health: trades coverage"]
+    assert recorder.last.links[-1] == ("Runbook", "docs/runbook.md#the-coverage-is-behind")
+    evaluate_health(("Spark", "workers", "ok"), ("trades", "coverage", "ok"))
+    fail_run("ohlcv_coverage", "record: x")
+    assert ("Range", "hours whose trades changed since the last run") in recorder.last.facts
+    assert dict(recorder.last.links)["Runbook"].endswith("#the-coverage-is-behind")
+    evaluate_health(("trades", "coverage", "alert"))
+    recovered = ["OHLCV health: Spark workers recovered", "OHLCV health: trades coverage recovered"]
+    assert recorder.sent[2:] == [*recovered, "ohlcv_coverage failed"]

@@ -14,7 +14,6 @@ import pytest
 from ohlcv.config.settings import load_settings
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.monitoring.health import (
-    Measurement,
     RunCounts,
     duration,
     freshness,
@@ -24,6 +23,7 @@ from ohlcv.monitoring.health import (
     success_rate,
     workers,
 )
+from ohlcv.monitoring.measurements import Measurement
 from support.harness import Harness, at, trade
 
 NOON = at("2026-03-01 12:00")

@@ -51,7 +51,7 @@ def callback_context(dag_id: str = "ohlcv_health", run_type: str = "scheduled", 
 
 def evaluate_health(*measurements: tuple[str, str, str]) -> None:
     """Evaluate measurements, each given by subject, aspect and state."""
-    from ohlcv.monitoring.health import Measurement
+    from ohlcv.monitoring.measurements import Measurement
     from ohlcv.orchestration.health_alerts import evaluate
 
     evaluate(

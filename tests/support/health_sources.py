@@ -5,15 +5,18 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.ledger.recording import record
+from ohlcv.model.intervals import iso
+from ohlcv.model.summary_keys import COVERAGE_UNTIL
 from ohlcv.model.timeframes import TIMEFRAMES
 from support.candle_rows import candle, write_candles
 from support.json_server import json_server
+from support.ledger_rows import add_coverage_rows
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -35,6 +38,9 @@ def filled_settings(home: Path) -> Iterator[Settings]:
         for timeframe in TIMEFRAMES.values():
             write_candles(settings, timeframe, candle(timeframe, START))
             record(settings, timeframe)
+        until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        newest = (until - timedelta(hours=1)).replace(tzinfo=None).isoformat()
+        add_coverage_rows(settings, newest, properties={COVERAGE_UNTIL: iso(until)})
         yield settings
         gc.collect()
 

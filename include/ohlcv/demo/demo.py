@@ -26,7 +26,7 @@ Print = Callable[[str], None]
 # Five Spark jobs in sequence take two or three minutes on a small, busy machine.
 FIRST_RUNS_SECONDS = 900.0
 POLL_SECONDS = 1.0
-REPROCESS, LEDGER = "ohlcv_reprocess", "ohlcv_ledger"
+REPROCESS, RECORDINGS = "ohlcv_reprocess", ("ohlcv_ledger", "ohlcv_coverage")
 # Airflow's usual port; where it is in use, a free one is taken.
 PREFERRED_PORT = 8080
 
@@ -70,9 +70,9 @@ class Demo:
     def fill_history(self) -> None:
         """Trigger the reprocessing of the two days before now: scheduled runs build their lookback only.
 
-        The ledger begins, too.
+        The ledger and the coverage begin, too.
         """
-        self.airflow.unpause(REPROCESS, LEDGER)
+        self.airflow.unpause(REPROCESS, *RECORDINGS)
         now = datetime.now(UTC)
         conf = {"start": (now - HISTORY).isoformat(), "end": now.isoformat()}
         self.airflow.call("POST", f"/dags/{REPROCESS}/dagRuns", {"logical_date": None, "conf": conf})

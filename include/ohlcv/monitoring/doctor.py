@@ -31,9 +31,11 @@ from ohlcv.iceberg.tables import (
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.monitoring.airflow_client import AirflowApi
+from ohlcv.monitoring.coverage_check import check_coverage
 from ohlcv.monitoring.health import workers
 from ohlcv.monitoring.http_json import UnusableResponseError, fetch_json
 from ohlcv.monitoring.ledger_check import check_ledger
+from ohlcv.monitoring.measurements import Finding
 from ohlcv.monitoring.native_check import check_native_query, describe_use
 from ohlcv.setup import class_data_sharing
 from ohlcv.spark.jars import chosen_engines, chosen_jars, chosen_sets, find_jar_problem
@@ -197,7 +199,8 @@ def check_data(settings: Settings) -> Iterator[Check]:
         tables = _run_check("tables", lambda: check_tables(settings))
         yield tables
         if tables.state == "ok":
-            yield from check_ledgers(settings)
+            yield from check_records(settings, "ledger", check_ledger)
+            yield from check_records(settings, "coverage", check_coverage)
 
 
 def check_catalog(settings: Settings) -> str:
@@ -223,12 +226,14 @@ def check_tables(settings: Settings) -> str:
     return f"{len(found)}, all match their contracts; {files} checked"
 
 
-def check_ledgers(settings: Settings) -> Iterator[Check]:
-    """Check that the ledger records every publication. Candles do not depend on it, so nothing it lacks is a fault."""
+def check_records(
+    settings: Settings, name: str, find: Callable[[Settings, datetime], Iterator[Finding]]
+) -> Iterator[Check]:
+    """Check that ledger or coverage are recorded. Candles do not depend on them, so nothing they lack is a fault."""
     try:
-        yield from [Check("ledger", state, found) for state, found in check_ledger(settings, datetime.now(UTC))]
+        yield from [Check(name, state, found) for state, found in find(settings, datetime.now(UTC))]
     except OhlcvError as error:
-        yield Check("ledger", "fault", " ".join(str(error).split()))
+        yield Check(name, "fault", " ".join(str(error).split()))
 
 
 def check_spark(settings: Settings) -> Iterator[Check]:

@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
-from ohlcv.monitoring.health import Measurement, health
+from ohlcv.monitoring.health import health
+from ohlcv.monitoring.measurements import Measurement
 
 PORT = 9100
 # The checks take one to two seconds, so more frequent requests are answered from the cache.
@@ -37,7 +38,9 @@ def format_metrics(measurements: list[Measurement]) -> str:
 
 
 def _labels(measurement: Measurement) -> str:
-    return f'{{subject="{measurement.subject}",aspect="{measurement.aspect}"}}'
+    # The name of an exchange can contain any character.
+    subject = measurement.subject.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'{{subject="{subject}",aspect="{measurement.aspect}"}}'
 
 
 class MetricsCache:

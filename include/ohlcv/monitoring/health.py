@@ -1,4 +1,4 @@
-"""Pipeline health checks: age of candles, held series, ledger, success and duration of runs, Spark workers, storage.
+"""Pipeline health checks: candles, held series, ledger, coverage, data of exchanges, runs, Spark workers, storage.
 
 The names of aspects are persisted as keys of incidents, Prometheus labels and dashboard queries: they must not change.
 """
@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from pyiceberg.table import Table
 
@@ -18,14 +18,17 @@ from ohlcv.iceberg.audit_state import read_audit_state
 from ohlcv.iceberg.catalog_errors import described_catalog_errors
 from ohlcv.iceberg.ledger_tables import read_recorded_until
 from ohlcv.iceberg.snapshot_log import find_unavailable_reason, time_of
-from ohlcv.iceberg.tables import load_table, open_catalog
+from ohlcv.iceberg.tables import existing_tables, load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import format_duration, iso
+from ohlcv.model.table_contracts import missing_table_problem
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.monitoring.airflow_client import AirflowApi
+from ohlcv.monitoring.coverage_check import measure_coverage
 from ohlcv.monitoring.http_json import UnusableResponseError, fetch_json
 from ohlcv.monitoring.ledger_check import LIMIT as LEDGER_LIMIT
 from ohlcv.monitoring.ledger_check import REMEDY as LEDGER_REMEDY
+from ohlcv.monitoring.measurements import Measurement, State
 from ohlcv.readers.freshness import GRACE, measure_freshness
 from ohlcv.readers.latest import newest_trade
 
@@ -36,23 +39,6 @@ SUCCESS_TARGET, SUCCESS_LIMIT = 0.99, 0.95
 DURATION_LIMIT = 1.5
 # Time limit for the Spark master's page.
 SPARK_SECONDS = 10
-
-State = Literal["ok", "alert", "quiet", "unknown"]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Result of one check: the subject and its aspect, what was found, its target and its state."""
-
-    subject: str
-    aspect: str
-    found: str
-    target: str
-    state: State
-    # The result as a number for dashboards: seconds, a share, series, publications, workers or bytes.
-    value: float | None = None
-    # Where the result is a number of open cases: seconds since the oldest one began, 0 without any.
-    oldest_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +57,7 @@ def health(settings: Settings, now: datetime) -> list[Measurement]:
         measurements = [freshness(settings, settings.timeframe(name), now) for name in TIMEFRAMES]
         measurements += held_series(settings, now)
         measurements += ledger(settings, now)
+        measurements += measure_coverage(settings, now)
         measurements += runs(settings, now)
         measurements += [workers(settings)]
         measurements += storage(settings)
@@ -113,6 +100,10 @@ def held_series(settings: Settings, now: datetime) -> list[Measurement]:
 def ledger(settings: Settings, now: datetime) -> list[Measurement]:
     """Count the publications of each timeframe that the ledger has not recorded. Their snapshots expire."""
     catalog = open_catalog(settings)
+    contract = settings.publications_contract
+    if contract.identifier not in existing_tables(catalog, settings.names):
+        problem = missing_table_problem(contract)
+        return [Measurement(name, "ledger", problem, "", "unknown") for name in TIMEFRAMES]
     recorded = read_recorded_until(settings, catalog, now)
     return [
         _ledger_delay(settings, load_table(catalog, settings.candles_contract(timeframe)), timeframe, recorded, now)
@@ -216,7 +207,13 @@ def workers(settings: Settings) -> Measurement:
 def storage(settings: Settings) -> list[Measurement]:
     """Measure the size of the tables from the summary of their current snapshot."""
     catalog = open_catalog(settings)
-    return [_table_size(load_table(catalog, contract)) for contract in settings.contracts()]
+    known = existing_tables(catalog, settings.names)
+    return [
+        _table_size(load_table(catalog, contract))
+        if contract.identifier in known
+        else Measurement(contract.name, "storage", missing_table_problem(contract), "", "unknown")
+        for contract in settings.contracts()
+    ]
 
 
 def _table_size(table: Table) -> Measurement:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Literal
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.catalog_errors import described_catalog_errors
@@ -13,12 +12,11 @@ from ohlcv.ledger.reports import LedgerStatus
 from ohlcv.ledger.status import ledger_status
 from ohlcv.model.intervals import iso
 from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.monitoring.measurements import Finding
 
 # The DAG records hourly. A later publication has missed a run.
 LIMIT = timedelta(hours=2)
 REMEDY = "unpause the DAG ohlcv_ledger, or run 'ohlcv ledger record'"
-
-Finding = tuple[Literal["ok", "warning", "unused"], str]
 
 
 def check_ledger(settings: Settings, now: datetime) -> Iterator[Finding]:

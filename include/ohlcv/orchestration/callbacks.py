@@ -27,12 +27,26 @@ from ohlcv.spark.job_protocol import ERROR_PREFIX
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-RETENTION_DAG, LEDGER_DAG = "ohlcv_retention", "ohlcv_ledger"
+RETENTION_DAG, LEDGER_DAG, COVERAGE_DAG = "ohlcv_retention", "ohlcv_ledger", "ohlcv_coverage"
+RECONCILE_DAG = "ohlcv_reconcile"
 # XCom key of a task's error. Airflow passes the exception to callbacks of tasks, but not to those of DAGs.
 ERROR_KEY = "ohlcv_error"
 # Sections of docs/runbook.md.
 FAILED_SECTION, LATE_SECTION, RETENTION_SECTION = "a-run-failed", "a-run-is-late", "retention-see-first-then-do"
-LEDGER_SECTION = "the-ledger-is-behind"
+LEDGER_SECTION, COVERAGE_SECTION = "the-ledger-is-behind", "the-coverage-is-behind"
+RECONCILE_SECTION = "published-candles-differ"
+_SECTIONS = {
+    RETENTION_DAG: RETENTION_SECTION,
+    LEDGER_DAG: LEDGER_SECTION,
+    COVERAGE_DAG: COVERAGE_SECTION,
+    RECONCILE_DAG: RECONCILE_SECTION,
+}
+# What runs without a range of their own read.
+_RANGES = {
+    LEDGER_DAG: "publications since the last run",
+    COVERAGE_DAG: "hours whose trades changed since the last run",
+    RECONCILE_DAG: "files of the last days",
+}
 NO_ERROR = "no error was recorded: the task process was killed or lost"
 # Incident of the health checks that makes runs fail.
 WORKERS_INCIDENT = "health:workers"
@@ -143,8 +157,8 @@ def range_text(run: Any, params: dict[str, Any]) -> str:
     try:
         if run.dag_id == RETENTION_DAG:
             return f"as of {as_of_day(run, params)}"
-        if run.dag_id == LEDGER_DAG:
-            return "publications since the last run"
+        if run.dag_id in _RANGES:
+            return _RANGES[run.dag_id]
         for timeframe in TIMEFRAMES.values():
             if timeframe.dag_id == run.dag_id:
                 return str(dag_run_range(timeframe.name, run, params))
@@ -157,7 +171,7 @@ def range_text(run: Any, params: dict[str, Any]) -> str:
 def _links(context: Context) -> tuple[tuple[str, str], ...]:
     instance: Any = context.get("ti")
     run = context["dag_run"]
-    section = {RETENTION_DAG: RETENTION_SECTION, LEDGER_DAG: LEDGER_SECTION}.get(run.dag_id, FAILED_SECTION)
+    section = _SECTIONS.get(run.dag_id, FAILED_SECTION)
     return run_links(run.dag_id, run.run_id, section, None if instance is None else str(instance.log_url))
 
 

@@ -1,6 +1,7 @@
 """Incidents of the health checks: one per aspect, however many timeframes it affects.
 
-Held series have one per timeframe. It neither suppresses other incidents nor is suppressed by them.
+Held series have one per timeframe, missing data one per exchange. They neither suppress other incidents nor are
+suppressed by them.
 """
 
 from __future__ import annotations
@@ -9,8 +10,15 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.orchestration.callbacks import LEDGER_DAG, LEDGER_SECTION, WORKERS_INCIDENT, incident_key
-from ohlcv.orchestration.incidents import close_incident, open_incident, read_incident
+from ohlcv.orchestration.callbacks import (
+    COVERAGE_DAG,
+    COVERAGE_SECTION,
+    LEDGER_DAG,
+    LEDGER_SECTION,
+    WORKERS_INCIDENT,
+    incident_key,
+)
+from ohlcv.orchestration.incidents import close_incident, key_part, open_incident, read_incident
 from ohlcv.orchestration.links import run_links
 from ohlcv.orchestration.notifications import Notification
 
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from ohlcv.monitoring.health import Measurement
+    from ohlcv.monitoring.measurements import Measurement
 
 # Aspect of a measurement -> section of docs/runbook.md. Causes precede their consequences, which are suppressed.
 SECTIONS = {
@@ -29,15 +37,17 @@ SECTIONS = {
     "runs in 24 h": "a-run-failed",
     "held series": "candles-are-held-back-or-a-run-was-rejected",
     "ledger": LEDGER_SECTION,
+    "coverage": COVERAGE_SECTION,
+    "data": "an-exchange-has-no-data",
 }
 OTHER_SECTION = "daily-health-check"
 # The failed runs of a day are counted for 24 hours, also after their cause has ended. An incident of this aspect that
 # was suppressed once stays suppressed.
 RUN_HISTORY_ASPECT = "runs in 24 h"
-# Each timeframe has an incident of its own, which no other incident explains.
-HELD_ASPECT = "held series"
-# Failing runs of its DAG explain it, and nothing else does.
-LEDGER_ASPECT = "ledger"
+# Each subject, a timeframe or an exchange, has an incident of its own, which no other incident explains.
+OWN_ASPECTS = ("held series", "data")
+# Failing runs of the DAG explain it, and nothing else does.
+RECORDING_DAGS = {"ledger": LEDGER_DAG, "coverage": COVERAGE_DAG}
 
 
 def evaluate(measurements: Sequence[Measurement], context: Context) -> list[str]:
@@ -51,7 +61,7 @@ def evaluate(measurements: Sequence[Measurement], context: Context) -> list[str]
 
 def _incident_key(measurement: Measurement) -> str:
     key = f"health:{measurement.aspect}"
-    return f"{key}:{measurement.subject}" if measurement.aspect == HELD_ASPECT else key
+    return f"{key}:{key_part(measurement.subject)}" if measurement.aspect in OWN_ASPECTS else key
 
 
 def _evaluate_group(key: str, group: list[Measurement], measurements: Sequence[Measurement], context: Context) -> None:
@@ -80,10 +90,10 @@ def _evaluate_group(key: str, group: list[Measurement], measurements: Sequence[M
 
 
 def _has_notified_cause(aspect: str, alerts: list[Measurement]) -> bool:
-    if aspect not in SECTIONS or aspect in ("workers", HELD_ASPECT):
+    if aspect not in SECTIONS or aspect in ("workers", *OWN_ASPECTS):
         return False
-    if aspect == LEDGER_ASPECT:
-        cause = read_incident(incident_key(LEDGER_DAG, "scheduled"))
+    if aspect in RECORDING_DAGS:
+        cause = read_incident(incident_key(RECORDING_DAGS[aspect], "scheduled"))
         return bool(cause and cause.notified)
     incident = read_incident(f"health:{aspect}")
     if aspect == RUN_HISTORY_ASPECT and incident and incident.suppressed:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
+from urllib.parse import quote
 
 from airflow.sdk import Variable
 
@@ -17,6 +19,8 @@ from ohlcv.model.intervals import iso
 from ohlcv.orchestration.notifications import Notification, send_notification
 
 VARIABLE_PREFIX = "ohlcv_incident:"
+# Four of them fit into a key.
+MAX_PART = 50
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,15 @@ def close_incident(key: str, recovery: Callable[[str], Notification]) -> None:
         Variable.delete(VARIABLE_PREFIX + key)
         if incident.notified:
             send_notification(recovery(incident.since))
+
+
+def key_part(name: str) -> str:
+    """Return a name, such as that of an exchange, as a part of a key. Names of our own stay as they are.
+
+    The key of a Variable has at most 250 characters, and is a part of the path of requests.
+    """
+    quoted = quote(name, safe=" ")
+    return quoted if len(quoted) <= MAX_PART else f"{quoted[: MAX_PART - 17]}~{sha256(name.encode()).hexdigest()[:16]}"
 
 
 def error_fingerprint(error: str) -> str:

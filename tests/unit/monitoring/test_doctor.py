@@ -65,7 +65,7 @@ def test_a_complete_installation_has_no_fault(home: dict[str, str], tmp_path: Pa
     names = [check.name for check in run_checks(home, tmp_path)]
     assert names == [
         *("settings", "Java", "jars", "archives", "native", "port"),
-        *("catalog", "warehouse", "tables", "ledger", "Spark", "Airflow"),
+        *("catalog", "warehouse", "tables", "ledger", "coverage", "Spark", "Airflow"),
     ]
 
 

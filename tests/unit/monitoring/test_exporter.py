@@ -14,7 +14,8 @@ import pytest
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.monitoring.exporter import format_metrics, make_server
-from ohlcv.monitoring.health import Measurement, runs
+from ohlcv.monitoring.health import runs
+from ohlcv.monitoring.measurements import Measurement
 from ohlcv.spark.processes import HOST
 from support.health_sources import filled_settings
 from support.json_server import json_server
@@ -35,6 +36,8 @@ ASPECTS = {
     "candles": ["1m", "5m", "30m", "1h", "1d"],
     "held series": ["1m", "5m", "30m", "1h", "1d"],
     "ledger": ["1m", "5m", "30m", "1h", "1d"],
+    "coverage": ["trades"],
+    "data": ["kraken"],
     "runs in 24 h": ["1m", "5m", "30m", "1h", "1d"],
     "last job": ["1m", "5m", "30m", "1h", "1d"],
     "workers": ["Spark"],
@@ -47,6 +50,11 @@ def running_exporter(settings: Settings) -> Iterator[str]:
     """Run the exporter and yield its address."""
     with running(make_server(settings, HOST, 0)) as address:
         yield address
+
+
+def test_subjects_with_special_characters_are_escaped() -> None:
+    text = format_metrics([Measurement('a"b\\c\nd', "data", "", "", "alert")])
+    assert r'ohlcv_health_alert{subject="a\"b\\c\nd",aspect="data"} 1' in text.splitlines()
 
 
 def test_alerts_and_values_are_gauges() -> None:

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from ohlcv.config.settings import Settings
-from ohlcv.monitoring.health import Measurement, held_series
+from ohlcv.monitoring.health import held_series
+from ohlcv.monitoring.measurements import Measurement
 from support import audit_records
 from support.candle_rows import MINUTE
 

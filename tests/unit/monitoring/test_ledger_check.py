@@ -16,6 +16,7 @@ from ohlcv.model.intervals import iso
 from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.monitoring import health
 from ohlcv.monitoring.ledger_check import check_ledger
+from ohlcv.monitoring.measurements import Measurement
 from support.candle_rows import MINUTE, candle
 from support.ledger_rows import add_ledger_rows
 from support.ledger_site import LedgerSite
@@ -35,7 +36,7 @@ def record_all(site: LedgerSite) -> None:
         record(site.settings, site.settings.timeframe(name))
 
 
-def measured(site: LedgerSite, now: datetime) -> health.Measurement:
+def measured(site: LedgerSite, now: datetime) -> Measurement:
     """Return the measurement of the 1m ledger."""
     found = {each.subject: each for each in health.ledger(site.settings, now)}
     assert list(found) == list(TIMEFRAMES)

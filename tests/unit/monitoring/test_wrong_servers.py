@@ -19,7 +19,7 @@ from ohlcv.model.timeframes import get_timeframe
 from ohlcv.monitoring import airflow_client, doctor, health, http_json
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.doctor import check_airflow, check_deployed_port, check_tables
-from ohlcv.monitoring.health import Measurement
+from ohlcv.monitoring.measurements import Measurement
 from support.json_server import json_server
 from support.raw_server import http_response, raw_server
 
