@@ -34,6 +34,9 @@ _BATCH_ROWS = 250_000
 _VALID = len(ROW_REJECTIONS)
 _MINUTE = 60_000_000
 
+# Versions of a trade have the same one, different trades seldom have.
+IDENTITY_HASH = "hash(exchange, symbol, hour_number, trade_id, CASE WHEN trade_id IS NULL THEN message_id END)"
+
 _TYPES = {"string": "VARCHAR", "long": "BIGINT", "timestamptz": "TIMESTAMPTZ", "boolean": "BOOLEAN"} | {
     "list<long>": "BIGINT[]"
 }
@@ -219,7 +222,7 @@ def _selected(trades: TradesTable, hours: Sequence[int], columns: Sequence[str])
     reasons = " ".join(f"WHEN {conditions[reason]} THEN {number}" for number, reason in enumerate(ROW_REJECTIONS))
     return f"""
         SELECT *, CASE {reasons} ELSE {_VALID} END AS reason,
-            hash(exchange, symbol, hour_number, trade_id, CASE WHEN trade_id IS NULL THEN message_id END) AS identity
+            {IDENTITY_HASH} AS identity
         FROM ({_with_hours(trades, columns)})
         WHERE hour_number IN ({", ".join(map(str, hours))})
     """

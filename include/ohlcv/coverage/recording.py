@@ -151,19 +151,21 @@ class _Recorder:
 
     def _hours_since(self, checkpoint: int, snapshot: Snapshot) -> set[int] | None:
         """Return the hours whose files differ between two trades snapshots, None if the first one has expired."""
-        trades = self._trades.table
-        if before := trades.snapshot_by_id(checkpoint):
-            changed = changed_files(trades, before, snapshot)
-            return self._hours_of(changed.added + changed.removed)
+        if before := self._trades.table.snapshot_by_id(checkpoint):
+            return self._hours_between(before, snapshot)
         if self._settings.catalog.has_lock:
             return None
         # A catalog that returns only the newest snapshot still has the metadata and the files of older ones.
-        table = table_with_snapshot(trades, checkpoint, self._coverage.properties[summary_keys.COVERAGE_METADATA])
+        metadata = self._coverage.properties.get(summary_keys.COVERAGE_METADATA, "")
+        table = table_with_snapshot(self._trades.table, checkpoint, metadata)
         with suppress(OhlcvError, OSError):
             if table is not None and (before := table.snapshot_by_id(checkpoint)):
-                changed = changed_files(trades, before, snapshot)
-                return self._hours_of(changed.added + changed.removed)
+                return self._hours_between(before, snapshot)
         return None
+
+    def _hours_between(self, before: Snapshot, after: Snapshot) -> set[int]:
+        changed = changed_files(self._trades.table, before, after)
+        return self._hours_of(changed.added + changed.removed)
 
     def _all_hours(self) -> set[int]:
         """Return the hours that have files, or rows in the coverage."""
