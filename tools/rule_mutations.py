@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coverage_mutations import RECORDING_OF_COVERAGE
 from ledger_mutations import LEDGER_MUTATIONS
 from mutation import Mutation
 from reading_mutations import READING_MUTATIONS
@@ -383,6 +384,7 @@ MUTATIONS = (
         (f"{PUBLICATION}::test_the_checkpoint_of_a_candidate_is_not_read",),
     ),
     *LEDGER_MUTATIONS,
+    *RECORDING_OF_COVERAGE,
     *RECORDING_MUTATIONS,
     *READING_MUTATIONS,
 )

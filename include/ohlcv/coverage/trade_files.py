@@ -7,8 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.manifest import FileFormat
+from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask
 
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
@@ -21,6 +24,8 @@ from ohlcv.readers.trades import TradesTable
 MAX_FILE_HOURS = 1_000
 # With more sequences of hours, files are selected by the first and the last hour.
 _MAX_SEQUENCES = 60
+# Rows that are decoded at a time.
+_BATCH_ROWS = 131_072
 
 
 @dataclass
@@ -84,15 +89,26 @@ def _read_batches(
     trades: TradesTable, columns: Sequence[str], hours: Sequence[int] | None, task: FileScanTask
 ) -> Iterator[pa.RecordBatch]:
     table = trades.table
-    # A file of the contract has the trades of one hour.
-    is_limited = hours is not None and not trades.mapping.is_default
-    condition = _condition(trades, hours or ()) if is_limited else AlwaysTrue()
-    reader = ArrowScan(table.metadata, table.io, table.schema().select(*columns), condition)
+    if trades.mapping.is_default and not task.delete_files and task.file.file_format == FileFormat.PARQUET:
+        with table.io.new_input(task.file.file_path).open() as stream:
+            reader = pq.ParquetFile(stream, pre_buffer=False)
+            if _has_columns(reader.schema_arrow, table.schema(), columns):
+                # pyiceberg reads two million rows ahead.
+                yield from reader.iter_batches(_BATCH_ROWS, columns=list(columns))
+                return
+    condition = AlwaysTrue() if hours is None or trades.mapping.is_default else _condition(trades, hours)
+    scan = ArrowScan(table.metadata, table.io, table.schema().select(*columns), condition)
     if task.delete_files:
-        yield from reader.to_table([task]).to_batches()
+        yield from scan.to_record_batches([task])
     else:
-        # The public methods keep all rows of a file in memory.
-        yield from reader._record_batches_from_scan_tasks_and_deletes([task], {})
+        # The public method holds all rows of a file in memory.
+        yield from scan._record_batches_from_scan_tasks_and_deletes([task], {})
+
+
+def _has_columns(file: pa.Schema, table: Schema, columns: Sequence[str]) -> bool:
+    """Return whether a file has the columns under their present names."""
+    ids = {field.name: (field.metadata or {}).get(b"PARQUET:field_id") for field in file}
+    return all(ids.get(name) == str(table.find_field(name).field_id).encode() for name in columns)
 
 
 def _condition(trades: TradesTable, hours: Sequence[int]) -> BooleanExpression:
