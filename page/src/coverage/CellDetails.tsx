@@ -46,7 +46,7 @@ export function CellDetails({ answer, series, column, zone, onOpen }: CellDetail
         )}
       </div>
       <p className="oc-cell-state">
-        {style && <StateMark name={style.name} bars={style.bars} />}
+        {style && <StateMark marks={[style]} />}
         <strong>{state ?? "no state"}</strong>
         <span className="oc-muted">{style ? style.meaning : reasonOfNone(hour, answer.counted_until)}</span>
       </p>

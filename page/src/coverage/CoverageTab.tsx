@@ -1,20 +1,16 @@
 import { useRef } from "react";
-import { readCoverage } from "../api/client";
 import type { CoverageAnswer, TimeframeInfo } from "../api/types";
 import type { Select } from "../CandlesPage";
-import { type Selection, SPANS } from "../selection";
+import type { Selection } from "../selection";
 import { useLoaded } from "../shared/hooks";
 import { ErrorNotice, Notice } from "../shared/Notice";
 import { formatNumberOf } from "../shared/numbers";
-import { toSeconds } from "../shared/times";
-import { spanOf, spanParameters } from "./axis";
 import { CoverageToolbar } from "./CoverageToolbar";
 import { CoverageView } from "./CoverageView";
+import { readSpan } from "./readSpan";
 import { hasProblem } from "./summary";
 
 const REFRESH_MILLISECONDS = 60_000;
-/** Series of one page. */
-const LIMIT = 200;
 
 interface CoverageTabProps {
   timeframes: TimeframeInfo[];
@@ -27,13 +23,13 @@ interface CoverageTabProps {
 export function CoverageTab({ timeframes, timeframe, selection, select }: CoverageTabProps) {
   const { span, until, coverageExchange, search, cursor } = selection;
   const key = JSON.stringify([span, until, coverageExchange, search, cursor]);
-  const { data, error, loading, reload } = useLoaded(
-    key,
-    (signal) => readSpan(selection, signal),
-    () => REFRESH_MILLISECONDS,
-  );
   // The last answer stays while another one loads: the map would lose the focus.
   const latest = useRef<CoverageAnswer | null>(null);
+  const { data, error, loading, reload } = useLoaded(
+    key,
+    (signal) => readSpan(selection, latest.current?.counted_until ?? null, signal),
+    () => REFRESH_MILLISECONDS,
+  );
   latest.current = data ?? latest.current;
   const answer = latest.current;
 
@@ -76,23 +72,6 @@ export function CoverageTab({ timeframes, timeframe, selection, select }: Covera
       )}
     </section>
   );
-}
-
-/** Return the coverage of the selected range. The newest one ends with the newest counted hour. */
-async function readSpan(selection: Selection, signal: AbortSignal): Promise<CoverageAnswer> {
-  const filters = {
-    exchange: selection.coverageExchange ?? undefined,
-    search: selection.search ?? undefined,
-    cursor: selection.cursor ?? undefined,
-  };
-  let { until } = selection;
-  if (until === null) {
-    const newest = await readCoverage({ limit: 1 }, signal);
-    if (newest.counted_until === null) return newest;
-    until = toSeconds(newest.counted_until);
-  }
-  const hours = SPANS.find(([name]) => name === selection.span)?.[1] ?? 24;
-  return readCoverage({ ...spanParameters(spanOf(hours, until)), limit: LIMIT, ...filters }, signal);
 }
 
 function reasonOfNoSeries(answer: CoverageAnswer, selection: Selection): string {

@@ -2,13 +2,25 @@ import { barsPath } from "./paths";
 import { NOTE_BAR, ROW_HEIGHT, STATES } from "./states";
 
 const WIDTH = 16;
+/** A note is above the state that it explains. */
+const NOTED: Mark[] = [
+  { name: "note", bars: [NOTE_BAR] },
+  { name: "no-data", bars: [[4, 20]] },
+];
 
-/** The mark of a state, as in the heat map. */
-export function StateMark({ name, bars }: { name: string; bars: [number, number][] }) {
-  const path = barsPath({ hours: 1, cell: WIDTH }, bars, () => true);
+interface Mark {
+  /** Part of the name of the style class. */
+  name: string;
+  bars: [number, number][];
+}
+
+/** A cell of the heat map. */
+export function StateMark({ marks }: { marks: Mark[] }) {
   return (
     <svg className="oc-mark" width={WIDTH} height={ROW_HEIGHT} aria-hidden="true">
-      <path className={`oc-state-${name}`} d={path} />
+      {marks.map(({ name, bars }) => (
+        <path key={name} className={`oc-state-${name}`} d={barsPath({ hours: 1, cell: WIDTH }, bars, () => true)} />
+      ))}
     </svg>
   );
 }
@@ -19,14 +31,14 @@ export function StateLegend() {
     <ul className="oc-states" aria-label="States">
       {Object.entries(STATES)
         .reverse()
-        .map(([state, { name, bars, meaning }]) => (
-          <li key={state} title={meaning}>
-            <StateMark name={name} bars={bars} />
+        .map(([state, style]) => (
+          <li key={state} title={style.meaning}>
+            <StateMark marks={[style]} />
             {state}
           </li>
         ))}
       <li title="A person has explained these hours.">
-        <StateMark name="note" bars={[NOTE_BAR]} />
+        <StateMark marks={NOTED} />
         note
       </li>
       <li className="oc-muted">empty: no trade expected, or not counted yet</li>
