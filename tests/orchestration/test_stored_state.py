@@ -165,7 +165,7 @@ def test_the_dags_are_serialized_with_the_stored_class_paths(bag: DagBag) -> Non
 def test_ids_and_parameters_of_dags_and_tasks_are_those_stored(bag: DagBag) -> None:
     assert set(bag.dags) == {
         *("ohlcv_1m", "ohlcv_5m", "ohlcv_30m", "ohlcv_1h", "ohlcv_1d"),
-        *("ohlcv_reprocess", "ohlcv_retention", "ohlcv_health", "ohlcv_ledger", "ohlcv_coverage"),
+        *("ohlcv_reprocess", "ohlcv_retention", "ohlcv_health", "ohlcv_ledger", "ohlcv_coverage", "ohlcv_reconcile"),
     }
     tasks = {dag_id: sorted(dag.task_ids) for dag_id, dag in bag.dags.items()}
     for dag_id, stored in SERIALIZED_DAGS.items():
