@@ -6,6 +6,7 @@ from coverage_mutations import RECORDING_OF_COVERAGE
 from ledger_mutations import LEDGER_MUTATIONS
 from mutation import Mutation
 from reading_mutations import READING_MUTATIONS
+from reconciliation_mutations import RECONCILIATION_MUTATIONS
 from recording_mutations import RECORDING_MUTATIONS
 
 CANDLES = "tests/spark/test_candles.py"
@@ -387,4 +388,5 @@ MUTATIONS = (
     *RECORDING_OF_COVERAGE,
     *RECORDING_MUTATIONS,
     *READING_MUTATIONS,
+    *RECONCILIATION_MUTATIONS,
 )

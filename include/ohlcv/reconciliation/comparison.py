@@ -124,7 +124,8 @@ def _without_trades(theirs: pa.Table) -> pa.Array:
 def _equal_rows(ours: pa.Table, theirs: pa.Table, names: Sequence[str]) -> pa.Array:
     equal = pa.array(np.ones(len(ours), bool))
     for name in names:
-        equal = pc.and_(equal, pc.fill_null(pc.equal(ours[name], theirs[name]), False))
+        # Null: this file has no such value.
+        equal = pc.and_(equal, pc.fill_null(pc.equal(ours[name], theirs[name]), True))
     return equal
 
 
@@ -156,7 +157,7 @@ class _Comparer:
 
     def _window(self, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> ComparedWindow:
         candles = Candles(ours, theirs, theirs[PREVIOUS_CLOSE], self.places)
-        names = [name for name in self.names if ours[name] != theirs[name]]
+        names = [name for name in self.names if theirs[name] is not None and ours[name] != theirs[name]]
         found = tuple(self._difference(candles, name) for name in names)
         beyond = [each for each in found if not each.within]
         outcome: Outcome = "different"
@@ -168,7 +169,7 @@ class _Comparer:
 
     def _difference(self, candles: Candles, name: str) -> Difference:
         ours, theirs = candles.ours[name], candles.theirs[name]
-        is_within = ours is not None and abs(theirs - ours) <= self.tolerances.limit(name, Decimal(theirs))
+        is_within = abs(theirs - ours) <= self.tolerances.limit(name, Decimal(theirs))
         explaining = (
             None
             if is_within

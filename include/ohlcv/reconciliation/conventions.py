@@ -22,7 +22,7 @@ class Candles:
 
     ours: Mapping[str, Any]
     theirs: Mapping[str, Any]
-    # Close of the published candle of the window before, None if the file does not have it.
+    # Close of the published candle before, None for the first one.
     previous_close: Decimal | None
     # Most decimal places of the published amounts.
     places: Mapping[str, int]

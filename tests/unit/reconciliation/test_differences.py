@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from ohlcv.config.settings import Settings
 from ohlcv.model.intervals import from_microseconds
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.model.tolerances import parse_tolerances
+from ohlcv.reconciliation.reconcile import Request, reconcile
 from ohlcv.reconciliation.report import Reconciliation
 from support.candle_rows import HOUR, MINUTE, write_candles
-from support.published_candles import LAYOUTS, START, Published, empty, random_candles
+from support.published_candles import FETCHED, LAYOUTS, NOW, START, Published, empty, random_candles, write_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 
@@ -164,3 +166,30 @@ def test_candles_of_other_series_are_not_compared(run: Any, settings: Settings) 
     write_candles(settings, MINUTE, ours[1].row(MINUTE, symbol="ETH"), ours[1].row(MINUTE, exchange="Y"))
     report = run([ours[0], ours[2]], [ours[0], ours[2]])
     assert (report.counts["equal"], found(report)) == (2, {})
+
+
+def test_the_unfinished_candle_of_a_reply_is_ignored(settings: Settings, tmp_path: Path) -> None:
+    ours = random_candles(11, 3, MINUTE)
+    write_candles(settings, MINUTE, *(each.row(MINUTE) for each in ours))
+    path = write_file(tmp_path, "kraken json", [*ours[:2], changed(ours[2], "close")], MINUTE)
+    last = int(ours[2].start.timestamp())
+    path.write_text(path.read_text().replace(f'"last": {last}', f'"last": {last - 60}'))
+    report = reconcile(settings, [path], Request("kraken-ohlc", "X", "BTC", MINUTE, fetched_at=FETCHED), NOW)
+    assert (report.counts["equal"], found(report)) == (2, {})
+
+
+def test_a_volume_that_is_published_as_zero_has_no_vwap(run: Any) -> None:
+    ours = random_candles(12, 2, MINUTE)
+    theirs = [ours[0], replace(ours[1], volume=Decimal(0), quote_volume=Decimal(0))]
+    assert found(run(ours, theirs, "binance json")) == {ours[1].start: ("different", ["volume"])}
+
+
+def test_files_with_and_without_a_field_are_compared_together(settings: Settings, tmp_path: Path) -> None:
+    ours = random_candles(13, 4, MINUTE)
+    write_candles(settings, MINUTE, *(each.row(MINUTE) for each in ours))
+    paths = [
+        write_file(tmp_path, "kraken json", [ours[0], changed(ours[1], "vwap")], MINUTE, "a"),
+        write_file(tmp_path, "kraken csv", [ours[2], changed(ours[3], "close")], MINUTE, "b"),
+    ]
+    report = reconcile(settings, paths, Request("kraken-ohlc", "X", "BTC", MINUTE, fetched_at=FETCHED), NOW)
+    assert found(report) == {ours[1].start: ("different", ["vwap"]), ours[3].start: ("different", ["close"])}

@@ -11,6 +11,7 @@ import pytest
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.file_commits import commit_files
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.errors import OhlcvError
@@ -84,6 +85,22 @@ def test_results_of_other_series_and_windows_stay(run: Any, table: Any) -> None:
     run([], [replace(ours[2], close=ours[2].close + 1)], timeframe=HOUR)
     found = [(row["exchange"], row["result"]) for row in stored(table())]
     assert found == [("X", "equal")] * 2 + [("X", "different")] + [("X", "equal")] * 2 + [("Y", "equal")] * 5
+
+
+def test_results_of_other_series_in_the_same_file_stay(run: Any, table: Any, settings: Settings) -> None:
+    ours = random_candles(12, 2, HOUR)
+    for exchange in ("X", "Z"):
+        run(ours, ours, timeframe=HOUR, exchange=exchange)
+    # One file has both series, as after a compaction.
+    catalog, stored_table = open_catalog(settings), table()
+    rows = stored_table.scan().to_arrow()
+    removed = [task.file for task in stored_table.scan().plan_files()]
+    partition = removed[0].partition
+    contract = settings.reconciliation_contract
+    commit_files(catalog, contract, stored_table, [(partition, rows)], removed, lambda: None)
+    run([], [replace(ours[0], close=ours[0].close + 1), ours[1]], timeframe=HOUR)
+    found = [(row["exchange"], row["result"]) for row in stored(table())]
+    assert found == [("X", "different"), ("X", "equal"), ("Z", "equal"), ("Z", "equal")]
 
 
 def test_a_window_without_candles_loses_its_result(run: Any, table: Any, settings: Settings) -> None:
