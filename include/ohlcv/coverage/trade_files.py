@@ -73,16 +73,21 @@ def read_rows(
     max_rows: int,
 ) -> Iterator[pa.Table]:
     """Yield at least the rows of some hours (None: all), about max_rows at a time."""
-    batches: list[pa.RecordBatch] = []
+    tables: list[pa.Table] = []
     for task in tasks:
         with report_damaged_file(trades.table, task):
             for batch in _read_batches(trades, columns, hours, task):
-                batches.append(batch)
-                if sum(map(len, batches)) >= max_rows:
-                    yield pa.Table.from_batches(batches)
-                    batches = []
-    if batches:
-        yield pa.Table.from_batches(batches)
+                tables.append(pa.Table.from_batches([batch]).select(columns))
+                if sum(map(len, tables)) >= max_rows:
+                    yield _concatenated(tables)
+                    tables = []
+    if tables:
+        yield _concatenated(tables)
+
+
+def _concatenated(tables: list[pa.Table]) -> pa.Table:
+    # Readers differ in the size of the offsets of texts.
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
 def _read_batches(

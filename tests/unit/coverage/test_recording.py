@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ohlcv.config.settings import Settings
+from ohlcv.coverage import recording
 from ohlcv.coverage.recording import record_coverage
-from ohlcv.model.errors import MissingTableError
-from support.coverage_site import HOUR, NOW, CoverageSite, delivery
+from ohlcv.ingest.formats import TRADE_SCHEMA
+from ohlcv.model.errors import EqualityDeletesError, MissingTableError, OhlcvError
+from support.coverage_site import HOUR, NOW, CoverageSite, contract_rows, delivery
+from support.reference_model import TRADE_COLUMNS
 
 
 @pytest.fixture
@@ -200,3 +206,45 @@ def test_a_missing_table_is_created_by_a_command(site: CoverageSite) -> None:
 def test_the_catalog_is_opened_if_none_is_given(site: CoverageSite) -> None:
     site.deliver(delivery(1))
     assert record_coverage(site.settings, NOW).hours == 1
+
+
+def test_equality_deletes_are_refused(site: CoverageSite) -> None:
+    site.deliver(delivery(1))
+    table = site.trades_table()
+    table.append(table.schema().as_arrow().empty_table(), {"added-equality-deletes": "1"})
+    with pytest.raises(EqualityDeletesError, match=r"^market_data\.gold_crypto_trades has equality deletes, which"):
+        site.record()
+    assert site.rows() == []
+
+
+def test_files_of_another_writer_are_counted(site: CoverageSite) -> None:
+    site.deliver(delivery(1))
+    # Without the ids of Iceberg's fields.
+    schema = pa.schema([TRADE_SCHEMA.field(name).remove_metadata() for name in TRADE_COLUMNS])
+    rows = pa.Table.from_pylist(contract_rows([delivery(2, "2"), delivery(3, None)]), schema=schema)
+    file = site.settings.home / "other.parquet"
+    pq.write_table(rows, file)
+    site.trades_table().add_files([file.as_uri()])
+    site.trades += [delivery(2, "2"), delivery(3, None)]
+    site.record()
+    assert site.row()["rejected_null_key"] == 1
+    site.assert_recorded()
+
+
+def test_trades_that_are_added_while_the_tables_are_loaded_are_counted_once(
+    site: CoverageSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.deliver(delivery(1))
+    load = recording.load_trades
+
+    def deliver_and_record(*arguments: Any) -> Any:
+        # Another task records newer trades after this one has loaded the coverage.
+        monkeypatch.setattr(recording, "load_trades", load)
+        site.deliver(delivery(2, "2"))
+        recording._Recorder(site.settings, NOW, site.catalog, lambda: None, lambda _: None).run(10**9)
+        return load(*arguments)
+
+    monkeypatch.setattr(recording, "load_trades", deliver_and_record)
+    with pytest.raises(OhlcvError, match="another task has changed"):
+        site.record()
+    site.assert_recorded()
