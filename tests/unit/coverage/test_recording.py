@@ -187,6 +187,21 @@ def test_deliveries_without_an_hour_are_not_counted(site: CoverageSite) -> None:
     assert site.row()["deliveries"] == 1
 
 
+def test_files_of_an_older_partition_spec_may_have_several_hours(site: CoverageSite) -> None:
+    table = site.trades_table()
+    with table.update_spec() as update:
+        update.remove_field("exchange_hour")
+    day = HOUR // 24 * 24
+    rows = [delivery(1, hour=day), delivery(2, hour=day + 1), delivery(3, hour=day + 1, exchange_hour=24)]
+    table.append(pa.Table.from_pylist(contract_rows(rows), schema=table.schema().as_arrow()))
+    with table.update_spec() as update:
+        update.add_identity("exchange_hour")
+    site.trades = rows[:2]
+    site.now += timedelta(days=1)
+    site.record()
+    site.assert_recorded()
+
+
 def test_an_empty_trades_table_has_an_empty_coverage(site: CoverageSite) -> None:
     report = site.record()
     assert (report.trades_snapshot, report.hours, site.rows()) == (None, 0, [])
