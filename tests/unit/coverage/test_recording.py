@@ -14,6 +14,7 @@ from ohlcv.coverage import recording
 from ohlcv.coverage.recording import record_coverage
 from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.errors import EqualityDeletesError, MissingTableError, OhlcvError
+from ohlcv.readers.trades import load_trades
 from support.coverage_site import HOUR, NOW, CoverageSite, contract_rows, delivery
 from support.reference_model import TRADE_COLUMNS
 
@@ -250,14 +251,13 @@ def test_trades_that_are_added_while_the_tables_are_loaded_are_counted_once(
     site: CoverageSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.deliver(delivery(1))
-    load = recording.load_trades
 
     def deliver_and_record(*arguments: Any) -> Any:
         # Another task records newer trades after this one has loaded the coverage.
-        monkeypatch.setattr(recording, "load_trades", load)
+        monkeypatch.setattr(recording, "load_trades", load_trades)
         site.deliver(delivery(2, "2"))
         recording._Recorder(site.settings, NOW, site.catalog, lambda: None, lambda _: None).run(10**9)
-        return load(*arguments)
+        return load_trades(*arguments)
 
     monkeypatch.setattr(recording, "load_trades", deliver_and_record)
     with pytest.raises(OhlcvError, match="another task has changed"):
