@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coverage_mutations import RECORDING_OF_COVERAGE
+from coverage_operation_mutations import COVERAGE_OPERATION_MUTATIONS
 from ledger_mutations import LEDGER_MUTATIONS
 from mutation import Mutation
 from reading_mutations import READING_MUTATIONS
@@ -386,6 +387,7 @@ MUTATIONS = (
     ),
     *LEDGER_MUTATIONS,
     *RECORDING_OF_COVERAGE,
+    *COVERAGE_OPERATION_MUTATIONS,
     *RECORDING_MUTATIONS,
     *READING_MUTATIONS,
     *RECONCILIATION_MUTATIONS,
