@@ -10,7 +10,7 @@ import { CoverageView } from "./CoverageView";
 import { readSpan } from "./readSpan";
 import { hasProblem } from "./summary";
 
-const REFRESH_MILLISECONDS = 60_000;
+const REFRESH_MILLISECONDS = 300_000;
 
 interface CoverageTabProps {
   timeframes: TimeframeInfo[];

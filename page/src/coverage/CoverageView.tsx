@@ -54,8 +54,8 @@ export function CoverageView({ answer, series, timeframe, step, selection, selec
       <p aria-live="polite">
         {summaryOf(series)}.{" "}
         <span className="oc-muted">
-          {formatIso(answer.start, selection.zone)} – {formatIso(answer.end, selection.zone)}. Hours before{" "}
-          {formatIso(answer.counted_until, selection.zone)} are counted.
+          {formatIso(answer.start, selection.zone)} – {formatIso(answer.end, selection.zone)}, counted until{" "}
+          {formatIso(answer.counted_until, selection.zone)}.
         </span>
       </p>
       <StateLegend />
