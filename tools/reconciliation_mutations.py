@@ -166,11 +166,11 @@ RECONCILIATION_MUTATIONS = (
     ),
     Mutation(
         EXPLAINED,
-        "the previous close explains any open",
+        "the previous close explains a high of another open",
         f"{PACKAGE}/conventions.py",
         'if close is None or candles.theirs["open"] != close:',
         "if close is None:",
-        (f"{CONVENTIONS}::test_only_the_previous_close_is_explained",),
+        (f"{CONVENTIONS}::test_the_previous_close_explains_a_high_only_with_its_open",),
     ),
     Mutation(
         EXPLAINED,
@@ -280,8 +280,8 @@ RECONCILIATION_MUTATIONS = (
         STORED,
         "equal results are written again",
         f"{PACKAGE}/results.py",
-        '_INCIDENTAL = ("file", "compared_at", "candles_snapshot")',
-        '_INCIDENTAL = ("file", "candles_snapshot")',
+        "same = np.ones(len(old_rows), bool)",
+        "same = np.zeros(len(old_rows), bool)",
         (f"{RESULTS}::test_an_equal_result_is_not_stored_again",),
     ),
     Mutation(

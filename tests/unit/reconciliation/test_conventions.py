@@ -68,6 +68,13 @@ def test_only_the_previous_close_is_explained(run: Any) -> None:
     ]
 
 
+def test_the_previous_close_explains_a_high_only_with_its_open(run: Any) -> None:
+    first, second = random_candles(2, 2, MINUTE)
+    ours = [replace(first, close=Decimal(150), high=Decimal(150)), replace(second, high=Decimal(120), low=Decimal(50))]
+    theirs = [ours[0], replace(ours[1], high=Decimal(150))]
+    assert outcomes(run(ours, theirs, exchange="bitmex")) == [("different", ["high"], [None])]
+
+
 def test_a_real_difference_in_an_explained_candle_stays_a_difference(run: Any) -> None:
     ours = random_candles(3, 2, MINUTE)
     theirs = [truncated(each, CENT) for each in ours]
