@@ -79,12 +79,13 @@ def filled_candle(timeframe: Timeframe, start: str, close: str, symbol: str = "B
         **dict.fromkeys(("open_price", "high_price", "low_price"), price),
         **{"volume": Decimal(0), "trade_count": 0, "vwap": None, "created_at": None, "updated_at": None},
         "filled": True,
+        "fill_reason": None,
     }
 
 
 def unfilled(row: Row) -> Row:
     """Return a stored candle as the reader returns it together with filled candles."""
-    return {**row, "filled": False}
+    return {**row, "filled": False, "fill_reason": None}
 
 
 def write_candles(settings: Settings, timeframe: Timeframe, *rows: Row) -> None:

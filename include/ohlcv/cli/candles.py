@@ -190,7 +190,7 @@ def _print_table(found: pa.Table) -> None:
     columns = {name: cells(found, name) for name in HEADINGS if name in found.column_names}
     table = Table(box=box.SIMPLE)
     for name in columns:
-        is_text = name in ("symbol", "exchange", "window_start", "filled")
+        is_text = name in ("symbol", "exchange", "window_start", "filled", "fill_reason")
         table.add_column(HEADINGS[name], justify="left" if is_text else "right", no_wrap=True)
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)

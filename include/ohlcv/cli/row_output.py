@@ -31,6 +31,7 @@ HEADINGS = {
     "trade_count": "trades",
     "vwap": "vwap",
     "filled": "filled",
+    "fill_reason": "reason",
 }
 
 
@@ -71,6 +72,8 @@ def cells(found: pa.Table, name: str) -> list[str]:
     values = found[name].to_pylist()
     if name == "filled":
         return ["yes" if value else "" for value in values]
+    if name == "fill_reason":
+        return [value or "" for value in values]
     texts = ["-" if value is None else str(json_value(value)) for value in values]
     return _without_shared_zeros(texts) if any(isinstance(value, Decimal) for value in values) else texts
 

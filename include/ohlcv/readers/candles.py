@@ -39,13 +39,15 @@ def read_candles(
     `newest` limits the result to the newest windows of each series. Without `start`, only the newest partitions are
     read, and series without a candle in the newest 31 partitions are omitted.
 
-    `fill="previous"` adds windows without trades, with the previous close, and a column `filled` that marks them.
+    `fill="previous"` adds windows without trades, with the previous close, a column `filled` that marks them, and a
+    column `fill_reason`: why a window has no trades, as far as the coverage tells.
     Filling covers the windows from the first to the last candle of a series. With `start` it begins at `start`, with
     the close of the previous candle if one of the previous 31 partitions contains it. With `end` it continues up to
     `end`, but not beyond the newest candle of the table, because later windows may not have been built yet.
     """
     check_request(start, end, newest, fill)
-    table = load_table(open_catalog(settings), settings.candles_contract(timeframe))
+    catalog = open_catalog(settings)
+    table = load_table(catalog, settings.candles_contract(timeframe))
     source = StoredCandles(table)
     candles = select_candles(source, timeframe, symbol, exchange, start, end, newest)
     if fill is None:
@@ -57,7 +59,10 @@ def read_candles(
         candles = pa.concat_tables([previous, candles])
     newest_start = None if end is None else newest_window_start(table, timeframe)
     first, last = windows_to_fill(timeframe, start, end, newest_start)
-    return fill_windows(candles, timeframe, first, last, newest)
+    # Only here: other reads need no coverage, and its reader uses this module.
+    from ohlcv.readers.fill_reasons import with_fill_reasons
+
+    return with_fill_reasons(settings, timeframe, fill_windows(candles, timeframe, first, last, newest), catalog)
 
 
 def select_candles(

@@ -19,7 +19,7 @@ from ohlcv.model.coverage_columns import COVERAGE_COLUMNS
 from ohlcv.model.coverage_records import Note
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import EPOCH, HOUR, ceil_time, floor_time, iso, parse_time
-from ohlcv.model.source_hours import FIRST_DAY, LAST_DAY, hour_number, parse_hours
+from ohlcv.model.source_hours import FIRST_DAY, HOURS_PER_DAY, LAST_DAY, hour_number, parse_hours
 from ohlcv.model.timeframes import DAY
 from ohlcv.readers.candles import check_request
 from ohlcv.readers.coverage_history import KEY, NUMBERS, Histories, SeriesKey, SortedRows
@@ -120,8 +120,7 @@ def read_coverage(
     if max_range is not None and end - start > max_range:
         raise InputError(f"{iso(start)} to {iso(end)} is longer than {max_range.days} days: give a shorter range")
     hours = range(hour_number(start), hour_number(end))
-    pending = frozenset(parse_hours(table.properties.get(summary_keys.COVERAGE_PENDING, "")))
-    counted = CountedHours(hours.start if until is None else hour_number(until), pending)
+    counted = counted_hours(table)
     notes = [
         note
         for note in read_notes(settings, catalog)
@@ -137,7 +136,7 @@ def read_coverage(
         start=start,
         end=end,
         counted_until=until,
-        pending=tuple(sorted(pending.intersection(hours))),
+        pending=tuple(sorted(counted.pending.intersection(hours))),
         trades_snapshot=None if snapshot is None else int(snapshot),
         notes=tuple(note for note in notes if overlaps(note, start, end)),
         histories=Histories(SortedRows(history), symbol, counted, notes),
@@ -162,6 +161,13 @@ def check_known(settings: Settings, exchange: str | None, symbol: str | None, ca
         with report_damage(table, scan):
             if not len(scan.to_arrow()):
                 raise InputError(f"the coverage has no trade of {text}: correct the name, or see 'ohlcv coverage'")
+
+
+def counted_hours(table: Table) -> CountedHours:
+    """Return which hours are counted: none before the first recording."""
+    until = recorded_until(table)
+    pending = parse_hours(table.properties.get(summary_keys.COVERAGE_PENDING, ""))
+    return CountedHours(FIRST_DAY * HOURS_PER_DAY if until is None else hour_number(until), frozenset(pending))
 
 
 def recorded_until(table: Table) -> datetime | None:

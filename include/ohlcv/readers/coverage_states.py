@@ -103,7 +103,7 @@ class CountedHours:
 
     def lack(self, first: int, last: int) -> bool:
         """Return whether one of the hours from first to last, both inclusive, is not counted."""
-        return last >= self.until or any(first <= hour <= last for hour in self.pending)
+        return last >= self.until or any(hour in self.pending for hour in range(first, last + 1))
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,10 @@ def candles(
     line (UTC if it has no time zone). `newest` limits the result to the newest windows of each series. Without `start`,
     `newest` finds only series with a candle in the newest 31 partitions (days, or months for 1d).
 
-    `fill="previous"` adds windows without trades at the previous close, with volume 0 and no vwap, and the column
-    `filled`. The columns are those of docs/data-contract.md, with exact decimals and times in UTC. A result without
-    candles has the same columns and no rows.
+    `fill="previous"` adds windows without trades at the previous close, with volume 0 and no vwap, and the columns
+    `filled` and `fill_reason` (no trades, no data, note; null if the coverage does not tell). The columns are those of
+    docs/data-contract.md, with exact decimals and times in UTC. A result without candles has the same columns and no
+    rows.
 
     `as_of` returns the candles that readers saw at a time, `as_of_snapshot` those of a published snapshot. `vintage` is
     `"first"`, each candle as first published, or a time such as `"5m"`: as known 5 minutes after its window ended. They

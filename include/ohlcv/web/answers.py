@@ -29,7 +29,7 @@ class SnapshotAnswer:
     timeframe: str
     # Normalized parameters of the request.
     parameters: Mapping[str, Any]
-    # False if the answer depends on more than the snapshot: it has provisional candles.
+    # False if the answer depends on more than the snapshot: it has provisional candles, or reasons of filled ones.
     has_etag: bool = True
 
     def headers(self, index: TableIndex) -> dict[str, str]:

@@ -83,7 +83,7 @@ class Stale(BaseModel):
 
 
 class Candle(BaseModel):
-    """A candle. `filled` is present with fill=previous."""
+    """A candle. `filled` and `fill_reason` are present with fill=previous."""
 
     symbol: str = Field(examples=["BTC-USD"])
     exchange: str = Field(examples=["coinbase"])
@@ -100,6 +100,11 @@ class Candle(BaseModel):
     created_at: str | None = Time
     updated_at: str | None = Time
     filled: bool | None = None
+    fill_reason: str | None = Field(
+        None,
+        description="Why a filled window has no trades: no trades (others of the exchange have), no data (none of the "
+        "exchange), or note. Null: stored, or not known.",
+    )
 
 
 class ProvisionalCandles(BaseModel):

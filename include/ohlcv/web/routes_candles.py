@@ -14,6 +14,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ohlcv.model.intervals import iso
+from ohlcv.model.timeframes import get_timeframe
+from ohlcv.readers.fill_reasons import FILL_REASON, with_fill_reasons
 from ohlcv.web.answers import SnapshotAnswer
 from ohlcv.web.bulk import MAX_ROWS, MEDIA_TYPES, BulkResponse, encode_stream
 from ohlcv.web.candle_query import CandleQuery
@@ -55,7 +57,8 @@ async def candles(request: Request, service: ServiceState, given: Annotated[Cand
             return json_answer(request, content)
         return BulkResponse(service.bulk, lambda: past_download(settings, given), MEDIA_TYPES[given.format])
     parameters = given.model_dump(exclude_none=True)
-    answer = SnapshotAnswer(service, request, given.timeframe, parameters, has_etag=given.provisional == "false")
+    has_etag = given.provisional == "false" and given.fill is None
+    answer = SnapshotAnswer(service, request, given.timeframe, parameters, has_etag)
     reader = _Reader(service, given, selection, query)
     if given.format == "json":
         return await answer.respond(reader.page)
@@ -106,13 +109,18 @@ class _Reader:
             (
                 _opened(begin),
                 b',"candles":',
-                json_objects(page.table),
+                json_objects(self._with_reasons(page.table)),
                 f',"next_cursor":{json.dumps(next_cursor)},"provisional":'.encode(),
                 self._provisional(),
                 b"}",
             )
         )
         return body, page.index
+
+    def _with_reasons(self, table: pa.Table) -> pa.Table:
+        if self.query.fill is None:
+            return table
+        return with_fill_reasons(self.service.settings, get_timeframe(self.given.timeframe), table)
 
     def _provisional(self) -> bytes:
         if self.given.provisional == "false":
@@ -145,8 +153,12 @@ class _Reader:
             headers["Content-Disposition"] = f'attachment; filename="{self._file_name()}"'
         if first is None:
             self.service.check_series(timeframe, index, self.query.symbol, self.query.exchange)
-            schema = index.schema.append(pa.field("filled", pa.bool_())) if self.query.fill else index.schema
-            return headers, encode_stream(format, schema, iter(()))
+            filled = index.schema.append(pa.field("filled", pa.bool_())).append(FILL_REASON)
+            return headers, encode_stream(format, filled if self.query.fill else index.schema, iter(()))
+        if self.query.fill is not None:
+            # At most 5,000 windows.
+            table = self._with_reasons(pa.Table.from_batches([first, *batches]))
+            return headers, encode_stream(format, table.schema, iter(table.to_batches()))
         return headers, encode_stream(format, first.schema, chain([first], batches))
 
     def _file_name(self) -> str:

@@ -49,10 +49,10 @@ class TestCommand:
         result = run("--timeframe", "1m", "--format", "csv", "--fill", "previous")
         assert result.exit_code == 0
         header, *lines = result.stdout.splitlines()
-        assert header == ",".join([*COLUMNS, "filled"])
+        assert header == ",".join([*COLUMNS, "filled", "fill_reason"])
         assert lines[1] == (
             "BTC,X,2026-03-01T10:01:00Z,2026-03-01T10:02:00Z,2026-03-01,"
-            "0.60000000,0.60000000,0.60000000,0.60000000,0.00000000,0,,,,true"
+            "0.60000000,0.60000000,0.60000000,0.60000000,0.00000000,0,,,,true,"
         )
         parsed = [typed(row) for row in csv.DictReader(io.StringIO(result.stdout))]
         assert parsed == read_candles(settings, MINUTE, fill="previous").to_pylist()
@@ -63,7 +63,7 @@ class TestCommand:
         write_candles(settings, MINUTE, *rows)
         result = run("--timeframe", "1m", "--format", "json", "--fill", "previous")
         output = json.loads(result.stdout)
-        assert list(output[0]) == [*COLUMNS, "filled"]
+        assert list(output[0]) == [*COLUMNS, "filled", "fill_reason"]
         assert output[0]["low_price"] == "0.00000001"
         assert output[0]["created_at"] == "2026-03-01T12:00:00.123456Z"
         assert output[0]["trade_count"] == 3
@@ -82,7 +82,7 @@ class TestCommand:
         lines = [line.rstrip() for line in result.stdout.splitlines() if line.strip(" ─╶╴━")]
         assert lines[0].split() == [
             *("symbol", "exchange", "window", "start", "open", "high", "low", "close", "volume", "trades", "vwap"),
-            "filled",
+            *("filled", "reason"),
         ]
         assert lines[2].split() == [
             *("[b]BTC", "X", "2026-03-01T10:01:00Z", *["1234567890.50000000"] * 2, "1234567890.50000000"),
@@ -171,7 +171,7 @@ def typed(row: dict[str, Any]) -> Row:
     def value(name: str, text: Any) -> Any:
         if text in ("", None):
             return None
-        if name in ("symbol", "exchange"):
+        if name in ("symbol", "exchange", "fill_reason"):
             return text
         if name == "window_date":
             return date.fromisoformat(text)

@@ -32,7 +32,7 @@ class TestFill:
         other = candle(MINUTE, "2026-03-01T10:09", "9", symbol="ETH")
         write_candles(settings, MINUTE, two, other, one)
         found = read_candles(settings, MINUTE, fill="previous")
-        assert found.column_names == [*COLUMNS, "filled"]
+        assert found.column_names == [*COLUMNS, "filled", "fill_reason"]
         # Without an end, no series is filled beyond its last candle.
         assert found.to_pylist() == [
             unfilled(one),

@@ -16,6 +16,7 @@ import ohlcv
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.model import errors
+from ohlcv.readers.fill_reasons import FILL_REASON
 from support.candle_rows import COLUMNS, HOUR, candle, filled_candle, unfilled, window_starts, write_candles
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -108,7 +109,7 @@ class TestCandles:
         assert found.column_names == COLUMNS
         assert found.schema == ohlcv.candles("1h").schema
         filled = ohlcv.candles("1h", symbol="XRP", fill="previous")
-        assert filled.schema == found.schema.append(pa.field("filled", pa.bool_()))
+        assert filled.schema == found.schema.append(pa.field("filled", pa.bool_())).append(FILL_REASON)
 
 
 class TestInvalidRequests:

@@ -76,7 +76,8 @@ def test_the_parameters_select(client: TestClient) -> None:
     assert starts(get(client, exchange="Y", start="2026-03-01T06:00:00+01:00")) == ["05Y"]
     assert len(get(client, updated_since="2026-03-01T12:01:00.123456Z")["candles"]) == 12
     assert get(client, updated_since="2026-03-01T12:01:00.123457Z")["candles"] == []
-    assert get(client, **ONE_SERIES, **RANGE, fill="previous")["candles"][0]["filled"] is False
+    filled = get(client, **ONE_SERIES, **RANGE, fill="previous")["candles"][0]
+    assert (filled["filled"], filled["fill_reason"]) == (False, None)
     assert get(client, end="2026-03-01")["candles"] == []
 
 
