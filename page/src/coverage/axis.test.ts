@@ -19,6 +19,10 @@ it("labels as many hours as have space, and the date at midnight", () => {
   ]);
 });
 
+it("leaves out a label that has no space", () => {
+  expect(ticksOf(hoursFrom(NOON, 13), 20, "utc").at(-1)).toEqual({ column: 12, text: "" });
+});
+
 it("labels whole days in long ranges, always the same ones", () => {
   const days = (start: number) => ticksOf(hoursFrom(start, 744), 2, "utc").map(({ text }) => text);
   expect(days(NOON).slice(0, 3)).toEqual(["03-04", "03-06", "03-08"]);

@@ -4,13 +4,15 @@ import { timeParts, toIso, type Zone } from "../shared/times";
 
 export interface Tick {
   column: number;
+  /** Empty if there is no space for it. */
   text: string;
 }
 
 const STEPS = [1, 2, 3, 6, 12, 24, 48, 96, 168];
 const LABEL_WIDTH = 52;
+const TEXT_WIDTH = 36;
 
-/** Return the labelled hours: as many as have space, at full days if these are enough. Hours are in seconds. */
+/** Return the marked hours: as many as have space, at full days if these are enough. Hours are in seconds. */
 export function ticksOf(hours: number[], cell: number, zone: Zone): Tick[] {
   const step = STEPS.find((each) => each * cell >= LABEL_WIDTH) ?? 168;
   const ticks: Tick[] = [];
@@ -19,7 +21,9 @@ export function ticksOf(hours: number[], cell: number, zone: Zone): Tick[] {
     const clock = Number(time.slice(0, 2));
     const days = Math.floor(Date.parse(`${date}T00:00:00Z`) / 86_400_000);
     const due = step < 24 ? clock % step === 0 : clock === 0 && days % (step / 24) === 0;
-    if (due) ticks.push({ column, text: clock === 0 ? date.slice(5) : time });
+    // A label has no space behind the last hours.
+    const fits = (hours.length - column) * cell >= TEXT_WIDTH;
+    if (due) ticks.push({ column, text: !fits ? "" : clock === 0 ? date.slice(5) : time });
   }
   return ticks;
 }
