@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coverage_mutations import RECORDING_OF_COVERAGE
 from coverage_operation_mutations import COVERAGE_OPERATION_MUTATIONS
+from coverage_state_mutations import COVERAGE_STATE_MUTATIONS
 from ledger_mutations import LEDGER_MUTATIONS
 from mutation import Mutation
 from reading_mutations import READING_MUTATIONS
@@ -385,6 +386,7 @@ MUTATIONS = (
         "    while snapshot is not None:\n",
         (f"{PUBLICATION}::test_the_checkpoint_of_a_candidate_is_not_read",),
     ),
+    *COVERAGE_STATE_MUTATIONS,
     *LEDGER_MUTATIONS,
     *RECORDING_OF_COVERAGE,
     *COVERAGE_OPERATION_MUTATIONS,

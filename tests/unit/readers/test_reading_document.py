@@ -16,6 +16,7 @@ from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.spark.jars import chosen_jars
 from support.candle_rows import HOUR, Row, at, candle, filled_candle, unfilled
+from support.coverage_rows import hour_row, write_coverage
 from support.documents import named_blocks, run_block
 from support.ledger import RecordedHistory
 from support.reading import NEWER_HOUR, store_candles
@@ -35,6 +36,7 @@ OTHERS = {
     "vintage",
     "as-of-sql",  # tests/unit/readers/test_random_past.py
     "revisions",
+    "coverage",
     "pyiceberg-properties",
     "spark-command",
     "spark",
@@ -109,6 +111,17 @@ def test_the_newest_windows_are_filled(hours: list[Row]) -> None:
 
 def test_an_old_snapshot_has_the_candles_of_its_time(hours: list[Row]) -> None:
     assert rows(run_block(BLOCKS, "history")["candles"]) == hours[:-1]
+
+
+def test_hours_with_missing_numbers_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OHLCV_HOME", str(tmp_path))
+    settings = load_settings({"OHLCV_HOME": str(tmp_path)})
+    create_tables(settings)
+    write_coverage(settings, [hour_row(hour, [3 * hour], "BTC-USD", "coinbase") for hour in (1, 2)], 24)
+    assert rows(run_block(BLOCKS, "coverage")["incomplete"]) == [
+        {"hour": at("2026-03-01T01:00"), "missing": 0, "detail": "numbers missing: 2 after the hour"},
+        {"hour": at("2026-03-01T02:00"), "missing": 2, "detail": "numbers missing: 2 before the hour"},
+    ]
 
 
 class TestPast:

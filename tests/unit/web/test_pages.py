@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from ohlcv.web import routes_candles, routes_catalog, routes_ledger, routes_pages
+from ohlcv.web import routes_candles, routes_catalog, routes_coverage, routes_ledger, routes_pages
 from ohlcv.web.app import create_routes
 from ohlcv.web.service import Service
 from support.candle_rows import HOUR, candle
@@ -95,6 +95,7 @@ def test_the_document_has_a_working_example_of_every_route(
     monkeypatch.setattr(routes_candles, "past_page", lambda *_: b"{}")
     monkeypatch.setattr(routes_ledger, "revisions_page", lambda *_: (b"{", None))
     monkeypatch.setattr(routes_ledger, "history_document", lambda *_: {})
+    monkeypatch.setattr(routes_coverage, "coverage_page", lambda *_: b"{}")
     text = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
     examples = re.findall(r"^    curl .*?\$API(/[^\" \n]+)", text, re.MULTILINE)
     for address in examples:
