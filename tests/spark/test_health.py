@@ -137,8 +137,9 @@ def test_unreachable_services_are_reported(harness: Harness) -> None:
     assert {(each.subject, each.state) for each in measures if each.state == "unknown"} == {
         ("runs", "unknown"),
         ("Spark", "unknown"),
-        # No ledger has begun.
+        # No ledger has begun, and no coverage.
         *((name, "unknown") for name in TIMEFRAMES),
+        ("trades", "unknown"),
     }
     down = load_settings(
         {
