@@ -55,8 +55,8 @@ COVERAGE_STATE_MUTATIONS = (
         _UNKNOWN,
         "a boundary without a later hour counts as contiguous",
         _JUDGE,
-        "        after = LAST if following is None",
-        "        after = 0 if following is None",
+        "        after = LAST if following == FIRST else following",
+        "        after = 0 if following == FIRST else following",
         (SEQUENCES,),
     ),
     Mutation(

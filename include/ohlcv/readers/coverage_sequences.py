@@ -40,6 +40,9 @@ class Judgement:
     detail: str
 
 
+COMPLETE = Judgement(0, False, "")
+
+
 @dataclass
 class _Group:
     """Consecutive hours whose ranges of numbers overlap, because trades arrive out of order around a boundary."""
@@ -49,30 +52,32 @@ class _Group:
     reason: str
     lowest: int = field(init=False)
     highest: int = field(init=False)
+    count: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lowest, self.highest = self.rows[0].lowest, self.rows[0].highest
+        self.lowest, self.highest, self.count = self.rows[0].lowest, self.rows[0].highest, self.rows[0].count
 
     def add(self, row: Numbers) -> None:
         self.rows.append(row)
         self.lowest, self.highest = min(self.lowest, row.lowest), max(self.highest, row.highest)
+        self.count += row.count
 
     @property
     def inside(self) -> int:
         """Return how many numbers are missing within the group. Negative if a number is in two hours."""
-        return self.highest - self.lowest + 1 - sum(row.count for row in self.rows)
+        return self.highest - self.lowest + 1 - self.count
 
 
 def judge_numbers(rows: Sequence[Numbers], contains_uncounted: ContainsUncounted) -> dict[int, Judgement]:
     """Return what is known of each hour. The rows are in the order of their hours."""
+    if not rows:
+        return {}
     groups = list(_groups(rows))
     judged: dict[int, Judgement] = {}
-    for position, group in enumerate(groups):
-        following = groups[position + 1] if position + 1 < len(groups) else None
-        before = _boundary(groups[position - 1] if position else None, group, contains_uncounted)
-        after = LAST if following is None else _boundary(group, following, contains_uncounted)
-        if following is not None and after == FIRST:
-            after = LAST  # the later hour is too far away
+    boundaries = [_boundary(*pair, contains_uncounted) for pair in zip([None, *groups], groups, strict=False)]
+    for group, before, following in zip(groups, boundaries, [*boundaries[1:], FIRST], strict=True):
+        # The later hour may be too far away.
+        after = LAST if following == FIRST else following
         judged.update(_judge(group, before, after, contains_uncounted))
     return judged
 
@@ -120,6 +125,9 @@ def _judge(
     group: _Group, before: int | str, after: int | str, contains_uncounted: ContainsUncounted
 ) -> Iterator[tuple[int, Judgement]]:
     inside: int | str = group.inside
+    if inside == before == after == 0:
+        yield from ((row.hour, COMPLETE) for row in group.rows)
+        return
     if group.inside < 0 or RESTART in (before, after):
         unknown = Judgement(None, None, RESTART)
         yield from ((row.hour, unknown) for row in group.rows)
@@ -135,10 +143,8 @@ def _judge(
             # In the first hour of the group, so that each missing number is counted once.
             counted = missing if row is group.rows[0] else 0
             yield row.hour, Judgement(counted, True, f"numbers missing: {', '.join(found)}")
-        elif reasons:
-            yield row.hour, Judgement(None, None, "; ".join(reasons))
         else:
-            yield row.hour, Judgement(0, False, "")
+            yield row.hour, Judgement(None, None, "; ".join(reasons))
 
 
 def _place(group: _Group) -> str:

@@ -17,12 +17,14 @@ from ohlcv.model.coverage_records import (
 )
 from ohlcv.model.intervals import EPOCH, HOUR, iso
 from ohlcv.model.trade_validity import ROW_REJECTIONS
-from ohlcv.readers.coverage_sequences import Judgement, Numbers, judge_numbers
+from ohlcv.readers.coverage_sequences import MAX_DISTANCE, Judgement, Numbers, judge_numbers
 
 MINUTES = 60
 _EXPECTED_HOURS = EXPECTED_AFTER_TRADE // HOUR
 # Hours before a range that decide which series are expected in it.
 CONTEXT_HOURS = NO_DATA_REPORTED // HOUR
+# Hours before a range whose numbers are compared: of neighbours, and of hours that overlap these.
+NUMBER_HOURS = 2 * MAX_DISTANCE
 REJECTIONS = tuple(f"rejected_{reason}" for reason in ROW_REJECTIONS)
 _DELAY_NAMES = ("0.1 s", "1 s", "10 s", "1 min", "5 min", "1 h", "1 d", "over 1 d")
 
@@ -103,7 +105,9 @@ class CountedHours:
 
     def lack(self, first: int, last: int) -> bool:
         """Return whether one of the hours from first to last, both inclusive, is not counted."""
-        return last >= self.until or any(hour in self.pending for hour in range(first, last + 1))
+        return last >= self.until or (
+            bool(self.pending) and any(hour in self.pending for hour in range(first, last + 1))
+        )
 
 
 @dataclass(frozen=True)
@@ -148,10 +152,11 @@ class SeriesHistory:
 
 def derive_states(history: SeriesHistory, hours: range, facts: Mapping[int, Facts]) -> list[CoverageRow]:
     """Return the hours that have a stored row or in which the series is expected."""
+    first = hours.start - NUMBER_HOURS
     numbers = [
         Numbers(row.hour, row.lowest, row.highest, row.sequences)
         for row in history.rows
-        if row.sequences and row.lowest is not None and row.highest is not None
+        if row.sequences and row.lowest is not None and row.highest is not None and row.hour >= first
     ]
     judged = judge_numbers(numbers, history.counted.lack)
     traded = [row.hour for row in history.rows if row.accepted]

@@ -88,6 +88,10 @@ def test_a_number_in_two_hours_makes_them_and_their_boundaries_unknown() -> None
     assert gaps(judged) == {0: None, 1: None, 2: None, 3: None, 4: None, 5: False, 6: None}
 
 
+def test_a_number_in_two_hours_of_a_series_without_others_is_unknown() -> None:
+    assert {each.detail for each in judge({0: {1, 2}, 1: {2, 3}}).values()} == {RESTART}
+
+
 def test_hours_more_than_seven_days_apart_are_not_compared() -> None:
     near = judge({0: {1}, 168: {3}})
     assert gaps(near) == {0: True, 168: True}

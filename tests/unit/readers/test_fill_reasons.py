@@ -27,8 +27,8 @@ def minutes(settings: Settings) -> Settings:
 
 
 def test_other_series_tell_whether_the_exchange_had_data(minutes: Settings) -> None:
-    rows = [hour_row(0, minutes=0b100001), hour_row(0, symbol="ETH", minutes=0b000110), hour_row(0, exchange="Y")]
-    write_coverage(minutes, rows, 1)
+    others = [hour_row(0, symbol="ETH", minutes=0b000010), hour_row(0, symbol="LTC", minutes=0b000100)]
+    write_coverage(minutes, [hour_row(0, minutes=0b100001), *others, hour_row(0, exchange="Y")], 1)
     assert reasons(minutes) == [None, "no trades", "no trades", "no data", "no data", None]
 
 
