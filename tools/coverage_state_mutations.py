@@ -8,6 +8,7 @@ SEQUENCES = "tests/unit/readers/test_coverage_sequences.py"
 STATES = "tests/unit/readers/test_coverage_states.py"
 FILLS = "tests/unit/readers/test_fill_reasons.py"
 COMMANDS = "tests/unit/cli/test_coverage_commands.py"
+ROUTE = "tests/unit/web/test_coverage_route.py"
 _JUDGE = "include/ohlcv/readers/coverage_sequences.py"
 _STATES = "include/ohlcv/readers/coverage_states.py"
 _FILLS = "include/ohlcv/readers/fill_reasons.py"
@@ -242,5 +243,21 @@ COVERAGE_STATE_MUTATIONS = (
         "if explains(note) and note.withdrawn_at is None",
         "if note.withdrawn_at is None",
         (FILLS,),
+    ),
+    Mutation(
+        "a series is expected for a week after a trade",
+        "trades more than a week before the range are forgotten",
+        "include/ohlcv/readers/coverage_states.py",
+        "        traded.insert(0, history.last_trade)\n",
+        "        pass\n",
+        (f"{STATES}::test_random_histories_have_the_states_of_the_model",),
+    ),
+    Mutation(
+        "an answer of the API has a limited size",
+        "a long range has as many series as a short one",
+        "include/ohlcv/web/coverage.py",
+        "min(given.limit or DEFAULT_COVERAGE, max(1, MAX_HOURS // len(found.hours)))",
+        "given.limit or DEFAULT_COVERAGE",
+        (f"{ROUTE}::test_a_long_range_has_smaller_pages",),
     ),
 )

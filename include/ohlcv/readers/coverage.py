@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
@@ -22,18 +20,16 @@ from ohlcv.model.intervals import EPOCH, HOUR, ceil_time, floor_time, iso, parse
 from ohlcv.model.source_hours import FIRST_DAY, HOURS_PER_DAY, LAST_DAY, hour_number, parse_hours
 from ohlcv.model.timeframes import DAY
 from ohlcv.readers.candles import check_request
-from ohlcv.readers.coverage_history import KEY, NUMBERS, Histories, SeriesKey, SortedRows
+from ohlcv.readers.coverage_history import KEY, SeriesKey, StoredCoverage
 from ohlcv.readers.coverage_notes import read_notes
-from ohlcv.readers.coverage_sequences import MAX_DISTANCE
 from ohlcv.readers.coverage_states import (
-    CONTEXT_HOURS,
     CountedHours,
     CoverageRow,
     SeriesCoverage,
     derive_states,
     overlaps,
 )
-from ohlcv.readers.scans import compare, series_condition
+from ohlcv.readers.scans import series_condition
 
 # Days of hours around a range that are read, rounded up.
 _MARGIN = 365
@@ -66,12 +62,11 @@ class Coverage:
     trades_snapshot: int | None
     # The notes that cover a part of the range.
     notes: tuple[Note, ...]
-    histories: Histories
-    facts: SortedRows
+    stored: StoredCoverage
 
     @property
     def counted(self) -> CountedHours:
-        return self.histories.counted
+        return self.stored.counted
 
     @property
     def hours(self) -> range:
@@ -83,11 +78,9 @@ class Coverage:
 
         Only those after a series, and whose exchange or symbol contains a text.
         """
-        for history in self.histories.each(after, search):
-            series = history.exchange, history.symbol
-            facts = {row["hour"]: row for row in self.facts.of_series(series)}
+        for history, facts in self.stored.each(after, search):
             if rows := derive_states(history, self.hours, facts):
-                yield SeriesCoverage(*series, rows)
+                yield SeriesCoverage(history.exchange, history.symbol, rows)
 
     def rows(self) -> Iterator[tuple[str, str, CoverageRow]]:
         """Yield exchange, symbol and row of each hour of each series."""
@@ -128,9 +121,6 @@ def read_coverage(
         and exchange in (None, note.exchange)
         and (symbol is None or note.symbol in (None, symbol))
     ]
-    context = start - CONTEXT_HOURS * HOUR, end + MAX_DISTANCE * HOUR
-    # Of all series, because they tell in which hours an exchange has data.
-    history = _read(table, *context, exchange, None, (*KEY, *NUMBERS))
     snapshot = table.properties.get(summary_keys.COVERAGE_TRADES)
     return Coverage(
         start=start,
@@ -139,8 +129,7 @@ def read_coverage(
         pending=tuple(sorted(counted.pending.intersection(hours))),
         trades_snapshot=None if snapshot is None else int(snapshot),
         notes=tuple(note for note in notes if overlaps(note, start, end)),
-        histories=Histories(SortedRows(history), symbol, counted, notes),
-        facts=SortedRows(_read(table, start, end, exchange, symbol, (*KEY, *facts))),
+        stored=StoredCoverage(table, hours, exchange, symbol, facts, counted, notes),
     )
 
 
@@ -194,13 +183,3 @@ def _check_years(*times: datetime | None) -> None:
     for time in times:
         if time is not None and not FIRST_DAY + _MARGIN <= (time - EPOCH).days <= LAST_DAY - _MARGIN:
             raise InputError(f"{iso(time)} is outside the years 1001 to 9997: give another time")
-
-
-def _read(
-    table: Table, start: datetime, end: datetime, exchange: str | None, symbol: str | None, columns: Sequence[str]
-) -> pa.Table:
-    hours = And(compare(GreaterThanOrEqual, "hour", start), compare(LessThan, "hour", end))
-    condition = And(hours, series_condition(symbol, exchange))
-    scan = table.scan(condition, selected_fields=tuple(columns))
-    with report_damage(table, scan):
-        return scan.to_arrow().select(columns)

@@ -142,8 +142,10 @@ class SeriesHistory:
 
     exchange: str
     symbol: str
-    # In the order of the hours, from 31 days before the range to 7 days after it.
+    # In the order of the hours, from 7 days before the range to 7 days after it.
     rows: Sequence[HourNumbers]
+    # The hour of the last accepted trade before these rows, None if there is none within 31 days before the range.
+    last_trade: int | None
     exchange_hours: ExchangeHours
     counted: CountedHours
     # Of the series and of its exchange.
@@ -160,6 +162,8 @@ def derive_states(history: SeriesHistory, hours: range, facts: Mapping[int, Fact
     ]
     judged = judge_numbers(numbers, history.counted.lack)
     traded = [row.hour for row in history.rows if row.accepted]
+    if history.last_trade is not None:
+        traded.insert(0, history.last_trade)
     found = []
     for hour in hours:
         row = facts.get(hour)

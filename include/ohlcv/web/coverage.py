@@ -18,6 +18,8 @@ from ohlcv.web.parameters import DEFAULT_COVERAGE, CoverageParameters
 from ohlcv.web.problems import unavailable
 
 RETRY_SECONDS = 60
+# Hours of all series in one answer, so that it takes about two seconds.
+MAX_HOURS = 75_000
 NOTE_FIELDS = ("note", "kind", "exchange", "symbol", "start_time", "end_time", "author", "reason", "recorded_at")
 
 
@@ -34,7 +36,7 @@ def coverage_page(settings: Settings, given: CoverageParameters) -> bytes:
         found = read_coverage(settings, start, end, given.exchange, given.symbol, COUNTS, max_range=MAX_RANGE)
     except (MissingTableError, NotRecordedError) as error:
         raise unavailable(str(error), RETRY_SECONDS) from None
-    limit = given.limit or DEFAULT_COVERAGE
+    limit = min(given.limit or DEFAULT_COVERAGE, max(1, MAX_HOURS // len(found.hours)))
     series = list(islice(found.series(after, given.search), limit + 1))
     document = _document(found, series[:limit])
     document["next_cursor"] = None

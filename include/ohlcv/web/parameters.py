@@ -185,7 +185,7 @@ class CoverageParameters(Parameters):
     search: Annotated[Text, Field(description="Only series whose symbol or exchange contains this text.")] = ""
     limit: Annotated[
         Annotated[Number, Field(ge=1, le=MAX_COVERAGE)] | None,
-        Field(description=f"Series per page, by default {DEFAULT_COVERAGE}."),
+        Field(description=f"Series per page, by default {DEFAULT_COVERAGE}; fewer in a long range."),
     ] = None
     cursor: Annotated[
         Annotated[str, Field(min_length=1, max_length=MAX_CURSOR)] | None,

@@ -134,6 +134,13 @@ def test_pages_have_each_series_once_and_the_range_of_the_first(client: TestClie
         write_coverage(service.settings, [], 5, pending=[3])
 
 
+def test_a_long_range_has_smaller_pages(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ohlcv.web.coverage.MAX_HOURS", 2 * len(get(client)["hours"]))
+    answer = get(client)
+    assert len(answer["series"]) == 2
+    assert answer["next_cursor"] is not None
+
+
 def test_an_unchanged_answer_is_not_sent_again(client: TestClient) -> None:
     tag = client.get("/api/v1/coverage", params=RANGE).headers["ETag"]
     assert client.get("/api/v1/coverage", params=RANGE, headers={"If-None-Match": tag}).status_code == 304
