@@ -1,4 +1,4 @@
-"""Recordings of the coverage killed with SIGKILL at every step, and two at once.
+"""Recordings of the coverage killed with SIGKILL at every step, two at once, and lost replies of a PostgreSQL catalog.
 
 Afterwards the coverage has the rows of a recording that was never interrupted.
 """
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
@@ -19,8 +20,10 @@ from ohlcv.config.settings import load_settings
 from ohlcv.demo.local_postgres import PostgresServer, postgres_server
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.iceberg.write_lock import write_lock
+from ohlcv.model.errors import OhlcvError
 from support.coverage_site import HOUR, NOW, CoverageSite, delivery
 from support.databases import catalog_environment, new_database
+from support.dropping_proxy import DroppingProxy
 from support.lock_users import count_file_users, lock_sessions
 from support.processes import WAIT_SECONDS, wait_for
 
@@ -97,11 +100,29 @@ def started(function: str = "", moment: str = "", marker: Path = Path()) -> Iter
             process.kill()
 
 
+def close(site: CoverageSite) -> None:
+    """Close the connections of the catalog."""
+    assert isinstance(site.catalog, SqlCatalog)
+    site.catalog.engine.dispose()
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with postgres_server(tmp_path_factory.mktemp("postgres"), volatile=True) as running:
+        yield running
+
+
+@pytest.mark.parametrize("catalog", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("name", POINTS)
 def test_a_recording_that_was_killed_is_completed_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, name: str, catalog: str
 ) -> None:
-    site = site_of({"OHLCV_HOME": str(tmp_path / "home")}, monkeypatch)
+    environment = {"OHLCV_HOME": str(tmp_path / "home")}
+    if catalog == "postgresql":
+        server = request.getfixturevalue("server")
+        environment |= catalog_environment(server, new_database(server))
+    site = site_of(environment, monkeypatch)
     before = site.rows(), site.properties()
     function, moment, is_stored = POINTS[name]
     marker = tmp_path / "reached"
@@ -113,12 +134,7 @@ def test_a_recording_that_was_killed_is_completed_by_the_next(
     assert ((site.rows(), site.properties()) == before) == (not is_stored)
     assert site.record().hours == (0 if is_stored else 3)
     site.assert_recorded()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("postgres"), volatile=True) as running:
-        yield running
+    close(site)
 
 
 @pytest.mark.parametrize("catalog", ["sqlite", "postgresql"])
@@ -150,6 +166,34 @@ def test_of_two_recordings_at_once_one_commits(
     assert len(site.coverage_table().snapshots()) == snapshots + 1
     site.assert_recorded()
     assert site.record().hours == 0
-    assert isinstance(site.catalog, SqlCatalog)
-    site.catalog.engine.dispose()
-    gc.collect()
+    close(site)
+
+
+@pytest.mark.parametrize("refuse_connections", [False, True], ids=["answers again", "refuses connections"])
+def test_a_commit_whose_reply_is_lost_is_stored_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: PostgresServer, *, refuse_connections: bool
+) -> None:
+    commit = SqlCatalog.commit_table
+    with DroppingProxy(server.port) as proxy:
+        environment = catalog_environment(server, new_database(server), proxy.port)
+        site = site_of({"OHLCV_HOME": str(tmp_path / "home"), **environment}, monkeypatch)
+
+        def armed(*arguments: Any) -> Any:
+            monkeypatch.setattr(SqlCatalog, "commit_table", commit)
+            proxy.arm(b"COMMIT", tag=b"COMMIT", refuse_connections=refuse_connections)
+            return commit(*arguments)
+
+        monkeypatch.setattr(SqlCatalog, "commit_table", armed)
+        if refuse_connections:
+            with pytest.raises(OhlcvError) as caught:
+                site.record()
+            assert "\n" not in str(caught.value)
+            proxy.accept()
+        else:
+            assert site.record().hours == 3
+        assert proxy.dropped == 1
+        snapshots = len(site.coverage_table().snapshots())
+        site.assert_recorded()
+        assert site.record().hours == 0
+        assert len(site.coverage_table().snapshots()) == snapshots
+        close(site)
