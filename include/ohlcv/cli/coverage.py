@@ -142,7 +142,7 @@ def _print_series(found: pa.Table) -> None:
             row["exchange"] or "-",
             row["symbol"] or "-",
             *(f"{count:,}" if count else "" for count in hours),
-            *(f"{row[name]:,}" for name in counts),
+            *(_cell(row[name]) for name in counts),
             _cell(row["longest_silence"]),
             _cell(row["delay_p95"]),
             " ".join(row["notes"]),

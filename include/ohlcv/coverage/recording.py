@@ -27,6 +27,7 @@ from ohlcv.iceberg.catalog_errors import described_catalog_errors
 from ohlcv.iceberg.changed_files import changed_files
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.file_commits import PartitionRows, commit_files, plan, read_file
+from ohlcv.iceberg.snapshot_summary import main_snapshots
 from ohlcv.iceberg.tables import load_table_to_write, open_catalog
 from ohlcv.iceberg.write_lock import AssertLockHeld, write_lock
 from ohlcv.model import summary_keys
@@ -143,11 +144,22 @@ class _Recorder:
         if checkpoint is None:
             self._report.full = "nothing has been recorded before"
             return self._all_hours()
+        if self._is_rolled_back():
+            self._report.full = "the coverage table was rolled back"
+            return self._all_hours()
         hours = None if self._snapshot is None else self._hours_since(int(checkpoint), self._snapshot)
         if hours is None:
             self._report.full = f"the trades snapshot {checkpoint} of the last recording has expired"
             return self._all_hours()
         return hours
+
+    def _is_rolled_back(self) -> bool:
+        """Return whether the table no longer has the rows to which its properties belong."""
+        recorded = self._coverage.properties.get(summary_keys.COVERAGE_SNAPSHOT)
+        # One that has expired was an ancestor: a recording runs before a snapshot that a rollback left expires.
+        if recorded is None or self._coverage.snapshot_by_id(int(recorded)) is None:
+            return False
+        return all(snapshot.snapshot_id != int(recorded) for snapshot in main_snapshots(self._coverage))
 
     def _hours_since(self, checkpoint: int, snapshot: Snapshot) -> set[int] | None:
         """Return the hours whose files differ between two trades snapshots, None if the first one has expired."""
@@ -216,6 +228,7 @@ class _Recorder:
             [task.file for task in stored if task.file.partition[0] in changed],
             self._assert_lock_held,
             properties,
+            summary_keys.COVERAGE_SNAPSHOT,
         )
 
     def _properties(self, pending: set[int]) -> dict[str, str]:
@@ -227,6 +240,9 @@ class _Recorder:
         if self._snapshot is not None:
             properties[summary_keys.COVERAGE_TRADES] = str(self._snapshot.snapshot_id)
             properties[summary_keys.COVERAGE_METADATA] = self._trades.table.metadata_location
+        if self._is_rolled_back() and (current := self._coverage.current_snapshot()):
+            # Unless the commit makes a new snapshot.
+            properties[summary_keys.COVERAGE_SNAPSHOT] = str(current.snapshot_id)
         return properties
 
     def _changed_days(

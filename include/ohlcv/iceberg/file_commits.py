@@ -76,12 +76,14 @@ def commit_files(
     removed: Sequence[DataFile],
     assert_lock_held: AssertLockHeld,
     properties: Mapping[str, str] | None = None,
+    snapshot_property: str | None = None,
 ) -> Table:
     """Add rows, remove files and set properties in one commit, and return the table after it.
 
-    Raise OhlcvError if another task has committed since the table was loaded.
+    A new snapshot is named by the property `snapshot_property`. Raise OhlcvError if another task has committed since the table was loaded.
     """
     attempt = uuid4().hex
+    new_properties = dict(properties or {})
     # pyiceberg would repeat the commit on top of another one. The property is set only in this copy of the metadata.
     table.metadata.properties["commit.retry.num-retries"] = "0"
     try:
@@ -94,8 +96,10 @@ def commit_files(
                         producer.delete_data_file(file)
                     for file in files:
                         producer.append_data_file(file)
-            if properties:
-                transaction.set_properties({**properties, summary_keys.ATTEMPT: attempt})
+                if snapshot_property is not None:
+                    new_properties[snapshot_property] = str(producer.snapshot_id)
+            if new_properties:
+                transaction.set_properties({**new_properties, summary_keys.ATTEMPT: attempt})
             assert_lock_held()
     except CommitFailedException:
         raise OhlcvError(

@@ -15,11 +15,13 @@ CHECKPOINT = "ohlcv.progress"
 CHECKPOINT_PROPERTY = "ohlcv.progress"
 CHECKPOINT_BASE_PROPERTY = "ohlcv.progress-base"
 # Properties of the coverage table: the trades snapshot whose hours are counted and its metadata file (see
-# TRADES_METADATA), the hours that are still to count, and the time up to which all others are.
+# TRADES_METADATA), the hours that are still to count, the time up to which all others are, and the snapshot of the
+# coverage table that has their rows.
 COVERAGE_TRADES = "ohlcv.coverage-trades-snapshot"
 COVERAGE_METADATA = "ohlcv.coverage-trades-metadata"
 COVERAGE_PENDING = "ohlcv.coverage-pending-hours"
 COVERAGE_UNTIL = "ohlcv.coverage-until"
+COVERAGE_SNAPSHOT = "ohlcv.coverage-snapshot"
 TIMEFRAME = "ohlcv.timeframe"
 DAG_ID = "ohlcv.dag-id"
 RUN_ID = "ohlcv.run-id"

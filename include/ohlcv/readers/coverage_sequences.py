@@ -10,7 +10,10 @@ from ohlcv.model.intervals import HOUR
 
 # Hours further apart are not compared.
 MAX_DISTANCE = EXPECTED_AFTER_TRADE // HOUR
+# More numbers than any exchange has trades: they are not consecutive numbers of trades. Sums of hours stay 64-bit.
+MAX_MISSING = 10**15
 RESTART = "source sequences restart"
+FAR_APART = "source sequences are too far apart"
 FIRST = "no earlier source sequences within 7 days"
 LAST = "no later source sequences within 7 days"
 NOT_COUNTED = "hours in which the missing numbers may be are not counted yet"
@@ -93,6 +96,9 @@ def _groups(rows: Sequence[Numbers]) -> Iterator[_Group]:
         elif row.hour - previous.hour > MAX_DISTANCE:
             yield group
             group, earlier = _Group([row], FIRST), None
+        elif row.lowest - previous.highest > MAX_MISSING:
+            yield group
+            group, earlier = _Group([row], FAR_APART), None
         elif row.highest < previous.lowest or (earlier is not None and row.lowest <= earlier):
             # Trades are out of order by less than an hour, so only neighbours may overlap.
             yield group
@@ -115,6 +121,8 @@ def _boundary(before: _Group | None, after: _Group, contains_uncounted: Contains
         return after.reason
     if before.inside < 0 or after.inside < 0:
         return RESTART
+    if max(before.inside, after.inside) > MAX_MISSING:
+        return FAR_APART
     missing = after.lowest - before.highest - 1
     if missing and contains_uncounted(before.rows[-1].hour, after.rows[0].hour):
         return NOT_COUNTED
@@ -128,8 +136,8 @@ def _judge(
     if inside == before == after == 0:
         yield from ((row.hour, COMPLETE) for row in group.rows)
         return
-    if group.inside < 0 or RESTART in (before, after):
-        unknown = Judgement(None, None, RESTART)
+    if group.inside < 0 or group.inside > MAX_MISSING or RESTART in (before, after):
+        unknown = Judgement(None, None, FAR_APART if group.inside > MAX_MISSING else RESTART)
         yield from ((row.hour, unknown) for row in group.rows)
         return
     if inside and contains_uncounted(group.rows[0].hour, group.rows[-1].hour):

@@ -182,7 +182,7 @@ def _state(
 ) -> tuple[State, str] | None:
     if row is not None and row["source_expired"]:
         return "source expired", "the trades were deleted after they were counted"
-    if row is not None and not (history.exchange and history.symbol):
+    if row is not None and not row["accepted"] and not (history.exchange and history.symbol):
         return "unknown", "rejected trades without a series"
     if hour not in history.counted:
         if row is None:

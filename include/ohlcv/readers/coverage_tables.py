@@ -48,13 +48,14 @@ HOUR_SCHEMA = pa.schema(
         *((column.name, _TYPES[column.type]) for column in COVERAGE_COLUMNS if column.name in FACTS),
     ]
 )
-_COUNTS = ("accepted", "missing", "rejected", "duplicates", "superseded")
+_COUNTS = ("accepted", "rejected", "duplicates", "superseded")
 SERIES_SCHEMA = pa.schema(
     [
         ("exchange", pa.string()),
         ("symbol", pa.string()),
         *((state.replace(" ", "_"), pa.int64()) for state in STATES),
         *((name, pa.int64()) for name in _COUNTS),
+        ("missing", pa.int64()),
         ("longest_silence", pa.int64()),
         *_DELAYS,
         ("notes", pa.list_(pa.string())),
@@ -96,12 +97,15 @@ def _hours(coverage: Coverage) -> Iterator[dict[str, Any]]:
 
 def _summary(series: SeriesCoverage, coverage: Coverage) -> dict[str, Any]:
     states = Counter(row.state for row in series.rows)
+    missing = [row.missing for row in series.rows if row.missing is not None]
     delays = sum_delays(row.facts["delays"] for row in series.rows if row.facts is not None)
     return {
         "exchange": series.exchange,
         "symbol": series.symbol,
         **{state.replace(" ", "_"): states[state] for state in get_args(State)},
-        **{name: sum(getattr(row, name) or 0 for row in series.rows) for name in _COUNTS},
+        **{name: sum(getattr(row, name) for row in series.rows) for name in _COUNTS},
+        # Without source sequences nothing tells that no number is missing.
+        "missing": sum(missing) if missing else None,
         "longest_silence": _longest_silence(row for row in series.rows if row.hour in coverage.counted),
         **{name: delay_percentile(delays, share) for name, share in PERCENTILES.items()},
         "notes": sorted({note for row in series.rows for note in row.notes}),

@@ -55,6 +55,15 @@ class TestShow:
         }
         assert (ether["silent"], ether["delay_p95"]) == (1, "1 min")
 
+    def test_without_source_sequences_it_is_not_known_what_is_missing(
+        self, warm: WarmCommandLine, settings: Settings
+    ) -> None:
+        write_coverage(settings, [hour_row(0, symbol="SOL"), hour_row(0, symbol="SOL", exchange="Y")], 4)
+        (nowhere, _) = json.loads(warm.succeed("coverage", *RANGE, "--symbol", "SOL", "--format", "json"))
+        assert nowhere["missing"] is None
+        line = warm.succeed("coverage", *RANGE, "--symbol", "SOL").splitlines()[4]
+        assert line.split()[:6] == ["X", "SOL", "3", "1", "-", "1"]
+
     def test_the_table_shows_the_same(self, warm: WarmCommandLine) -> None:
         lines = warm.succeed("coverage").splitlines()
         assert lines[4].split()[:3] == ["X", "-", "1"]

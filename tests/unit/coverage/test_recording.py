@@ -12,6 +12,7 @@ import pytest
 from ohlcv.config.settings import Settings
 from ohlcv.coverage import recording
 from ohlcv.coverage.recording import record_coverage
+from ohlcv.iceberg.file_commits import commit_files, read_file
 from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.errors import EqualityDeletesError, MissingTableError, OhlcvError
 from ohlcv.readers.trades import load_trades
@@ -33,6 +34,7 @@ def test_the_first_recording_counts_every_hour(site: CoverageSite) -> None:
     assert report.full == "nothing has been recorded before"
     properties = site.properties()
     assert properties.pop("trades-metadata") == site.trades_table().metadata_location
+    assert properties.pop("snapshot") == str(site.coverage_table().snapshots()[0].snapshot_id)
     assert properties == {"trades-snapshot": str(snapshot), "pending-hours": "", "until": "2026-03-01T13:00:00Z"}
 
 
@@ -180,6 +182,51 @@ def test_trades_that_were_rolled_back_are_counted_again(site: CoverageSite) -> N
     assert (report.hours, report.full) == (2, None)
     site.assert_recorded()
     assert site.properties()["trades-snapshot"] == str(first)
+
+
+def roll_back(site: CoverageSite, position: int) -> None:
+    """Roll the coverage back to an earlier snapshot. The properties of the table stay."""
+    table = site.coverage_table()
+    snapshot = table.snapshots()[position].snapshot_id
+    table.manage_snapshots().set_current_snapshot(snapshot_id=snapshot).commit()
+
+
+def test_every_hour_is_counted_again_after_a_rollback_of_the_coverage(site: CoverageSite) -> None:
+    site.deliver(delivery(1))
+    site.record()
+    site.deliver(delivery(2, "2"), delivery(hour=HOUR - 1))
+    site.record()
+    roll_back(site, 0)
+    report = site.record()
+    assert (report.hours, report.full) == (2, "the coverage table was rolled back")
+    site.assert_recorded()
+    assert (site.record().hours, site.properties()["snapshot"]) == (0, str(site.coverage_table().snapshots()[-1].snapshot_id))
+
+
+def test_rows_that_a_rollback_left_correct_are_counted_again_once(site: CoverageSite) -> None:
+    site.deliver(delivery(1))
+    site.record()
+    for trades in ((delivery(1), delivery(2, "2")), (delivery(1),)):
+        site.replace(*trades)
+        site.record()
+    roll_back(site, 0)
+    assert site.record().full == "the coverage table was rolled back"
+    site.assert_recorded()
+    assert site.record().full is None
+
+
+def test_the_coverage_may_have_newer_snapshots_and_expired_ones(site: CoverageSite) -> None:
+    site.deliver(delivery(1))
+    site.record()
+    recorded = int(site.properties()["snapshot"])
+    table = site.coverage_table()
+    # As a compaction and an expiry leave it.
+    (task,) = table.scan().plan_files()
+    rows = [(task.file.partition, read_file(table, task))]
+    commit_files(site.catalog, site.settings.coverage_contract, table, rows, [task.file], lambda: None)
+    assert site.record().full is None
+    site.coverage_table().maintenance.expire_snapshots().by_id(recorded).commit()
+    assert site.record().full is None
 
 
 def test_deliveries_without_an_hour_are_not_counted(site: CoverageSite) -> None:

@@ -9,8 +9,10 @@ from itertools import pairwise
 import pytest
 
 from ohlcv.readers.coverage_sequences import (
+    FAR_APART,
     FIRST,
     LAST,
+    MAX_MISSING,
     NOT_COUNTED,
     RESTART,
     Judgement,
@@ -97,6 +99,20 @@ def test_hours_more_than_seven_days_apart_are_not_compared() -> None:
     assert gaps(near) == {0: True, 168: True}
     far = judge({0: {1}, 169: {3}})
     assert {each.detail for each in far.values()} == {f"{FIRST}; {LAST}"}
+
+
+def test_numbers_that_are_too_far_apart_to_be_of_trades_are_unknown() -> None:
+    most = MAX_MISSING
+    assert missing(judge({0: {0}, 1: {most}})) == {0: 0, 1: most - 1}
+    assert judge({0: {0}, 1: {most + 1}}) == {0: Judgement(None, None, f"{FIRST}; {FAR_APART}")} | {
+        1: Judgement(None, None, f"{FAR_APART}; {LAST}")
+    }
+    # In one hour: the limits of the type. The boundaries of the hour prove nothing either.
+    judged = judge({0: {-(2**63) - 2}, 1: {-(2**63), 2**63 - 1}, 2: {2**63 + 9}})
+    assert set(gaps(judged).values()) == set(missing(judged).values()) == {None}
+    assert judged[1].detail == FAR_APART
+    # A gap that is proven stays.
+    assert judge({0: {1, 3}, 1: {2**62}})[0] == Judgement(1, True, "numbers missing: 1 in the hour")
 
 
 @pytest.mark.parametrize("uncounted", [0, 1, 2])

@@ -13,7 +13,7 @@ from ohlcv.model.coverage_records import Note
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import HOUR
 from ohlcv.readers.coverage import MAX_RANGE, read_coverage
-from ohlcv.readers.coverage_states import CoverageRow, delay_percentile, longest_silence, sum_delays
+from ohlcv.readers.coverage_states import CountedHours, CoverageRow, delay_percentile, longest_silence, sum_delays
 from support.coverage_rows import (
     FIRST_HOUR,
     SNAPSHOT,
@@ -87,6 +87,10 @@ class TestStates:
         assert row_of(settings, 0, symbol, exchange).detail == "rejected trades without a series"
         assert len(read(settings, 0, 4)) == 1
 
+    def test_a_series_with_an_empty_name_and_trades_is_a_series(self, settings: Settings) -> None:
+        write_coverage(settings, [hour_row(hour, [hour], symbol="") for hour in (0, 1, 2)], 4)
+        assert states(settings, 0, 3, "") == {0: "unknown", 1: "no gap", 2: "unknown"}
+
     def test_hours_that_are_not_counted_have_no_state(self, settings: Settings) -> None:
         rows = [hour_row(hour, [hour]) for hour in (0, 1, 2, 3, 6)]
         write_coverage(settings, rows, 5, pending=[2])
@@ -98,6 +102,13 @@ class TestStates:
         assert row_of(settings, 2).missing is None
         assert row_of(settings, 2).accepted == 1
         assert row_of(settings, 6).detail == "the hour is not over"
+
+    def test_an_hour_that_is_counted_again_is_found_between_two_hours(self) -> None:
+        counted = CountedHours(9, frozenset({2, 3, 7}))
+        ranges = [(first, last) for first in range(9) for last in range(first, 9)]
+        lacking = [each for each in ranges if any(hour in (2, 3, 7) for hour in range(each[0], each[1] + 1))]
+        assert [each for each in ranges if counted.lack(*each)] == lacking
+        assert counted.lack(8, 9)
 
     def test_a_series_is_expected_for_seven_days_after_a_trade(self, settings: Settings) -> None:
         others = [hour_row(hour, symbol="ETH") for hour in range(WEEK + 3)]
