@@ -238,6 +238,22 @@ RECORDING_OF_COVERAGE = (
         (f"{_TESTS}::test_a_recording_without_changes_commits_nothing",),
     ),
     Mutation(
+        _HOURS,
+        "a rollback of the coverage is not noticed",
+        _RECORDING,
+        "        if self._is_rolled_back():\n",
+        "        if False:\n",
+        (f"{_TESTS}::test_every_hour_is_counted_again_after_a_rollback_of_the_coverage",),
+    ),
+    Mutation(
+        _HOURS,
+        "rows that a rollback left correct are counted in every recording",
+        _RECORDING,
+        "if self._is_rolled_back() and (current",
+        "if False and (current",
+        (f"{_TESTS}::test_rows_that_a_rollback_left_correct_are_counted_again_once",),
+    ),
+    Mutation(
         _STORED,
         "the replaced files stay",
         _RECORDING,

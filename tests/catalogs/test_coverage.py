@@ -45,6 +45,12 @@ def loaded(site: CoverageSite, contract: TableContract) -> Table:
     return load_table(site.catalog, contract)
 
 
+def commits(table: Table) -> int:
+    """Return the number of commits to a table, of which a catalog may show only the newest."""
+    newest = table.current_snapshot()
+    return 0 if newest is None else newest.sequence_number or 0
+
+
 def assert_equal_to_recount(site: CoverageSite) -> None:
     """Assert that the rows are those of a recount, and that another recording commits nothing."""
     site.assert_recorded()
@@ -73,7 +79,7 @@ def test_a_note_is_shown_until_it_is_withdrawn(catalog: CatalogUnderTest) -> Non
     site = site_of(catalog)
     site.record()
     contract = site.settings.coverage_notes_contract
-    before = loaded(site, contract).metadata.last_sequence_number
+    before = commits(loaded(site, contract))
     request = NoteRequest("outage", "X", None, START, None, "Ann", "announced")
     note = record_note(site.settings, request, datetime.now(UTC), site.catalog)
 
@@ -84,7 +90,7 @@ def test_a_note_is_shown_until_it_is_withdrawn(catalog: CatalogUnderTest) -> Non
     assert shown() == [(note.note,)]
     withdraw_note(site.settings, note.note, "Bob", datetime.now(UTC), site.catalog)
     assert shown() == [()]
-    assert loaded(site, contract).metadata.last_sequence_number == before + 2
+    assert commits(loaded(site, contract)) == before + 2
 
 
 def test_a_reconciliation_that_is_repeated_commits_nothing(catalog: CatalogUnderTest, tmp_path: Path) -> None:
@@ -124,4 +130,3 @@ def test_a_recording_finds_its_commit_after_a_lost_reply(catalog: CatalogUnderTe
     assert catalog.empty.lost() == lost + 1
     assert_equal_to_recount(site)
     catalog.observations.append("stored once")
-

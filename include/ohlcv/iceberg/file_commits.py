@@ -80,7 +80,8 @@ def commit_files(
 ) -> Table:
     """Add rows, remove files and set properties in one commit, and return the table after it.
 
-    A new snapshot is named by the property `snapshot_property`. Raise OhlcvError if another task has committed since the table was loaded.
+    A new snapshot is named by the property `snapshot_property`. Raise OhlcvError if another task has committed since
+    the table was loaded.
     """
     attempt = uuid4().hex
     new_properties = dict(properties or {})
