@@ -126,9 +126,9 @@ COVERAGE_OPERATION_MUTATIONS = (
     Mutation(
         "a note on the whole exchange explains missing data",
         "a withdrawn note explains it",
-        _CHECK,
-        "note.withdrawn_at is None and ",
-        "",
+        "include/ohlcv/readers/coverage_notes.py",
+        "if with_withdrawn or note.withdrawn_at is None",
+        "if True",
         (f"{CHECKS}::test_a_note_on_the_whole_exchange_explains_missing_data",),
     ),
     Mutation(

@@ -207,9 +207,9 @@ COVERAGE_STATE_MUTATIONS = (
     Mutation(
         _NOTE,
         "a withdrawn note shows",
-        "include/ohlcv/readers/coverage.py",
-        "        if note.withdrawn_at is None\n        and exchange",
-        "        if exchange",
+        "include/ohlcv/readers/coverage_notes.py",
+        "if with_withdrawn or note.withdrawn_at is None",
+        "if True",
         (f"{STATES}::TestStates",),
     ),
     Mutation(
@@ -272,8 +272,8 @@ COVERAGE_STATE_MUTATIONS = (
         _FILL,
         "a note of what is expected is the reason",
         _FILLS,
-        "if explains(note) and note.withdrawn_at is None",
-        "if note.withdrawn_at is None",
+        " if explains(note)]",
+        "]",
         (FILLS,),
     ),
     Mutation(

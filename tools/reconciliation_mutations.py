@@ -332,4 +332,12 @@ RECONCILIATION_MUTATIONS = (
         "hour_number(first) + 1",
         (f"{RESULTS}::test_a_day_has_the_evidence_of_all_its_hours",),
     ),
+    Mutation(
+        "each difference has the evidence of its hours",
+        "the evidence of a minute is called its own",
+        f"{PACKAGE}/evidence.py",
+        '" in its hour" if timeframe.length < HOUR else ""',
+        '""',
+        (f"{RESULTS}::test_the_evidence_of_a_shorter_window_is_of_its_hour",),
+    ),
 )

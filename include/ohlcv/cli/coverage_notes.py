@@ -68,10 +68,8 @@ def list_notes(*, exchange: str | None, symbol: str | None, with_withdrawn: bool
     settings = load_settings()
     found = [
         each
-        for each in read_notes(settings, open_catalog(settings))
-        if exchange in (None, each.exchange)
-        and (symbol is None or each.symbol in (None, symbol))
-        and (with_withdrawn or each.withdrawn_at is None)
+        for each in read_notes(settings, open_catalog(settings), with_withdrawn)
+        if exchange in (None, each.exchange) and (symbol is None or each.symbol in (None, symbol))
     ]
     if output_format == "json":
         for each in found:

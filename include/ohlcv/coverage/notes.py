@@ -20,6 +20,7 @@ from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.coverage_records import Note, NoteKind
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import iso
+from ohlcv.model.partition_units import partition_number
 from ohlcv.readers.coverage import check_known
 from ohlcv.readers.scans import compare
 
@@ -61,7 +62,7 @@ def record_note(settings: Settings, request: NoteRequest, now: datetime, catalog
         table = load_table_to_write(settings, contract, catalog)
         if request.kind != "expected":
             check_known(settings, request.exchange, request.symbol, catalog)
-        month = Record((now.year - 1970) * 12 + now.month - 1)
+        month = Record(partition_number("month", now.date()))
         commit_files(catalog, contract, table, [(month, rows_of(table, [asdict(note)]))], [], assert_lock_held)
     return note
 

@@ -34,7 +34,8 @@ from ohlcv.model import summary_keys
 from ohlcv.model.coverage_columns import COVERAGE_COLUMNS
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, floor_time, iso
-from ohlcv.model.source_hours import HOURS_PER_DAY, format_hours, hour_number, hour_range, parse_hours
+from ohlcv.model.source_hours import HOURS_PER_DAY, format_hours, hour_number, hour_range
+from ohlcv.readers.coverage import pending_hours
 from ohlcv.readers.scans import compare
 from ohlcv.readers.trades import load_trades, table_with_snapshot
 
@@ -122,7 +123,7 @@ class _Recorder:
 
     def run(self, max_trades: int) -> CoverageReport:
         """Count and commit, and return the report."""
-        waiting = sorted(self._changed_hours() | self._pending_hours())
+        waiting = sorted(self._changed_hours() | pending_hours(self._coverage))
         # An hour that has not begun has no trades that it can be compared with.
         begun = [hour for hour in waiting if hour <= hour_number(self._now)]
         files = {} if self._snapshot is None else plan_files(self._trades, self._snapshot.snapshot_id, begun)
@@ -133,9 +134,6 @@ class _Recorder:
         self._report.hours = len(hours)
         self._report.pending_hours = len(begun) - len(hours)
         return self._report
-
-    def _pending_hours(self) -> set[int]:
-        return parse_hours(self._coverage.properties.get(summary_keys.COVERAGE_PENDING, ""))
 
     def _changed_hours(self) -> set[int]:
         """Return the hours whose files changed since the checkpoint, or else all hours that are or were known."""

@@ -13,13 +13,12 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.catalog_errors import described_catalog_errors
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.tables import existing_tables, load_table, open_catalog
-from ohlcv.model import summary_keys
 from ohlcv.model.coverage_records import NO_DATA_REPORTED, Note
 from ohlcv.model.intervals import HOUR, format_duration, iso
-from ohlcv.model.source_hours import hour_number, hour_range, parse_hours
+from ohlcv.model.source_hours import hour_number, hour_range
 from ohlcv.model.table_contracts import missing_table_problem
 from ohlcv.monitoring.measurements import Finding, Measurement, State
-from ohlcv.readers.coverage import recorded_until
+from ohlcv.readers.coverage import pending_hours, recorded_until
 from ohlcv.readers.coverage_notes import read_notes
 from ohlcv.readers.coverage_states import covers_hour, explains
 from ohlcv.readers.scans import compare
@@ -53,7 +52,7 @@ def measure_coverage(settings: Settings, now: datetime) -> list[Measurement]:
 def _measure_exchanges(
     settings: Settings, catalog: Catalog, table: Table, until: datetime, *, is_current: bool
 ) -> Iterator[Measurement]:
-    pending = frozenset(_pending(table))
+    pending = pending_hours(table)
     newest = hour_number(until) - 1
     while newest in pending:
         newest -= 1
@@ -82,8 +81,8 @@ def _state(exchange: str, hour: int, newest: int, notes: Iterable[Note], *, is_k
 
 def _is_explained(note: Note, exchange: str, hour: int) -> bool:
     """Return whether a note explains that an exchange has no data in an hour. One of a symbol does not."""
-    is_valid = note.withdrawn_at is None and note.symbol is None and note.exchange == exchange
-    return is_valid and explains(note) and covers_hour(note, hour)
+    is_of_exchange = note.symbol is None and note.exchange == exchange
+    return is_of_exchange and explains(note) and covers_hour(note, hour)
 
 
 def _last_hours(table: Table, newest: int) -> Mapping[str, int]:
@@ -110,10 +109,6 @@ def check_coverage(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield "ok", f"the trades are counted until {iso(until)}{_pending_text(table)}"
 
 
-def _pending(table: Table) -> Iterable[int]:
-    return parse_hours(table.properties.get(summary_keys.COVERAGE_PENDING, ""))
-
-
 def _pending_text(table: Table) -> str:
-    count = len(list(_pending(table)))
+    count = len(pending_hours(table))
     return f"; {count:,} earlier hours are counted by the next runs" if count else ""

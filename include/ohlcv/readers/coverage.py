@@ -117,9 +117,7 @@ def read_coverage(
     notes = [
         note
         for note in read_notes(settings, catalog)
-        if note.withdrawn_at is None
-        and exchange in (None, note.exchange)
-        and (symbol is None or note.symbol in (None, symbol))
+        if exchange in (None, note.exchange) and (symbol is None or note.symbol in (None, symbol))
     ]
     snapshot = table.properties.get(summary_keys.COVERAGE_TRADES)
     return Coverage(
@@ -155,8 +153,12 @@ def check_known(settings: Settings, exchange: str | None, symbol: str | None, ca
 def counted_hours(table: Table) -> CountedHours:
     """Return which hours are counted: none before the first recording."""
     until = recorded_until(table)
-    pending = parse_hours(table.properties.get(summary_keys.COVERAGE_PENDING, ""))
-    return CountedHours(FIRST_DAY * HOURS_PER_DAY if until is None else hour_number(until), frozenset(pending))
+    return CountedHours(FIRST_DAY * HOURS_PER_DAY if until is None else hour_number(until), pending_hours(table))
+
+
+def pending_hours(table: Table) -> frozenset[int]:
+    """Return the hours that the next recordings count."""
+    return frozenset(parse_hours(table.properties.get(summary_keys.COVERAGE_PENDING, "")))
 
 
 def recorded_until(table: Table) -> datetime | None:

@@ -6,7 +6,6 @@ from datetime import UTC
 from typing import Any
 
 from pyiceberg.catalog import Catalog
-from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.damage import report_damage
@@ -17,17 +16,14 @@ from ohlcv.model.coverage_records import Note
 _TIMES = tuple(column.name for column in NOTE_COLUMNS if column.type == "timestamptz")
 
 
-def read_notes(settings: Settings, catalog: Catalog) -> list[Note]:
-    """Return all notes in the order in which they were recorded, also the withdrawn ones."""
-    return notes_in(load_table(catalog, settings.coverage_notes_contract))
-
-
-def notes_in(table: Table) -> list[Note]:
-    """Return all notes of a loaded table in the order in which they were recorded."""
+def read_notes(settings: Settings, catalog: Catalog, with_withdrawn: bool = False) -> list[Note]:
+    """Return the notes in the order in which they were recorded."""
+    table = load_table(catalog, settings.coverage_notes_contract)
     scan = table.scan(selected_fields=tuple(column.name for column in NOTE_COLUMNS))
     with report_damage(table, scan):
         rows = scan.to_arrow().to_pylist()
-    return sorted(map(_note, rows), key=lambda note: (note.recorded_at, note.note))
+    notes = (note for note in map(_note, rows) if with_withdrawn or note.withdrawn_at is None)
+    return sorted(notes, key=lambda note: (note.recorded_at, note.note))
 
 
 def _note(row: dict[str, Any]) -> Note:

@@ -283,8 +283,3 @@ def delay_percentile(delays: Sequence[int], share: float) -> str | None:
 def sum_delays(delays: Iterable[Sequence[int] | None]) -> list[int]:
     """Return the sums of the counts of several hours."""
     return [sum(counts) for counts in zip(*filter(None, delays), strict=True)]
-
-
-def group_notes(notes: Iterable[Note], exchange: str, symbol: str) -> list[Note]:
-    """Return the notes of a series and of its exchange."""
-    return [note for note in notes if is_of_series(note, exchange, symbol)]

@@ -50,9 +50,7 @@ class _KnownHours:
 
     def __init__(self, settings: Settings, catalog: Catalog, exchanges: set[str], first: int, last: int) -> None:
         table = load_table(catalog, settings.coverage_contract)
-        self._notes: list[Note] = [
-            note for note in read_notes(settings, catalog) if explains(note) and note.withdrawn_at is None
-        ]
+        self._notes: list[Note] = [note for note in read_notes(settings, catalog) if explains(note)]
         self._counted: CountedHours = counted_hours(table)
         # (exchange, hour) -> minutes in which a series of the exchange has a trade.
         self._minutes: dict[tuple[str, int], int] = {}

@@ -11,12 +11,12 @@ from pyiceberg.catalog import Catalog
 from ohlcv.config.settings import Settings
 from ohlcv.model.coverage_records import DELAY_BOUNDS, Note
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.intervals import from_microseconds
+from ohlcv.model.intervals import HOUR, from_microseconds
 from ohlcv.model.source_hours import hour_number
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.model.trade_validity import ROW_REJECTIONS
 from ohlcv.readers.coverage import read_coverage
-from ohlcv.readers.coverage_states import CoverageRow
+from ohlcv.readers.coverage_states import CoverageRow, explains, overlaps
 from ohlcv.reconciliation.comparison import ComparedWindow
 
 # Trades that arrive later than this may have missed the candle.
@@ -46,8 +46,10 @@ def add_evidence(
         last = first + timeframe.length
         hours = range(hour_number(first), max(hour_number(first) + 1, hour_number(last)))
         known = [rows[hour] for hour in hours if hour in rows]
-        covering = [note for note in notes if _covers(note, first, last)]
-        window.evidence = tuple(_texts(known, covering)) or (_UNKNOWN,)
+        covering = [note for note in notes if explains(note) and overlaps(note, first, last)]
+        # The facts of a shorter window are those of its hour.
+        place = " in its hour" if timeframe.length < HOUR else ""
+        window.evidence = tuple(_texts(known, covering, place)) or (_UNKNOWN,)
     return None
 
 
@@ -59,21 +61,18 @@ def _read(
     return {row.hour: row for _, _, row in coverage.rows()}, coverage.notes
 
 
-def _covers(note: Note, start: datetime, end: datetime) -> bool:
-    return note.kind != "expected" and note.start_time < end and (note.end_time is None or note.end_time > start)
-
-
-def _texts(rows: Sequence[CoverageRow], notes: Iterable[Note]) -> Iterable[str]:
-    """Yield the evidence of hours, as counts of the whole hours."""
+def _texts(rows: Sequence[CoverageRow], notes: Iterable[Note], place: str) -> Iterable[str]:
+    """Yield the evidence of hours. The place says what the counts are of."""
     states = Counter(row.state for row in rows)
-    yield from (f"{state}: {count} h" if len(rows) > 1 else f"{state}" for state, count in sorted(states.items()))
+    for state, count in sorted(states.items()):
+        yield f"{state}: {count} h" if len(rows) > 1 else f"{state}{place}"
     if missing := sum(row.missing or 0 for row in rows):
-        yield f"{missing:,} source sequences missing"
+        yield f"{missing:,} source sequences missing{place}"
     facts = [row.facts for row in rows if row.facts is not None]
     for reason in ROW_REJECTIONS:
         if rejected := sum(each[f"rejected_{reason}"] or 0 for each in facts):
-            yield f"{rejected:,} trades rejected: {reason}"
+            yield f"{rejected:,} trades rejected{place}: {reason}"
     if late := sum(sum((each["delays"] or [])[_LATE : len(DELAY_BOUNDS) + 1]) for each in facts):
-        yield f"{late:,} trades arrived more than 1 min late"
+        yield f"{late:,} trades arrived more than 1 min late{place}"
     for note in notes:
         yield f"note {note.note} ({note.kind}, {note.author}): {note.reason}"

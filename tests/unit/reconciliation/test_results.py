@@ -172,6 +172,19 @@ def test_differences_have_evidence_of_their_hours(run: Any, table: Any, settings
     ]
 
 
+def test_the_evidence_of_a_shorter_window_is_of_its_hour(run: Any, table: Any, settings: Settings) -> None:
+    ours = random_candles(9, 1, MINUTE)
+    delays = [80, 0, 0, 0, 0, 1, 0, 0, 0]
+    write_coverage(settings, [hour_row(0, [*range(9), 10], delays=delays, rejected_bad_price=2)], until=1)
+    run(ours, [replace(ours[0], close=ours[0].close + 1)], timeframe=MINUTE)
+    assert stored(table())[0]["evidence"] == [
+        "sequence gaps in its hour",
+        "1 source sequences missing in its hour",
+        "2 trades rejected in its hour: bad_price",
+        "1 trades arrived more than 1 min late in its hour",
+    ]
+
+
 def test_a_day_has_the_evidence_of_all_its_hours(run: Any, table: Any, settings: Settings) -> None:
     ours = random_candles(10, 1, DAY)
     numbers = [range(hour * 10, hour * 10 + 10 - (hour in (3, 5))) for hour in range(24)]
