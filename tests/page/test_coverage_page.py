@@ -26,6 +26,11 @@ const pairs = [...document.querySelectorAll(".oc-cell dl div")];
 return Object.fromEntries(pairs.map((pair) => [...pair.children].map((part) => part.textContent)));
 """
 
+EXCHANGES = """
+const label = [...document.querySelectorAll("label")].find((each) => each.firstChild.textContent === "Exchange");
+return [...label.querySelectorAll("option")].map((each) => each.textContent);
+"""
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
@@ -108,6 +113,11 @@ def test_the_map_draws_the_states_in_light_and_dark(page: CandlesPage) -> None:
         assert min(pixels.values()) > 100
         # Four series are without data for five hours; a cell has 16 by more than 20 pixels.
         assert pixels["state-no-data"] > 4 * 5 * 16 * 20
+
+
+def test_the_list_of_exchanges_has_those_of_the_candles(page: CandlesPage) -> None:
+    open_coverage(page, "coverage_exchange=coinbase")
+    wait_for(lambda: page.window.run(EXCHANGES) == ["all", "coinbase", "kraken"], "the exchanges are listed")
 
 
 def test_the_facts_of_a_cell_are_shown(server: ApiServer, page: CandlesPage) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ohlcv.cli.coverage_notes import note
 from ohlcv.cli.options import EXCHANGE, ROWS_FORMAT, SYMBOL, TABLE_OR_JSON
-from ohlcv.cli.row_output import rows_of, write_csv, write_json
+from ohlcv.cli.row_output import Row, rows_of, write_csv, write_json
 from ohlcv.cli.terminal import new_table, parse_time_option, print_table, report_of, show_progress
 from ohlcv.cli.terminal import note as print_note
 from ohlcv.config.settings import load_settings
@@ -21,6 +22,24 @@ if TYPE_CHECKING:
 
     from ohlcv.coverage.report import CoverageReport
     from ohlcv.readers.coverage import Coverage
+
+# Column -> heading of a table for people.
+_STATES = {
+    "no_gap": "no gap",
+    "sequence_gaps": "gaps",
+    "silent": "silent",
+    "no_data": "no data",
+    "source_expired": "expired",
+    "unknown": "unknown",
+}
+_COUNTS = {"missing": "missing", "accepted": "trades", "rejected": "rejected", "duplicates": "duplicates"}
+_TIMES = {"longest_silence": "silence, min", "delay_p95": "delay p95"}
+_KEY = {"exchange": "exchange", "symbol": "symbol"}
+_SERIES = {**_KEY, **_STATES, **_COUNTS, **_TIMES, "notes": "notes"}
+_HOURS = {**_KEY, "hour": "hour", "state": "state", **_COUNTS, **_TIMES, "notes": "notes", "detail": "detail"}
+_NUMBERS = {*_STATES, *_COUNTS, *_TIMES}
+# The others are left out where no row has a value, so that a table of a healthy day fits a terminal.
+_ALWAYS = {*_KEY, "hour", "state", "accepted", *_TIMES}
 
 
 @click.group(invoke_without_command=True)
@@ -47,8 +66,8 @@ def coverage(
 ) -> None:
     """Show how complete the trades of each series are, for at most 31 days.
 
-    Hours by state: no gap, sequence gaps, silent, no data, source expired, unknown (docs/coverage.md). csv and json
-    contain all facts.
+    Hours by state: no gap, sequence gaps, silent, no data, source expired, unknown (docs/coverage.md). The table
+    leaves out columns without a value; csv and json contain all facts.
     """
     if context.invoked_subcommand is not None:
         if any((start_text, end_text, exchange, symbol, by)) or output_format != "table":
@@ -69,9 +88,11 @@ def coverage(
         write_csv(table)
     elif output_format == "json":
         write_json(table)
+    elif len(table) and by == "hour":
+        _print_rows("Hours", table, _HOURS)
     elif len(table):
-        _print_hours(table) if by == "hour" else _print_series(table)
-    _print_notes(found)
+        _print_rows("Hours by state, and trades", table, _SERIES)
+    _print_notes(found, is_empty=not len(table))
 
 
 @coverage.command("record")
@@ -104,7 +125,7 @@ coverage.add_command(note)
 
 
 def _print_reports(reports: list[CoverageReport]) -> None:
-    columns = ("hours", "series", "trades", "accepted", "rejected", "duplicates", "superseded", "expired", "left")
+    columns = ("hours", "series", "trades", "accepted", "rejected", "duplicates", "superseded", "expired", "pending")
     table = new_table("Counted", *((name,) for name in columns), "until", ("seconds",))
     for report in reports:
         counts = (
@@ -119,76 +140,34 @@ def _print_reports(reports: list[CoverageReport]) -> None:
             print_note(f"all hours were counted: {report.full}")
 
 
-def _print_series(found: pa.Table) -> None:
-    states = ("no gap", "sequence gaps", "silent", "no data", "source expired", "unknown")
-    headings = ("no gap", "gaps", "silent", "no data", "expired", "unknown")
-    counts = ("missing", "accepted", "rejected", "duplicates")
-    table = new_table(
-        "Hours by state, and trades",
-        "exchange",
-        "symbol",
-        *((name,) for name in headings),
-        ("missing",),
-        ("trades",),
-        ("rejected",),
-        ("duplicates",),
-        ("silence, min",),
-        ("delay p95",),
-        "notes",
-    )
-    for row in rows_of(found):
-        hours = [row[state.replace(" ", "_")] for state in states]
-        table.add_row(
-            row["exchange"] or "-",
-            row["symbol"] or "-",
-            *(f"{count:,}" if count else "" for count in hours),
-            *(_cell(row[name]) for name in counts),
-            _cell(row["longest_silence"]),
-            _cell(row["delay_p95"]),
-            " ".join(row["notes"]),
-        )
+def _print_rows(title: str, found: pa.Table, headings: Mapping[str, str]) -> None:
+    rows = [_with_total(row) for row in rows_of(found)]
+    names = [name for name in headings if name in _ALWAYS or any(row[name] for row in rows)]
+    table = new_table(title, *((headings[name],) if name in _NUMBERS else headings[name] for name in names))
+    for row in rows:
+        table.add_row(*(_cell(name, row[name]) for name in names))
     print_table(table)
 
 
-def _print_hours(found: pa.Table) -> None:
-    counts = ("missing", "accepted", "rejected_total", "duplicates")
-    table = new_table(
-        "Hours",
-        "exchange",
-        "symbol",
-        "hour",
-        "state",
-        ("missing",),
-        ("trades",),
-        ("rejected",),
-        ("duplicates",),
-        ("silence, min",),
-        ("delay p95",),
-        "notes",
-        "detail",
-    )
-    for row in rows_of(found):
-        rejected = sum(value or 0 for name, value in row.items() if name.startswith("rejected_"))
-        values = {**row, "rejected_total": rejected}
-        table.add_row(
-            row["exchange"] or "-",
-            row["symbol"] or "-",
-            iso(row["hour"]),
-            row["state"],
-            *(_cell(values[name]) for name in counts),
-            _cell(row["longest_silence"]),
-            _cell(row["delay_p95"]),
-            " ".join(row["notes"]),
-            row["detail"] or "",
-        )
-    print_table(table)
+def _with_total(row: Row) -> Row:
+    """Return a row with the sum of its rejected trades, which a series already has."""
+    return {"rejected": sum(value or 0 for name, value in row.items() if name.startswith("rejected_")), **row}
 
 
-def _cell(value: object) -> str:
-    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+def _cell(name: str, value: Any) -> str:
+    if name in _STATES:
+        return f"{value:,}" if value else ""
+    if name == "notes":
+        return " ".join(value)
+    if name == "hour":
+        return iso(value)
+    if name == "detail":
+        return value or ""
+    # Rejected trades may have no exchange or symbol.
+    return f"{value:,}" if isinstance(value, int) else value or "-"
 
 
-def _print_notes(found: Coverage) -> None:
+def _print_notes(found: Coverage, *, is_empty: bool) -> None:
     text = f"{iso(found.start)} to {iso(found.end)}"
     if found.counted_until is None:
         print_note(f"{text}: no coverage is recorded yet: run 'ohlcv coverage record'")
@@ -197,6 +176,8 @@ def _print_notes(found: Coverage) -> None:
         print_note(f"{text}: hours from {iso(found.counted_until)} on are not counted yet")
     else:
         print_note(text)
+    if is_empty:
+        print_note("no series has trades in these hours, and none is expected")
     if found.pending:
         print_note(f"{len(found.pending):,} hours are counted again soon")
     for each in found.notes:

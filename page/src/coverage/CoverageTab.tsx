@@ -47,7 +47,7 @@ export function CoverageTab({ timeframes, timeframe, selection, select }: Covera
   const shown = selection.problems ? answer.series.filter(hasProblem) : answer.series;
   return (
     <section className="oc-coverage" aria-label="Coverage" aria-busy={loading}>
-      <CoverageToolbar answer={answer} selection={selection} select={select} />
+      <CoverageToolbar answer={answer} timeframe={timeframe} selection={selection} select={select} />
       <div className="oc-notices">
         {error !== null && <ErrorNotice error={error} retry={reload} />}
         {answer.pending_hours > 0 && (

@@ -1,19 +1,22 @@
 import { type FormEvent, useEffect, useRef, useState } from "react";
+import { readSeries } from "../api/client";
 import type { CoverageAnswer } from "../api/types";
 import type { Select } from "../CandlesPage";
 import { type Selection, SPANS } from "../selection";
+import { useLoaded } from "../shared/hooks";
 import { toSeconds } from "../shared/times";
 import { ZoneField } from "../shared/ZoneField";
 import { movedUntil } from "./axis";
 
 interface CoverageToolbarProps {
   answer: CoverageAnswer;
+  timeframe: string;
   selection: Selection;
   select: Select;
 }
 
 /** Range and filters of the heat map. */
-export function CoverageToolbar({ answer, selection, select }: CoverageToolbarProps) {
+export function CoverageToolbar({ answer, timeframe, selection, select }: CoverageToolbarProps) {
   const { coverageExchange, span, until, problems, cursor } = selection;
   const counted = toSeconds(answer.counted_until ?? answer.end);
   const shown = { start: toSeconds(answer.start), end: toSeconds(answer.end) };
@@ -46,7 +49,7 @@ export function CoverageToolbar({ answer, selection, select }: CoverageToolbarPr
           Newest
         </button>
       </div>
-      <ExchangeField answer={answer} exchange={coverageExchange} choose={change} />
+      <ExchangeField answer={answer} timeframe={timeframe} exchange={coverageExchange} choose={change} />
       <SearchField text={selection.search ?? ""} search={(text) => change({ search: text || null })} />
       <label className="oc-check">
         <input
@@ -82,14 +85,16 @@ function spanText(name: string): string {
 
 interface ExchangeFieldProps {
   answer: CoverageAnswer;
+  timeframe: string;
   exchange: string | null;
   choose: (change: Partial<Selection>) => void;
 }
 
-/** The exchanges that were seen in the answers. */
-function ExchangeField({ answer, exchange, choose }: ExchangeFieldProps) {
+/** The exchanges of the candles, and those that were seen in the answers. */
+function ExchangeField({ answer, timeframe, exchange, choose }: ExchangeFieldProps) {
+  const { data: candles } = useLoaded(timeframe, (signal) => readSeries(timeframe, undefined, signal));
   const seen = useRef(new Set<string>());
-  for (const { exchange: name } of answer.series) if (name) seen.current.add(name);
+  for (const { exchange: name } of [...answer.series, ...(candles?.series ?? [])]) if (name) seen.current.add(name);
   if (exchange) seen.current.add(exchange);
   return (
     <label className="oc-field">

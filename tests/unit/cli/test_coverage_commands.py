@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import pytest
 
@@ -68,6 +69,21 @@ class TestShow:
         lines = warm.succeed("coverage").splitlines()
         assert lines[4].split()[:3] == ["X", "-", "1"]
         assert lines[5].split() == ["X", "BTC", "2", "1", "1", "2", "5", "4", "2", "109", "0.1", "s"]
+
+    def test_the_table_leaves_out_columns_without_a_value(self, warm: WarmCommandLine) -> None:
+        lines = warm.succeed("coverage", "--symbol", "ETH").splitlines()
+        assert re.split(r"  +", lines[2].strip()) == [
+            *("exchange", "symbol", "silent", "unknown", "trades", "silence, min", "delay p95")
+        ]
+        lines = warm.succeed("coverage", "--symbol", "ETH", "--by", "hour").splitlines()
+        assert re.split(r"  +", lines[2].strip()) == [
+            *("exchange", "symbol", "hour", "state", "trades", "silence, min", "delay p95", "detail")
+        ]
+
+    def test_no_series_is_noted(self, warm: WarmCommandLine) -> None:
+        result = warm.run("coverage", "--end", "2026-02-01T00:00Z")
+        assert (result.returncode, result.stdout) == (0, "")
+        assert "note: no series has trades in these hours, and none is expected" in result.stderr
 
     def test_a_row_per_hour_has_all_facts(self, warm: WarmCommandLine) -> None:
         text = warm.succeed("coverage", *RANGE, "--by", "hour", "--symbol", "BTC", "--format", "csv")
