@@ -76,8 +76,11 @@ def _modified_files(folder: Path, since: datetime, report: FolderReport) -> dict
 
 def _request(place: Path, tolerances: Tolerances) -> Request:
     format_name, exchange, symbol, timeframe = map(unquote, place.parts)
-    get_format(format_name)
-    return Request(format_name, exchange, symbol, get_timeframe(timeframe), tolerances)
+    try:
+        get_format(format_name)
+        return Request(format_name, exchange, symbol, get_timeframe(timeframe), tolerances)
+    except InputError as error:
+        raise InputError(f"folder {place}: {error}") from None
 
 
 def _valid_files(

@@ -97,8 +97,8 @@ def test_an_invalid_file_does_not_stop_the_others(
         f"{PLACE}/b.csv": f"{PLACE}/b.csv, line 1",
         f"{PLACE}/c.csv": f"{PLACE}/a.csv overlap at 2026-03-01T00",
         "kraken-ohlc/X/ETH/1m": "no 1m candle has symbol 'ETH' and exchange 'X'",
-        "kraken/X/BTC/1m": "unknown format 'kraken'",
-        "kraken-ohlc/X/BTC/2m": "unknown timeframe '2m'",
+        "kraken/X/BTC/1m": "folder kraken/X/BTC/1m",
+        "kraken-ohlc/X/BTC/2m": "folder kraken-ohlc/X/BTC/2m",
         "kraken-ohlc/X/BTC/a.csv": "kraken-ohlc/X/BTC/a.csv is not in FORMAT/EXCHANGE/SYMBOL/TIMEFRAME/",
     }
 
