@@ -39,7 +39,7 @@ _SERIES = {**_KEY, **_STATES, **_COUNTS, **_TIMES, "notes": "notes"}
 _HOURS = {**_KEY, "hour": "hour", "state": "state", **_COUNTS, **_TIMES, "notes": "notes", "detail": "detail"}
 _NUMBERS = {*_STATES, *_COUNTS, *_TIMES}
 # The others are left out where no row has a value, so that a table of a healthy day fits a terminal.
-_ALWAYS = {*_KEY, "hour", "state", "accepted", *_TIMES}
+_ALWAYS = {*_KEY, "hour", "state", "missing", "accepted", *_TIMES}
 
 
 @click.group(invoke_without_command=True)

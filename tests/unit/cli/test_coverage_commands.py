@@ -73,11 +73,11 @@ class TestShow:
     def test_the_table_leaves_out_columns_without_a_value(self, warm: WarmCommandLine) -> None:
         lines = warm.succeed("coverage", "--symbol", "ETH").splitlines()
         assert re.split(r"  +", lines[2].strip()) == [
-            *("exchange", "symbol", "silent", "unknown", "trades", "silence, min", "delay p95")
+            *("exchange", "symbol", "silent", "unknown", "missing", "trades", "silence, min", "delay p95")
         ]
         lines = warm.succeed("coverage", "--symbol", "ETH", "--by", "hour").splitlines()
         assert re.split(r"  +", lines[2].strip()) == [
-            *("exchange", "symbol", "hour", "state", "trades", "silence, min", "delay p95", "detail")
+            *("exchange", "symbol", "hour", "state", "missing", "trades", "silence, min", "delay p95", "detail")
         ]
 
     def test_no_series_is_noted(self, warm: WarmCommandLine) -> None:
