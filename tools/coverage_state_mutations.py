@@ -152,7 +152,7 @@ COVERAGE_STATE_MUTATIONS = (
         _UNKNOWN,
         "rejected trades without a series are silent",
         _STATES,
-        "    if row is not None and not (history.exchange and history.symbol):\n",
+        '    if row is not None and not row["accepted"] and not (history.exchange and history.symbol):\n',
         "    if False:\n",
         (f"{STATES}::TestStates",),
     ),
