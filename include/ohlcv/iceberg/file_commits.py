@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
@@ -14,7 +14,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.io.pyarrow import ArrowScan, write_file
-from pyiceberg.manifest import DataFile
+from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import FileScanTask, Table, Transaction, WriteTask
 from pyiceberg.typedef import Record
@@ -93,6 +93,7 @@ def commit_files(
             if files or removed or not properties:
                 update = transaction.update_snapshot(snapshot_properties={summary_keys.ATTEMPT: attempt})
                 with update.overwrite() if removed else update.merge_append() as producer:
+                    _evaluate_separately(producer)
                     for file in removed:
                         producer.delete_data_file(file)
                     for file in files:
@@ -113,6 +114,19 @@ def commit_files(
             raise
         return found
     return table
+
+
+def _evaluate_separately(producer: Any) -> None:
+    """Let each manifest have an evaluator of its own. pyiceberg's has a state, and threads that share it miss files."""
+    build = producer._build_manifest_evaluator
+
+    def evaluator_of(spec: int) -> Callable[[ManifestFile], bool]:
+        def evaluate(manifest: ManifestFile) -> bool:
+            return bool(build(spec)(manifest))
+
+        return evaluate
+
+    producer._build_manifest_evaluator = evaluator_of
 
 
 def _find_commit(catalog: Catalog, contract: TableContract, attempt: str) -> Table | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyiceberg.expressions.visitors import _ManifestEvalVisitor
+from pyiceberg.manifest import ManifestFile
 
 from ohlcv.config.settings import Settings
 from ohlcv.coverage import recording
@@ -311,3 +314,23 @@ def test_trades_that_are_added_while_the_tables_are_loaded_are_counted_once(
     with pytest.raises(OhlcvError, match="another task has changed"):
         site.record()
     site.assert_recorded()
+
+
+def test_threads_of_a_commit_share_no_evaluator(site: CoverageSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.deliver(delivery(1))
+    site.record()
+    site.deliver(delivery(hour=HOUR - 24))
+    site.record()
+    site.deliver(delivery(2, "2"), delivery(2, "2", hour=HOUR - 24))
+    used: list[_ManifestEvalVisitor] = []
+    evaluate = _ManifestEvalVisitor.eval
+
+    def noted(visitor: _ManifestEvalVisitor, manifest: ManifestFile) -> bool:
+        if threading.current_thread() is not threading.main_thread():
+            used.append(visitor)
+        return evaluate(visitor, manifest)
+
+    monkeypatch.setattr(_ManifestEvalVisitor, "eval", noted)
+    site.record()
+    site.assert_recorded()
+    assert len(used) == len({id(each) for each in used}) > 1
