@@ -51,7 +51,7 @@ test-engines: setup ## Run the tests of the Spark jobs on the native engine
 
 .PHONY: test-crash-recovery
 test-crash-recovery: setup ## Kill jobs at many moments, and let two writers compete on PostgreSQL
-	@$(PYTEST) -m crash_recovery -rP tests/crash_recovery
+	@$(PYTEST) -m crash_recovery -rP tests/crash_recovery tests/unit/coverage
 
 .PHONY: test-hostile
 test-hostile: setup ## Run generated hostile cases (CASES=1000 SEED=1), or repeat one (SEED=1 CASE=17)

@@ -71,8 +71,20 @@ def test_random_deliveries_have_every_irregularity(settings: Settings) -> None:
     assert {("", "BTC"), ("X", "")} <= {(exchange, symbol) for exchange, symbol, _ in cells}
 
 
-@pytest.mark.parametrize("properties", [{}, WITHOUT_BOUNDS], ids=["bounds", "no bounds"])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "properties"),
+    [
+        pytest.param(
+            shape,
+            properties,
+            id=f"{shape}-{'no bounds' if properties else 'bounds'}",
+            # Each shape once, and both kinds of files.
+            marks=() if bool(properties) == (shape == "timestamps and doubles") else pytest.mark.crash_recovery,
+        )
+        for shape in SHAPES
+        for properties in ({}, WITHOUT_BOUNDS)
+    ],
+)
 def test_the_coverage_of_a_mapped_table_equals_a_recount(
     tmp_path: Path, shape: str, properties: dict[str, str]
 ) -> None:
