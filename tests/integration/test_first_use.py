@@ -24,7 +24,7 @@ DAY = ("--start", "2026-03-01T00:00:00Z", "--end", "2026-03-02T00:00:00Z")
 def create_and_load(cold: ColdCommandLine) -> None:
     """Create the tables and load the sample, each twice."""
     first = cold.succeed("tables", "create").splitlines()
-    assert len(first) == 10
+    assert len(first) == 13
     assert all(line.startswith("created  market_data.") for line in first)
     assert cold.succeed("tables", "create").splitlines() == [line.replace("created ", "exists  ") for line in first]
     sample = ("trades", "sample", "--trades", "3000", "--end", "2026-03-02T00:00:00Z", "--hours", "13", "--json")
