@@ -21,6 +21,7 @@ from ohlcv.iceberg.relocation import relocate_tables
 from ohlcv.iceberg.retention_plan import TableSize, measure_table
 from ohlcv.iceberg.tables import open_catalog
 from ohlcv.model.errors import OhlcvError
+from spark_jobs.jobs import table_maintenance
 from spark_jobs.jobs.table_maintenance import (
     MIN_SNAPSHOTS_TO_KEEP,
     ORPHAN_AGE,
@@ -36,6 +37,8 @@ from support.harness import Harness, at, trade
 from support.maintenance import OTHER_SYMBOL, append_small_files, data_files, fill, make_old, run_maintenance
 
 NOON = at("2026-11-21 12:00")
+# Snapshots that expiry keeps in tests of old tables.
+KEPT_SNAPSHOTS = 10
 
 
 def size_of(harness: Harness, name: str) -> TableSize:
@@ -95,8 +98,14 @@ def test_small_files_of_closed_partitions_are_merged_into_one_sorted_file(harnes
 
 
 @pytest.fixture
-def old_harness(spark: SparkSession, tmp_path: Path) -> Iterator[tuple[Harness, list[datetime]]]:
-    """Yield a harness with tables created 40 days ago, and the clock of its pyiceberg commits."""
+def old_harness(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Harness, list[datetime]]]:
+    """Yield a harness with tables created 40 days ago, and the clock of its pyiceberg commits.
+
+    Expiry keeps ten snapshots: a hundred commits take many seconds.
+    """
+    monkeypatch.setattr(table_maintenance, "MIN_SNAPSHOTS_TO_KEEP", KEPT_SNAPSHOTS)
     clock = [datetime.now(UTC) - timedelta(days=40)]
     with commits_at(lambda: clock[0]):
         yield Harness(spark, tmp_path / "home"), clock
@@ -111,28 +120,31 @@ def append_empty_commits(harness: Harness, clock: list[datetime], commits: int, 
         table.append(row.slice(0, 0))
 
 
-def test_old_snapshots_expire_except_the_last_hundred(old_harness: tuple[Harness, list[datetime]]) -> None:
+def test_old_snapshots_expire_except_the_newest(old_harness: tuple[Harness, list[datetime]]) -> None:
+    assert MIN_SNAPSHOTS_TO_KEEP == 100
     harness, clock = old_harness
-    append_empty_commits(harness, clock, 120, timedelta(hours=1))
-    # Candidates are not among the hundred.
+    append_empty_commits(harness, clock, 15, timedelta(hours=1))
+    # Candidates are not among the newest.
     old = [stage_without_rows(harness.table("1m"), {}) for _ in range(3)]
     clock[0] = datetime.now(UTC) - SNAPSHOT_AGE + timedelta(minutes=30)
     young = stage_without_rows(harness.table("1m"), {})
     now = datetime.now(UTC).date()
-    newest = harness.snapshots("1m")[-MIN_SNAPSHOTS_TO_KEEP:]
+    newest = harness.snapshots("1m")[-KEPT_SNAPSHOTS:]
     report = run_maintenance(harness, "1m", "expire", as_of=now)["expire"]
     assert isinstance(report, dict)
-    assert (report["snapshots_before"], report["snapshots_after"]) == (120, 100)
+    assert (report["snapshots_before"], report["snapshots_after"]) == (15, KEPT_SNAPSHOTS)
     assert report["candidates_expired"] == len(old)
-    assert harness.snapshots("1m") == newest, "all are old, so the last hundred remain"
+    assert harness.snapshots("1m") == newest, "all are old, so the newest ten remain"
     assert {each.snapshot_id for each in harness.table("1m").snapshots()} == {*newest, young}
-    # Young snapshots remain, even more than a hundred.
+
+
+def test_young_snapshots_remain_even_if_they_are_many(old_harness: tuple[Harness, list[datetime]]) -> None:
+    harness, clock = old_harness
     clock[0] = datetime.now(UTC) - SNAPSHOT_AGE + timedelta(hours=1)
-    append_empty_commits(harness, clock, 110, timedelta(minutes=1))
-    report = run_maintenance(harness, "1m", "expire", as_of=now)["expire"]
+    append_empty_commits(harness, clock, 12, timedelta(minutes=1))
+    report = run_maintenance(harness, "1m", "expire", as_of=datetime.now(UTC).date())["expire"]
     assert isinstance(report, dict)
-    assert report["snapshots_after"] == 110
-    assert size_of(harness, "1m").snapshots == 111
+    assert report["snapshots_after"] == 12
 
 
 def test_the_checkpoint_survives_the_expiry_of_its_snapshot(old_harness: tuple[Harness, list[datetime]]) -> None:
@@ -151,11 +163,11 @@ def test_the_checkpoint_survives_the_expiry_of_its_snapshot(old_harness: tuple[H
     recreated = Harness(harness.spark, harness.settings.home)
     recreated.table("1m").append(row.slice(0, 0), snapshot_properties=summary)
     assert recreated.checkpoint("1m") == recorded
-    # More than a hundred commits of other writers follow, without a checkpoint.
-    append_empty_commits(recreated, clock, MIN_SNAPSHOTS_TO_KEEP + 5, timedelta(hours=1))
+    # More commits of other writers follow than expiry keeps, without a checkpoint.
+    append_empty_commits(recreated, clock, KEPT_SNAPSHOTS + 5, timedelta(hours=1))
     report = run_maintenance(recreated, "1m", "expire", as_of=datetime.now(UTC).date())["expire"]
     assert isinstance(report, dict)
-    assert report["snapshots_after"] == MIN_SNAPSHOTS_TO_KEEP
+    assert report["snapshots_after"] == KEPT_SNAPSHOTS
     assert recreated.checkpoint("1m") == recorded
     # Late trades are still detected.
     recreated.load([trade(noon + timedelta(minutes=1), "7")])
