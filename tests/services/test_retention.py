@@ -113,8 +113,8 @@ def test_a_run_with_invalid_parameters_fails_without_a_retry(site: Site, conf: d
     run = site.wait_until_ended(site.trigger(DAG, {"as_of": AS_OF, **conf, "timeframes": ["1m"]}))
     assert run.state == "failed"
     assert message in site.log(run, "1m.plan")
-    # Expired candles that are not deleted keep their ledger.
-    assert "1m: its expired candles were not deleted, so its ledger is not deleted" in site.log(run, "ledger.plan")
+    # Expired candles that are not deleted keep their records.
+    assert "1m: its expired candles were not deleted, so its records are not deleted" in site.log(run, "records.plan")
     assert site.task(run, "1m.plan")["try_number"] == 1
     assert site.snapshots("1m") == before
 
@@ -172,7 +172,7 @@ def test_a_kill_during_every_step_costs_a_retry_and_no_candle(site: Site) -> Non
     snapshots = site.snapshots("1m")
     again = site.wait_until_successful(site.trigger(DAG, {"as_of": AS_OF, "timeframes": ["1m", "1d"]}))
     assert set(task_states(site, again, "1m").values()) == {"success"}
-    assert set(task_states(site, again, "ledger").values()) == {"success"}
+    assert set(task_states(site, again, "records").values()) == {"success"}
     assert "nothing has expired" in site.log(again, "1m.delete")
     assert site.snapshots("1m") == snapshots
     assert stored_rows(site) == retained
