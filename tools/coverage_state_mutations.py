@@ -285,6 +285,14 @@ COVERAGE_STATE_MUTATIONS = (
         (f"{STATES}::test_random_histories_have_the_states_of_the_model",),
     ),
     Mutation(
+        "hours whose numbers overlap are judged together",
+        "those at the ends of what is read are not read",
+        "include/ohlcv/readers/coverage_states.py",
+        "NUMBER_HOURS = 2 * MAX_DISTANCE\n",
+        "NUMBER_HOURS = MAX_DISTANCE\n",
+        (f"{STATES}::TestStates::test_the_nearest_numbers_are_judged_with_the_hours_that_overlap_them",),
+    ),
+    Mutation(
         "an answer of the API has a limited size",
         "a long range has as many series as a short one",
         "include/ohlcv/web/coverage.py",

@@ -22,9 +22,9 @@ from ohlcv.iceberg.damage import report_damage, report_damaged_file
 from ohlcv.iceberg.file_commits import plan
 from ohlcv.model.coverage_records import Note
 from ohlcv.model.intervals import HOUR
-from ohlcv.readers.coverage_sequences import MAX_DISTANCE
 from ohlcv.readers.coverage_states import (
     CONTEXT_HOURS,
+    NUMBER_HOURS,
     CountedHours,
     ExchangeHours,
     HourNumbers,
@@ -73,7 +73,7 @@ class StoredCoverage:
     @property
     def _read_hours(self) -> range:
         """Return the hours whose rows are compared with those of the request."""
-        return range(self.hours.start - MAX_DISTANCE, self.hours.stop + MAX_DISTANCE)
+        return range(self.hours.start - NUMBER_HOURS, self.hours.stop + NUMBER_HOURS)
 
     def each(self, after: SeriesKey | None, search: str) -> Iterator[tuple[SeriesHistory, HourFacts]]:
         """Yield the history and the rows of each series that has rows or is expected by a note, sorted.

@@ -23,7 +23,7 @@ MINUTES = 60
 _EXPECTED_HOURS = EXPECTED_AFTER_TRADE // HOUR
 # Hours before a range that decide which series are expected in it.
 CONTEXT_HOURS = NO_DATA_REPORTED // HOUR
-# Hours before a range whose numbers are compared: of neighbours, and of hours that overlap these.
+# Hours before and after a range whose numbers are compared: of neighbours, and of hours that overlap these.
 NUMBER_HOURS = 2 * MAX_DISTANCE
 REJECTIONS = tuple(f"rejected_{reason}" for reason in ROW_REJECTIONS)
 _DELAY_NAMES = ("0.1 s", "1 s", "10 s", "1 min", "5 min", "1 h", "1 d", "over 1 d")
@@ -142,7 +142,7 @@ class SeriesHistory:
 
     exchange: str
     symbol: str
-    # In the order of the hours, from 7 days before the range to 7 days after it.
+    # In the order of the hours, from NUMBER_HOURS before the range to NUMBER_HOURS after it.
     rows: Sequence[HourNumbers]
     # The hour of the last accepted trade before these rows, None if there is none within 31 days before the range.
     last_trade: int | None
@@ -154,11 +154,10 @@ class SeriesHistory:
 
 def derive_states(history: SeriesHistory, hours: range, facts: Mapping[int, Facts]) -> list[CoverageRow]:
     """Return the hours that have a stored row or in which the series is expected."""
-    first = hours.start - NUMBER_HOURS
     numbers = [
         Numbers(row.hour, row.lowest, row.highest, row.sequences)
         for row in history.rows
-        if row.sequences and row.lowest is not None and row.highest is not None and row.hour >= first
+        if row.sequences and row.lowest is not None and row.highest is not None
     ]
     judged = judge_numbers(numbers, history.counted.lack)
     traded = [row.hour for row in history.rows if row.accepted]

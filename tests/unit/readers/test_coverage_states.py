@@ -58,6 +58,20 @@ class TestStates:
         assert states(settings, 2, 5) == {2: "no gap", 3: "sequence gaps", 4: "no data"}
         assert row_of(settings, 5).missing == 12
 
+    def test_the_nearest_numbers_are_judged_with_the_hours_that_overlap_them(self, settings: Settings) -> None:
+        # Trades of the hours 0 and 1, and of 338 and 339, are out of order. Between them are seven days.
+        rows = [
+            hour_row(0, [*range(1, 11), *range(21, 26)]),
+            hour_row(1, range(11, 21)),
+            hour_row(169, range(26, 36)),
+            hour_row(170, range(36, 41)),
+            hour_row(338, range(46, 51)),
+            hour_row(339, [*range(41, 46), *range(51, 56)]),
+        ]
+        write_coverage(settings, rows, 400)
+        assert states(settings, 169, 170) == {169: "no gap"}
+        assert states(settings, 170, 171) == {170: "no gap"}
+
     def test_a_series_without_trades_is_silent_if_others_of_its_exchange_have_some(self, settings: Settings) -> None:
         rows = [hour_row(0), hour_row(1, symbol="ETH"), hour_row(2, exchange="Y")]
         write_coverage(settings, rows, 4)
