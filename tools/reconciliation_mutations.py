@@ -264,8 +264,8 @@ RECONCILIATION_MUTATIONS = (
         REFUSED,
         "the series need not exist",
         f"{PACKAGE}/reconcile.py",
-        "            if not len(scan.to_arrow()):\n",
-        "            if False:\n",
+        "        if not has_series(self._table, series_condition(request.symbol, request.exchange)):\n",
+        "        if False:\n",
         (f"{COMMAND}::test_an_unknown_series_is_refused",),
     ),
     Mutation(

@@ -15,6 +15,7 @@ from ohlcv.cli.row_output import Row, rows_of, write_csv, write_json
 from ohlcv.cli.terminal import new_table, parse_time_option, print_table, report_of, show_progress
 from ohlcv.cli.terminal import note as print_note
 from ohlcv.config.settings import load_settings
+from ohlcv.model.coverage_columns import REJECTED_COLUMNS
 from ohlcv.model.intervals import iso
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _print_rows(title: str, found: pa.Table, headings: Mapping[str, str]) -> Non
 
 def _with_total(row: Row) -> Row:
     """Return a row with the sum of its rejected trades, which a series already has."""
-    return {"rejected": sum(value or 0 for name, value in row.items() if name.startswith("rejected_")), **row}
+    return {"rejected": sum(row.get(name) or 0 for name in REJECTED_COLUMNS), **row}
 
 
 def _cell(name: str, value: Any) -> str:

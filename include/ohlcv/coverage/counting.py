@@ -14,7 +14,7 @@ import duckdb
 from pyiceberg.table import FileScanTask
 
 from ohlcv.coverage.trade_files import all_have_trade_ids, read_rows
-from ohlcv.model.coverage_columns import COVERAGE_COLUMNS
+from ohlcv.model.coverage_columns import COVERAGE_COLUMNS, REJECTED_COLUMNS
 from ohlcv.model.coverage_records import DELAY_BOUNDS, DELAY_COUNTS
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.source_hours import HOURS_PER_DAY
@@ -97,9 +97,7 @@ SELECT cell, CASE WHEN number = 1 THEN 'accepted'
     "timestamp" - hour_number * {MICROSECONDS_PER_HOUR}, {{delay}}
 FROM numbered JOIN cells USING (exchange, symbol, hour_number)
 """
-_REJECTED = ", ".join(
-    f"count(*) FILTER (reason = {number}) AS rejected_{reason}" for number, reason in enumerate(ROW_REJECTIONS)
-)
+_REJECTED = ", ".join(f"count(*) FILTER (reason = {number}) AS {name}" for number, name in enumerate(REJECTED_COLUMNS))
 _DELAYS = ", ".join(f"count(*) FILTER (delay = {number})" for number in range(DELAY_COUNTS))
 _NO_DELAYS = ", ".join("0" for _ in range(DELAY_COUNTS))
 _COUNT = f"""

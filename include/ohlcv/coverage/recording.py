@@ -31,7 +31,7 @@ from ohlcv.iceberg.snapshot_summary import main_snapshots
 from ohlcv.iceberg.tables import load_table_to_write, open_catalog
 from ohlcv.iceberg.write_lock import AssertLockHeld, write_lock
 from ohlcv.model import summary_keys
-from ohlcv.model.coverage_columns import COVERAGE_COLUMNS
+from ohlcv.model.coverage_columns import COVERAGE_COLUMNS, REJECTED_COLUMNS
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, floor_time, iso
 from ohlcv.model.source_hours import HOURS_PER_DAY, format_hours, hour_number, hour_range
@@ -71,7 +71,7 @@ SELECT DISTINCT {_DAY} AS day FROM (
     UNION ALL (SELECT {_COLUMNS} FROM new_rows EXCEPT ALL SELECT {_COLUMNS} FROM stored)
 ) ORDER BY day
 """
-_REJECTED = " + ".join(name for name in _FACTS if name.startswith("rejected_"))
+_REJECTED = " + ".join(REJECTED_COLUMNS)
 _TOTALS = f"""
 SELECT count(DISTINCT (exchange, symbol)), coalesce(sum(deliveries), 0), coalesce(sum(accepted), 0),
     coalesce(sum(duplicates), 0), coalesce(sum(superseded), 0), coalesce(sum({_REJECTED}), 0) FROM counted

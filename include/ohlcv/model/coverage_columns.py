@@ -5,6 +5,8 @@ from __future__ import annotations
 from ohlcv.model.columns import Column
 from ohlcv.model.trade_validity import ROW_REJECTIONS
 
+# Columns with the deliveries of an hour that were rejected, in the order of the reasons.
+REJECTED_COLUMNS = tuple(f"rejected_{reason}" for reason in ROW_REJECTIONS)
 # What an hour of a series contains: one row per exchange, symbol and hour with trades. Rejected trades without an
 # exchange or symbol are counted under an empty one.
 COVERAGE_COLUMNS = (
@@ -20,7 +22,7 @@ COVERAGE_COLUMNS = (
     # Other versions of an accepted trade, with equal and with other values.
     Column("duplicates", "long"),
     Column("superseded", "long"),
-    *(Column(f"rejected_{reason}", "long") for reason in ROW_REJECTIONS),
+    *(Column(name, "long") for name in REJECTED_COLUMNS),
     # Of the accepted trades.
     Column("first_trade", "timestamptz"),
     Column("last_trade", "timestamptz"),

@@ -31,9 +31,14 @@ def partition_hour(day: int | None, hour: int | None) -> int | None:
     return day * HOURS_PER_DAY + hour
 
 
+def hour_start(hour: int) -> datetime:
+    """Return the start of an hour."""
+    return EPOCH + hour * HOUR
+
+
 def hour_range(hour: int) -> Range:
     """Return the range of an hour."""
-    return Range(EPOCH + hour * HOUR, EPOCH + (hour + 1) * HOUR)
+    return Range(hour_start(hour), hour_start(hour + 1))
 
 
 def hours_overlapping(ranges: Iterable[Range]) -> set[int]:

@@ -10,10 +10,9 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
-from ohlcv.model.coverage_columns import COVERAGE_COLUMNS
+from ohlcv.model.coverage_columns import COVERAGE_COLUMNS, REJECTED_COLUMNS
 from ohlcv.model.coverage_records import Note
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import EPOCH, HOUR, ceil_time, floor_time, iso, parse_time
@@ -29,7 +28,7 @@ from ohlcv.readers.coverage_states import (
     derive_states,
     overlaps,
 )
-from ohlcv.readers.scans import series_condition
+from ohlcv.readers.scans import has_series, series_condition
 
 # Days of hours around a range that are read, rounded up.
 _MARGIN = 365
@@ -37,11 +36,7 @@ _MARGIN = 365
 MAX_RANGE = timedelta(days=31)
 FACTS = tuple(column.name for column in COVERAGE_COLUMNS if column.name not in KEY)
 # What the states need, and what is counted.
-COUNTS = tuple(
-    name
-    for name in FACTS
-    if name in ("accepted", "duplicates", "superseded", "source_expired") or name.startswith("rejected_")
-)
+COUNTS = ("accepted", "duplicates", "superseded", *REJECTED_COLUMNS, "source_expired")
 
 
 class NotRecordedError(OhlcvError):
@@ -144,10 +139,8 @@ def check_known(settings: Settings, exchange: str | None, symbol: str | None, ca
     for name, text in names:
         if any(exchange in (None, each) and name in (None, other) for each, other in listed):
             continue
-        scan = table.scan(series_condition(name, exchange), selected_fields=("hour",), limit=1)
-        with report_damage(table, scan):
-            if not len(scan.to_arrow()):
-                raise InputError(f"the coverage has no trade of {text}: correct the name, or see 'ohlcv coverage'")
+        if not has_series(table, series_condition(name, exchange)):
+            raise InputError(f"the coverage has no trade of {text}: correct the name, or see 'ohlcv coverage'")
 
 
 def counted_hours(table: Table) -> CountedHours:

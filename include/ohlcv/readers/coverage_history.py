@@ -22,6 +22,7 @@ from ohlcv.iceberg.damage import report_damage, report_damaged_file
 from ohlcv.iceberg.file_commits import plan
 from ohlcv.model.coverage_records import Note
 from ohlcv.model.intervals import HOUR
+from ohlcv.model.source_hours import hour_start
 from ohlcv.readers.coverage_states import (
     CONTEXT_HOURS,
     NUMBER_HOURS,
@@ -29,7 +30,6 @@ from ohlcv.readers.coverage_states import (
     ExchangeHours,
     HourNumbers,
     SeriesHistory,
-    hour_start,
     is_of_series,
 )
 from ohlcv.readers.scans import compare, one_of, series_condition

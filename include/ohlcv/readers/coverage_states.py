@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ohlcv.model.coverage_columns import REJECTED_COLUMNS
 from ohlcv.model.coverage_records import (
     DELAY_BOUNDS,
     EXPECTED_AFTER_TRADE,
@@ -15,8 +16,8 @@ from ohlcv.model.coverage_records import (
     Note,
     State,
 )
-from ohlcv.model.intervals import EPOCH, HOUR, iso
-from ohlcv.model.trade_validity import ROW_REJECTIONS
+from ohlcv.model.intervals import HOUR, iso
+from ohlcv.model.source_hours import hour_start
 from ohlcv.readers.coverage_sequences import MAX_DISTANCE, Judgement, Numbers, judge_numbers
 
 MINUTES = 60
@@ -25,7 +26,6 @@ _EXPECTED_HOURS = EXPECTED_AFTER_TRADE // HOUR
 CONTEXT_HOURS = NO_DATA_REPORTED // HOUR
 # Hours before and after a range whose numbers are compared: of neighbours, and of hours that overlap these.
 NUMBER_HOURS = 2 * MAX_DISTANCE
-REJECTIONS = tuple(f"rejected_{reason}" for reason in ROW_REJECTIONS)
 _DELAY_NAMES = ("0.1 s", "1 s", "10 s", "1 min", "5 min", "1 h", "1 d", "over 1 d")
 
 Facts = Mapping[str, Any]
@@ -57,7 +57,7 @@ class CoverageRow:
 
     @property
     def rejected(self) -> int:
-        return 0 if self.facts is None else sum(self.facts[name] or 0 for name in REJECTIONS)
+        return 0 if self.facts is None else sum(self.facts[name] or 0 for name in REJECTED_COLUMNS)
 
     @property
     def duplicates(self) -> int:
@@ -223,11 +223,6 @@ def _is_expected(history: SeriesHistory, hour: int, last: int | None) -> bool:
     if last is None or hour - last > CONTEXT_HOURS:
         return False
     return hour - last - history.exchange_hours.without_data(last + 1, hour) <= _EXPECTED_HOURS
-
-
-def hour_start(hour: int) -> datetime:
-    """Return the start of an hour."""
-    return EPOCH + hour * HOUR
 
 
 def is_of_series(note: Note, exchange: str, symbol: str) -> bool:

@@ -15,10 +15,11 @@ from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.coverage_records import Note
 from ohlcv.model.errors import MissingTableError
 from ohlcv.model.intervals import HOUR, MICROSECOND, from_microseconds
+from ohlcv.model.source_hours import hour_start
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.readers.coverage import counted_hours
 from ohlcv.readers.coverage_notes import read_notes
-from ohlcv.readers.coverage_states import CountedHours, explains, hour_start, is_of_series, overlaps
+from ohlcv.readers.coverage_states import CountedHours, explains, is_of_series, overlaps
 from ohlcv.readers.scans import compare, one_of
 
 FILL_REASON = pa.field("fill_reason", pa.string())

@@ -9,7 +9,6 @@ from pyiceberg.expressions import And, EqualTo
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.ledger_tables import read_publications
 from ohlcv.iceberg.snapshot_log import Entry, unrecorded_entries
 from ohlcv.iceberg.tables import load_table, open_catalog
@@ -17,7 +16,7 @@ from ohlcv.model.errors import InputError, UnknownSeriesError
 from ohlcv.model.intervals import iso
 from ohlcv.model.ledger_records import Ledger, Publication
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.readers.scans import StoredCandles, compare, series_condition
+from ohlcv.readers.scans import StoredCandles, compare, has_series, series_condition
 from ohlcv.readers.versions import Versions
 
 
@@ -58,10 +57,8 @@ class RecordedTable:
         condition = series_condition(symbol, exchange)
         recorded = And(condition, compare(EqualTo, "timeframe", self.timeframe.name))
         for table, of_series in ((self.table, condition), (self.revisions, recorded)):
-            scan = table.scan(of_series, ("symbol",), limit=1)
-            with report_damage(table, scan):
-                if len(scan.to_arrow()):
-                    return
+            if has_series(table, of_series):
+                return
         named = [f"symbol '{symbol}'"] if symbol is not None else []
         named += [f"exchange '{exchange}'"] if exchange is not None else []
         raise UnknownSeriesError(f"no {self.timeframe} candle has {' and '.join(named)}: correct the names")

@@ -53,6 +53,13 @@ def series_condition(symbol: str | None, exchange: str | None) -> BooleanExpress
     return condition
 
 
+def has_series(table: Table, condition: BooleanExpression) -> bool:
+    """Return whether a table has a row of a series that meets a condition."""
+    scan = table.scan(condition, ("symbol",), limit=1)
+    with report_damage(table, scan):
+        return bool(len(scan.to_arrow()))
+
+
 def time_condition(start: datetime | None, end: datetime | None) -> BooleanExpression:
     """Return the filter for start <= window_start < end; None means unbounded."""
     # The tables are partitioned by `window_date`; a condition on `window_start` alone would not prune partitions.

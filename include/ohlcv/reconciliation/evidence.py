@@ -9,6 +9,7 @@ from datetime import datetime
 from pyiceberg.catalog import Catalog
 
 from ohlcv.config.settings import Settings
+from ohlcv.model.coverage_columns import REJECTED_COLUMNS
 from ohlcv.model.coverage_records import DELAY_BOUNDS, Note
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, from_microseconds
@@ -69,8 +70,8 @@ def _texts(rows: Sequence[CoverageRow], notes: Iterable[Note], place: str) -> It
     if missing := sum(row.missing or 0 for row in rows):
         yield f"{missing:,} source sequences missing{place}"
     facts = [row.facts for row in rows if row.facts is not None]
-    for reason in ROW_REJECTIONS:
-        if rejected := sum(each[f"rejected_{reason}"] or 0 for each in facts):
+    for reason, name in zip(ROW_REJECTIONS, REJECTED_COLUMNS, strict=True):
+        if rejected := sum(each[name] or 0 for each in facts):
             yield f"{rejected:,} trades rejected{place}: {reason}"
     if late := sum(sum((each["delays"] or [])[_LATE : len(DELAY_BOUNDS) + 1]) for each in facts):
         yield f"{late:,} trades arrived more than 1 min late{place}"

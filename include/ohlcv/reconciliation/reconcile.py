@@ -17,7 +17,6 @@ from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.catalog_errors import described_catalog_errors
-from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import InputError, UnknownSeriesError
 from ohlcv.model.intervals import from_microseconds, iso, to_microseconds
@@ -25,7 +24,7 @@ from ohlcv.model.table_contracts import AMOUNT_SCALE
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.model.tolerances import FIELDS, Tolerances
 from ohlcv.readers.latest import built_until, newest_window_start
-from ohlcv.readers.scans import StoredCandles, series_condition, time_condition
+from ohlcv.readers.scans import StoredCandles, has_series, series_condition, time_condition
 from ohlcv.reconciliation.comparison import DIFFERENCES, compare_candles
 from ohlcv.reconciliation.conventions import conventions_of
 from ohlcv.reconciliation.evidence import add_evidence
@@ -153,13 +152,11 @@ class _Reconciler:
 
     def _check_series(self) -> None:
         request = self._request
-        scan = self._table.scan(series_condition(request.symbol, request.exchange), ("symbol",), limit=1)
-        with report_damage(self._table, scan):
-            if not len(scan.to_arrow()):
-                raise UnknownSeriesError(
-                    f"no {self._timeframe} candle has symbol '{request.symbol}' and exchange '{request.exchange}': "
-                    "correct the names"
-                )
+        if not has_series(self._table, series_condition(request.symbol, request.exchange)):
+            raise UnknownSeriesError(
+                f"no {self._timeframe} candle has symbol '{request.symbol}' and exchange '{request.exchange}': "
+                "correct the names"
+            )
 
     def _known_range(self) -> Span:
         """Return the range in which the table should have all candles."""

@@ -10,9 +10,10 @@ from ohlcv.config.settings import Settings
 from ohlcv.model.coverage_records import Note
 from ohlcv.model.errors import MissingTableError
 from ohlcv.model.intervals import iso
+from ohlcv.model.source_hours import hour_start
 from ohlcv.readers.coverage import COUNTS, MAX_RANGE, Coverage, NotRecordedError, read_coverage
 from ohlcv.readers.coverage_history import SeriesKey
-from ohlcv.readers.coverage_states import SeriesCoverage, hour_start
+from ohlcv.readers.coverage_states import SeriesCoverage
 from ohlcv.web.cursor import make_coverage_cursor, read_coverage_cursor
 from ohlcv.web.parameters import DEFAULT_COVERAGE, CoverageParameters
 from ohlcv.web.problems import unavailable

@@ -72,6 +72,10 @@ Time = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-03-01T12:00:00Z", "2026-03-01"]}),
 ]
 Number = Annotated[int, BeforeValidator(_whole_number)]
+Cursor = Annotated[
+    Annotated[str, Field(min_length=1, max_length=MAX_CURSOR)] | None,
+    Field(description="`next_cursor` of the page before. All other parameters must be the same."),
+]
 Flag = Literal["true", "false"]
 
 
@@ -106,10 +110,7 @@ class CandleParameters(Parameters):
         Annotated[Number, Field(ge=1, le=MAX_CANDLES)] | None,
         Field(description=f"Candles per page, by default {DEFAULT_CANDLES:,}. Only JSON has pages."),
     ] = None
-    cursor: Annotated[
-        Annotated[str, Field(min_length=1, max_length=MAX_CURSOR)] | None,
-        Field(description="`next_cursor` of the page before. All other parameters must be the same."),
-    ] = None
+    cursor: Cursor = None
     updated_since: Annotated[
         Time | None,
         Field(description="Only candles with updated_at at or after this time. Deleted candles are not reported."),
@@ -158,10 +159,7 @@ class RevisionParameters(Parameters):
         Annotated[Number, Field(ge=1, le=MAX_CANDLES)] | None,
         Field(description=f"Revisions per page, by default {DEFAULT_CANDLES:,}."),
     ] = None
-    cursor: Annotated[
-        Annotated[str, Field(min_length=1, max_length=MAX_CURSOR)] | None,
-        Field(description="`next_cursor` of the page before. All other parameters must be the same."),
-    ] = None
+    cursor: Cursor = None
 
 
 class HistoryParameters(Parameters):
@@ -187,10 +185,7 @@ class CoverageParameters(Parameters):
         Annotated[Number, Field(ge=1, le=MAX_COVERAGE)] | None,
         Field(description=f"Series per page, by default {DEFAULT_COVERAGE}; fewer in a long range."),
     ] = None
-    cursor: Annotated[
-        Annotated[str, Field(min_length=1, max_length=MAX_CURSOR)] | None,
-        Field(description="`next_cursor` of the page before. All other parameters must be the same."),
-    ] = None
+    cursor: Cursor = None
 
 
 class QualityParameters(Parameters):
