@@ -6,10 +6,8 @@ Afterwards the coverage has the rows of a recording that was never interrupted.
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,8 @@ from support.coverage_site import HOUR, NOW, CoverageSite, delivery
 from support.databases import catalog_environment, new_database
 from support.dropping_proxy import DroppingProxy
 from support.lock_users import count_file_users, lock_sessions
-from support.processes import WAIT_SECONDS, wait_for
+from support.processes import wait_for
+from support.stopping_process import StopPoint, finish, kill_at_point, started
 
 # pyiceberg does not close the connections of its catalogs. The garbage collector does.
 pytestmark = [
@@ -33,45 +32,23 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning"),
 ]
 
-# A recording that stops before or after the first call of a function, if it is given one.
 PROGRAM = """
-import sys
-import time
 from datetime import datetime
-from pathlib import Path
-from pkgutil import resolve_name
 
 from ohlcv.config.settings import load_settings
 from ohlcv.coverage.recording import record_coverage
 
-now, function, moment, marker = sys.argv[1:]
-
-def wait_forever():
-    Path(marker).touch()
-    while True:
-        time.sleep(60)
-
-def replacement(*arguments, **options):
-    if moment == "before":
-        wait_forever()
-    original(*arguments, **options)
-    wait_forever()
-
-if function:
-    owner, _, name = function.rpartition(".")
-    original = getattr(resolve_name(owner), name)
-    setattr(resolve_name(owner), name, replacement)
-record_coverage(load_settings(), datetime.fromisoformat(now))
+record_coverage(load_settings(), datetime.fromisoformat(*arguments))
 """
-# Functions, before or after which the process is killed, and whether the recording is stored then.
 POINTS = {
-    "before the files are planned": ("ohlcv.coverage.recording.plan_files", "before", False),
-    "before an hour is counted": ("ohlcv.coverage.recording.count_hours", "before", False),
-    "after hours were counted": ("ohlcv.coverage.recording.count_hours", "after", False),
-    "between two data files": ("ohlcv.iceberg.file_commits._partition_key", "after", False),
-    "before the commit": ("pyiceberg.catalog.sql.SqlCatalog.commit_table", "before", False),
-    "after the commit": ("pyiceberg.catalog.sql.SqlCatalog.commit_table", "after", True),
+    "before the files are planned": StopPoint("ohlcv.coverage.recording.plan_files", "before"),
+    "before an hour is counted": StopPoint("ohlcv.coverage.recording.count_hours", "before"),
+    "after hours were counted": StopPoint("ohlcv.coverage.recording.count_hours", "after"),
+    "between two data files": StopPoint("ohlcv.iceberg.file_commits._partition_key", "after"),
+    "before the commit": StopPoint("pyiceberg.catalog.sql.SqlCatalog.commit_table", "before"),
+    "after the commit": StopPoint("pyiceberg.catalog.sql.SqlCatalog.commit_table", "after", is_stored=True),
 }
+ARGUMENTS = (NOW.isoformat(),)
 
 
 def site_of(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> CoverageSite:
@@ -87,17 +64,6 @@ def site_of(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Cov
     site.deliver(delivery(1), delivery(2, "2", price=0), delivery(hour=HOUR - 24))
     site.delete(HOUR - 1)
     return site
-
-
-@contextmanager
-def started(function: str = "", moment: str = "", marker: Path = Path()) -> Iterator[subprocess.Popen[str]]:
-    """Start a recording, and end it at the end of the block."""
-    command = [sys.executable, "-c", PROGRAM, NOW.isoformat(), function, moment, str(marker)]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def close(site: CoverageSite) -> None:
@@ -124,15 +90,11 @@ def test_a_recording_that_was_killed_is_completed_by_the_next(
         environment |= catalog_environment(server, new_database(server))
     site = site_of(environment, monkeypatch)
     before = site.rows(), site.properties()
-    function, moment, is_stored = POINTS[name]
-    marker = tmp_path / "reached"
-    with started(function, moment, marker) as process:
-        wait_for(lambda: marker.exists() or process.poll() is not None, "the recording reaches the point")
-        assert process.poll() is None, process.communicate()
-        process.kill()
-        process.wait(WAIT_SECONDS)
-    assert ((site.rows(), site.properties()) == before) == (not is_stored)
-    assert site.record().hours == (0 if is_stored else 3)
+    point, marker = POINTS[name], tmp_path / "reached"
+    with started(PROGRAM, ARGUMENTS, point, marker) as process:
+        kill_at_point(process, marker)
+    assert ((site.rows(), site.properties()) == before) == (not point.is_stored)
+    assert site.record().hours == (0 if point.is_stored else 3)
     site.assert_recorded()
     close(site)
 
@@ -151,7 +113,7 @@ def test_of_two_recordings_at_once_one_commits(
     snapshots = len(site.coverage_table().snapshots())
     with ExitStack() as stack:
         with write_lock(site.settings, site.settings.coverage_contract):
-            processes = [stack.enter_context(started()) for _ in range(2)]
+            processes = [stack.enter_context(started(PROGRAM, ARGUMENTS)) for _ in range(2)]
             pids = [process.pid for process in processes]
 
             def waiting() -> int:
@@ -161,8 +123,7 @@ def test_of_two_recordings_at_once_one_commits(
 
             wait_for(lambda: waiting() == 2, "both recordings wait for the lock")
         for process in processes:
-            _, log = process.communicate(timeout=WAIT_SECONDS)
-            assert process.returncode == 0, log
+            finish(process)
     assert len(site.coverage_table().snapshots()) == snapshots + 1
     site.assert_recorded()
     assert site.record().hours == 0

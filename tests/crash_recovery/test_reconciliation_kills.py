@@ -5,10 +5,7 @@ Afterwards the table has the results of a reconciliation that was never interrup
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +17,9 @@ from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.iceberg.write_lock import write_lock
 from support.candle_rows import HOUR, write_candles
 from support.lock_users import count_file_users
-from support.processes import WAIT_SECONDS, wait_for
+from support.processes import wait_for
 from support.published_candles import FETCHED, NOW, random_candles, write_file
+from support.stopping_process import StopPoint, finish, kill_at_point, started
 
 # pyiceberg does not close the connections of its catalogs. The garbage collector does.
 pytestmark = [
@@ -29,45 +27,23 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning"),
 ]
 
-# A reconciliation that stops before or after the first call of a function, if it is given one.
 PROGRAM = """
-import sys
-import time
 from datetime import datetime
-from pathlib import Path
-from pkgutil import resolve_name
 
 from ohlcv.config.settings import load_settings
 from ohlcv.model.timeframes import get_timeframe
 from ohlcv.reconciliation.reconcile import Request, reconcile
 
-file, now, fetched_at, function, moment, marker = sys.argv[1:]
-
-def wait_forever():
-    Path(marker).touch()
-    while True:
-        time.sleep(60)
-
-def replacement(*arguments, **options):
-    if moment == "before":
-        wait_forever()
-    original(*arguments, **options)
-    wait_forever()
-
-if function:
-    owner, _, name = function.rpartition(".")
-    original = getattr(resolve_name(owner), name)
-    setattr(resolve_name(owner), name, replacement)
+file, now, fetched_at = arguments
 fetched = datetime.fromisoformat(fetched_at)
 request = Request("generic", "X", "BTC", get_timeframe("1h"), fetched_at=fetched)
 reconcile(load_settings(), [Path(file)], request, datetime.fromisoformat(now))
 """
-# Functions, before or after which the process is killed, and whether the results are stored then.
 POINTS = {
-    "before the comparison": ("ohlcv.reconciliation.reconcile.compare_candles", "before", False),
-    "after a data file": ("ohlcv.iceberg.file_commits._partition_key", "after", False),
-    "before the commit": ("pyiceberg.catalog.sql.SqlCatalog.commit_table", "before", False),
-    "after the commit": ("pyiceberg.catalog.sql.SqlCatalog.commit_table", "after", True),
+    "before the comparison": StopPoint("ohlcv.reconciliation.reconcile.compare_candles", "before"),
+    "after a data file": StopPoint("ohlcv.iceberg.file_commits._partition_key", "after"),
+    "before the commit": StopPoint("pyiceberg.catalog.sql.SqlCatalog.commit_table", "before"),
+    "after the commit": StopPoint("pyiceberg.catalog.sql.SqlCatalog.commit_table", "after", is_stored=True),
 }
 
 
@@ -83,21 +59,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return settings
 
 
-@contextmanager
-def started(folder: Path, function: str = "", moment: str = "") -> Iterator[subprocess.Popen[str]]:
-    """Start a reconciliation, and end it at the end of the block."""
-    texts = [str(folder / "candles"), NOW.isoformat(), FETCHED.isoformat(), function, moment, str(folder / "reached")]
-    command = [sys.executable, "-c", PROGRAM, *texts]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    _, log = process.communicate(timeout=WAIT_SECONDS)
-    assert process.returncode == 0, log
+def arguments(folder: Path) -> list[str]:
+    return [str(folder / "candles"), NOW.isoformat(), FETCHED.isoformat()]
 
 
 def table(settings: Settings) -> Table:
@@ -113,15 +76,11 @@ def outcomes(settings: Settings) -> list[str]:
 def test_a_reconciliation_that_was_killed_is_completed_by_the_next(
     settings: Settings, tmp_path: Path, name: str
 ) -> None:
-    function, moment, is_stored = POINTS[name]
-    marker = tmp_path / "reached"
-    with started(tmp_path, function, moment) as process:
-        wait_for(lambda: marker.exists() or process.poll() is not None, "the reconciliation reaches the point")
-        assert process.poll() is None, process.communicate()
-        process.kill()
-        process.wait(WAIT_SECONDS)
-    assert outcomes(settings) == (["equal", "equal", "different"] if is_stored else [])
-    with started(tmp_path) as process:
+    point, marker = POINTS[name], tmp_path / "reached"
+    with started(PROGRAM, arguments(tmp_path), point, marker) as process:
+        kill_at_point(process, marker)
+    assert outcomes(settings) == (["equal", "equal", "different"] if point.is_stored else [])
+    with started(PROGRAM, arguments(tmp_path)) as process:
         finish(process)
     assert outcomes(settings) == ["equal", "equal", "different"]
     assert len(table(settings).snapshots()) == 1
@@ -130,7 +89,7 @@ def test_a_reconciliation_that_was_killed_is_completed_by_the_next(
 def test_of_two_reconciliations_at_once_one_commits(settings: Settings, tmp_path: Path) -> None:
     with ExitStack() as stack:
         with write_lock(settings, settings.reconciliation_contract):
-            processes = [stack.enter_context(started(tmp_path)) for _ in range(2)]
+            processes = [stack.enter_context(started(PROGRAM, arguments(tmp_path))) for _ in range(2)]
             pids = [process.pid for process in processes]
             wait_for(
                 lambda: count_file_users(pids, tmp_path / "home", "gold_ohlcv_reconciliation") == 2,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from support.candle_rows import Row
-from support.reference_model import HOUR_MICROSECONDS, Trade, partition_hour
+from support.reference_model import HOUR_MICROSECONDS, Trade, partition_hour, rejection_reason, version_order
 
 # Exchange, symbol, hour since the epoch.
 Cell = tuple[str, str, int]
@@ -27,7 +27,7 @@ def recount(trades: Iterable[Trade], *, every_row: bool = False) -> dict[Cell, R
 
 
 def _facts(deliveries: Sequence[Trade], every_row: bool) -> Row:
-    reasons = [_reason(trade, every_row) for trade in deliveries]
+    reasons = [rejection_reason(trade, every_row=every_row) for trade in deliveries]
     valid = [trade for trade, reason in zip(deliveries, reasons, strict=True) if reason is None]
     identities: defaultdict[Any, list[Trade]] = defaultdict(list)
     for number, trade in enumerate(valid):
@@ -36,7 +36,7 @@ def _facts(deliveries: Sequence[Trade], every_row: bool) -> Row:
     accepted, duplicates, superseded = [], 0, 0
     delays = [0] * 9
     for versions in identities.values():
-        latest = max(versions, key=_version)
+        latest = max(versions, key=version_order)
         accepted.append(latest)
         rest = [trade for trade in versions if trade is not latest]
         same = [trade for trade in rest if _values(trade) == _values(latest)]
@@ -61,34 +61,6 @@ def _facts(deliveries: Sequence[Trade], every_row: bool) -> Row:
         "delays": delays,
         "source_expired": False,
     }
-
-
-def _reason(trade: Trade, every_row: bool) -> str | None:
-    """Return the first reason to reject a delivery."""
-    has_identity = every_row or trade.trade_id is not None or trade.message_id is not None
-    if None in (trade.symbol, trade.exchange, trade.timestamp) or not has_identity:
-        return "null_key"
-    if trade.amount_fault is not None:
-        return trade.amount_fault
-    if trade.price is None or trade.price <= 0:
-        return "bad_price"
-    if trade.quantity is None or trade.quantity <= 0:
-        return "bad_quantity"
-    assert trade.timestamp is not None
-    return "wrong_partition" if trade.timestamp // HOUR_MICROSECONDS != partition_hour(trade) else None
-
-
-def _version(trade: Trade) -> Any:
-    columns = (
-        trade.ingestion_timestamp,
-        trade.platform_sequence,
-        trade.message_id,
-        trade.timestamp,
-        trade.source_sequence,
-        trade.price,
-        trade.quantity,
-    )
-    return [(value is not None, value if value is not None else 0) for value in columns]
 
 
 def _values(trade: Trade) -> Any:

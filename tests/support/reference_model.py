@@ -138,12 +138,10 @@ def partition_hour(trade: Trade) -> int:
     return (trade.exchange_date - EPOCH_DATE).days * 24 + trade.exchange_hour
 
 
-def _validate(trade: Trade, number: int | None) -> _ValidTrade | str:
-    """Return the valid trade with its keys, or the first reason to reject it. A number replaces its id."""
-    order_id = trade.message_id if trade.trade_id is None else trade.trade_id
-    if number is not None:
-        order_id = ""
-    if trade.symbol is None or trade.exchange is None or trade.timestamp is None or order_id is None:
+def rejection_reason(trade: Trade, *, every_row: bool = False) -> str | None:
+    """Return the first reason to reject a trade, None for a valid one. `every_row`: it needs no id."""
+    has_identity = every_row or trade.trade_id is not None or trade.message_id is not None
+    if trade.symbol is None or trade.exchange is None or trade.timestamp is None or not has_identity:
         return "null_key"
     if trade.amount_fault is not None:
         return trade.amount_fault
@@ -151,8 +149,36 @@ def _validate(trade: Trade, number: int | None) -> _ValidTrade | str:
         return "bad_price"
     if trade.quantity is None or trade.quantity <= 0:
         return "bad_quantity"
-    if trade.timestamp // HOUR_MICROSECONDS != partition_hour(trade):
-        return "wrong_partition"
+    return "wrong_partition" if trade.timestamp // HOUR_MICROSECONDS != partition_hour(trade) else None
+
+
+def version_order(trade: Trade) -> tuple[Any, ...]:
+    """Return what orders the versions of a trade: the largest is the latest."""
+    values = (
+        trade.ingestion_timestamp,
+        trade.platform_sequence,
+        trade.message_id,
+        trade.timestamp,
+        trade.source_sequence,
+        trade.price,
+        trade.quantity,
+    )
+    return tuple(map(_null_first, values))
+
+
+def _validate(trade: Trade, number: int | None) -> _ValidTrade | str:
+    """Return the valid trade with its keys, or the first reason to reject it. A number replaces its id."""
+    if reason := rejection_reason(trade, every_row=number is not None):
+        return reason
+    order_id = trade.message_id if trade.trade_id is None else trade.trade_id
+    if number is not None:
+        order_id = ""
+    assert trade.symbol is not None
+    assert trade.exchange is not None
+    assert trade.timestamp is not None
+    assert trade.price is not None
+    assert trade.quantity is not None
+    assert order_id is not None
     # The flag in the identity distinguishes a trade_id from a message_id with the same text.
     return _ValidTrade(
         symbol=trade.symbol,
@@ -161,18 +187,7 @@ def _validate(trade: Trade, number: int | None) -> _ValidTrade | str:
         price=Fraction(trade.price),
         quantity=Fraction(trade.quantity),
         identity=(partition_hour(trade), trade.exchange, trade.symbol, trade.trade_id is None, order_id, number),
-        version=tuple(
-            _null_first(value)
-            for value in (
-                trade.ingestion_timestamp,
-                trade.platform_sequence,
-                trade.message_id,
-                trade.timestamp,
-                trade.source_sequence,
-                trade.price,
-                trade.quantity,
-            )
-        ),
+        version=version_order(trade),
         order=(trade.timestamp, _null_first(trade.source_sequence), _id_order(order_id), trade.price),
     )
 
