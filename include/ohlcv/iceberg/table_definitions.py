@@ -32,6 +32,7 @@ ICEBERG_TYPES: dict[str, IcebergType] = {
     "boolean": BooleanType(),
     "decimal(18, 8)": DecimalType(18, 8),
     "decimal(38, 8)": DecimalType(38, 8),
+    "decimal(38, 16)": DecimalType(38, 16),
 }
 _TRANSFORMS: dict[str, Transform[Any, Any]] = {
     "identity": IdentityTransform(),

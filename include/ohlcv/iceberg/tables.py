@@ -323,6 +323,17 @@ def widen_volume(settings: Settings, contract: TableContract) -> bool:
     return True
 
 
+def extend(settings: Settings, contract: TableContract) -> None:
+    """Add the columns of the extension in one commit. Raise InputError if the table already has them."""
+    table = load_table_to_write(settings, contract)
+    if contract.is_extended(table.schema().column_names):
+        raise InputError(f"{contract} already has measures: nothing to extend")
+    check_writable(settings)
+    with table.update_schema() as update:
+        for column in contract.extension:
+            update.add_column(column.name, ICEBERG_TYPES[column.type])
+
+
 def embedded_catalog_exists(settings: Settings) -> bool:
     """Return whether the settings name an embedded catalog that exists."""
     database = settings.catalog.embedded_database

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ohlcv.model.columns import Column
@@ -38,6 +38,8 @@ class TableContract:
     properties: dict[str, str]
     # Types that the contract also accepts, by column. A documented command produces them.
     widened: dict[str, str] = field(default_factory=dict)
+    # Columns that a documented command adds: a table has all of them or none.
+    extension: tuple[Column, ...] = ()
     # The columns of a trades table of another shape; then only what the mapping uses is compared.
     mapping: TradeMapping = DEFAULT_MAPPING
 
@@ -53,6 +55,10 @@ class TableContract:
     @property
     def column_names(self) -> list[str]:
         return [column.name for column in self.columns]
+
+    def is_extended(self, columns: Iterable[str]) -> bool:
+        """Return whether a table with these columns has those of the extension."""
+        return any(column.name in set(columns) for column in self.extension)
 
     @property
     def holds_trades(self) -> bool:
@@ -113,6 +119,20 @@ CANDLE_COLUMNS = (
     Column("created_at", "timestamptz"),
     Column("updated_at", "timestamptz"),
 )
+
+# Measures: further values of a candle, in tables extended by `ohlcv tables extend`. A candle has all of them or none:
+# `quote_volume` is null only in a candle that was not rebuilt since the extension. A change of a measure alone is no
+# revision of the candle.
+MEASURE_COLUMNS = (
+    # Sum of price * quantity.
+    Column("quote_volume", "decimal(38, 16)"),
+    # Sums over the trades whose side is BUY. Null where a trade of the window has no side.
+    Column("taker_buy_volume", WIDE_AMOUNT),
+    Column("taker_buy_quote_volume", "decimal(38, 16)"),
+    Column("first_trade_at", "timestamptz"),
+    Column("last_trade_at", "timestamptz"),
+)
+MEASURES = tuple(column.name for column in MEASURE_COLUMNS)
 
 # The ledger: each change of main's current snapshot of a candle table, and the values that it replaced.
 PUBLICATION_COLUMNS = (
@@ -193,6 +213,7 @@ def candles_contract(names: TableNames, timeframe: Timeframe) -> TableContract:
         partitions=(Partition("window_date", timeframe.partition),),
         properties={**_properties(64), STAGING_PROPERTY: "true"},
         widened={"volume": WIDE_AMOUNT},
+        extension=MEASURE_COLUMNS,
     )
 
 
@@ -251,23 +272,26 @@ def contract_differences(shape: TableShape, contract: TableContract) -> list[str
     """Return every difference between a table and its contract.
 
     Additional columns and another order of the columns are no differences, because every reader and writer uses names.
+    The columns of the extension are compared if the table has one of them.
     Table properties may differ, too.
     """
     if not contract.mapping.is_default:
         return mapping_problems(contract.mapping, dict(shape.columns))
     differences = []
     found = dict(shape.columns)
-    extra = [name for name in found if name not in contract.column_names]
-    for column in contract.columns:
+    columns = (*contract.columns, *(contract.extension if contract.is_extended(found) else ()))
+    names = [column.name for column in columns]
+    extra = [name for name in found if name not in names]
+    for column in columns:
         if column.name not in found:
             differences.append(f"column {column.name} is missing")
         elif found[column.name] not in (column.type, contract.widened.get(column.name)):
             differences.append(f"column {column.name} is {found[column.name]}, not {column.type}")
-    if extra and not found.keys() >= set(contract.column_names):
+    if extra and not found.keys() >= set(names):
         # One of them may be a renamed column.
         differences.append(f"unexpected column {', '.join(extra)}")
     # Spark SQL does not distinguish such names and rejects every query.
-    lower_names = {name.lower() for name in contract.column_names}
+    lower_names = {column.name.lower() for column in (*contract.columns, *contract.extension)}
     differences += [f"column {name} differs only in case" for name in extra if name.lower() in lower_names]
     expected = tuple(f"{partition.transform}({partition.column})" for partition in contract.partitions)
     if shape.partitions != expected:

@@ -9,7 +9,7 @@ import pytest
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.iceberg.tables import create_tables, load_table, open_catalog, view_exists, widen_volume
+from ohlcv.iceberg.tables import create_tables, extend, load_table, open_catalog, view_exists, widen_volume
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
 from support.default_tables import CANDLES_VIEW, NAMESPACE, TRADES, candles_contract, contracts
@@ -51,6 +51,14 @@ CANDLE_FIELDS = {
     "vwap": "decimal(18, 8)",
     "created_at": "timestamptz",
     "updated_at": "timestamptz",
+}
+
+MEASURE_FIELDS = {
+    "quote_volume": "decimal(38, 16)",
+    "taker_buy_volume": "decimal(38, 8)",
+    "taker_buy_quote_volume": "decimal(38, 16)",
+    "first_trade_at": "timestamptz",
+    "last_trade_at": "timestamptz",
 }
 
 PUBLICATION_FIELDS = {
@@ -301,6 +309,19 @@ def test_the_volume_column_is_widened_once(site: Settings, name: str) -> None:
     assert str(table.schema().find_field("volume").field_type) == "decimal(38, 8)"
     assert table.schema().column_names[:14] == list(CANDLE_FIELDS)
     assert not widen_volume(site, contract)
+    assert load_table(open_catalog(site), contract).metadata_location == table.metadata_location
+
+
+def test_a_table_is_extended_once(site: Settings) -> None:
+    create_tables(site)
+    contract = candles_contract(get_timeframe("1m"))
+    extend(site, contract)
+    table = load_table(open_catalog(site), contract)
+    fields = {field.name: str(field.field_type) for field in table.schema().fields}
+    assert fields == {**CANDLE_FIELDS, **MEASURE_FIELDS}
+    assert list(fields)[: len(CANDLE_FIELDS)] == list(CANDLE_FIELDS)
+    with pytest.raises(InputError, match="^market_data.gold_ohlcv_1m already has measures: nothing to extend$"):
+        extend(site, contract)
     assert load_table(open_catalog(site), contract).metadata_location == table.metadata_location
 
 

@@ -11,6 +11,7 @@ import pytest
 from ohlcv.model.table_contracts import (
     CANDLE_COLUMNS,
     KEY,
+    MEASURE_COLUMNS,
     VALUES,
     TableContract,
     TableShape,
@@ -46,6 +47,30 @@ def test_additional_columns_and_another_order_are_no_differences(contract: Table
 
 def test_key_and_values_are_all_columns_except_the_write_times() -> None:
     assert [*KEY, *VALUES, "created_at", "updated_at"] == [column.name for column in CANDLE_COLUMNS]
+
+
+def extended_shape() -> TableShape:
+    """Return the shape of a table of candles with measures."""
+    shape = shape_of(MINUTE)
+    return replace(shape, columns=(*shape.columns, *((column.name, column.type) for column in MEASURE_COLUMNS)))
+
+
+def test_a_table_has_all_measures_or_none() -> None:
+    extended = extended_shape()
+    assert contract_differences(extended, MINUTE) == []
+    for name, kind in extended.columns[len(CANDLE_COLUMNS) :]:
+        others = tuple(column for column in extended.columns if column[0] != name)
+        assert contract_differences(replace(extended, columns=others), MINUTE) == [f"column {name} is missing"]
+        as_double = (*others, (name, "double"))
+        assert contract_differences(replace(extended, columns=as_double), MINUTE) == [
+            f"column {name} is double, not {kind}"
+        ]
+
+
+def test_a_column_that_differs_from_a_measure_only_in_case_is_a_difference() -> None:
+    shape = shape_of(MINUTE)
+    columns = (*shape.columns, ("Quote_Volume", "double"))
+    assert contract_differences(replace(shape, columns=columns), MINUTE) == ["column Quote_Volume differs only in case"]
 
 
 def test_only_the_volume_column_may_be_widened() -> None:
