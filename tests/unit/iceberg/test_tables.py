@@ -320,7 +320,7 @@ def test_a_table_is_extended_once(site: Settings) -> None:
     fields = {field.name: str(field.field_type) for field in table.schema().fields}
     assert fields == {**CANDLE_FIELDS, **MEASURE_FIELDS}
     assert list(fields)[: len(CANDLE_FIELDS)] == list(CANDLE_FIELDS)
-    with pytest.raises(InputError, match="^market_data.gold_ohlcv_1m already has measures: nothing to extend$"):
+    with pytest.raises(InputError, match="gold_ohlcv_1m already has measures: nothing to extend"):
         extend(site, contract)
     assert load_table(open_catalog(site), contract).metadata_location == table.metadata_location
 
