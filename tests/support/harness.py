@@ -225,6 +225,7 @@ def trade(
     message_id: str | None = "",
     sequence: int | None = None,
     partition: datetime | None = None,
+    side: str | None = None,
 ) -> Trade:
     """Return a trade; empty ids are generated from its time, and `partition` is the hour under which it is stored."""
     microseconds = to_microseconds(time)
@@ -245,6 +246,7 @@ def trade(
         platform_sequence=None,
         exchange_date=partition.date(),
         exchange_hour=partition.hour,
+        side=side,
     )
 
 

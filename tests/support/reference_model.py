@@ -20,6 +20,8 @@ EPOCH_DATE = date(1970, 1, 1)
 UNITS_PER_ONE = 10**8
 NARROW_LIMIT = 10**10
 WIDE_LIMIT = 10**30
+# Steps per one of the product of two amounts.
+PRODUCT_UNITS_PER_ONE = UNITS_PER_ONE**2
 
 # Symbol, exchange, start of the window in microseconds.
 Key = tuple[str, str, int]
@@ -41,6 +43,7 @@ class Trade:
     platform_sequence: int | None
     exchange_date: date
     exchange_hour: int
+    side: str | None = None
     # Not a column: why the price or the quantity of a table with other types is no amount.
     amount_fault: str | None = None
 
@@ -66,6 +69,18 @@ class Candle:
 
 
 @dataclass(frozen=True)
+class Measures:
+    """Expected measures of a candle. Times are microseconds since the epoch."""
+
+    quote_volume: Decimal
+    # None: at least one trade of the window has no side.
+    taker_buy_volume: Decimal | None
+    taker_buy_quote_volume: Decimal | None
+    first_trade_at: int
+    last_trade_at: int
+
+
+@dataclass(frozen=True)
 class ReferenceResult:
     """Expected result of a build of some ranges."""
 
@@ -84,6 +99,7 @@ class _ValidTrade(NamedTuple):
     timestamp: int
     price: Fraction
     quantity: Fraction
+    side: str | None
     identity: tuple[Any, ...]
     version: tuple[Any, ...]
     order: tuple[Any, ...]
@@ -101,6 +117,36 @@ def reference_candles(
 
     `every_row`: trades have no ids, and none of them replaces another one.
     """
+    found = _find_windows(trades, window_us, ranges, every_row=every_row)
+    limit = WIDE_LIMIT if amount_limit is None else amount_limit
+    computed = {key: _candle(key, window_us, members) for key, members in found.windows.items()}
+    return ReferenceResult(
+        candles={key: candle for key, candle in computed.items() if candle.volume < limit},
+        withheld={key: candle.volume for key, candle in computed.items() if candle.volume >= limit},
+        rejected=found.rejected,
+        trades_read=found.trades_read,
+    )
+
+
+def reference_measures(
+    trades: Iterable[Trade], window_us: int, ranges: list[tuple[int, int]], *, every_row: bool = False
+) -> dict[Key, Measures]:
+    """Return the measures of all windows in the ranges, also of those whose candle is withheld."""
+    found = _find_windows(trades, window_us, ranges, every_row=every_row)
+    return {key: _measures(members) for key, members in found.windows.items()}
+
+
+class _Windows(NamedTuple):
+    """The latest valid version of each trade, by window."""
+
+    windows: dict[Key, list[_ValidTrade]]
+    rejected: Counter[str]
+    trades_read: int
+
+
+def _find_windows(
+    trades: Iterable[Trade], window_us: int, ranges: list[tuple[int, int]], *, every_row: bool
+) -> _Windows:
     if any(start >= end or start % window_us or end % window_us for start, end in ranges):
         raise ValueError("a range must consist of one or more whole windows")
     hours = {
@@ -122,15 +168,7 @@ def reference_candles(
         window_start = valid.timestamp // window_us * window_us
         if any(start <= window_start and window_start + window_us <= end for start, end in ranges):
             windows[valid.symbol, valid.exchange, window_start].append(valid)
-
-    limit = WIDE_LIMIT if amount_limit is None else amount_limit
-    computed = {key: _candle(key, window_us, members) for key, members in windows.items()}
-    return ReferenceResult(
-        candles={key: candle for key, candle in computed.items() if candle.volume < limit},
-        withheld={key: candle.volume for key, candle in computed.items() if candle.volume >= limit},
-        rejected=rejected,
-        trades_read=len(read),
-    )
+    return _Windows(windows, rejected, len(read))
 
 
 def partition_hour(trade: Trade) -> int:
@@ -162,6 +200,7 @@ def version_order(trade: Trade) -> tuple[Any, ...]:
         trade.source_sequence,
         trade.price,
         trade.quantity,
+        trade.side,
     )
     return tuple(map(_null_first, values))
 
@@ -186,6 +225,7 @@ def _validate(trade: Trade, number: int | None) -> _ValidTrade | str:
         timestamp=trade.timestamp,
         price=Fraction(trade.price),
         quantity=Fraction(trade.quantity),
+        side=trade.side,
         identity=(partition_hour(trade), trade.exchange, trade.symbol, trade.trade_id is None, order_id, number),
         version=version_order(trade),
         order=(trade.timestamp, _null_first(trade.source_sequence), _id_order(order_id), trade.price),
@@ -211,6 +251,26 @@ def _candle(key: Key, window_us: int, members: list[_ValidTrade]) -> Candle:
         trade_count=len(ordered),
         vwap=_rounded_half_up(notional / volume),
     )
+
+
+def _measures(members: list[_ValidTrade]) -> Measures:
+    bought = [member for member in members if member.side == "BUY"]
+    all_have_sides = all(member.side in ("BUY", "SELL") for member in members)
+    times = [member.timestamp for member in members]
+    return Measures(
+        quote_volume=_notional(members),
+        taker_buy_volume=_exact(sum((member.quantity for member in bought), Fraction(0))) if all_have_sides else None,
+        taker_buy_quote_volume=_notional(bought) if all_have_sides else None,
+        first_trade_at=min(times),
+        last_trade_at=max(times),
+    )
+
+
+def _notional(members: list[_ValidTrade]) -> Decimal:
+    """Return the sum of price * quantity, with 16 decimal places."""
+    units = sum((member.price * member.quantity for member in members), Fraction(0)) * PRODUCT_UNITS_PER_ONE
+    assert units.denominator == 1
+    return Decimal(f"{units.numerator}E-16")
 
 
 def _null_first(value: Any) -> tuple[bool, Any]:

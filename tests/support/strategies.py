@@ -93,6 +93,8 @@ _PLAIN_IDS = tuple(str(number) for number in range(90, 111))
 _TRADE_IDS_OR_NONE = st.sampled_from((None, None, *TRADE_IDS, *_PLAIN_IDS))
 _MESSAGE_IDS = st.sampled_from((*MESSAGE_IDS, *_PLAIN_IDS))
 _MESSAGE_IDS_OR_NONE = st.sampled_from((None, None, *MESSAGE_IDS, *_PLAIN_IDS))
+# Other texts than BUY and SELL are no side.
+_SIDES_OR_NONE = st.sampled_from(("BUY", "SELL", "BUY", "SELL", "BUY", "SELL", "BUY", "buy", None))
 _SEQUENCES_OR_NONE = st.sampled_from((None, 0, 1, 2, 10))
 _FIRST_INGESTION = _MIDNIGHT * HOUR_MICROSECONDS
 _INGESTION_TIMES_OR_NONE = st.sampled_from((None, *range(_FIRST_INGESTION, _FIRST_INGESTION + 4)))
@@ -126,6 +128,7 @@ def valid_trades(
             platform_sequence=draw(_SEQUENCES_OR_NONE),
             exchange_date=EPOCH_DATE,
             exchange_hour=0,
+            side=draw(_SIDES_OR_NONE),
         ),
         hour,
     )
@@ -134,6 +137,8 @@ def valid_trades(
 @st.composite
 def versions(draw: st.DrawFn, trade: Trade) -> Trade:
     """Draw another version of a trade: same identity and hour; all other fields may differ, even the minute."""
+    if draw(st.integers(0, 4)) == 0:
+        return replace(trade, side=draw(_SIDES_OR_NONE))
     other = draw(valid_trades(hours=[partition_hour(trade)]))
     message_id = trade.message_id if trade.trade_id is None else other.message_id
     corrected = replace(
