@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.model.trade_layout import FIRST_HOUR, LAST_HOUR
-from ohlcv.model.trade_mapping import MAPPED_COLUMNS
+from ohlcv.model.trade_mapping import COLUMNS_WITHOUT_SIDE
 from spark_jobs.compute.trade_columns import partition_hour
 from spark_jobs.iceberg.changed_files import ChangedFiles
 from spark_jobs.iceberg.trades_reader import TradesTable
@@ -44,8 +44,8 @@ def digests(
 def digests_of(trades: DataFrame) -> dict[int, Digest]:
     """Return the digest of trades by hour."""
     # A hash skips nulls, so it also covers which columns are null.
-    nulls = F.concat(*(F.col(name).isNull().cast("string") for name in MAPPED_COLUMNS))
-    hashes = [F.xxhash64(F.lit(seed), nulls, *MAPPED_COLUMNS) for seed in (1, 2)]
+    nulls = F.concat(*(F.col(name).isNull().cast("string") for name in COLUMNS_WITHOUT_SIDE))
+    hashes = [F.xxhash64(F.lit(seed), nulls, *COLUMNS_WITHOUT_SIDE) for seed in (1, 2)]
     rows = (
         trades.select(partition_hour().alias("hour"), *(each.alias(f"hash_{n}") for n, each in enumerate(hashes)))
         .where(F.col("hour").between(FIRST_HOUR, LAST_HOUR))

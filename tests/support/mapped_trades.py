@@ -157,12 +157,12 @@ def append_rows(table: Table, rows: Iterable[Row]) -> None:
     table.append(pa.Table.from_pylist(list(rows), schema=table.schema().as_arrow()))
 
 
-def project(rows: pa.Table, mapping: TradeMapping, kinds: Mapping[str, str]) -> pa.Table:
+def project(rows: pa.Table, mapping: TradeMapping, kinds: Mapping[str, str], *, with_side: bool = False) -> pa.Table:
     """Return the columns of the contract as the readers compute them from the source columns."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("source", rows)
-        return connection.sql(projection(mapping, kinds, "source")).to_arrow_table()
+        return connection.sql(projection(mapping, kinds, "source", with_side=with_side)).to_arrow_table()
 
 
 def random_rows(mapping: TradeMapping, shape: Shape, chance: random.Random, start: datetime, hours: int) -> list[Row]:

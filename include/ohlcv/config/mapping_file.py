@@ -12,6 +12,8 @@ import yaml
 from ohlcv.config.values import read_text_file
 from ohlcv.model.errors import InputError
 from ohlcv.model.trade_mapping import (
+    BUY,
+    DEFAULT_MAPPING,
     EXCHANGE,
     EXCHANGE_DATE,
     EXCHANGE_HOUR,
@@ -19,6 +21,8 @@ from ohlcv.model.trade_mapping import (
     MESSAGE_ID,
     PRICE,
     QUANTITY,
+    SELL,
+    SIDE,
     SYMBOL,
     TIMES,
     TIMESTAMP,
@@ -32,6 +36,7 @@ from ohlcv.model.trade_mapping import (
 EVERY_ROW = "every row"
 _REQUIRED = (TIMESTAMP, PRICE, QUANTITY, SYMBOL, EXCHANGE)
 _CONSTANTS = (SYMBOL, EXCHANGE)
+_DEFAULT_WITHOUT_SIDE = TradeMapping({name: source for name, source in DEFAULT_MAPPING.sources.items() if name != SIDE})
 _KEYS = (*MAPPED_COLUMNS, "identity", "filters")
 
 
@@ -90,7 +95,9 @@ def _mapping(content: object) -> TradeMapping:
         raise InputError(f"give identity: {EVERY_ROW}, or {ids[0]}, not both")
     if not every_row and not ids:
         raise InputError(f"{TRADE_ID} is missing: name its column, or give identity: {EVERY_ROW}")
-    return TradeMapping(sources, every_row, _filters(entries.get("filters", [])))
+    mapping = TradeMapping(sources, every_row, _filters(entries.get("filters", [])))
+    # Files from before the side could be mapped leave it out. The table of the contract has it.
+    return DEFAULT_MAPPING if mapping == _DEFAULT_WITHOUT_SIDE else mapping
 
 
 def _source(key: str, entry: object) -> Source:
@@ -101,17 +108,41 @@ def _source(key: str, entry: object) -> Source:
         form += " or {column: …, unit: …}"
     elif key in _CONSTANTS:
         form += " or {value: …}"
+    elif key == SIDE:
+        form += " or {column: …, buy: …, sell: …}"
     if not isinstance(entry, dict):
         raise InputError(f"{key} is {_kind(entry)}: {form}")
     if key in _CONSTANTS and "value" in entry:
         return Source(constant=_constant(key, _entries(entry, key, ("value",))["value"]))
-    fields = _entries(entry, key, ("column", "unit") if key in TIMES else ("column",))
+    further = ("unit",) if key in TIMES else ("buy", "sell") if key == SIDE else ()
+    fields = _entries(entry, key, ("column", *further))
     if "column" not in fields:
         raise InputError(f"{key} names no column: {form}")
+    column = _column(key, fields.pop("column"))
+    if key == SIDE:
+        return _side_source(column, fields)
     unit = fields.get("unit")
     if "unit" in fields and unit not in tuple(UNITS_PER_SECOND):
         raise InputError(f"{key}: the unit is {_kind(unit)}: use {', '.join(UNITS_PER_SECOND)}")
-    return Source(_column(key, fields["column"]), unit=unit)
+    return Source(column, unit=unit)
+
+
+def _side_source(column: str, values: dict[str, Any]) -> Source:
+    """Return the source of side; `values` are those of buy and sell, if the file has them."""
+    if not values:
+        return Source(column)
+    if len(values) == 1:
+        raise InputError(f"{SIDE}: give the values of both buy and sell, or of neither ({BUY} and {SELL})")
+    for key, value in values.items():
+        if type(value) not in (str, bool, int):
+            raise InputError(f"{SIDE}: {key} is {_kind(value)}: give a text, a whole number, true or false")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise InputError(f"{SIDE}: the number of {key} does not fit 64 bits: correct it")
+    if type(values["buy"]) is not type(values["sell"]):
+        raise InputError(f"{SIDE}: the values of buy and sell are of different types: put texts in quotes")
+    if values["buy"] == values["sell"]:
+        raise InputError(f"{SIDE}: buy and sell are both {_shown(values['buy'])}: correct one of them")
+    return Source(column, buy=values["buy"], sell=values["sell"])
 
 
 def _constant(key: str, value: object) -> str:

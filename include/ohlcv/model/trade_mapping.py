@@ -8,6 +8,7 @@ each compute the columns of the contract from a mapping. Both follow these rules
   decimal text, which is rounded half up. A double that is not a number or infinite, and an amount that does not fit
   after rounding, is null, and a reason of `trade_validity.AMOUNT_FAULTS` to reject the trade.
 * A whole number that is an id is its decimal text.
+* The side of the taker is BUY or SELL: where the column has the value given for it. Any other value is null.
 * A trade that a filter excludes does not exist: it is neither read nor rejected.
 * Without date and hour columns, the hour of a trade is that of its timestamp.
 """
@@ -26,12 +27,13 @@ Unit = Literal["s", "ms", "us", "ns"]
 UNITS_PER_SECOND: dict[Unit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 MICROSECONDS_PER_SECOND = UNITS_PER_SECOND["us"]
 
-# The columns of the contract that candles depend on, and no others.
+# The columns of the contract that candles depend on, and no others. Only measures depend on the side.
 SYMBOL, EXCHANGE, TIMESTAMP, PRICE, QUANTITY = "symbol", "exchange", "timestamp", "price", "quantity"
 TRADE_ID, MESSAGE_ID = "trade_id", "message_id"
 EXCHANGE_DATE, EXCHANGE_HOUR = "exchange_date", "exchange_hour"
 INGESTION_TIMESTAMP, SOURCE_SEQUENCE, PLATFORM_SEQUENCE = "ingestion_timestamp", "source_sequence", "platform_sequence"
-MAPPED_COLUMNS = (
+SIDE, BUY, SELL = "side", "BUY", "SELL"
+COLUMNS_WITHOUT_SIDE = (
     SYMBOL,
     EXCHANGE,
     TRADE_ID,
@@ -45,6 +47,7 @@ MAPPED_COLUMNS = (
     EXCHANGE_DATE,
     EXCHANGE_HOUR,
 )
+MAPPED_COLUMNS = (*COLUMNS_WITHOUT_SIDE, SIDE)
 TIMES = (TIMESTAMP, INGESTION_TIMESTAMP)
 AMOUNTS = (PRICE, QUANTITY)
 
@@ -67,6 +70,10 @@ LONG_LIMIT = 2**63
 INTEGER_BOUNDS = {"int": (-(2**31), 2**31 - 1), "long": (-LONG_LIMIT, LONG_LIMIT - 1)}
 
 
+# A text, a whole number or a boolean.
+SideValue = str | int
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a column of the contract comes from: a column of the table, or one value for all trades."""
@@ -76,6 +83,9 @@ class Source:
     constant: str | None = None
     # Of a time that is stored as a number. None for an Iceberg timestamp.
     unit: Unit | None = None
+    # Only for side: the values of the column, both of one type.
+    buy: SideValue = BUY
+    sell: SideValue = SELL
 
 
 FilterValue = str | int | date
@@ -119,8 +129,13 @@ class TradeMapping:
 
     @property
     def source_columns(self) -> tuple[str, ...]:
+        """Return the columns of the table that are used, each once."""
+        return self.columns_read(with_side=True)
+
+    def columns_read(self, *, with_side: bool) -> tuple[str, ...]:
         """Return the columns of the table that are read, each once."""
-        names = [source.column for source in self.sources.values() if source.column is not None]
+        sources = (source for name, source in self.sources.items() if with_side or name != SIDE)
+        names = [source.column for source in sources if source.column is not None]
         return tuple(dict.fromkeys([*names, *(each.column for each in self.filters)]))
 
     def fingerprint(self) -> str:
@@ -128,10 +143,7 @@ class TradeMapping:
         if self.is_default:
             return ""
         content = {
-            "sources": {
-                name: [self.sources[name].column, self.sources[name].constant, self.sources[name].unit]
-                for name in sorted(self.sources)
-            },
+            "sources": {name: _source_content(name, self.sources[name]) for name in sorted(self.sources)},
             "every_row": self.every_row,
             "filters": sorted(
                 json.dumps([each.column, each.operator, *sorted(map(_typed_text, each.values))])
@@ -153,6 +165,11 @@ class TradeMapping:
         first, after = (-(-bound * per_second // MICROSECONDS_PER_SECOND) for bound in (start, end))
         smallest, largest = INTEGER_BOUNDS[kind]
         return max(first, smallest), min(after - 1, largest)
+
+
+def _source_content(name: str, source: Source) -> list[str | None]:
+    values = map(_typed_text, (source.buy, source.sell)) if name == SIDE else ()
+    return [source.column, source.constant, source.unit, *values]
 
 
 def _typed_text(value: FilterValue) -> str:
@@ -195,9 +212,21 @@ def _source_problem(name: str, source: Source, kind: str) -> str | None:
         readable = ("decimal", "double")
         if _DECIMAL.fullmatch(kind):
             return None
+    elif name == SIDE:
+        return _side_problem(source, kind)
     else:
         readable = _READABLE[name]
     return None if kind in readable else f"{name}: column {source.column} is {kind}, not {' or '.join(readable)}"
+
+
+def _side_problem(source: Source, kind: str) -> str | None:
+    readable = [each for value in (str, bool, int) for each in _COMPARABLE[value]]
+    if kind not in readable:
+        return f"{SIDE}: column {source.column} is {kind}, not {' or '.join(readable)}"
+    if kind in _COMPARABLE[type(source.buy)]:
+        return None
+    value = f"{source.buy} is a {_value_name(source.buy)}"
+    return f"{SIDE}: column {source.column} is {kind}, and {value}: give the values of buy and sell"
 
 
 def _filter_problem(condition: Filter, kind: str) -> str | None:

@@ -12,10 +12,14 @@ from ohlcv.model.table_contracts import AMOUNT, TRADE_COLUMNS
 from ohlcv.model.trade_layout import MICROSECONDS_PER_HOUR
 from ohlcv.model.trade_mapping import (
     AMOUNTS,
+    BUY,
+    COLUMNS_WITHOUT_SIDE,
     EXCHANGE_DATE,
     EXCHANGE_HOUR,
     MAPPED_COLUMNS,
     MICROSECONDS_PER_SECOND,
+    SELL,
+    SIDE,
     TIMES,
     TIMESTAMP,
     UNITS_PER_SECOND,
@@ -32,9 +36,12 @@ _DUCKDB_TYPES = {"string": "VARCHAR", "long": "BIGINT", "int": "INTEGER", "date"
 _TYPES = {column.name: _DUCKDB_TYPES[column.type] for column in TRADE_COLUMNS if column.name in MAPPED_COLUMNS}
 
 
-def projection(mapping: TradeMapping, kinds: Mapping[str, str], relation: str) -> str:
+def projection(mapping: TradeMapping, kinds: Mapping[str, str], relation: str, *, with_side: bool = False) -> str:
     """Return the SQL that selects the columns of the contract and `AMOUNT_FAULT` from a relation."""
-    columns = [f"{_expression(name, mapping.sources.get(name), kinds)} AS {_quoted(name)}" for name in MAPPED_COLUMNS]
+    expressions = {name: _expression(name, mapping.sources.get(name), kinds) for name in COLUMNS_WITHOUT_SIDE}
+    if with_side:
+        expressions[SIDE] = _side(mapping)
+    columns = [f"{expression} AS {_quoted(name)}" for name, expression in expressions.items()]
     faults = ", ".join(_fault(mapping.sources[name], kinds) for name in AMOUNTS)
     conditions = " AND ".join(map(_condition, mapping.filters)) or "true"
     return (
@@ -56,6 +63,17 @@ def _expression(name: str, source: Source | None, kinds: Mapping[str, str]) -> s
     if name in AMOUNTS:
         return _amount(column, kinds[source.column])
     return f"CAST({column} AS {kind})"
+
+
+def _side(mapping: TradeMapping) -> str:
+    source = mapping.sources.get(SIDE)
+    if source is None or source.column is None:
+        return f"CAST(NULL AS {_TYPES[SIDE]})"
+    column = _column(source.column)
+    if mapping.is_default:
+        # Versions of a trade are ordered by the text that the table has.
+        return column
+    return f"CASE {column} WHEN {_literal(source.buy)} THEN '{BUY}' WHEN {_literal(source.sell)} THEN '{SELL}' END"
 
 
 def _microseconds(column: str, source: Source) -> str:

@@ -44,7 +44,7 @@ from ohlcv.model.source_hours import (
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.timeframes import DAY
 from ohlcv.model.trade_layout import MICROSECONDS_PER_HOUR, Between, hour_conditions
-from ohlcv.model.trade_mapping import EXCHANGE_DATE, EXCHANGE_HOUR, MAPPED_COLUMNS, TIMESTAMP, TradeMapping
+from ohlcv.model.trade_mapping import EXCHANGE_DATE, EXCHANGE_HOUR, TIMESTAMP, TradeMapping
 from ohlcv.model.trade_validity import validity_condition
 from ohlcv.readers.mapped_columns import projection, source_microseconds, valid_condition
 from ohlcv.readers.scans import compare
@@ -62,11 +62,11 @@ class TradesTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the columns of the table that are read."""
-        return MAPPED_COLUMNS if self.mapping.is_default else self.mapping.source_columns
+        """Return the columns of the table that are read where no measure is computed."""
+        return self.mapping.columns_read(with_side=False)
 
     def read_chunks(
-        self, hours: Iterable[int], snapshot: int | None, max_rows: int
+        self, hours: Iterable[int], snapshot: int | None, max_rows: int, *, with_side: bool = False
     ) -> Iterator[tuple[list[int], Iterator[pa.Table]]]:
         """Yield hours with all their trades, about max_rows trades at a time, but at least those of one hour.
 
@@ -74,7 +74,8 @@ class TradesTable:
         mapping. Files are planned once. Hours without files are left out.
         """
         ordered = sorted(set(hours))
-        scan = self._scan(ordered, snapshot)
+        columns = self.mapping.columns_read(with_side=with_side)
+        scan = self._scan(ordered, snapshot, columns)
         with report_damage(self.table, scan):
             tasks = list(scan.plan_files())
         files: dict[int, list[FileScanTask]] = {}
@@ -86,11 +87,11 @@ class TradesTable:
                 rows[hour] = rows.get(hour, 0) + task.file.record_count / len(within)
         for chunk in _split(sorted(files), rows.__getitem__, max_rows):
             chosen = {task.file.file_path: task for hour in chunk for task in files[hour]}
-            yield chunk, self._read_files(self._scan(chunk, snapshot), list(chosen.values()), max_rows)
+            yield chunk, self._read_files(self._scan(chunk, snapshot, columns), list(chosen.values()), max_rows)
 
-    def _scan(self, hours: Iterable[int], snapshot: int | None) -> DataScan:
+    def _scan(self, hours: Iterable[int], snapshot: int | None, columns: tuple[str, ...]) -> DataScan:
         condition = hours_filter(hours) if self.mapping.is_default else self.hours_condition(hours)
-        return self.table.scan(condition, selected_fields=self.columns, snapshot_id=snapshot)
+        return self.table.scan(condition, selected_fields=columns, snapshot_id=snapshot)
 
     def _read_files(self, scan: DataScan, tasks: list[FileScanTask], max_rows: int) -> Iterator[pa.Table]:
         reader = ArrowScan(scan.table_metadata, scan.io, scan.projection(), scan.row_filter, scan.case_sensitive)
@@ -233,7 +234,7 @@ class TradesTable:
         return newest
 
     def _newest_valid_of(self, task: FileScanTask, condition: BooleanExpression) -> int | None:
-        schema = self.table.schema().select(*self.mapping.source_columns)
+        schema = self.table.schema().select(*self.columns)
         with report_damaged_file(self.table, task), duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.register(

@@ -52,6 +52,7 @@ def test_columns_constants_units_and_filters(tmp_path: Path) -> None:
     platform_sequence: offset
     exchange_date: dt
     exchange_hour: hr
+    side: {column: is_buyer_maker, buy: false, sell: true}
     filters:
       - {column: kind, "=": trade}
       - {column: level, =: 1}
@@ -74,6 +75,7 @@ def test_columns_constants_units_and_filters(tmp_path: Path) -> None:
             "platform_sequence": Source("offset"),
             "exchange_date": Source("dt"),
             "exchange_hour": Source("hr"),
+            "side": Source("is_buyer_maker", buy=False, sell=True),
         },
         filters=(
             Filter("kind", "=", ("trade",)),
@@ -92,12 +94,23 @@ def test_rows_without_ids_are_declared(tmp_path: Path) -> None:
     assert "trade_id" not in mapping.sources
 
 
-def test_a_file_with_the_columns_of_the_contract_is_the_default(tmp_path: Path) -> None:
+def test_the_values_of_a_side_are_optional(tmp_path: Path) -> None:
+    for text in ("taker", "{column: taker}", "{column: taker, buy: BUY, sell: SELL}"):
+        mapping = read(tmp_path, f"{MINIMAL}side: {text}")
+        assert mapping.sources["side"] == Source("taker", buy="BUY", sell="SELL")
+    for text, values in (("{column: taker, buy: b, sell: s}", ("b", "s")), ("{column: t, buy: 1, sell: -1}", (1, -1))):
+        source = read(tmp_path, f"{MINIMAL}side: {text}").sources["side"]
+        assert (source.buy, source.sell) == values
+
+
+@pytest.mark.parametrize("omitted", ["", "side"])
+def test_a_file_with_the_columns_of_the_contract_is_the_default(tmp_path: Path, omitted: str) -> None:
     lines = [
         f"{name}: {{column: {name}, unit: us}}" if source.unit else f"{name}: {name}"
         for name, source in DEFAULT_MAPPING.sources.items()
+        if name != omitted
     ]
-    assert read(tmp_path, "\n".join(lines)).is_default
+    assert read(tmp_path, "\n".join(lines)) == DEFAULT_MAPPING
 
 
 def test_the_setting_names_the_file(tmp_path: Path) -> None:
@@ -144,6 +157,15 @@ INVALID = {
     MINIMAL.replace("{column: ts, unit: ms}", "[ts]"): "timestamp is a list: give the name of a column or {column",
     MINIMAL.replace("{value: BTC-USD}", "{value: 7}"): "symbol: the value is '7': give a text in quotes",
     MINIMAL.replace("{value: BTC-USD}", "{value: a, column: b}"): "symbol: unknown key 'column': use value",
+    "+ side:": "side is empty: give the name of a column or {column: …, buy: …, sell: …}",
+    "+ side: {value: BUY}": "side: unknown key 'value': use column, buy, sell",
+    "+ side: {column: a, buy: b}": "side: give the values of both buy and sell, or of neither (BUY and SELL)",
+    "+ side: {column: a, buy: b, sell: }": "side: sell is empty: give a text, a whole number, true or false",
+    "+ side: {column: a, buy: 0.5, sell: 1}": "side: buy is '0.5': give a text, a whole number, true or false",
+    "+ side: {column: a, buy: 2026-01-31, sell: b}": "side: buy is '2026-01-31': give a text, a whole number",
+    "+ side: {column: a, buy: 9223372036854775808, sell: 1}": "side: the number of buy does not fit 64 bits: correct",
+    "+ side: {column: a, buy: 1, sell: true}": "side: the values of buy and sell are of different types: put",
+    "+ side: {column: a, buy: b, sell: b}": "side: buy and sell are both 'b': correct one of them",
     "+ filters: kind": "filters is 'kind': give a list such as ",
     "+ filters:": "filters is empty: give a list such as ",
     "+ filters: [kind]": "filter 1 is 'kind': give column, =, in, is",

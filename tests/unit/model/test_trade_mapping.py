@@ -65,6 +65,34 @@ def test_a_table_that_a_mapping_cannot_read(columns: dict[str, str | None], foun
     assert mapping_problems(MAPPING, shape) == [found]
 
 
+@pytest.mark.parametrize(
+    ("source", "kind", "found"),
+    [
+        (Source("more"), "string", None),
+        (Source("more", buy=False, sell=True), "boolean", None),
+        (Source("more", buy=1, sell=-1), "int", None),
+        (Source("more", buy=1, sell=-1), "long", None),
+        (Source("more"), "boolean", "column more is boolean, and BUY is a text: give the values of buy and sell"),
+        (Source("more", buy=1, sell=0), "boolean", "column more is boolean, and 1 is a number: give the values of"),
+        (Source("more", buy=True, sell=False), "long", "column more is long, and True is a boolean: give the values"),
+        (Source("more"), "double", "column more is double, not string or boolean or int or long"),
+    ],
+)
+def test_the_values_of_a_side_fit_its_column(source: Source, kind: str, found: str | None) -> None:
+    problems = mapping_problems(TradeMapping({**SOURCES, "side": source}), {**COLUMNS, "more": kind})
+    assert [problem[: len(f"side: {found}")] for problem in problems] == ([f"side: {found}"] if found else [])
+
+
+def test_a_side_is_read_only_for_measures() -> None:
+    mapping = TradeMapping({**SOURCES, "side": Source("taker")})
+    assert mapping.columns_read(with_side=False) == MAPPING.source_columns
+    assert mapping.source_columns == mapping.columns_read(with_side=True) == (*MAPPING.source_columns, "taker")
+    filtered = replace(mapping, filters=(Filter("taker", "is not null"),))
+    assert filtered.columns_read(with_side=False) == (*MAPPING.source_columns, "taker")
+    assert DEFAULT_MAPPING.columns_read(with_side=False) == MAPPED_COLUMNS[:-1]
+    assert MAPPED_COLUMNS[-1] == "side"
+
+
 def test_a_number_needs_a_unit() -> None:
     mapping = TradeMapping({**SOURCES, "timestamp": Source("ts")})
     assert mapping_problems(mapping, COLUMNS) == [
@@ -99,6 +127,10 @@ def test_the_fingerprint_changes_with_every_part_of_a_mapping() -> None:
         TradeMapping({**SOURCES, "symbol": Source(constant="ETH-USD")}),
         TradeMapping({**SOURCES, "symbol": Source("BTC-USD")}),
         TradeMapping({**SOURCES, "message_id": Source("id")}),
+        TradeMapping({**SOURCES, "side": Source("taker")}),
+        TradeMapping({**SOURCES, "side": Source("taker", buy="b", sell="s")}),
+        TradeMapping({**SOURCES, "side": Source("taker", buy=True, sell=False)}),
+        TradeMapping({**SOURCES, "side": Source("taker", buy=1, sell=0)}),
         TradeMapping(SOURCES, every_row=True),
         TradeMapping(SOURCES, filters=(Filter("kind", "=", ("1",)),)),
         TradeMapping(SOURCES, filters=(Filter("kind", "=", (1,)),)),

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ohlcv.model.trade_mapping import DEFAULT_MAPPING, MAPPED_COLUMNS, Filter, Source, TradeMapping, Unit
+from ohlcv.model.trade_mapping import COLUMNS_WITHOUT_SIDE, DEFAULT_MAPPING, Filter, Source, TradeMapping, Unit
 from ohlcv.readers.mapped_columns import AMOUNT_FAULT
 from support.mapped_trades import project, reference_amount
 
@@ -101,7 +101,7 @@ def test_times_are_microseconds(unit: Unit | None, kind: pa.DataType, stored: li
 
 def test_constants_ids_and_absent_columns() -> None:
     (row,) = project(table([1.5], pa.float64()), TradeMapping(SOURCES), KINDS).to_pylist()
-    assert row == dict.fromkeys((*MAPPED_COLUMNS, AMOUNT_FAULT)) | {
+    assert row == dict.fromkeys((*COLUMNS_WITHOUT_SIDE, AMOUNT_FAULT)) | {
         "symbol": "it's",
         "exchange": "x",
         "trade_id": "1",
@@ -113,11 +113,11 @@ def test_constants_ids_and_absent_columns() -> None:
 
 def test_the_columns_have_the_types_of_the_contract() -> None:
     found = project(table([1.5], pa.float64()), TradeMapping(SOURCES), KINDS).drop_columns(AMOUNT_FAULT)
-    contract = pa.schema([(name, found.schema.field(name).type) for name in MAPPED_COLUMNS])
+    contract = pa.schema([(name, found.schema.field(name).type) for name in COLUMNS_WITHOUT_SIDE])
     kinds = {"exchange_date": pa.date32(), "exchange_hour": pa.int32(), "price": pa.decimal128(18, 8)}
     assert found.schema == contract
     assert {name: contract.field(name).type for name in kinds} == kinds
-    assert DEFAULT_MAPPING.source_columns == tuple(contract.names)
+    assert DEFAULT_MAPPING.columns_read(with_side=False) == tuple(contract.names)
 
 
 @pytest.mark.parametrize(
@@ -143,3 +143,25 @@ def test_filters_select_rows(condition: Filter, selected: set[str | None]) -> No
         rows = rows.append_column(name, pa.array(values))
     mapping = TradeMapping({**SOURCES, "exchange": Source("c")}, filters=(condition,))
     assert set(project(rows, mapping, {**KINDS, "c": "string"})["exchange"].to_pylist()) == selected
+
+
+@pytest.mark.parametrize(
+    ("source", "stored", "sides"),
+    [
+        (Source("taker"), pa.array(["BUY", "SELL", "buy", "", None]), ["BUY", "SELL", None, None, None]),
+        (Source("taker", buy="b'", sell="S"), pa.array(["b'", "S", "BUY", "s"]), ["BUY", "SELL", None, None]),
+        (Source("taker", buy=False, sell=True), pa.array([False, True, None]), ["BUY", "SELL", None]),
+        (Source("taker", buy=1, sell=-1), pa.array([1, -1, 0], pa.int32()), ["BUY", "SELL", None]),
+        (Source("taker", buy=2**40, sell=2), pa.array([1, 2, None], pa.int32()), [None, "SELL", None]),
+    ],
+    ids=["texts of the contract", "texts", "booleans", "whole numbers", "a number that the column cannot hold"],
+)
+def test_a_side_has_the_values_of_the_mapping(source: Source, stored: pa.Array, sides: list[str | None]) -> None:
+    rows = table([1.0] * len(stored), pa.float64()).append_column("taker", stored)
+    mapping = TradeMapping({**SOURCES, "side": source})
+    assert project(rows, mapping, KINDS, with_side=True)["side"].to_pylist() == sides
+
+
+def test_a_mapping_without_a_side_has_none() -> None:
+    (row,) = project(table([1.0], pa.float64()), TradeMapping(SOURCES), KINDS, with_side=True).to_pylist()
+    assert row["side"] is None
