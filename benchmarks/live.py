@@ -20,7 +20,7 @@ from benchmarks.processes import home_environment
 from ohlcv.cli.terminal import show_progress
 from ohlcv.demo.demo import Demo, demo_services
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 
 TRADES = 636_263
 MINUTES, QUICK_MINUTES = 60.0, 6.0
@@ -38,7 +38,7 @@ def measure(bench: Bench) -> Section:
     # The jobs of the demo find the catalog by this environment.
     os.environ.update(home_environment(catalog.settings))
     with demo_services(catalog.settings, TRADES, show_progress, log_progress) as demo:
-        demo.airflow.unpause(*(timeframe.dag_id for timeframe in TIMEFRAMES.values()))
+        demo.airflow.unpause(*(timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values()))
         begin = time.time() + 60 * (0 if bench.quick else WARM_UP_MINUTES)
         end = begin + 60 * minutes
         # Runs that are due in the last minute are included, however long they take. Without them the result would be
@@ -48,7 +48,7 @@ def measure(bench: Bench) -> Section:
             time.sleep(POLL_SECONDS)
         runs = {
             name: [_phases(run, demo.airflow.tasks(timeframe.dag_id, run["dag_run_id"])) for run in found]
-            for name, timeframe in TIMEFRAMES.items()
+            for name, timeframe in DEFAULT_TIMEFRAMES.items()
             if (found := _due(demo, timeframe.dag_id, begin, end))
         }
     if not runs:
@@ -72,7 +72,7 @@ def _due(demo: Demo, dag_id: str, begin: float, end: float) -> list[dict[str, An
 
 def _all_ended(demo: Demo, begin: float, end: float) -> bool:
     """Return whether the runs that are due between two times have ended. Raise OhlcvError if one failed."""
-    runs = [run for timeframe in TIMEFRAMES.values() for run in _due(demo, timeframe.dag_id, begin, end)]
+    runs = [run for timeframe in DEFAULT_TIMEFRAMES.values() for run in _due(demo, timeframe.dag_id, begin, end)]
     for run in runs:
         if run["state"] == "failed":
             raise OhlcvError(f"{run['dag_id']} {run['dag_run_id']} failed, so the times cannot be evaluated")

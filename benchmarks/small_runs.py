@@ -19,7 +19,7 @@ from benchmarks.validation_cost import measure_validation
 from benchmarks.warm import warm_session
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import HOUR, Range, iso
-from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import DAY, DEFAULT_TIMEFRAMES, TIMEFRAMES, Timeframe
 from ohlcv.setup.class_data_sharing import is_current
 
 TRADES = 636_263
@@ -42,7 +42,7 @@ def build_small_catalog(bench: Bench) -> BenchCatalog:
     trades = Feed(BEGIN).batch(END, TRADES // (20 if bench.quick else 1))
     catalog.append(trades)
     with warm_session(catalog, bench.cluster, folder) as session:
-        for name, timeframe in TIMEFRAMES.items():
+        for name, timeframe in DEFAULT_TIMEFRAMES.items():
             until = END - timeframe.lookback / 2
             begin = END - TIMEFRAMES["1h"].lookback if timeframe.length < HOUR else BEGIN
             if begin > BEGIN:
@@ -63,7 +63,7 @@ def measure(bench: Bench) -> Section:
         section.notes.append(
             "There are no CDS archives for this machine, so runs are slower: 'make setup' creates them."
         )
-    validations: dict[str, list[Cost]] = {name: [] for name in TIMEFRAMES}
+    validations: dict[str, list[Cost]] = {name: [] for name in DEFAULT_TIMEFRAMES}
     slow, fast = _compare_with_stock(bench, section, "cluster", validations)
     checks = Grid("Validation of the same run by DuckDB and pyiceberg", ("timeframe", "runs", "wall s", "cpu s"))
     for name, costs in validations.items():
@@ -105,7 +105,7 @@ def _compare_with_stock(
     section.grids.append(grid)
     theirs, ours = (bench.stock_cluster, bench.cluster) if where == "cluster" else (None, None)
     slow, fast = {}, {}
-    for timeframe in TIMEFRAMES.values():
+    for timeframe in DEFAULT_TIMEFRAMES.values():
         measured_run = newest_scheduled_run(catalog, timeframe)
         job, name = measured_run.job(), timeframe.name
         afterwards = partial(_validate, measured_run, validations[name]) if name in validations else lambda: None
@@ -138,11 +138,11 @@ def schedule(slow: dict[str, Cost], fast: dict[str, Cost]) -> Grid:
     columns = ("timeframe", "runs a day", "stock cpu s", "cpu s", "stock busy s", "busy s")
     grid = Grid("A day's schedule, computed from the runs on a cluster", columns)
     total = [0.0] * 4
-    for name, timeframe in TIMEFRAMES.items():
+    for name, timeframe in DEFAULT_TIMEFRAMES.items():
         runs = runs_a_day(timeframe)
         figures = slow[name].processor, fast[name].processor, slow[name].wall, fast[name].wall
         days = [runs * figure for figure in figures]
         total = [before + figure for before, figure in zip(total, days, strict=True)]
         grid.rows.append((name, runs, *days))
-    grid.rows.append(("all", sum(map(runs_a_day, TIMEFRAMES.values())), *total))
+    grid.rows.append(("all", sum(map(runs_a_day, DEFAULT_TIMEFRAMES.values())), *total))
     return grid

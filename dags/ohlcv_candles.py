@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.run_ranges import MACROS
@@ -90,5 +90,5 @@ def build_dag(settings: Settings, timeframe: Timeframe) -> DAG:
 
 
 _settings = load_settings()
-for _name in TIMEFRAMES:
+for _name in DEFAULT_TIMEFRAMES:
     globals()[f"ohlcv_{_name}"] = build_dag(_settings, _settings.timeframe(_name))

@@ -32,7 +32,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
 from ohlcv.config.maintained_tables import RECORD_TABLES
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, DEFAULT_TIMEFRAMES
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.parameters import timeframes_parameter
@@ -91,7 +91,7 @@ def build_dag(settings: Settings) -> DAG:
         },
     ) as dag:
         deletions = []
-        for name in TIMEFRAMES:
+        for name in DEFAULT_TIMEFRAMES:
             with TaskGroup(group_id=name):
                 plan = plan_task(name)
                 steps = [step_task(settings, name, step) for step in ("delete", "compact", "expire")]

@@ -16,7 +16,7 @@ def create_views(spark: SparkSession, settings: Settings) -> dict[str, Any]:
     """Create each view that does not exist, and return the names of these views."""
     created = []
     catalog = settings.catalog.name
-    for view, select in view_statements(catalog, settings.names).items():
+    for view, select in view_statements(catalog, settings.names, settings.timeframes).items():
         existing = spark.sql(f"SHOW VIEWS IN {spark_name(catalog, view[:-1])}").collect()
         if view[-1] not in {row.viewName for row in existing}:
             spark.sql(f"CREATE VIEW IF NOT EXISTS {spark_name(catalog, view)} AS {select}")

@@ -20,7 +20,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import load_trades
 from ohlcv.model.intervals import MICROSECOND
-from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, get_timeframe
 from support.candle_rows import CREATED_AT, table_row, write_candles
 from support.default_tables import NAMESPACE, TRADES, TRADES_TABLE
 from support.reference_model import TRADE_COLUMNS, Candle, Trade, reference_candles
@@ -84,7 +84,7 @@ def _trade_line(number: int) -> str:
 def _write_reference_candles(settings: Settings) -> None:
     table = load_table(open_catalog(settings), TRADES)
     trades = [Trade(**{name: row[name] for name in TRADE_COLUMNS}) for row in table.scan().to_arrow().to_pylist()]
-    for name in TIMEFRAMES:
+    for name in DEFAULT_TIMEFRAMES:
         timeframe = get_timeframe(name)
         length = timeframe.length // MICROSECOND
         day = (NOON // DAY * DAY, NOON // DAY * DAY + DAY)

@@ -9,14 +9,18 @@ import random
 from hostile.case import Case, Site
 from hostile.command_kinds import reading_command
 from ohlcv.config.settings import GENERAL_NAMES, Tuning
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 
 SECRET = "correct-horse-battery"  # must never be printed
 TUNING_NAMES = [f"OHLCV_{field.name.upper()}" for field in dataclasses.fields(Tuning)]
 NAMES = [
     *GENERAL_NAMES,
     *TUNING_NAMES,
-    *(name.replace("OHLCV_", f"OHLCV_{timeframe.upper()}_", 1) for timeframe in TIMEFRAMES for name in TUNING_NAMES),
+    *(
+        name.replace("OHLCV_", f"OHLCV_{timeframe.upper()}_", 1)
+        for timeframe in DEFAULT_TIMEFRAMES
+        for name in TUNING_NAMES
+    ),
 ]
 # Names of the test machine's own services and of what only a Spark job reads are not hostile in these commands.
 # fmt: off

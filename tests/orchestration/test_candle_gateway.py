@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from ohlcv.config.settings import load_settings
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from ohlcv.orchestration import candle_access, candle_forwarding, candle_gateway, candle_service
 from ohlcv.orchestration.candle_service import RunningService
 from support import candle_service_stub as stub
@@ -27,7 +27,7 @@ from support.gateway import LOGIN, EventLoop, client_of, detail, mounted, reques
 from support.server_thread import running
 
 TOKEN = "t" * 40
-ALL = {timeframe.dag_id for timeframe in TIMEFRAMES.values()}
+ALL = {timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values()}
 
 Get = Callable[..., httpx.Response]
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ohlcv.model.intervals import scheduled_range
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, TIMEFRAMES
 from ohlcv.spark.jars import jar_paths
 from ohlcv.spark.spark_submit import build_job, profile_path, script_folder
 from ohlcv.spark.toolchain import archive_path, spark_home
@@ -95,7 +95,9 @@ def _connection(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("dag_id", [*(timeframe.dag_id for timeframe in TIMEFRAMES.values()), REPROCESS, RETENTION])
+@pytest.mark.parametrize(
+    "dag_id", [*(timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values()), REPROCESS, RETENTION]
+)
 def test_command_lines_equal_the_golden_files(dag_id: str) -> None:
     text = "".join(
         f"# {run_type}\n" + "\n".join(rendered(dag_id, dag_run(run_type))) + "\n\n" for run_type in RUN_TYPES
@@ -137,7 +139,7 @@ def test_every_job_uses_the_spark_home_of_its_archives() -> None:
 
     dags = DagBag(ROOT / "dags").dags.values()
     jobs = [task for dag in dags for task in dag.tasks if isinstance(task, CandleJobOperator)]
-    assert len(jobs) >= len(TIMEFRAMES)
+    assert len(jobs) >= len(DEFAULT_TIMEFRAMES)
     for task in jobs:
         task.application_args = []
         hook = task._get_hook()

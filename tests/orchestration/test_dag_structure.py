@@ -13,7 +13,7 @@ import pytest
 from croniter import croniter
 
 from ohlcv.config.settings import load_settings
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -31,7 +31,7 @@ def bag() -> DagBag:
 
 
 def test_there_is_a_dag_for_every_timeframe(bag: DagBag) -> None:
-    assert {timeframe.dag_id for timeframe in TIMEFRAMES.values()} <= set(bag.dags)
+    assert {timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values()} <= set(bag.dags)
 
 
 def test_every_dag_follows_the_policies(bag: DagBag) -> None:
@@ -71,9 +71,9 @@ def test_a_reprocessing_run_has_one_job_and_one_validation_per_day(bag: DagBag) 
     rebuild, validate = dag.get_task("one_day.rebuild"), dag.get_task("one_day.validate")
     assert rebuild.downstream_task_ids == {"one_day.validate"}
     assert rebuild.get_closest_mapped_task_group() is not None
-    assert [asset.name for asset in validate.outlets] == [f"gold_ohlcv_{name}" for name in TIMEFRAMES]
+    assert [asset.name for asset in validate.outlets] == [f"gold_ohlcv_{name}" for name in DEFAULT_TIMEFRAMES]
     assert rebuild.priority_weight < min(
-        bag.dags[timeframe.dag_id].get_task("aggregate").priority_weight for timeframe in TIMEFRAMES.values()
+        bag.dags[timeframe.dag_id].get_task("aggregate").priority_weight for timeframe in DEFAULT_TIMEFRAMES.values()
     )
 
 
@@ -81,7 +81,7 @@ def test_retention_has_one_chain_of_tasks_per_timeframe(bag: DagBag) -> None:
     dag = bag.dags["ohlcv_retention"]
     timetable: Any = dag.timetable
     assert timetable.expression == "0 3 * * 0"
-    for name in TIMEFRAMES:
+    for name in DEFAULT_TIMEFRAMES:
         steps = [f"{name}.{step}" for step in ("plan", "delete", "compact", "expire", "report")]
         for before, after in pairwise(steps):
             assert after in dag.get_task(before).downstream_task_ids
@@ -91,13 +91,13 @@ def test_retention_has_one_chain_of_tasks_per_timeframe(bag: DagBag) -> None:
         assert {dag.get_task(step).pool for step in steps[1:4]} == {"ohlcv_spark"}
         plan: Any = dag.get_task(steps[0])
         assert plan.ignore_downstream_trigger_rules is False
-    assert len(dag.task_ids) == 5 * len(TIMEFRAMES) + 7
+    assert len(dag.task_ids) == 5 * len(DEFAULT_TIMEFRAMES) + 7
 
 
 def test_retention_maintains_the_records_after_the_candles_are_deleted(bag: DagBag) -> None:
     dag = bag.dags["ohlcv_retention"]
     plan = dag.get_task("records.plan")
-    assert plan.upstream_task_ids == {f"{name}.delete" for name in TIMEFRAMES}
+    assert plan.upstream_task_ids == {f"{name}.delete" for name in DEFAULT_TIMEFRAMES}
     # A failure in one timeframe does not stop it.
     assert plan.trigger_rule == "all_done"
     names = ("publications", "revisions", "coverage", "coverage_notes", "reconciliation")
@@ -111,7 +111,7 @@ def test_retention_maintains_the_records_after_the_candles_are_deleted(bag: DagB
 
 
 def test_the_ledger_of_all_timeframes_is_recorded_by_one_run(bag: DagBag) -> None:
-    assert bag.dags["ohlcv_ledger"].params["timeframes"] == list(TIMEFRAMES)
+    assert bag.dags["ohlcv_ledger"].params["timeframes"] == list(DEFAULT_TIMEFRAMES)
 
 
 @pytest.mark.parametrize("dag_id", ["ohlcv_ledger", "ohlcv_coverage"])
@@ -123,13 +123,13 @@ def test_recordings_are_hourly_in_one_task_between_the_candle_runs(bag: DagBag, 
     schedule = croniter(timetable.expression, datetime(2026, 3, 1, tzinfo=UTC), ret_type=datetime)
     times = {schedule.get_next() for _ in range(24)}
     assert len({time.hour for time in times}) == 24
-    for timeframe in TIMEFRAMES.values():
+    for timeframe in DEFAULT_TIMEFRAMES.values():
         assert not [time for time in times if croniter.match(timeframe.cron, time)]
 
 
 def test_candle_dags_match_the_registry(bag: DagBag) -> None:
     weights = []
-    for timeframe in TIMEFRAMES.values():
+    for timeframe in DEFAULT_TIMEFRAMES.values():
         dag = bag.dags[timeframe.dag_id]
         timetable: Any = dag.timetable
         assert (type(timetable).__name__, timetable.expression) == ("CronDataIntervalTimetable", timeframe.cron)

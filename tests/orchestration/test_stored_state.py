@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from support.alert_recorder import AlertRecorder, complete_run, evaluate_health, fail_run
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def test_ids_and_parameters_of_dags_and_tasks_are_those_stored(bag: DagBag) -> N
         assert tasks[dag_id] == sorted(task["__var"]["task_id"] for task in stored["dag"]["tasks"])
         # A later version may add parameters.
         assert {name for name, _ in stored["dag"].get("params", [])} <= set(bag.dags[dag_id].params)
-    for timeframe in TIMEFRAMES.values():
+    for timeframe in DEFAULT_TIMEFRAMES.values():
         assert tasks[timeframe.dag_id] == tasks["ohlcv_1m"]
     assert list(bag.dags["ohlcv_retention"].params) == ["dry_run", "as_of", "timeframes", "max_share"]
 

@@ -12,7 +12,7 @@ import pytest
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.ledger.recording import record
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from support.api_servers import ApiServer, api_server
 from support.candle_rows import HOUR, Row, at, candle, write_candles
 from support.ledger import RecordedHistory
@@ -36,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     settings = load_settings({"OHLCV_HOME": str(home)})
     create_tables(settings)
-    for timeframe in TIMEFRAMES.values():
+    for timeframe in DEFAULT_TIMEFRAMES.values():
         starts: list[datetime] = [BEGIN + number * timeframe.length for number in range(CANDLES)]
         rows = [candle(timeframe, start, "100", "BTC-USD", "coinbase") for start in starts]
         if timeframe == HOUR:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from ohlcv.demo.local_airflow import USER, VIEWER
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from support.browser import DOWN, ENTER, ESCAPE, LEFT, PAGE_UP, RIGHT, SHIFT, TAB, browser
 from support.candles_page import CHART, TIME, CandlesPage, legend_of
 from support.demos import BIN, Demo, running_demo
@@ -282,7 +282,7 @@ def test_a_symbol_is_chosen_by_keys(page: CandlesPage) -> None:
 def test_the_pipeline_shows_the_last_runs(demo: Demo, page: CandlesPage) -> None:
     page.open("tab=pipeline")
     cards = "return [...document.querySelectorAll('.oc-card[aria-label]')].map((card) => card.innerText)"
-    names = list(TIMEFRAMES)
+    names = list(DEFAULT_TIMEFRAMES)
 
     def complete() -> list[str]:
         found: list[str] = page.window.run(cards)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from ohlcv.model.intervals import HOUR, floor_time, iso
-from ohlcv.model.timeframes import DAY, TIMEFRAMES
+from ohlcv.model.timeframes import DAY, DEFAULT_TIMEFRAMES
 from ohlcv.spark.processes import descendants
 from support.processes import command_line, wait_for
 from support.receivers import Receivers, running_receivers
@@ -174,7 +174,7 @@ def test_an_hour_without_a_worker_sends_one_alert_and_one_recovery(tmp_path: Pat
 def check_outage(site: Site, receivers: Receivers) -> None:
     began = datetime.now(UTC) - HOUR
     site.generate_trades(began - DAY, began, 5_000)
-    dags = [timeframe.dag_id for timeframe in TIMEFRAMES.values()]
+    dags = [timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values()]
     for dag_id in dags:
         site.complete_first_scheduled_run(dag_id)
         site.pause_and_wait(dag_id)

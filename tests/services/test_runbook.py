@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ohlcv.model.intervals import floor_time, iso
-from ohlcv.model.timeframes import DAY, TIMEFRAMES
+from ohlcv.model.timeframes import DAY, DEFAULT_TIMEFRAMES
 from support.harness import at
 from support.sites import Site, running_site
 
@@ -38,7 +38,7 @@ def test_every_command_of_the_runbook_works_as_written(tmp_path: Path) -> None:
         today = floor_time(datetime.now(UTC), DAY)
         site.generate_trades(at("2026-01-30"), at("2026-02-01"), 20_000)
         site.generate_trades(today - DAY, datetime.now(UTC), 5_000)
-        for timeframe in TIMEFRAMES.values():
+        for timeframe in DEFAULT_TIMEFRAMES.values():
             site.complete_first_scheduled_run(timeframe.dag_id)
         # The history is built by a reprocessing run, as after a first load.
         site.airflow.unpause("ohlcv_reprocess")

@@ -12,7 +12,7 @@ import pytest
 
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.intervals import ceil_time, floor_time
-from ohlcv.model.timeframes import DAY, TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import DAY, DEFAULT_TIMEFRAMES, get_timeframe
 from support.default_tables import candles_contract
 from support.processes import wait_for
 from support.sites import ENDED, POLL_SECONDS, Run, Site, running_site, wait_until
@@ -60,7 +60,7 @@ def run_of_application(name: str) -> tuple[str, str]:
 def test_due_runs_of_five_timeframes_start_before_a_backfill_of_fifty_runs(new_site: Site) -> None:
     site, begin = new_site, TODAY - 4 * DAY
     site.generate_trades(begin, datetime.now(UTC), 40_000)
-    dags = [timeframe.dag_id for timeframe in TIMEFRAMES.values()]
+    dags = [timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values()]
     site.complete_first_scheduled_run("ohlcv_1m")
     seen: list[list[str]] = []
     changed: list[datetime] = []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ohlcv.config.settings import load_settings
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, TIMEFRAMES
 from ohlcv.monitoring.health import (
     RunCounts,
     duration,
@@ -138,7 +138,7 @@ def test_unreachable_services_are_reported(harness: Harness) -> None:
         ("runs", "unknown"),
         ("Spark", "unknown"),
         # No ledger has begun, and no coverage.
-        *((name, "unknown") for name in TIMEFRAMES),
+        *((name, "unknown") for name in DEFAULT_TIMEFRAMES),
         ("trades", "unknown"),
     }
     down = load_settings(
@@ -160,7 +160,7 @@ def test_unreachable_services_are_reported(harness: Harness) -> None:
 def test_storage_is_reported_per_table(harness: Harness) -> None:
     harness.load([trade(NOON)], [trade(NOON + timedelta(hours=1))])
     by_table = {each.subject: each.found for each in storage(harness.settings)}
-    names = (*TIMEFRAMES, "publications", "revisions", "coverage", "coverage_notes", "reconciliation")
+    names = (*DEFAULT_TIMEFRAMES, "publications", "revisions", "coverage", "coverage_notes", "reconciliation")
     assert list(by_table) == ["gold_crypto_trades", *(f"gold_ohlcv_{name}" for name in names)]
     assert by_table["gold_crypto_trades"].startswith("2 rows in 2 files, ")
     assert by_table["gold_ohlcv_1d"] == "0 rows in 0 files, 0.0 MiB; 0 snapshots"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ohlcv.model import table_contracts
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.table_names import TableNames
-from ohlcv.model.timeframes import Timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
 
 NAMES = TableNames()
 (NAMESPACE,) = NAMES.trades[:-1]
@@ -22,4 +22,4 @@ def candles_contract(timeframe: Timeframe) -> TableContract:
 
 def contracts() -> Iterator[TableContract]:
     """Return the contracts of all tables, the trades table first."""
-    return table_contracts.contracts(NAMES)
+    return table_contracts.contracts(NAMES, DEFAULT_TIMEFRAMES.values())

@@ -13,7 +13,7 @@ from ohlcv.iceberg.tables import create_tables
 from ohlcv.ledger.recording import record
 from ohlcv.model.intervals import iso
 from ohlcv.model.summary_keys import COVERAGE_UNTIL
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from support.candle_rows import candle, write_candles
 from support.json_server import json_server
 from support.ledger_rows import add_coverage_rows
@@ -35,7 +35,7 @@ def filled_settings(home: Path) -> Iterator[Settings]:
             }
         )
         create_tables(settings)
-        for timeframe in TIMEFRAMES.values():
+        for timeframe in DEFAULT_TIMEFRAMES.values():
             write_candles(settings, timeframe, candle(timeframe, START))
             record(settings, timeframe)
         until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -47,7 +47,7 @@ def filled_settings(home: Path) -> Iterator[Settings]:
 
 def responses() -> dict[str, object]:
     """Return the responses of Airflow's REST API and of the Spark master: one run per DAG, and one worker."""
-    dag_ids = [timeframe.dag_id for timeframe in TIMEFRAMES.values()]
+    dag_ids = [timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values()]
     answers: dict[str, object] = {
         "/json/": {"workers": [{"state": "ALIVE", "cores": 1, "memory": 1024}]},
         "/auth/token": {"access_token": "t"},

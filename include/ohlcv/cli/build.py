@@ -16,7 +16,7 @@ from ohlcv.cli.terminal import echo, note, parse_time_option, print_table, repor
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, requested_range
-from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, get_timeframe
 from ohlcv.spark.spark_submit import LOCAL_MASTER, build_job, check_master, run
 
 # Name of a candle count in a job's JSON report -> heading.
@@ -32,7 +32,7 @@ MAX_LISTED_WITHHELD = 20
 
 
 @click.command()
-@click.option("--timeframe", "name", required=True, help=f"{', '.join(TIMEFRAMES)} or all.")
+@click.option("--timeframe", "name", required=True, help=f"{', '.join(DEFAULT_TIMEFRAMES)} or all.")
 @click.option("--start", required=True, help="ISO time; rounded down to a window boundary.")
 @click.option(
     "--end", required=True, help="ISO time (exclusive); rounded up, at most to the end of the last complete window."

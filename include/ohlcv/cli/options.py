@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, get_timeframe
 
-_NAMES = ", ".join(TIMEFRAMES)
+_NAMES = ", ".join(DEFAULT_TIMEFRAMES)
 
 ONE_TIMEFRAME = click.option("--timeframe", "timeframe_name", required=True, metavar="T", help=f"One of {_NAMES}.")
 TIMEFRAME_OR_ALL = click.option("--timeframe", "name", default="all", show_default=True, help=f"{_NAMES} or all.")
@@ -32,4 +32,4 @@ ROWS_OUTPUT = click.option(
 
 def chosen_timeframes(name: str) -> list[str]:
     """Return the names of the timeframes that `--timeframe` means."""
-    return list(TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
+    return list(DEFAULT_TIMEFRAMES) if name == "all" else [get_timeframe(name).name]

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from ohlcv.config.table_names import TABLE_NAMES, check_plain_names, table_names
 from ohlcv.config.values import (
     check_characters,
     check_runbook,
+    enabled_timeframes,
     megabytes,
     recipients,
     secret,
@@ -42,7 +44,7 @@ from ohlcv.model.table_contracts import (
     trades_contract,
 )
 from ohlcv.model.table_names import TableNames
-from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, get_timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, check_enabled
 from ohlcv.model.trade_mapping import DEFAULT_MAPPING, TradeMapping
 
 # Variables that do not depend on a timeframe. The fields of `Tuning` add variables for all timeframes
@@ -51,6 +53,7 @@ GENERAL_NAMES = (
     "OHLCV_HOME",
     *CATALOG_NAMES,
     *TABLE_NAMES,
+    "OHLCV_TIMEFRAMES",
     "OHLCV_TRADES_MAPPING",
     "OHLCV_SPARK_MASTER",
     "OHLCV_SPARK_SECRET",
@@ -149,6 +152,8 @@ class Settings:
     home: Path
     catalog: Catalog
     names: TableNames
+    # Names of the enabled timeframes, in order of length. `timeframes` has everything else about them.
+    enabled: tuple[str, ...]
     # Columns of the trades table.
     trades_mapping: TradeMapping
     spark_master: str | None
@@ -164,6 +169,7 @@ class Settings:
     reconciliation: ReconciliationSettings
     # Recipients of notifications by email.
     alert_email: tuple[str, ...]
+    # Of all known timeframes.
     tuning: Mapping[str, Tuning]
     reprocess_execution: Mode
     # Whether native execution is permitted where it is requested.
@@ -171,8 +177,8 @@ class Settings:
 
     @property
     def reprocess_tuning(self) -> Tuning:
-        """Return the tuning of reprocessing, which reads whole days: that of the longest timeframe."""
-        return dataclasses.replace(list(self.tuning.values())[-1], execution=self.reprocess_execution)
+        """Return the tuning of reprocessing, which reads whole days: that of the longest enabled timeframe."""
+        return dataclasses.replace(self.tuning[self.enabled[-1]], execution=self.reprocess_execution)
 
     @property
     def warehouse(self) -> str:
@@ -184,21 +190,15 @@ class Settings:
         """Return the S3 store of the tables, None if the files are on this machine or the service describes it."""
         return self.catalog.store
 
+    @cached_property
+    def timeframes(self) -> Mapping[str, Timeframe]:
+        """Return the enabled timeframes by name, in order of length, with their tuning applied."""
+        return {name: _tuned(TIMEFRAMES[name], self.tuning[name]) for name in self.enabled}
+
     def timeframe(self, name: str) -> Timeframe:
-        """Return a timeframe of the registry with its tuning applied."""
-        found = get_timeframe(name)
-        tuning = self.tuning[name]
-        if tuning.lookback_minutes is not None:
-            if tuning.lookback_minutes * timedelta(minutes=1) < found.length:
-                raise InputError(f"the lookback of {name} must contain at least one window")
-            found = dataclasses.replace(found, lookback=tuning.lookback_minutes * timedelta(minutes=1))
-        if tuning.time_target_seconds is not None:
-            found = dataclasses.replace(found, time_target=tuning.time_target_seconds * timedelta(seconds=1))
-        if tuning.retention_days is not None:
-            found = dataclasses.replace(found, retention=Retention(days=tuning.retention_days))
-        if tuning.deadline_seconds is not None:
-            found = dataclasses.replace(found, deadline=tuning.deadline_seconds * timedelta(seconds=1))
-        return found
+        """Return an enabled timeframe. Raise InputError for another one."""
+        check_enabled(name, self.enabled)
+        return self.timeframes[name]
 
     @property
     def trades_contract(self) -> TableContract:
@@ -236,7 +236,7 @@ class Settings:
 
     def contracts(self) -> Iterator[TableContract]:
         """Return the contracts of all tables: trades, candles, the ledger, coverage and reconciliation."""
-        return contracts(self.names, self.trades_mapping)
+        return contracts(self.names, self.timeframes.values(), self.trades_mapping)
 
     def trade_budget(self, name: str) -> int:
         """Return the number of trades that a scheduled run may read to rebuild pending hours."""
@@ -269,6 +269,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         home=home,
         catalog=load_catalog(values, home),
         names=table_names(values),
+        enabled=enabled_timeframes(values),
         trades_mapping=_trades_mapping(values),
         spark_master=spark_master(values),
         spark_secret=secret(values, "OHLCV_SPARK_SECRET"),
@@ -297,9 +298,25 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     )
     if settings.catalog.has_plain_names:
         check_plain_names(settings.names, f"{settings.catalog.kind} catalog")
-    for name in TIMEFRAMES:
-        settings.timeframe(name)
+    # Raises an error if the tuning of an enabled timeframe does not fit it.
+    _ = settings.timeframes
     return settings
+
+
+def _tuned(timeframe: Timeframe, tuning: Tuning) -> Timeframe:
+    """Return a timeframe with its tuning applied."""
+    found = timeframe
+    if tuning.lookback_minutes is not None:
+        if tuning.lookback_minutes * timedelta(minutes=1) < found.length:
+            raise InputError(f"the lookback of {timeframe} must contain at least one window")
+        found = dataclasses.replace(found, lookback=tuning.lookback_minutes * timedelta(minutes=1))
+    if tuning.time_target_seconds is not None:
+        found = dataclasses.replace(found, time_target=tuning.time_target_seconds * timedelta(seconds=1))
+    if tuning.retention_days is not None:
+        found = dataclasses.replace(found, retention=Retention(days=tuning.retention_days))
+    if tuning.deadline_seconds is not None:
+        found = dataclasses.replace(found, deadline=tuning.deadline_seconds * timedelta(seconds=1))
+    return found
 
 
 def _tuning(values: Mapping[str, tuple[str, str]]) -> Tuning:

@@ -17,6 +17,7 @@ from ohlcv.model.table_names import (
     TableNames,
     dotted,
 )
+from ohlcv.model.timeframes import TIMEFRAMES
 
 NAMESPACE = "OHLCV_NAMESPACE"
 TRADES_TABLE = "OHLCV_TRADES_TABLE"
@@ -75,8 +76,9 @@ def _levels(name: str, text: str) -> Identifier:
 
 
 def _check_distinct(names: TableNames) -> None:
+    # Of all known timeframes, so that enabling one more later gives no name twice.
     # Some catalogs (Hive, Glue) and Spark SQL do not distinguish upper and lower case.
-    tables = (contract.identifier for contract in contracts(names))
+    tables = (contract.identifier for contract in contracts(names, TIMEFRAMES.values()))
     found = Counter(dotted(each).lower() for each in (*tables, *names.views))
     if repeated := [name for name, count in found.items() if count > 1]:
         raise InputError(

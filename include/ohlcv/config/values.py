@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ohlcv.model.errors import InputError
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, TIMEFRAMES
 
 # A file of a secret or of a mapping is read up to this size.
 MAX_FILE_BYTES = 65_536
@@ -158,3 +159,18 @@ def read_text_file(name: str, path: Path, content_name: str) -> str:
     if "\0" in text:
         raise InputError(f"{name} is a binary file: give a UTF-8 text file with only {content_name}")
     return text
+
+
+def enabled_timeframes(values: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names in OHLCV_TIMEFRAMES, in order of length. Raise InputError for an unknown or repeated one."""
+    name = "OHLCV_TIMEFRAMES"
+    text = values.get(name)
+    if not text:
+        return tuple(DEFAULT_TIMEFRAMES)
+    given = [part.strip() for part in text.split(",")]
+    for each in given:
+        if each not in TIMEFRAMES:
+            raise InputError(f"{name} has '{each[:50]}': give some of {', '.join(TIMEFRAMES)}, separated by commas")
+        if given.count(each) > 1:
+            raise InputError(f"{name} has {each} twice: remove one")
+    return tuple(each for each in TIMEFRAMES if each in given)

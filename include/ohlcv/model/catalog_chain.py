@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from ohlcv.model.catalog_causes import STORE_CAUSES, Cause, find_cause
 from ohlcv.model.table_names import Identifier, TableNames, dotted
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 
 Step = Literal[
     "reach", "authenticate", "list", "read trades", "create", "commit", "roll back", "history", "gc.enabled", "drop"
@@ -54,7 +54,7 @@ class ChainRequest:
 
 def chain_request(names: TableNames, scratch: str) -> ChainRequest:
     """Return the request of a check with these names."""
-    candles = tuple(names.candle_table(timeframe) for timeframe in TIMEFRAMES)
+    candles = tuple(names.candle_table(timeframe) for timeframe in DEFAULT_TIMEFRAMES)
     return ChainRequest(names.candles[:-1], names.trades, candles, scratch)
 
 

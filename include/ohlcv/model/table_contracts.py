@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ohlcv.model.columns import Column
 from ohlcv.model.coverage_columns import COVERAGE_COLUMNS, NOTE_COLUMNS, RECONCILIATION_COLUMNS
 from ohlcv.model.table_names import Identifier, TableNames, dotted, spark_name
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import Timeframe
 from ohlcv.model.trade_mapping import DEFAULT_MAPPING, TradeMapping, mapping_problems
 
 # Type of every price and quantity. The jobs compute on the unscaled integers (value = integer * 10^-8).
@@ -248,10 +248,12 @@ def _monthly_contract(identifier: Identifier, columns: tuple[Column, ...], time:
     return TableContract(identifier, columns, partitions, _properties(64))
 
 
-def contracts(names: TableNames, mapping: TradeMapping = DEFAULT_MAPPING) -> Iterator[TableContract]:
-    """Return the contracts of all tables: trades, candles, the ledger, coverage and reconciliation."""
+def contracts(
+    names: TableNames, timeframes: Iterable[Timeframe], mapping: TradeMapping = DEFAULT_MAPPING
+) -> Iterator[TableContract]:
+    """Return the contracts of all tables: trades, candles of these timeframes, the ledger, coverage, reconciliation."""
     yield trades_contract(names, mapping)
-    yield from (candles_contract(names, timeframe) for timeframe in TIMEFRAMES.values())
+    yield from (candles_contract(names, timeframe) for timeframe in timeframes)
     yield publications_contract(names)
     yield revisions_contract(names)
     yield coverage_contract(names)
@@ -330,24 +332,24 @@ def missing_snapshot_problem(contract: TableContract) -> str:
     )
 
 
-def view_statements(catalog: str, names: TableNames) -> dict[Identifier, str]:
-    """Return the SELECT statement in Spark SQL of each view over all timeframes.
+def view_statements(catalog: str, names: TableNames, timeframes: Iterable[str]) -> dict[Identifier, str]:
+    """Return the SELECT statement in Spark SQL of each view over the candle tables of these timeframes.
 
     The views cast `volume` to the wide type, so they stay valid when one table is widened.
     """
 
-    def select_candles(timeframe: Timeframe) -> str:
+    def select_candles(timeframe: str) -> str:
         columns = ", ".join(
             f"CAST(volume AS {WIDE_AMOUNT}) AS volume" if column.name == "volume" else column.name
             for column in CANDLE_COLUMNS
         )
-        table = spark_name(catalog, names.candle_table(timeframe.name))
-        return f"SELECT '{timeframe.name}' AS timeframe, {columns} FROM {table}"
+        table = spark_name(catalog, names.candle_table(timeframe))
+        return f"SELECT '{timeframe}' AS timeframe, {columns} FROM {table}"
 
     selected = ", ".join(["timeframe", *(column.name for column in CANDLE_COLUMNS)])
     newest = "row_number() OVER (PARTITION BY timeframe, symbol, exchange ORDER BY window_start DESC)"
     return {
-        names.candles_view: " UNION ALL ".join(map(select_candles, TIMEFRAMES.values())),
+        names.candles_view: " UNION ALL ".join(map(select_candles, timeframes)),
         names.latest_view: (
             f"SELECT {selected} FROM (SELECT {selected}, {newest} AS newest "
             f"FROM {spark_name(catalog, names.candles_view)}) WHERE newest = 1"

@@ -1,7 +1,11 @@
-"""Registry of timeframes. Schedules, DAG ids, tables and retention cutoffs derive from it."""
+"""Registry of the known timeframes. Schedules, DAG ids, tables and retention cutoffs derive from it.
+
+The setting OHLCV_TIMEFRAMES enables some of them: work is done only on `Settings.timeframes`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -106,6 +110,7 @@ class Timeframe:
         return self.name
 
 
+# In order of length, as everywhere.
 TIMEFRAMES: dict[str, Timeframe] = {
     timeframe.name: timeframe
     for timeframe in (
@@ -128,6 +133,15 @@ TIMEFRAMES: dict[str, Timeframe] = {
             time_target=timedelta(seconds=30),
         ),
         Timeframe(
+            name="15m",
+            length=timedelta(minutes=15),
+            cron="3,18,33,48 * * * *",
+            lookback=timedelta(minutes=30),
+            script="ohlcv_batch.py",
+            retention=Retention(years=1),
+            time_target=timedelta(seconds=45),
+        ),
+        Timeframe(
             name="30m",
             length=timedelta(minutes=30),
             cron="10,40 * * * *",
@@ -146,6 +160,24 @@ TIMEFRAMES: dict[str, Timeframe] = {
             time_target=timedelta(seconds=60),
         ),
         Timeframe(
+            name="2h",
+            length=timedelta(hours=2),
+            cron="27 */2 * * *",
+            lookback=timedelta(hours=4),
+            script="ohlcv_batch.py",
+            retention=Retention(years=3),
+            time_target=timedelta(seconds=60),
+        ),
+        Timeframe(
+            name="4h",
+            length=timedelta(hours=4),
+            cron="37 */4 * * *",
+            lookback=timedelta(hours=8),
+            script="ohlcv_batch.py",
+            retention=Retention(years=3),
+            time_target=timedelta(seconds=60),
+        ),
+        Timeframe(
             name="1d",
             length=timedelta(days=1),
             cron="5 0 * * *",
@@ -158,9 +190,19 @@ TIMEFRAMES: dict[str, Timeframe] = {
 }
 
 
+# Enabled without the setting.
+DEFAULT_TIMEFRAMES: dict[str, Timeframe] = {name: TIMEFRAMES[name] for name in ("1m", "5m", "30m", "1h", "1d")}
+
+
 def get_timeframe(name: str) -> Timeframe:
-    """Return the timeframe with this name."""
+    """Return the known timeframe with this name, whether or not it is enabled."""
     try:
         return TIMEFRAMES[name]
     except KeyError:
         raise InputError(f"unknown timeframe '{name}': choose one of {', '.join(TIMEFRAMES)}") from None
+
+
+def check_enabled(name: str, enabled: Iterable[str]) -> None:
+    """Raise InputError if a timeframe is not known, or not one of the enabled ones."""
+    if get_timeframe(name).name not in enabled:
+        raise InputError(f"timeframe '{name}' is not enabled: add it to OHLCV_TIMEFRAMES")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 
 
 def timeframes_parameter(description: str) -> Param:
     """Return the parameter that chooses timeframes, by default all."""
-    names = list(TIMEFRAMES)
+    names = list(DEFAULT_TIMEFRAMES)
     return Param(
         names,
         type="array",

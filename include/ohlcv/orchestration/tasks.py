@@ -12,7 +12,7 @@ from airflow.sdk import BaseHook, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ohlcv.model.intervals import day_range, parse_day, requested_range
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe, get_timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe, get_timeframe
 from ohlcv.orchestration.health_alerts import evaluate
 from ohlcv.orchestration.links import SparkLink, application_page
 from ohlcv.orchestration.prerequisites import SPARK_CONNECTION, SPARK_POOL, connection_problem
@@ -123,7 +123,7 @@ def spark_task(
 
 def priority_of(timeframe: Timeframe) -> int:
     """Return the priority weight of a timeframe: the smaller the timeframe, the larger the weight."""
-    return 10 * (len(TIMEFRAMES) - list(TIMEFRAMES).index(timeframe.name))
+    return 10 * (len(DEFAULT_TIMEFRAMES) - list(DEFAULT_TIMEFRAMES).index(timeframe.name))
 
 
 def validate_task(timeframe: Timeframe, settings: Settings) -> BaseOperator:
@@ -179,7 +179,7 @@ def validate_day_task(day: str, settings: Settings) -> BaseOperator:
     return _validate_task(
         settings,
         resolve_targets,
-        list(TIMEFRAMES.values()),
+        list(DEFAULT_TIMEFRAMES.values()),
         REPROCESS_WEIGHT,
         "Recompute the day's candles from the trades with DuckDB, and compare every field.",
         day=day,

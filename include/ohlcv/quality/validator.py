@@ -26,7 +26,7 @@ from ohlcv.model.intervals import (
     to_microseconds,
 )
 from ohlcv.model.source_hours import hours_overlapping
-from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import DAY, DEFAULT_TIMEFRAMES, Timeframe
 from ohlcv.quality.audit import held_key
 from ohlcv.quality.recomputation import validate_against_trades
 from ohlcv.quality.report import Finding, ValidationResult, findings_from_text
@@ -211,7 +211,9 @@ def _window_start(timeframe: Timeframe, time: str) -> datetime:
 
 def _next_finer(timeframe: Timeframe) -> Timeframe | None:
     dividing = [
-        each for each in TIMEFRAMES.values() if each.length < timeframe.length and not timeframe.length % each.length
+        each
+        for each in DEFAULT_TIMEFRAMES.values()
+        if each.length < timeframe.length and not timeframe.length % each.length
     ]
     return max(dividing, key=lambda each: each.length, default=None)
 

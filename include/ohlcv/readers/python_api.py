@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import parse_time
-from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, TIMEFRAMES, get_timeframe
 
 # pyarrow, pyiceberg and DuckDB take seconds to import. Functions import them when needed.
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def timeframes() -> list[str]:
     >>> ohlcv.timeframes()
     ['1m', '5m', '30m', '1h', '1d']
     """
-    return sorted(TIMEFRAMES, key=lambda name: TIMEFRAMES[name].length)
+    return sorted(DEFAULT_TIMEFRAMES, key=lambda name: TIMEFRAMES[name].length)
 
 
 def _utc_time(name: str, value: datetime | date | str | None) -> datetime | None:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ohlcv.config.candle_api import ApiSettings
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from ohlcv.web.problems import ProblemError, as_problem, bad_request, one_line, problem_response
 from ohlcv.web.tokens import TokenFile, digest
 
@@ -107,7 +107,7 @@ class Access:
             if TIMEFRAMES_HEADER not in headers:
                 raise bad_request(f"the gateway's token needs the header {TIMEFRAMES_HEADER}: send it")
             names = {name.strip() for name in headers[TIMEFRAMES_HEADER].split(",")}
-            _state(scope)["timeframes"] = tuple(name for name in TIMEFRAMES if name in names)
+            _state(scope)["timeframes"] = tuple(name for name in DEFAULT_TIMEFRAMES if name in names)
         else:
             found = self._tokens.find(token) if self._tokens else None
             if found is None:
@@ -119,7 +119,7 @@ class Access:
                     "too many requests with this token: wait for the seconds of Retry-After",
                     {"Retry-After": str(math.ceil(wait))},
                 )
-            _state(scope)["timeframes"] = tuple(TIMEFRAMES)
+            _state(scope)["timeframes"] = tuple(DEFAULT_TIMEFRAMES)
         if len(scope["query_string"]) > MAX_QUERY_BYTES:
             raise bad_request(f"the query is longer than {MAX_QUERY_BYTES} bytes: shorten it")
 

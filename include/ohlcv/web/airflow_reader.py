@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ohlcv.config.settings import AirflowAddress, Settings
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from ohlcv.monitoring.airflow_client import AirflowApi, RefusedRequestError
 from ohlcv.monitoring.health import JOB_TASK, RunCounts, count_runs
 from ohlcv.quality.report import VERDICT_KEY
@@ -77,7 +77,7 @@ class AirflowReader:
 
     def __init__(self, address: AirflowAddress) -> None:
         self._api = AirflowApi(address.url, address.user, address.password, REQUEST_SECONDS)
-        self._dag_ids = [timeframe.dag_id for timeframe in TIMEFRAMES.values()]
+        self._dag_ids = [timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values()]
         self._known_dags: dict[str, tuple[float, Any, DagFacts]] = {}
         self._known_lists: dict[str, tuple[float, Any, list[EntryKey]]] = {}
         self._known_verdicts: dict[EntryKey, Verdict] = {}

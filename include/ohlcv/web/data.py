@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ohlcv.config.settings import Settings
 from ohlcv.model.errors import MissingTableError
-from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, get_timeframe
 from ohlcv.web.candle_query import CandlePage, CandleQuery, CandleReader
 from ohlcv.web.file_cache import FileCache
 from ohlcv.web.index_refresher import REFRESH_SECONDS, IndexRefresher
@@ -36,8 +36,8 @@ class CandleData:
         self._refresher = IndexRefresher(
             settings, interval=interval, wait=_WAIT_SECONDS, after_refresh=self._scan_series
         )
-        self._readers = {name: CandleReader(self.cache, timeframe) for name, timeframe in TIMEFRAMES.items()}
-        self._series = {name: SeriesRanges() for name in TIMEFRAMES}
+        self._readers = {name: CandleReader(self.cache, timeframe) for name, timeframe in DEFAULT_TIMEFRAMES.items()}
+        self._series = {name: SeriesRanges() for name in DEFAULT_TIMEFRAMES}
         self._provisional = ProvisionalCandles(
             self._readers,
             lambda timeframe: self.index(timeframe.name),
@@ -113,7 +113,7 @@ class CandleData:
 
     def _scan_series(self, until: float | None) -> None:
         """Scan files until a monotonic time, one of each timeframe in turn, the newest first."""
-        unfinished = set(TIMEFRAMES)
+        unfinished = set(DEFAULT_TIMEFRAMES)
         while unfinished and (until is None or time.monotonic() < until):
             for name in sorted(unfinished):
                 try:

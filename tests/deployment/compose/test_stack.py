@@ -15,7 +15,7 @@ import pytest
 from deployment.compose.stack import POLL_SECONDS, Stack
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import floor_time, iso
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from ohlcv.quality.report import VERDICT_KEY
 from support.browser import browser
 from support.processes import all_pids, command_line, wait_for
@@ -23,7 +23,7 @@ from support.processes import all_pids, command_line, wait_for
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(3600)]
 
 HOUR = timedelta(hours=1)
-DAGS = [timeframe.dag_id for timeframe in TIMEFRAMES.values()]
+DAGS = [timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values()]
 # Five Spark jobs one after another, with at most three attempts each, on a machine that may be busy.
 RUN_SECONDS = 1500
 # Shorter values of .env are settings and user names, not secrets.
@@ -169,7 +169,7 @@ def test_roles_have_the_documented_permissions(live: Stack) -> None:
     verdicts = live.api("health").call(
         "GET", "/dags/~/dagRuns/~/taskInstances/~/xcomEntries", xcom_key=VERDICT_KEY, limit=1
     )
-    assert verdicts["total_entries"] >= len(TIMEFRAMES)
+    assert verdicts["total_entries"] >= len(DEFAULT_TIMEFRAMES)
     body = {"is_paused": True}
     with pytest.raises(OhlcvError, match="403"):
         live.api("viewer").call("PATCH", "/dags/ohlcv_retention", body)
@@ -217,18 +217,18 @@ def test_a_run_survives_the_loss_of_its_worker(idle: Stack) -> None:
 
 
 def test_down_and_up_loses_nothing(idle: Stack) -> None:
-    before = {name: idle.candles(name) for name in TIMEFRAMES}
+    before = {name: idle.candles(name) for name in DEFAULT_TIMEFRAMES}
     runs = {dag_id: len(idle.api().runs(dag_id)) for dag_id in DAGS}
     idle.compose("--profile", "demo", "down")
     assert idle.containers() == {}
     idle.up()
-    assert {name: idle.candles(name) for name in TIMEFRAMES} == before
+    assert {name: idle.candles(name) for name in DEFAULT_TIMEFRAMES} == before
     assert {dag_id: len(idle.api().runs(dag_id)) for dag_id in DAGS} == runs
 
 
 def test_a_restored_backup_has_the_same_candles(idle: Stack, tmp_path: Path) -> None:
     """Use the commands of docs/deployment.md."""
-    before = {name: idle.candles(name) for name in TIMEFRAMES}
+    before = {name: idle.candles(name) for name in DEFAULT_TIMEFRAMES}
     runs = {dag_id: len(idle.api().runs(dag_id)) for dag_id in DAGS}
     for database in ("ohlcv", "airflow"):
         dump = idle.execute_bytes("postgres", "pg_dump", "--username=postgres", "--format=custom", database)
@@ -242,7 +242,7 @@ def test_a_restored_backup_has_the_same_candles(idle: Stack, tmp_path: Path) -> 
         idle.execute_bytes("postgres", "pg_restore", "--username=postgres", f"--dbname={database}", stdin=dump)
     idle.store_tar("--extract", (tmp_path / "store").read_bytes())
     idle.up()
-    assert {name: idle.candles(name) for name in TIMEFRAMES} == before
+    assert {name: idle.candles(name) for name in DEFAULT_TIMEFRAMES} == before
     assert {dag_id: len(idle.api().runs(dag_id)) for dag_id in DAGS} == runs
     # New runs succeed.
     run = trigger(idle, "ohlcv_1h")

@@ -17,7 +17,7 @@ from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.ledger import expiry
 from ohlcv.ledger.reports import LedgerReport
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
 from ohlcv.spark.spark_submit import JobResult, SparkJob
 from support.ledger_rows import add_ledger_rows
 
@@ -138,7 +138,7 @@ def test_without_a_record_table_the_other_tables_are_maintained(installation: In
     assert result.exit_code == 0, result.output
     others = [each for each in RECORD_TABLES if each != name]
     recorded = "record {0}" if {"publications", "revisions"} <= set(others) else ""
-    steps = [step.format(each) for each in TIMEFRAMES for step in (recorded, "compact,expire {0}") if step]
+    steps = [step.format(each) for each in DEFAULT_TIMEFRAMES for step in (recorded, "compact,expire {0}") if step]
     assert installation.events == [*steps, *(f"compact,expire {each}" for each in others)]
     [line] = result.stderr.splitlines()
     assert line.startswith(f"note: nothing is recorded or maintained of {name}: there is no table ")
@@ -151,7 +151,7 @@ def test_without_a_record_table_expired_candles_are_planned(installation: Instal
     open_catalog(installation.settings).drop_table(contract.identifier)
     result = installation.call(retention.retention, "--dry-run", "--format", "json")
     assert result.exit_code == 0, result.output
-    assert [json.loads(line)["timeframe"] for line in result.stdout.splitlines()] == list(TIMEFRAMES)
+    assert [json.loads(line)["timeframe"] for line in result.stdout.splitlines()] == list(DEFAULT_TIMEFRAMES)
     [line] = result.stderr.splitlines()
     assert line.startswith(f"note: nothing is deleted from {name}: there is no table ")
     assert line.endswith(": run 'ohlcv tables create'")

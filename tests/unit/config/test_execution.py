@@ -24,7 +24,13 @@ def test_only_reprocessing_runs_natively_by_default() -> None:
 
 def test_a_timeframe_overrides_the_mode_of_all() -> None:
     settings = load_settings({"OHLCV_EXECUTION": "native", "OHLCV_1D_EXECUTION": "shadow", "OHLCV_1M_EXECUTION": "jvm"})
-    assert [tuning.execution for tuning in settings.tuning.values()] == ["jvm", "native", "native", "native", "shadow"]
+    assert [settings.tuning[name].execution for name in settings.enabled] == [
+        "jvm",
+        "native",
+        "native",
+        "native",
+        "shadow",
+    ]
 
 
 def test_reprocessing_has_the_tuning_of_the_longest_timeframe_and_a_mode_of_its_own() -> None:

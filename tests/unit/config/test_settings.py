@@ -13,7 +13,7 @@ from ohlcv.config.catalogs.sql_address import PostgresqlAddress
 from ohlcv.config.settings import MAXIMA, Tuning, load_settings
 from ohlcv.config.storage import S3Store
 from ohlcv.model.errors import InputError
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, TIMEFRAMES
 
 POSTGRES = "postgresql://candles@db.example:6432/market"
 
@@ -26,7 +26,7 @@ def test_by_default_everything_is_stored_in_one_folder(tmp_path: Path, monkeypat
     assert settings.warehouse == f"file://{tmp_path}/.ohlcv/warehouse"
     assert settings.spark_master is None
     assert settings.tuning == dict.fromkeys(TIMEFRAMES, Tuning())
-    assert {name: settings.timeframe(name) for name in TIMEFRAMES} == TIMEFRAMES
+    assert settings.timeframes == DEFAULT_TIMEFRAMES
 
 
 def test_an_empty_value_counts_as_unset() -> None:
@@ -82,7 +82,7 @@ def test_lookback_and_time_target_override_the_registry() -> None:
     settings = load_settings({"OHLCV_1H_LOOKBACK_MINUTES": "180", "OHLCV_TIME_TARGET_SECONDS": "7"})
     assert settings.timeframe("1h").lookback == timedelta(hours=3)
     assert settings.timeframe("1m").lookback == TIMEFRAMES["1m"].lookback
-    assert {settings.timeframe(name).time_target for name in TIMEFRAMES} == {timedelta(seconds=7)}
+    assert {settings.timeframe(name).time_target for name in DEFAULT_TIMEFRAMES} == {timedelta(seconds=7)}
 
 
 COUNTS = [
@@ -101,7 +101,7 @@ def test_an_invalid_number_is_refused(name: str, value: str) -> None:
         load_settings({name: value})
 
 
-@pytest.mark.parametrize("name", TIMEFRAMES)
+@pytest.mark.parametrize("name", DEFAULT_TIMEFRAMES)
 def test_the_largest_numbers_are_valid_times(name: str) -> None:
     settings = load_settings({f"OHLCV_{field.upper()}": str(maximum) for field, maximum in MAXIMA.items()})
     timeframe = settings.timeframe(name)

@@ -11,7 +11,7 @@ from pyiceberg.table import Table
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, extend, load_table, open_catalog, view_exists, widen_volume
 from ohlcv.model.errors import InputError, OhlcvError
-from ohlcv.model.timeframes import TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, get_timeframe
 from support.default_tables import CANDLES_VIEW, NAMESPACE, TRADES, candles_contract, contracts
 
 NAMES = [contract.name for contract in contracts()]
@@ -300,7 +300,7 @@ def test_a_missing_warehouse_is_distinguished_from_a_missing_table(site: Setting
         load_table(open_catalog(site), TRADES)
 
 
-@pytest.mark.parametrize("name", TIMEFRAMES)
+@pytest.mark.parametrize("name", DEFAULT_TIMEFRAMES)
 def test_the_volume_column_is_widened_once(site: Settings, name: str) -> None:
     create_tables(site)
     contract = candles_contract(get_timeframe(name))

@@ -16,7 +16,7 @@ from ohlcv.model.audit_records import HeldSeries
 from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, SourceIdentity, plan_build
 from ohlcv.model.intervals import HOUR, Range, ceil_time, floor_time, scheduled_range
 from ohlcv.model.source_hours import hour_number, hours_overlapping, windows_of_hour
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, TIMEFRAMES, Timeframe
 from support.planner_simulation import DAY_START, FIRST_HOUR, MINUTE, SimulatedCandleTable, Slot, check_plan
 
 HOURS = 60
@@ -50,7 +50,7 @@ backfills = st.tuples(
     st.integers(0, (HOURS + 4) * 60).map(lambda minutes: DAY_START + minutes * MINUTE),
     st.integers(1, 90).map(lambda minutes: minutes * MINUTE),
 )
-timeframes = st.sampled_from([*TIMEFRAMES.values(), FOUR_HOURS])
+timeframes = st.sampled_from([*DEFAULT_TIMEFRAMES.values(), FOUR_HOURS])
 
 
 def apply_steps(table: SimulatedCandleTable, steps: Iterable[tuple[object, ...]]) -> None:

@@ -26,7 +26,7 @@ from ohlcv.model.intervals import (
     scheduled_range,
     to_microseconds,
 )
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, TIMEFRAMES, Timeframe
 
 MINUTE = timedelta(minutes=1)
 # Times before the epoch are included, because rounding down is error-prone for negative numbers.
@@ -38,7 +38,7 @@ zoned_times = st.datetimes(
     max_value=LAST,
     timezones=st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(minutes * MINUTE)),
 )
-timeframes = st.sampled_from(list(TIMEFRAMES.values()))
+timeframes = st.sampled_from(list(DEFAULT_TIMEFRAMES.values()))
 # Times within a few days, so that ranges overlap and touch.
 near_times = st.integers(0, 3 * 86_400_000_000).map(
     lambda microseconds: from_microseconds(1_772_000_000_000_000 + microseconds)

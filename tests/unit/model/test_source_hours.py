@@ -25,7 +25,7 @@ from ohlcv.model.source_hours import (
     partition_predicate,
     windows_of_hour,
 )
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
 
 FIRST_DAY = date(2026, 2, 27)
 FIRST_HOUR = (FIRST_DAY - date(1970, 1, 1)).days * HOURS_PER_DAY
@@ -45,7 +45,7 @@ ranges = (
 )
 # Hours before the epoch are included, because rounding down is error-prone for negative numbers.
 times = st.integers(-300_000 * 3600, 1_000_000 * 3600).map(lambda seconds: EPOCH + seconds * timedelta(seconds=1))
-timeframes = st.sampled_from(list(TIMEFRAMES.values()))
+timeframes = st.sampled_from(list(DEFAULT_TIMEFRAMES.values()))
 
 
 def hours_of(block: PartitionBlock) -> list[int]:

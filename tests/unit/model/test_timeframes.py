@@ -1,14 +1,14 @@
-"""Registry of timeframes: the five contract entries, derived names, and validation of new entries."""
+"""Registry of timeframes: the eight entries, derived names, and validation of new entries."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from ohlcv.model.errors import InputError
-from ohlcv.model.timeframes import TIMEFRAMES, Retention, Timeframe, get_timeframe
+from ohlcv.model.timeframes import DAY, DEFAULT_TIMEFRAMES, TIMEFRAMES, Retention, Timeframe, get_timeframe
 from support.default_tables import candles_contract, contracts
 
 
@@ -27,16 +27,41 @@ def test_the_registry_contains_the_timeframes_of_the_contract() -> None:
     assert table == [
         ("1m", "*/5 * * * *", 10, "ohlcv_incremental.py", "90 days", 20),
         ("5m", "5,20,35,50 * * * *", 20, "ohlcv_incremental.py", "180 days", 30),
+        ("15m", "3,18,33,48 * * * *", 30, "ohlcv_batch.py", "1 year", 45),
         ("30m", "10,40 * * * *", 60, "ohlcv_batch.py", "1 year", 45),
         ("1h", "15 * * * *", 120, "ohlcv_batch.py", "3 years", 60),
+        ("2h", "27 */2 * * *", 240, "ohlcv_batch.py", "3 years", 60),
+        ("4h", "37 */4 * * *", 480, "ohlcv_batch.py", "3 years", 60),
         ("1d", "5 0 * * *", 2880, "ohlcv_batch.py", "5 years", 120),
     ]
+    lengths = [timeframe.length for timeframe in TIMEFRAMES.values()]
+    assert lengths == sorted(set(lengths))
+    assert list(DEFAULT_TIMEFRAMES) == ["1m", "5m", "30m", "1h", "1d"]
+
+
+def test_crons_run_once_a_window_or_more_often_and_no_two_short_ones_together() -> None:
+    day = datetime(2026, 11, 27, tzinfo=UTC)
+    due = {name: _due_times(timeframe, day) for name, timeframe in TIMEFRAMES.items()}
+    for name, timeframe in TIMEFRAMES.items():
+        # A window is built within its own length after it ended.
+        assert DAY // timeframe.length <= len(due[name]) or name in ("1m", "5m")
+    # 1m is due every five minutes, so the others may meet it, but not each other.
+    others = [time for name, times in due.items() if name != "1m" for time in times]
+    shared = {time for time in others if others.count(time) > 1}
+    assert shared <= set(due["1d"])
+
+
+def _due_times(timeframe: Timeframe, day: datetime) -> list[datetime]:
+    times = [timeframe.last_schedule_times(day + DAY - timedelta(seconds=1))]
+    while times[-1][1] >= day:
+        times.append(timeframe.last_schedule_times(times[-1][1]))
+    return [newest for newest, _ in times if newest >= day]
 
 
 def test_names_derive_from_the_registry_entry() -> None:
     derived = [
         (candles_contract(timeframe).name, timeframe.dag_id, timeframe.partition, timeframe.microseconds)
-        for timeframe in TIMEFRAMES.values()
+        for timeframe in DEFAULT_TIMEFRAMES.values()
     ]
     assert derived == [
         ("gold_ohlcv_1m", "ohlcv_1m", "day", 60_000_000),
@@ -58,9 +83,9 @@ def changed_timeframe(**changes: Any) -> Timeframe:
     return Timeframe(**values)
 
 
-@pytest.mark.parametrize(("name", "minutes"), [("15m", 15), ("2h", 120), ("4h", 240)])
+@pytest.mark.parametrize(("name", "minutes"), [("10m", 10), ("6h", 360), ("12h", 720)])
 def test_a_new_timeframe_needs_only_a_registry_entry(name: str, minutes: int) -> None:
-    added = changed_timeframe(name=name, length=timedelta(minutes=minutes), lookback=timedelta(hours=4))
+    added = changed_timeframe(name=name, length=timedelta(minutes=minutes), lookback=timedelta(hours=12))
     assert candles_contract(added).name == f"gold_ohlcv_{name}"
     assert added.partition == "day"
 
@@ -84,5 +109,5 @@ def test_a_retention_is_days_or_years(days: int, years: int) -> None:
 
 @pytest.mark.parametrize("name", ["", "2m", "1M", "1m "])
 def test_an_unknown_timeframe_is_refused_with_the_known_names(name: str) -> None:
-    with pytest.raises(InputError, match=f"^unknown timeframe '{name}': choose one of 1m, 5m, 30m, 1h, 1d$"):
+    with pytest.raises(InputError, match=f"^unknown timeframe '{name}': choose one of {', '.join(TIMEFRAMES)}$"):
         get_timeframe(name)

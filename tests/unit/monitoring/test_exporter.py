@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from ohlcv.monitoring.exporter import format_metrics, make_server
 from ohlcv.monitoring.health import runs
 from ohlcv.monitoring.measurements import Measurement
@@ -100,7 +100,7 @@ def test_missing_run_data_has_its_own_aspects(tmp_path: Path) -> None:
         login = {"OHLCV_AIRFLOW_URL": web, "OHLCV_AIRFLOW_USER": "me", "OHLCV_AIRFLOW_PASSWORD": "hunter2"}
         found = runs(load_settings({"OHLCV_HOME": str(tmp_path), **login}), now)
     assert [(each.subject, each.aspect, each.state) for each in found] == [
-        (name, "runs", "alert") for name in TIMEFRAMES
+        (name, "runs", "alert") for name in DEFAULT_TIMEFRAMES
     ]
 
 

@@ -13,7 +13,7 @@ from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.ledger import status
 from ohlcv.ledger.recording import record
 from ohlcv.model.intervals import iso
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from ohlcv.monitoring import health
 from ohlcv.monitoring.ledger_check import check_ledger
 from ohlcv.monitoring.measurements import Measurement
@@ -32,14 +32,14 @@ def site(tmp_path: Path) -> LedgerSite:
 
 
 def record_all(site: LedgerSite) -> None:
-    for name in TIMEFRAMES:
+    for name in DEFAULT_TIMEFRAMES:
         record(site.settings, site.settings.timeframe(name))
 
 
 def measured(site: LedgerSite, now: datetime) -> Measurement:
     """Return the measurement of the 1m ledger."""
     found = {each.subject: each for each in health.ledger(site.settings, now)}
-    assert list(found) == list(TIMEFRAMES)
+    assert list(found) == list(DEFAULT_TIMEFRAMES)
     return found["1m"]
 
 

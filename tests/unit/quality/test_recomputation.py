@@ -20,7 +20,7 @@ from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range, to_microseconds
 from ohlcv.model.source_hours import hour_number
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, TIMEFRAMES, Timeframe
 from ohlcv.quality import rule_database
 from ohlcv.quality.recomputation import Recomputation, common_step
 from ohlcv.quality.rule_database import load_candles, load_stored, ranges_condition
@@ -123,9 +123,9 @@ def test_chunks_have_the_candles_of_the_reference_model(settings: Settings, seed
     append(settings, trades[:200])
     append(settings, trades[200:])
     days = [Range(at("2026-03-01T00:00"), at("2026-03-03T00:00"))]
-    with Recomputation(days, common_step(TIMEFRAMES.values()), "512m") as recomputation:
+    with Recomputation(days, common_step(DEFAULT_TIMEFRAMES.values()), "512m") as recomputation:
         recomputation.run(source(settings), None, max_rows)
-        for timeframe in TIMEFRAMES.values():
+        for timeframe in DEFAULT_TIMEFRAMES.values():
             found = computed(recomputation, timeframe, days)
             assert found == expected(trades, timeframe, days)
             assert found

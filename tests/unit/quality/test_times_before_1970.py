@@ -16,7 +16,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, to_microseconds
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, TIMEFRAMES
 from ohlcv.quality.validator import validate
 from ohlcv.readers.candles import read_candles
 from ohlcv.readers.latest import newest_trade
@@ -29,7 +29,7 @@ from support.reference_model import Trade, reference_candles
 START = datetime(1969, 12, 31, 22, tzinfo=UTC)
 RANGE = Range(START, START + timedelta(hours=4))
 SPAN = (to_microseconds(RANGE.start), to_microseconds(RANGE.end))
-SHORT = [timeframe for timeframe in TIMEFRAMES.values() if timeframe.length <= timedelta(hours=1)]
+SHORT = [timeframe for timeframe in DEFAULT_TIMEFRAMES.values() if timeframe.length <= timedelta(hours=1)]
 
 
 def random_trades(chance: random.Random) -> list[Trade]:

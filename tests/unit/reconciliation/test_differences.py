@@ -12,7 +12,7 @@ import pytest
 
 from ohlcv.config.settings import Settings
 from ohlcv.model.intervals import from_microseconds
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
 from ohlcv.model.tolerances import parse_tolerances
 from ohlcv.reconciliation.reconcile import Request, reconcile
 from ohlcv.reconciliation.report import Reconciliation
@@ -38,7 +38,7 @@ def changed(candle: Published, field: str) -> Published:
     return replace(candle, **{field: value + step})
 
 
-@pytest.mark.parametrize("timeframe", TIMEFRAMES.values(), ids=str)
+@pytest.mark.parametrize("timeframe", DEFAULT_TIMEFRAMES.values(), ids=str)
 @pytest.mark.parametrize("layout", ["binance milliseconds", "kraken csv"])
 def test_equal_candles_have_no_difference(run: Any, layout: str, timeframe: Timeframe) -> None:
     candles = random_candles(1, 3, timeframe)

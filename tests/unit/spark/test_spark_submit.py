@@ -15,7 +15,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.config.values import megabytes
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, from_microseconds
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from ohlcv.spark import spark_submit
 from ohlcv.spark.jars import jar_paths, library_folder
 from ohlcv.spark.spark_submit import (
@@ -64,7 +64,7 @@ def arguments(command: list[str]) -> list[str]:
     return command[end:]
 
 
-@pytest.mark.parametrize("name", TIMEFRAMES)
+@pytest.mark.parametrize("name", DEFAULT_TIMEFRAMES)
 def test_cluster_command_line_of_each_timeframe(name: str) -> None:
     command = build_job(settings_with_password(), name, OWN_RANGE).command(CLUSTER)
     assert command[0] == str(spark_home() / "bin" / "spark-submit")
@@ -137,7 +137,7 @@ def test_the_parts_of_the_memory_of_a_native_executor_are_its_budget(memory: str
 
 def test_a_timeframe_opts_in_to_native_execution() -> None:
     settings = settings_with_password(OHLCV_1D_EXECUTION="native", OHLCV_1H_EXECUTION="shadow")
-    found = {name: build_job(settings, name, OWN_RANGE).profile for name in TIMEFRAMES}
+    found = {name: build_job(settings, name, OWN_RANGE).profile for name in DEFAULT_TIMEFRAMES}
     assert found == {"1m": "quick", "5m": "quick", "30m": "quick", "1h": "native", "1d": "native"}
     # Maintenance aggregates no trades.
     assert maintenance_job(settings, "1d", steps="compact", as_of="2026-03-01").profile == "quick"
@@ -233,7 +233,7 @@ def test_the_job_script_parses_the_arguments_of_the_command_line() -> None:
 def test_command_lines_contain_no_secrets() -> None:
     for job in (
         views_job(load_settings({})),
-        *(build_job(settings_with_password(), name, OWN_RANGE, rebuild_pending=True) for name in TIMEFRAMES),
+        *(build_job(settings_with_password(), name, OWN_RANGE, rebuild_pending=True) for name in DEFAULT_TIMEFRAMES),
     ):
         for master in ("local[2]", CLUSTER):
             command = " ".join(job.command(master))

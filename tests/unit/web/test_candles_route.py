@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from support.candle_rows import HOUR, at, candle
 from support.memory_candles import SCHEMA, MemoryCandles
 
@@ -304,7 +304,7 @@ def test_the_series_of_a_timeframe(client: TestClient, candles: MemoryCandles) -
 
 def test_the_timeframes_of_the_registry(client: TestClient) -> None:
     document = client.get("/api/v1/timeframes").json()
-    assert [each["name"] for each in document["timeframes"]] == list(TIMEFRAMES)
+    assert [each["name"] for each in document["timeframes"]] == list(DEFAULT_TIMEFRAMES)
     assert document["timeframes"][3] == {
         "name": "1h",
         "seconds": 3600,

@@ -16,7 +16,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog, widen_volume
 from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.intervals import EPOCH, MICROSECOND, to_microseconds
-from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
 from ohlcv.web import provisional
 from ohlcv.web.data import CandleData
 from support.candle_rows import COLUMNS, DAY, HOUR, MINUTE, Row, at, candle, table_row, write_candles
@@ -93,7 +93,9 @@ def rows_of(data: CandleData, timeframe: Timeframe, symbol: str = "BTC", exchang
     return rows
 
 
-@pytest.mark.parametrize("timeframe", [each for each in TIMEFRAMES.values() if each.length <= HOUR.length], ids=str)
+@pytest.mark.parametrize(
+    "timeframe", [each for each in DEFAULT_TIMEFRAMES.values() if each.length <= HOUR.length], ids=str
+)
 def test_candles_equal_the_reference_model(settings: Settings, data: CandleData, timeframe: Timeframe) -> None:
     trades = random_trades(random.Random(7), 3)
     load(settings, *trades[:500])
@@ -128,11 +130,11 @@ def test_candles_equal_the_reference_model(settings: Settings, data: CandleData,
 def test_an_unknown_series_and_a_table_without_trades_have_none(settings: Settings, data: CandleData) -> None:
     data.refresh()
     assert data.provisional("1m", *SERIES).trades_snapshot is None
-    for timeframe in TIMEFRAMES.values():
+    for timeframe in DEFAULT_TIMEFRAMES.values():
         assert rows_of(data, timeframe) == []
     load(settings, trade(NOON))
     data.refresh()
-    for timeframe in TIMEFRAMES.values():
+    for timeframe in DEFAULT_TIMEFRAMES.values():
         assert rows_of(data, timeframe, "BTC' OR 1=1 --") == []
         assert len(rows_of(data, timeframe)) == 1
 
@@ -190,7 +192,7 @@ def test_a_volume_that_does_not_fit_the_column_is_left_out(settings: Settings, d
     large = [trade(NOON + number * MICROSECOND, "1", str(MAX_AMOUNT), symbol="LARGE") for number in range(2)]
     load(settings, *huge, *large, trade(NOON, "5"))
     data.refresh()
-    for timeframe in TIMEFRAMES.values():
+    for timeframe in DEFAULT_TIMEFRAMES.values():
         assert [row["close_price"] for row in rows_of(data, timeframe)] == [5]
         assert rows_of(data, timeframe, "HUGE") == rows_of(data, timeframe, "LARGE") == []
     widen_volume(settings, candles_contract(MINUTE))
