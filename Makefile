@@ -62,8 +62,8 @@ test-servers: setup ## Test the test servers: PostgreSQL and its proxy
 	@$(PYTEST) -m servers tests/unit
 
 .PHONY: test-services
-test-services: setup ## Run the long tests on real services: backfills, outages, kills, order of jobs (an hour)
-	@$(PYTEST) -m services -rP tests/services
+test-services: setup ## Run the long tests on real services: backfills, outages, kills, order of jobs, the first use (an hour)
+	@$(PYTEST) -m services -rP tests/integration tests/services
 
 .PHONY: test-catalogs
 test-catalogs: require-catalogs setup ## Run the tests on real catalogs: SQLite, PostgreSQL, Nessie, REST, Glue, Hive (half an hour)

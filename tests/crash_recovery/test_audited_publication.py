@@ -37,8 +37,8 @@ HOUR = timedelta(hours=1)
 SYMBOLS = [f"S{number:02}-USD" for number in range(25)]
 # Seconds between two polls of the reader.
 POLL_SECONDS = 0.2
-# With this seed the first ten runs have every outcome.
-SEED = 10
+# With this seed the first three runs have every outcome.
+SEED = 83
 # Hours whose trades arrive during the test.
 HOURS = 12
 
@@ -240,7 +240,7 @@ def polling(harness: Harness, feed: TradeFeed, monkeypatch: pytest.MonkeyPatch) 
 LONG = (pytest.mark.crash_recovery, pytest.mark.timeout(3600))
 
 
-@pytest.mark.parametrize("runs", [6, pytest.param(200, marks=LONG)])
+@pytest.mark.parametrize("runs", [3, pytest.param(200, marks=LONG)])
 def test_a_reader_never_sees_a_defect(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: int
 ) -> None:

@@ -241,8 +241,9 @@ def test_driver_killed_while_it_writes(scenario: Scenario, victim: str, moment: 
     assert scenario.harness.build("1m", FROM, TO)["snapshot"] is None
 
 
+@pytest.mark.crash_recovery
 @pytest.mark.parametrize("round_number", ROUNDS)
-@pytest.mark.parametrize("moment", [pytest.param("random", marks=pytest.mark.crash_recovery), "rows written"])
+@pytest.mark.parametrize("moment", ["random", "rows written"])
 def test_a_run_succeeds_after_its_executor_was_killed(scenario: Scenario, moment: str, round_number: int) -> None:
     with scenario.running_build() as job:
         if moment == "random":

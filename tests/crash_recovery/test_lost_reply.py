@@ -137,13 +137,16 @@ MOMENTS = {
     "month": tuple(Moment),
     "checkpoint only": (Moment.BRANCH,),
 }
-LONG = ("first insert", "month")
+# The case in the tests of every commit.
+QUICK = ("update", Moment.PUBLICATION)
 
 
 @pytest.fixture(
     params=[
         pytest.param(
-            (CASES[name], moment), marks=[pytest.mark.crash_recovery] * (name in LONG), id=f"{name}-{moment.value}"
+            (CASES[name], moment),
+            marks=() if (name, moment) == QUICK else pytest.mark.crash_recovery,
+            id=f"{name}-{moment.value}",
         )
         for name, moments in MOMENTS.items()
         for moment in moments

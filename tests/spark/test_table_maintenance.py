@@ -327,16 +327,16 @@ def test_a_table_with_gc_disabled_is_reported_without_failing(harness: Harness) 
 def test_old_tables_get_a_limit_of_metadata_files(harness: Harness) -> None:
     name = "iceberg.market_data.gold_ohlcv_1m"
     harness.sql(f"ALTER TABLE {name} UNSET TBLPROPERTIES ('write.metadata.delete-after-commit.enabled')")
-    harness.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('write.metadata.previous-versions-max' = '7')")
+    harness.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('write.metadata.previous-versions-max' = '2')")
     run_maintenance(harness, "1m", "expire")
     properties = harness.table("1m").properties
     assert properties["write.metadata.delete-after-commit.enabled"] == "true"
-    assert properties["write.metadata.previous-versions-max"] == "7", "an explicit setting remains"
-    for price in range(10):
+    assert properties["write.metadata.previous-versions-max"] == "2", "an explicit setting remains"
+    for price in range(3):
         harness.load([trade(NOON + timedelta(seconds=price), str(price + 1))])
         harness.build("1m", NOON, NOON + timedelta(minutes=1))
     folder = harness.settings.home / "warehouse" / NAMESPACE / "gold_ohlcv_1m" / "metadata"
-    assert len(list(folder.glob("*.metadata.json"))) == 8
+    assert len(list(folder.glob("*.metadata.json"))) == 3
 
 
 def test_maintenance_and_the_pipeline_can_run_concurrently(harness: Harness) -> None:
