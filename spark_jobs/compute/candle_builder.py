@@ -9,11 +9,14 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
-from ohlcv.model.table_contracts import AMOUNT, AMOUNT_SCALE
+from ohlcv.model.table_contracts import AMOUNT, AMOUNT_SCALE, MEASURE_COLUMNS
 from ohlcv.model.timeframes import Timeframe
 from spark_jobs.compute.time_predicates import window_start, within
 from spark_jobs.compute.trade_aggregation import merge_aggregates
-from spark_jobs.compute.trade_columns import SERIES
+from spark_jobs.compute.trade_columns import NO_SIDE, SERIES
+
+# Types of the measures in Spark.
+MEASURE_TYPES = {column.name: column.type.replace("timestamptz", "timestamp") for column in MEASURE_COLUMNS}
 
 
 def common_step(timeframes: Iterable[Timeframe]) -> int:
@@ -25,7 +28,7 @@ def common_step(timeframes: Iterable[Timeframe]) -> int:
     return gcd(HOUR // MICROSECOND, *(timeframe.microseconds for timeframe in timeframes))
 
 
-def merge_steps(totals: DataFrame, timeframe: Timeframe, ranges: Iterable[Range]) -> DataFrame:
+def merge_steps(totals: DataFrame, timeframe: Timeframe, ranges: Iterable[Range], *, measures: bool) -> DataFrame:
     """Return the totals of the timeframe's windows in the ranges, merged from the totals of shorter steps."""
     window = window_start(timeframe.microseconds, "window")
     return (
@@ -33,12 +36,18 @@ def merge_steps(totals: DataFrame, timeframe: Timeframe, ranges: Iterable[Range]
         .withColumn("window", window)
         .where(within("window", ranges))
         .groupBy(*SERIES, "window")
-        .agg(*merge_aggregates(F.col("step"), F.col("step")))
+        .agg(*merge_aggregates(F.col("step"), F.col("step"), measures=measures))
     )
 
 
 def candles_from_totals(
-    totals: DataFrame, step: int, timeframe: Timeframe, ranges: Sequence[Range], volume_type: str
+    totals: DataFrame,
+    step: int,
+    timeframe: Timeframe,
+    ranges: Sequence[Range],
+    volume_type: str,
+    *,
+    measures: bool = False,
 ) -> DataFrame:
     """Return the candles of the windows in the ranges, computed from the totals of their steps.
 
@@ -47,7 +56,7 @@ def candles_from_totals(
     if step == timeframe.microseconds:
         windows = totals.where(within("window", ranges))
     else:
-        windows = merge_steps(totals, timeframe, ranges)
+        windows = merge_steps(totals, timeframe, ranges, measures=measures)
     return windows.select(
         *SERIES,
         F.timestamp_micros("window").alias("window_start"),
@@ -58,7 +67,20 @@ def candles_from_totals(
         "trade_count",
         vwap("notional", "volume").alias("vwap"),
         F.col("volume").alias("exact_volume"),
+        *(_measures() if measures else ()),
     )
+
+
+def _measures() -> list[Column]:
+    have_sides = F.col("lowest_side") > NO_SIDE
+    values = {
+        "quote_volume": F.col("notional"),
+        "taker_buy_volume": F.when(have_sides, F.col("buy_volume")),
+        "taker_buy_quote_volume": F.when(have_sides, F.col("buy_notional")),
+        "first_trade_at": F.timestamp_micros("first_trade"),
+        "last_trade_at": F.timestamp_micros("last_trade"),
+    }
+    return [values[name].cast(kind).alias(name) for name, kind in MEASURE_TYPES.items()]
 
 
 def vwap(notional: str, volume: str) -> Column:

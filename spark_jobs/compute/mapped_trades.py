@@ -14,11 +14,14 @@ from ohlcv.model.table_contracts import AMOUNT
 from ohlcv.model.trade_layout import MICROSECONDS_PER_HOUR, Between
 from ohlcv.model.trade_mapping import (
     AMOUNTS,
+    BUY,
     EXCHANGE,
     EXCHANGE_DATE,
     EXCHANGE_HOUR,
     MESSAGE_ID,
     PLATFORM_SEQUENCE,
+    SELL,
+    SIDE,
     SOURCE_SEQUENCE,
     SYMBOL,
     TIMES,
@@ -102,6 +105,7 @@ def mapped_trades(rows: DataFrame, mapping: TradeMapping, kinds: Mapping[str, st
     sources = mapping.sources
     columns = {name: _plain(sources.get(name), kind) for name, kind in _TYPES.items()}
     columns |= {name: _microseconds(sources.get(name)) for name in TIMES}
+    columns[SIDE] = _side(sources.get(SIDE))
     for name in AMOUNTS:
         source = sources[name].column or ""
         amount = mapped_amount(quoted(source), kinds[source])
@@ -129,6 +133,13 @@ def _plain(source: Source | None, kind: str) -> Column:
     if source is None or source.column is None:
         return F.lit(source.constant if source else None).cast(kind)
     return F.col(quoted(source.column)).cast(kind)
+
+
+def _side(source: Source | None) -> Column:
+    if source is None or source.column is None:
+        return F.lit(None).cast("string")
+    column = F.col(quoted(source.column))
+    return F.when(column == F.lit(source.buy), BUY).when(column == F.lit(source.sell), SELL)
 
 
 def _microseconds(source: Source | None) -> Column:

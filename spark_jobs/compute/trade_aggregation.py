@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Row, Window
@@ -19,20 +20,24 @@ from pyspark.storagelevel import StorageLevel
 from ohlcv.model.intervals import Range
 from spark_jobs.compute.time_predicates import in_hours, window_start, within
 from spark_jobs.compute.trade_columns import (
+    BUY_SIDE,
     IDENTITY,
     PARTITION,
     SERIES,
-    VERSION_ORDER,
     numeric_order,
     partition_hour,
     sequence_offset,
+    taker_side,
     trade_order,
     upper_id,
+    version_order,
     with_number,
 )
 
 # The columns of the totals of a series and step.
 TOTAL_COLUMNS = (*SERIES, "window", "open", "high", "low", "close", "volume", "notional", "trade_count")
+# Their further columns where measures are computed. `lowest_side` is NO_SIDE if a trade has no side.
+MEASURE_TOTALS = ("buy_volume", "buy_notional", "lowest_side", "first_trade", "last_trade")
 # Type of a sum of quantities: the one that Spark gives to it.
 VOLUME = "decimal(28,8)"
 # A broadcast of this many identities takes about 18 MB of a driver's 512 MB.
@@ -62,8 +67,15 @@ class TradeTotals:
     summary: TradeSummary
     # The trades of the first read, aggregated; it is cached.
     first_read: DataFrame
+    # Whether the totals have the columns of measures.
+    measures: bool = False
     # Further cached frames.
     cached: tuple[DataFrame, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns of the totals."""
+        return total_columns(measures=self.measures)
 
     def release(self) -> None:
         """Unpersist the cached frames; the totals must not be used afterwards."""
@@ -71,9 +83,14 @@ class TradeTotals:
             frame.unpersist()
 
 
-def aggregate_trades(trades: DataFrame, step: int, ranges: Sequence[Range]) -> TradeTotals:
+def total_columns(*, measures: bool) -> tuple[str, ...]:
+    """Return the columns of totals."""
+    return (*TOTAL_COLUMNS, *(MEASURE_TOTALS if measures else ()))
+
+
+def aggregate_trades(trades: DataFrame, step: int, ranges: Sequence[Range], *, measures: bool = False) -> TradeTotals:
     """Return the totals of the valid trades in the ranges, by steps in microseconds; a step must divide an hour."""
-    first = first_totals(trades, step, ranges).persist(StorageLevel.MEMORY_AND_DISK)
+    first = first_totals(trades, step, ranges, measures=measures).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         summary = _summarize(first)
     except BaseException:
@@ -86,41 +103,50 @@ def aggregate_trades(trades: DataFrame, step: int, ranges: Sequence[Range]) -> T
         series = [*PARTITION, *SERIES]
         unordered = F.broadcast(_valid(_by_series(first)).where(~F.col("is_ordered")).select(*series))
         ordered = ordered.join(unordered, series, "left_anti")
-        parts.append(_total_versions(again.join(unordered, series, "left_semi"), step, ranges, trade_order()))
+        versions = again.join(unordered, series, "left_semi")
+        parts.append(_total_versions(versions, step, ranges, trade_order(), measures=measures))
     if summary.repeated_trades:
         keys = [*PARTITION, *SERIES, *IDENTITY]
         repeated = ordered.where(F.col("identity").isNotNull()).select(*keys)
         if summary.repeated_trades <= MAX_BROADCAST_IDENTITIES:
             repeated = F.broadcast(repeated)
-        parts.append(_total_versions(again.join(repeated, keys, "left_semi"), step, ranges, numeric_order()))
+        versions = again.join(repeated, keys, "left_semi")
+        parts.append(_total_versions(versions, step, ranges, numeric_order(), measures=measures))
     once = ordered.where(F.col("identity").isNull() & F.col("window").isNotNull())
     if not parts:
-        return TradeTotals(once.select(*TOTAL_COLUMNS), step, summary, first)
-    totals = _merge([once, *parts]).persist(StorageLevel.MEMORY_AND_DISK)
-    return TradeTotals(totals, step, summary, first, (totals,))
+        return TradeTotals(once.select(*total_columns(measures=measures)), step, summary, first, measures)
+    totals = _merge([once, *parts], measures=measures).persist(StorageLevel.MEMORY_AND_DISK)
+    return TradeTotals(totals, step, summary, first, measures, (totals,))
 
 
-def aggregate_every_row(trades: DataFrame, step: int, ranges: Sequence[Range]) -> TradeTotals:
+def aggregate_every_row(
+    trades: DataFrame, step: int, ranges: Sequence[Range], *, measures: bool = False
+) -> TradeTotals:
     """Return the totals like `aggregate_trades`, of trades without ids: every row counts."""
     rows = _with_window(trades, step, ranges)
-    totals = rows.groupBy(*PARTITION, "rejected", *SERIES, "window").agg(*_aggregates(trade_order()))
+    if measures:
+        rows = rows.withColumn("taker_side", taker_side())
+    aggregates = _aggregates(trade_order(), measures=measures)
+    totals = rows.groupBy(*PARTITION, "rejected", *SERIES, "window").agg(*aggregates)
     totals = totals.persist(StorageLevel.MEMORY_AND_DISK)
     counted = totals.groupBy(*PARTITION, "rejected").agg(F.sum("trade_count").alias("deliveries"))
     counts = _counts(counted.select(partition_hour().alias("hour"), "rejected", "deliveries").collect())
     summary = TradeSummary(counts, repeated_trades=0, unordered_series=0, exceptional_hours=frozenset())
     valid = _valid(totals).where(F.col("window").isNotNull())
-    return TradeTotals(valid.select(*TOTAL_COLUMNS), step, summary, totals)
+    return TradeTotals(valid.select(*total_columns(measures=measures)), step, summary, totals, measures)
 
 
-def first_totals(trades: DataFrame, step: int, ranges: Sequence[Range]) -> DataFrame:
+def first_totals(trades: DataFrame, step: int, ranges: Sequence[Range], *, measures: bool = False) -> DataFrame:
     """Return totals by hour, rejection reason, series and window; without a shuffle if an hour is one task.
 
     Trades that were delivered more than once have a row each, with their `identity`; it is null in all other rows.
     """
     # Each value of a trade that was delivered once is the largest of its deliveries.
     values = ("timestamp", "price", "quantity")
+    side = [F.max(taker_side()).alias("taker_side")] if measures else []
     deliveries = trades.groupBy(*PARTITION, "rejected", *SERIES, *IDENTITY).agg(
         *(F.max(name).alias(name) for name in values),
+        *side,
         F.min("source_sequence").alias("min_sequence"),
         F.max("source_sequence").alias("max_sequence"),
         F.count("source_sequence").alias("sequences"),
@@ -137,7 +163,7 @@ def first_totals(trades: DataFrame, step: int, ranges: Sequence[Range]) -> DataF
         }
     )
     return numbered.groupBy(*PARTITION, "rejected", *SERIES, "window", *IDENTITY).agg(
-        *_aggregates(F.col("order")),
+        *_aggregates(F.col("order"), measures=measures),
         *_order_range(),
         F.sum("deliveries").alias("deliveries"),
         *(F.min(name).alias(f"{name}_low") for name in ("upper_id", "min_offset")),
@@ -189,26 +215,33 @@ def _counts(rows: Iterable[Row]) -> dict[int, Counter[str | None]]:
     return counts
 
 
-def _total_versions(trades: DataFrame, step: int, ranges: Sequence[Range], order: Column) -> DataFrame:
+def _total_versions(
+    trades: DataFrame, step: int, ranges: Sequence[Range], order: Column, *, measures: bool
+) -> DataFrame:
     """Return the totals of the latest version of each trade, with its open and close in an order of the trades."""
     versions = Window.partitionBy(*PARTITION, *SERIES, *IDENTITY)
     # Every field is part of the comparison, so that the result does not depend on the order of files.
-    rank = F.row_number().over(versions.orderBy(*(F.desc_nulls_last(name) for name in VERSION_ORDER)))
+    rank = F.row_number().over(
+        versions.orderBy(*(F.desc_nulls_last(name) for name in version_order(measures=measures)))
+    )
     latest = with_number(_with_window(trades.withColumn("rank", rank).where("rank = 1"), step, ranges))
+    if measures:
+        latest = latest.withColumn("taker_side", taker_side())
     return (
         latest.where(F.col("window").isNotNull())
         .withColumn("order", numeric_order())
         .groupBy(*PARTITION, *SERIES, "window")
-        .agg(*_aggregates(order), *_order_range())
+        .agg(*_aggregates(order, measures=measures), *_order_range())
     )
 
 
-def _merge(parts: Sequence[DataFrame]) -> DataFrame:
+def _merge(parts: Sequence[DataFrame], *, measures: bool) -> DataFrame:
     """Return the totals of all windows from the totals of parts of their trades."""
-    rows = reduce(DataFrame.unionByName, [part.select(*TOTAL_COLUMNS, "first_order", "last_order") for part in parts])
+    columns = total_columns(measures=measures)
+    rows = reduce(DataFrame.unionByName, [part.select(*columns, "first_order", "last_order") for part in parts])
     # A series that ids do not order is one part, so its order does not matter here.
     first, last = (F.coalesce(name, F.lit(0)) for name in ("first_order", "last_order"))
-    return rows.groupBy(*SERIES, "window").agg(*merge_aggregates(first, last)).select(*TOTAL_COLUMNS)
+    return rows.groupBy(*SERIES, "window").agg(*merge_aggregates(first, last, measures=measures)).select(*columns)
 
 
 def _valid(trades: DataFrame) -> DataFrame:
@@ -222,8 +255,8 @@ def _with_window(trades: DataFrame, step: int, ranges: Sequence[Range]) -> DataF
     return start.withColumn("window", F.when(within("step_start", ranges), F.col("step_start")))
 
 
-def _aggregates(order: Column) -> list[Column]:
-    return [
+def _aggregates(order: Column, *, measures: bool) -> list[Column]:
+    aggregates = [
         F.min_by("price", order).alias("open"),
         F.max("price").alias("high"),
         F.min("price").alias("low"),
@@ -233,6 +266,17 @@ def _aggregates(order: Column) -> list[Column]:
         F.try_sum(F.col("price") * F.col("quantity")).alias("notional"),
         F.count("*").alias("trade_count"),
     ]
+    if measures:
+        is_bought = F.col("taker_side") == BUY_SIDE
+        zero = F.lit(Decimal(0))
+        aggregates += [
+            F.sum(F.when(is_bought, F.col("quantity")).otherwise(zero)).cast(VOLUME).alias("buy_volume"),
+            F.try_sum(F.when(is_bought, F.col("price") * F.col("quantity")).otherwise(zero)).alias("buy_notional"),
+            F.min("taker_side").alias("lowest_side"),
+            F.min("timestamp").alias("first_trade"),
+            F.max("timestamp").alias("last_trade"),
+        ]
+    return aggregates
 
 
 def _order_range() -> list[Column]:
@@ -240,10 +284,10 @@ def _order_range() -> list[Column]:
     return [F.min("order").alias("first_order"), F.max("order").alias("last_order")]
 
 
-def merge_aggregates(first: Column, last: Column) -> list[Column]:
+def merge_aggregates(first: Column, last: Column, *, measures: bool) -> list[Column]:
     """Return the expressions that merge totals; the columns give the order of their open and close prices."""
     is_known = F.count("notional") == F.count("*")
-    return [
+    aggregates = [
         F.min_by("open", first).alias("open"),
         F.max("high").alias("high"),
         F.min("low").alias("low"),
@@ -252,3 +296,13 @@ def merge_aggregates(first: Column, last: Column) -> list[Column]:
         F.when(is_known, F.try_sum("notional")).alias("notional"),
         F.sum("trade_count").alias("trade_count"),
     ]
+    if measures:
+        aggregates += [
+            F.sum("buy_volume").cast(VOLUME).alias("buy_volume"),
+            # Null only where the notional is null, too.
+            F.try_sum("buy_notional").alias("buy_notional"),
+            F.min("lowest_side").alias("lowest_side"),
+            F.min("first_trade").alias("first_trade"),
+            F.max("last_trade").alias("last_trade"),
+        ]
+    return aggregates

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from ohlcv.model.trade_mapping import BUY, SELL, SIDE
 from ohlcv.model.trade_validity import VALIDITY_CONDITIONS, WRONG_PARTITION
 
 MICROSECONDS_PER_HOUR = 3_600_000_000
@@ -29,7 +30,10 @@ VERSION_ORDER = (
     "source_sequence",
     "price",
     "quantity",
+    SIDE,
 )
+# Values of `taker_side`. A trade without a side has the lowest one.
+NO_SIDE, SELL_SIDE, BUY_SIDE = 0, 1, 2
 
 
 def with_rejection_reason(trades: DataFrame, faults: Sequence[str] = ()) -> DataFrame:
@@ -97,6 +101,16 @@ def sequence_offset(sequence: str, *, if_unknown: int) -> Column:
     offset = F.when(F.col("sequences") == F.col("deliveries"), F.try_subtract(sequence, "number"))
     known = F.when(F.col("sequences") == 0, NO_SEQUENCE).when(offset < NO_SEQUENCE, offset)
     return F.coalesce(known, F.lit(if_unknown).cast("bigint"))
+
+
+def taker_side() -> Column:
+    """Return the side of a trade as a number, which keeps the aggregation hash-based."""
+    return F.when(F.col(SIDE) == BUY, BUY_SIDE).when(F.col(SIDE) == SELL, SELL_SIDE).otherwise(NO_SIDE)
+
+
+def version_order(*, measures: bool) -> tuple[str, ...]:
+    """Return the columns that order versions. Only measures depend on the side, so it is not read for others."""
+    return VERSION_ORDER if measures else tuple(name for name in VERSION_ORDER if name != SIDE)
 
 
 def partition_hour() -> Column:

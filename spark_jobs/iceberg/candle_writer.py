@@ -18,8 +18,9 @@ from ohlcv.model import summary_keys
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, Range, to_microseconds
 from ohlcv.model.source_hours import windows_of_hour
-from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, VALUES, TableContract
+from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, MEASURES, VALUES, TableContract
 from ohlcv.model.timeframes import Timeframe
+from spark_jobs.compute.candle_builder import MEASURE_TYPES
 from spark_jobs.compute.time_predicates import starts_within
 from spark_jobs.iceberg.partial_overwrite import PartialOverwrite, plan_overwrites
 from spark_jobs.iceberg.staging import writing_to
@@ -28,7 +29,7 @@ from spark_jobs.runtime.py4j_bridge import JavaObject
 
 # The action of a stored candle that stays because one of its source hours is empty.
 PRESERVED = "preserved"
-ACTIONS = (*summary_keys.CHANGES, "unchanged", PRESERVED)
+ACTIONS = (*summary_keys.WRITES, "unchanged", PRESERVED)
 
 
 def read_stored(spark: SparkSession, contract: TableContract, table: JavaObject) -> DataFrame:
@@ -37,13 +38,23 @@ def read_stored(spark: SparkSession, contract: TableContract, table: JavaObject)
     reader = spark.read
     if snapshot is not None:
         reader = reader.option("versionAsOf", str(snapshot.snapshotId()))
-    # Spark reads a snapshot with the schema it was written with; `volume` may have been widened since.
-    return reader.table(table_name(spark, contract)).withColumn("volume", F.col("volume").cast(volume_type(table)))
+    # Spark reads a snapshot with the schema it was written with; `volume` may have been widened since, and the table
+    # extended.
+    rows = reader.table(table_name(spark, contract)).withColumn("volume", F.col("volume").cast(volume_type(table)))
+    if not is_extended(table):
+        return rows
+    missing = MEASURE_TYPES.keys() - set(rows.columns)
+    return rows.withColumns({name: F.lit(None).cast(MEASURE_TYPES[name]) for name in missing})
 
 
 def volume_type(table: JavaObject) -> str:
     """Return the type of the table's volume column."""
     return str(table.schema().findType("volume").toString())
+
+
+def is_extended(table: JavaObject) -> bool:
+    """Return whether the table has measures."""
+    return table.schema().findField(MEASURES[0]) is not None
 
 
 @dataclass(frozen=True)
@@ -83,13 +94,16 @@ class Comparison:
     violations: int
     # The rows in memory.
     cached: DataFrame
+    # The measures of the table.
+    measures: tuple[str, ...] = ()
     # Series whose stored candles stay as they are: exchange, symbol and first hour.
     held: frozenset[tuple[str, str, int]] = frozenset()
 
     def holding(self, keys: Iterable[tuple[str, str, int]]) -> Comparison:
         """Return the comparison in which the stored candles of these series stay as they are."""
         held = self.held | frozenset(keys)
-        return _comparison(self.timeframe, self.cached.where(~is_held(self.timeframe, held)), self.cached, held)
+        others = self.cached.where(~is_held(self.timeframe, held))
+        return _comparison(self.timeframe, others, self.cached, self.measures, held)
 
     def release(self) -> None:
         """Free the memory of the rows."""
@@ -105,14 +119,20 @@ def compare(
     now: datetime,
     *,
     prune: bool,
+    measures: bool = False,
 ) -> Comparison:
     """Return the computed candles compared with those stored for the same windows."""
-    rows = _with_actions(computed, stored, timeframe, ranges, empty_hours, now, prune=prune).persist()
-    return _comparison(timeframe, rows, rows)
+    names = MEASURES if measures else ()
+    rows = _with_actions(computed, stored, timeframe, ranges, empty_hours, now, prune=prune, measures=names).persist()
+    return _comparison(timeframe, rows, rows, names)
 
 
 def _comparison(
-    timeframe: Timeframe, rows: DataFrame, cached: DataFrame, held: frozenset[tuple[str, str, int]] = frozenset()
+    timeframe: Timeframe,
+    rows: DataFrame,
+    cached: DataFrame,
+    measures: tuple[str, ...],
+    held: frozenset[tuple[str, str, int]] = frozenset(),
 ) -> Comparison:
     has_violation = F.col("violation").isNotNull().alias("has_violation")
     tally = (
@@ -128,10 +148,11 @@ def _comparison(
         timeframe=timeframe,
         rows=rows,
         counts=counts,
-        changed_partitions=sorted({row.partition for row in tally if row.action in summary_keys.CHANGES}),
+        changed_partitions=sorted({row.partition for row in tally if row.action in summary_keys.WRITES}),
         withheld=sum(row.candles for row in tally if row.withheld),
         violations=sum(row.candles for row in tally if row.has_violation),
         cached=cached,
+        measures=measures,
         held=held,
     )
 
@@ -160,15 +181,17 @@ def _with_actions(
     now: datetime,
     *,
     prune: bool,
+    measures: tuple[str, ...],
 ) -> DataFrame:
-    new = computed.select(*KEY, F.struct(*VALUES).alias("new"), "withheld", "violation", "exact_volume")
+    values = (*VALUES, *measures)
+    new = computed.select(*KEY, F.struct(*values).alias("new"), "withheld", "violation", "exact_volume")
     old = (
         stored.where(F.col("window_date").isin(dates_of(ranges)))
         .where(starts_within(ranges))
         .groupBy(*KEY)
         # A key that another writer stored twice becomes one candle with the earlier creation time.
         .agg(
-            F.max(F.struct(*VALUES)).alias("old"),
+            F.max(F.struct(*values)).alias("old"),
             F.count("*").alias("copies"),
             F.min("created_at").alias("created_at"),
             F.max("updated_at").alias("updated_at"),
@@ -180,25 +203,30 @@ def _with_actions(
     # rebuild would reduce its number of trades.
     preserve = _has_empty_hour(timeframe, empty_hours) & (new_count < F.col("old.trade_count")) & ~F.lit(prune)
     preserve = preserve & ~F.coalesce("withheld", F.lit(False))
+    differ = _differ(VALUES) if measures else F.col("new") != F.col("old")
     action = (
         F.when(F.col("old").isNull() & has_new, "inserted")
         .when(F.col("old").isNull(), None)
         .when(preserve, PRESERVED)
         .when(~has_new, "deleted")
-        .when((F.col("copies") > 1) | (F.col("new") != F.col("old")), "updated")
-        .otherwise("unchanged")
+        .when((F.col("copies") > 1) | differ, "updated")
     )
-    stays = F.col("action").isin("unchanged", PRESERVED)
+    keeps_time = stays = F.col("action").isin("unchanged", PRESERVED)
+    if measures:
+        action = action.when(_differ(measures), summary_keys.FILLED)
+        # A change of measures is no revision of the candle.
+        keeps_time = stays | (F.col("action") == summary_keys.FILLED)
     written = F.timestamp_micros(F.lit(to_microseconds(now)))
     return (
         new.join(old, on=list(KEY), how="full")
-        .withColumn("action", action)
+        .withColumn("action", action.otherwise("unchanged"))
         .withColumn("value", F.when(stays | ~has_new, F.col("old")).otherwise(F.col("new")))
         .select(
             *KEY,
             *(F.coalesce(f"value.{name}", f"new.{name}").alias(name) for name in VALUES),
             F.coalesce("created_at", written).alias("created_at"),
-            F.when(stays, F.col("updated_at")).otherwise(written).alias("updated_at"),
+            *(F.col(f"value.{name}").alias(name) for name in measures),
+            F.when(keeps_time, F.col("updated_at")).otherwise(written).alias("updated_at"),
             "old",
             "action",
             F.coalesce("withheld", F.lit(False)).alias("withheld"),
@@ -206,6 +234,12 @@ def _with_actions(
             "exact_volume",
         )
     )
+
+
+def _differ(names: tuple[str, ...]) -> Column:
+    """Return the predicate that a computed and a stored candle differ in one of the columns; two nulls are equal."""
+    new, old = (F.struct(*(F.col(f"{candle}.{name}") for name in names)) for candle in ("new", "old"))
+    return new != old
 
 
 def _has_empty_hour(timeframe: Timeframe, empty_hours: Iterable[int]) -> Column:
@@ -281,8 +315,8 @@ def write(
 
 def stored_rows(comparison: Comparison) -> DataFrame:
     """Return the candles that the table has after the write, of the ranges and without held series."""
-    remaining = F.col("action").isin("inserted", "updated", "unchanged", PRESERVED)
-    return comparison.rows.where(remaining).select(*(column.name for column in CANDLE_COLUMNS))
+    remaining = F.col("action").isin("inserted", "updated", summary_keys.FILLED, "unchanged", PRESERVED)
+    return comparison.rows.where(remaining).select(*(column.name for column in CANDLE_COLUMNS), *comparison.measures)
 
 
 def _replacement(

@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.model.trade_layout import FIRST_HOUR, LAST_HOUR
-from ohlcv.model.trade_mapping import COLUMNS_WITHOUT_SIDE
+from ohlcv.model.trade_mapping import COLUMNS_WITHOUT_SIDE, SIDE
 from spark_jobs.compute.trade_columns import partition_hour
 from spark_jobs.iceberg.changed_files import ChangedFiles
 from spark_jobs.iceberg.trades_reader import TradesTable
@@ -22,7 +22,7 @@ LOWER_BITS = 2**32 - 1
 
 
 def digests(
-    spark: SparkSession, table: TradesTable, java_table: JavaObject, tasks: list[JavaObject]
+    spark: SparkSession, table: TradesTable, java_table: JavaObject, tasks: list[JavaObject], *, with_side: bool = False
 ) -> dict[int, Digest]:
     """Return the digest of the trades by hour in the files of scan tasks, without the rows that they delete."""
     if not tasks:
@@ -35,17 +35,18 @@ def digests(
     manager.stageTasks(java_table, name, tasks)
     cache.add(name, java_table)
     try:
-        return digests_of(table.as_contract(spark.table(f"{FILES_CATALOG}.`{name}`")))
+        return digests_of(table.as_contract(spark.table(f"{FILES_CATALOG}.`{name}`")), with_side=with_side)
     finally:
         cache.remove(name)
         manager.removeTasks(java_table, name)
 
 
-def digests_of(trades: DataFrame) -> dict[int, Digest]:
-    """Return the digest of trades by hour."""
+def digests_of(trades: DataFrame, *, with_side: bool = False) -> dict[int, Digest]:
+    """Return the digest of trades by hour; their side is part of it only on request."""
+    columns = (*COLUMNS_WITHOUT_SIDE, *((SIDE,) if with_side else ()))
     # A hash skips nulls, so it also covers which columns are null.
-    nulls = F.concat(*(F.col(name).isNull().cast("string") for name in COLUMNS_WITHOUT_SIDE))
-    hashes = [F.xxhash64(F.lit(seed), nulls, *COLUMNS_WITHOUT_SIDE) for seed in (1, 2)]
+    nulls = F.concat(*(F.col(name).isNull().cast("string") for name in columns))
+    hashes = [F.xxhash64(F.lit(seed), nulls, *columns) for seed in (1, 2)]
     rows = (
         trades.select(partition_hour().alias("hour"), *(each.alias(f"hash_{n}") for n, each in enumerate(hashes)))
         .where(F.col("hour").between(FIRST_HOUR, LAST_HOUR))

@@ -45,17 +45,25 @@ class TableHistory:
     """Metadata of the trades table; implements `ohlcv.model.build_planner.TradesHistory`."""
 
     def __init__(
-        self, spark: SparkSession, settings: Settings, snapshot: int | None = None, *, row_budget: int = 0
+        self,
+        spark: SparkSession,
+        settings: Settings,
+        snapshot: int | None = None,
+        *,
+        row_budget: int = 0,
+        with_side: bool = False,
     ) -> None:
         """Load the metadata as of a snapshot, by default the current one.
 
         `changed_hours` reads at most `row_budget` rows of files that contain several hours.
+        `with_side`: a trade of which only the side differs counts as changed, too.
         """
         self._spark = spark
         contract = settings.trades_contract
         self._table = load_table(spark, contract)
         self._current = self._table.currentSnapshot() if snapshot is None else self._table.snapshot(snapshot)
         self._row_budget = row_budget
+        self._with_side = with_side
         kinds = {} if contract.mapping.is_default else column_types(self._table)
         self.table = TradesTable(contract, self.snapshot, kinds)
         # What a run should report about the search for changed hours.
@@ -116,7 +124,12 @@ class TableHistory:
                 f"all {len(bounded)} hours of these files count as changed"
             )
             return bounded
-        return differing_hours(*(digests(self._spark, self.table, self._table, each) for each in (before, after)))
+        return differing_hours(
+            *(
+                digests(self._spark, self.table, self._table, each, with_side=self._with_side)
+                for each in (before, after)
+            )
+        )
 
     def _bounded_hours(self, files: Iterable[JavaObject]) -> set[int] | None:
         """Return the hours within the bounds of files, None if they are unknown or too many."""

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.trade_layout import hour_conditions
-from ohlcv.model.trade_mapping import COLUMNS_WITHOUT_SIDE, TradeMapping
+from ohlcv.model.trade_mapping import MAPPED_COLUMNS, TradeMapping
 from spark_jobs.compute.mapped_trades import FAULTS, any_of, mapped_trades
 from spark_jobs.compute.time_predicates import in_hours
 from spark_jobs.compute.trade_columns import SERIES
@@ -48,9 +48,12 @@ class TradesTable:
         return self.as_contract(reader.table(table_name(spark, self.contract)).where(condition))
 
     def as_contract(self, rows: DataFrame) -> DataFrame:
-        """Return rows of the table as trades with the columns of the contract that candles depend on."""
+        """Return rows of the table as trades with the columns of the contract that candles depend on.
+
+        Spark reads only those that a query uses.
+        """
         if self.mapping.is_default:
-            return rows.select(*COLUMNS_WITHOUT_SIDE)
+            return rows.select(*MAPPED_COLUMNS)
         return mapped_trades(rows, self.mapping, self.kinds)
 
 

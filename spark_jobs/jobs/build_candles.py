@@ -47,7 +47,12 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request, execu
             target = Target.load(spark, settings, timeframe, assert_lock_held)
             # Loaded with the lock held: an earlier snapshot could be older than the one another writer used.
             trade_budget = settings.trade_budget(timeframe.name)
-            history = TableHistory(spark, settings, row_budget=trade_budget * DIGESTED_ROWS_PER_TRADE)
+            history = TableHistory(
+                spark,
+                settings,
+                row_budget=trade_budget * DIGESTED_ROWS_PER_TRADE,
+                with_side=target.is_extended,
+            )
             plan = plan_build(
                 timeframe,
                 request.own_range,
@@ -63,7 +68,9 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request, execu
             audit = stack.enter_context(start_audit(settings, [timeframe], plan.ranges, history))
             stack.enter_context(code_generation_for(spark, sum(history.trades_in(plan.hours).values())))
         with timer.phase("survey"):
-            source = stack.enter_context(read_source(spark, history, [timeframe], plan.ranges, execution))
+            source = stack.enter_context(
+                read_source(spark, history, [timeframe], plan.ranges, execution, measures=target.is_extended)
+            )
         with timer.phase("compute"):
             report = rebuild(source, target, plan, request)
         result = publish(report, settings, audit, timer)

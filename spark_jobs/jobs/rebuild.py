@@ -29,7 +29,15 @@ from ohlcv.model.trade_validity import NO_HOUR
 from spark_jobs.compute.candle_builder import candles_from_totals, common_step, violated_invariant
 from spark_jobs.compute.trade_aggregation import TradeSummary, TradeTotals, aggregate_every_row, aggregate_trades
 from spark_jobs.compute.trade_columns import with_rejection_reason
-from spark_jobs.iceberg.candle_writer import PRESERVED, CommitGuard, Comparison, compare, read_stored, volume_type
+from spark_jobs.iceberg.candle_writer import (
+    PRESERVED,
+    CommitGuard,
+    Comparison,
+    compare,
+    is_extended,
+    read_stored,
+    volume_type,
+)
 from spark_jobs.iceberg.table_metadata import load_table_to_write, read_checkpoint
 from spark_jobs.iceberg.trades_history import TableHistory
 from spark_jobs.iceberg.trades_reader import SPLIT_MIN_TRADES, read_trades, split_properties
@@ -82,8 +90,13 @@ def read_source(
     timeframes: Iterable[Timeframe],
     ranges: Sequence[Range],
     execution: Execution = ON_JVM,
+    *,
+    measures: bool = False,
 ) -> Iterator[Source]:
-    """Yield the trades of the ranges, aggregated once for all timeframes; the totals are cached inside the block."""
+    """Yield the trades of the ranges, aggregated once for all timeframes; the totals are cached inside the block.
+
+    `measures`: the totals also have the columns from which measures are computed.
+    """
     hours, table = hours_overlapping(ranges), history.table
     # With enough trades more tasks repay their shuffle.
     is_split = executor_cores(spark) > len(hours) and sum(history.trades_in(hours).values()) >= SPLIT_MIN_TRADES
@@ -93,7 +106,7 @@ def read_source(
 
     def aggregate(engine: Engine) -> TradeTotals:
         with use_engine(spark, engine), properties_set(spark, split_properties(spark) if is_split else {}):
-            return function(trades, common_step(timeframes), ranges)
+            return function(trades, common_step(timeframes), ranges, measures=measures)
 
     shadow = None
     if execution.is_shadow:
@@ -121,6 +134,8 @@ class Target:
     checkpoint: SourceCheckpoint
     stored: DataFrame
     guard: CommitGuard
+    # Whether the table has measures.
+    is_extended: bool = False
 
     @classmethod
     def load(
@@ -132,29 +147,32 @@ class Target:
         guard = CommitGuard.for_table(table, assert_lock_held, has_lock=settings.catalog.has_lock)
         snapshot = table.currentSnapshot()
         number = None if snapshot is None else int(snapshot.snapshotId())
-        return cls(contract, table, number, read_checkpoint(table), read_stored(spark, contract, table), guard)
+        stored = read_stored(spark, contract, table)
+        return cls(contract, table, number, read_checkpoint(table), stored, guard, is_extended(table))
 
 
 def rebuild(source: Source, target: Target, plan: BuildPlan, request: Request) -> Report:
     """Compute the candles of a plan and compare them with the stored ones, without writing."""
     comparison = compare(
-        compute(source, plan, volume_type(target.table)),
+        compute(source, plan, volume_type(target.table), measures=target.is_extended),
         target.stored,
         plan.timeframe,
         plan.ranges,
         empty_hours=plan.hours - source.summary.counts.keys(),
         now=datetime.now(UTC),
         prune=request.prune,
+        measures=target.is_extended,
     )
     raise_on_violation(comparison)
     return Report(request, plan, source, target, comparison)
 
 
-def compute(source: Source, plan: BuildPlan, volume: str) -> DataFrame:
+def compute(source: Source, plan: BuildPlan, volume: str, *, measures: bool = False) -> DataFrame:
     """Return the candles of a plan, marked where they are withheld or violate an invariant."""
     withheld = F.col("volume").isNull() | F.col("vwap").isNull()
+    totals, step = source.trade_totals.totals, source.trade_totals.step
     return (
-        candles_from_totals(source.trade_totals.totals, source.trade_totals.step, plan.timeframe, plan.ranges, volume)
+        candles_from_totals(totals, step, plan.timeframe, plan.ranges, volume, measures=measures)
         .withColumn("withheld", withheld)
         .withColumn("violation", F.when(~F.col("withheld"), violated_invariant(plan.timeframe)))
     )
@@ -238,10 +256,7 @@ class Report:
             summary_keys.CANDLES_WITHHELD: str(self.comparison.withheld),
             summary_keys.EXECUTION: self.source.execution.engine,
             **audit,
-            **{
-                summary_keys.candles_changed(action): str(counts[action])
-                for action in ("inserted", "updated", "deleted")
-            },
+            **{summary_keys.candles_changed(action): str(counts[action]) for action in summary_keys.WRITES},
         }
 
     def to_json(self, snapshot: int | None) -> dict[str, Any]:

@@ -68,12 +68,15 @@ def _reprocess_once(
             }
             targets = {timeframe: Target.load(spark, settings, timeframe, lock) for timeframe, lock in locks.items()}
         with timer.phase("read"):
-            history = TableHistory(spark, settings)
+            measures = any(target.is_extended for target in targets.values())
+            history = TableHistory(spark, settings, with_side=measures)
             ranges = merge_ranges(request.ranges.values())
             audited = () if request.dry_run else request.ranges
             audit = stack.enter_context(start_audit(settings, audited, ranges, history))
             # All timeframes are merged from these totals: some thousand rows instead of millions of trades.
-            source = stack.enter_context(read_source(spark, history, request.ranges, ranges, execution))
+            source = stack.enter_context(
+                read_source(spark, history, request.ranges, ranges, execution, measures=measures)
+            )
         for timeframe, own_range in request.ranges.items():
             with timer.phase(timeframe.name):
                 target = targets[timeframe]

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from ohlcv.config.execution import Engine
 from ohlcv.model.intervals import HOUR, MICROSECOND, from_microseconds, iso
 from spark_jobs.compute.time_predicates import window_start
-from spark_jobs.compute.trade_aggregation import TOTAL_COLUMNS, TradeTotals
+from spark_jobs.compute.trade_aggregation import TradeTotals
 from spark_jobs.compute.trade_columns import SERIES
 from spark_jobs.runtime.execution import NOT_NATIVE, is_native_plan
 
@@ -71,7 +71,7 @@ def _digests(totals: TradeTotals) -> dict[str, object]:
     """Return a digest of all totals by hour and series, and the number of deliveries by hour and rejection reason."""
     hour = window_start(HOUR // MICROSECOND, "window").alias("hour")
     # Exact: a sum of 64-bit hashes does not fit into 64 bits.
-    digest = F.sum(F.xxhash64(*TOTAL_COLUMNS).cast("decimal(20,0)"))
+    digest = F.sum(F.xxhash64(*totals.columns).cast("decimal(20,0)"))
     rows = totals.totals.groupBy(*SERIES, hour).agg(digest.alias("digest"), F.count("*").alias("rows")).collect()
     found: dict[str, object] = {
         f"{iso(from_microseconds(row.hour))} {row.exchange} {row.symbol}": (row.digest, row.rows) for row in rows

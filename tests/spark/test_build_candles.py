@@ -68,6 +68,7 @@ def test_the_commit_summary_records_the_provenance(harness: Harness) -> None:
         "ohlcv.candles-inserted": "60",
         "ohlcv.candles-updated": "0",
         "ohlcv.candles-deleted": "0",
+        "ohlcv.candles-filled": "0",
         "ohlcv.candles-withheld": "0",
         "ohlcv.execution": harness.settings.tuning["1m"].execution,
         "ohlcv.audit": "candidate",
@@ -148,7 +149,15 @@ def test_a_rebuild_preserves_the_other_candles_of_the_partition(harness: Harness
     before = harness.stored("30m")
     harness.load([trade(at("2026-03-01 04:10"), "777")])
     report = harness.build("30m", at("2026-03-01 04:00"), at("2026-03-01 05:00"))
-    assert report["candles"] == {"inserted": 0, "updated": 1, "deleted": 0, "unchanged": 1, "kept": 0, "withheld": 0}
+    assert report["candles"] == {
+        "inserted": 0,
+        "updated": 1,
+        "deleted": 0,
+        "filled": 0,
+        "unchanged": 1,
+        "kept": 0,
+        "withheld": 0,
+    }
     after = harness.stored("30m")
     assert {key: after[key] for key in after if after[key] != before[key]}.keys() == {
         ("BTC-USD", "kraken", 1772337600000000)
@@ -268,7 +277,15 @@ def test_a_volume_that_does_not_fit_is_withheld_and_built_after_widening(harness
     assert harness.candles("1d") == harness.expected("1d", (day, end)).candles
     widen_volume(harness.settings, candles_contract(harness.settings.timeframe("1d")))
     report = harness.build("1d", day, end)
-    assert report["candles"] == {"inserted": 1, "updated": 0, "deleted": 0, "unchanged": 1, "kept": 0, "withheld": 0}
+    assert report["candles"] == {
+        "inserted": 1,
+        "updated": 0,
+        "deleted": 0,
+        "filled": 0,
+        "unchanged": 1,
+        "kept": 0,
+        "withheld": 0,
+    }
     assert harness.candles("1d") == harness.expected("1d", (day, end), wide=True).candles
 
 
@@ -300,7 +317,7 @@ def test_a_violated_invariant_prevents_the_commit(harness: Harness, monkeypatch:
     monkeypatch.setattr(
         job,
         "candles_from_totals",
-        lambda *arguments: original(*arguments).withColumn(
+        lambda *arguments, **options: original(*arguments, **options).withColumn(
             "high_price", F.lit(Decimal("0.00000001")).cast("decimal(18,8)")
         ),
     )

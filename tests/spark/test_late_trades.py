@@ -70,7 +70,15 @@ def test_a_correction_that_moves_a_trade_is_detected(harness: Harness) -> None:
     )
     harness.load([moved])
     report = scheduled_run(harness, NOON)
-    assert report["candles"] == {"inserted": 0, "updated": 1, "deleted": 1, "unchanged": 68, "kept": 0, "withheld": 0}
+    assert report["candles"] == {
+        "inserted": 0,
+        "updated": 1,
+        "deleted": 1,
+        "filled": 0,
+        "unchanged": 68,
+        "kept": 0,
+        "withheld": 0,
+    }
     assert harness.candles("1m") == harness.expected("1m", (NOON - 30 * HOUR, NOON)).candles
 
 

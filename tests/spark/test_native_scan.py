@@ -108,11 +108,11 @@ def test_a_missing_file_is_reported_by_the_jvm(harness: Harness, capfd: pytest.C
 def test_an_error_of_a_native_task_starts_the_run_again_on_the_jvm(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def overflowing(trades: DataFrame, step: int, ranges: Sequence[Range]) -> TradeTotals:
+    def overflowing(trades: DataFrame, step: int, ranges: Sequence[Range], **options: bool) -> TradeTotals:
         if is_native(harness.spark):
             time = F.col("timestamp")
             trades = trades.withColumn("timestamp", time * time * time)
-        return aggregate_trades(trades, step, ranges)
+        return aggregate_trades(trades, step, ranges, **options)
 
     harness.load(some_trades(50))
     monkeypatch.setattr(rebuild, "aggregate_trades", overflowing)

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from ohlcv.model.intervals import HOUR, Range
 from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.model.trade_mapping import COLUMNS_WITHOUT_SIDE
+from ohlcv.model.trade_mapping import MAPPED_COLUMNS
 from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from spark_jobs.compute.candle_builder import candles_from_totals
 from spark_jobs.compute.time_predicates import in_hours
@@ -157,7 +157,7 @@ def test_the_default_mapping_reads_the_columns_of_the_contract_as_they_are(loade
     trades = read_trades(loaded.spark, TradesTable(TRADES, None, {}), hours, all_have_ids=False)
     rows = loaded.spark.table("iceberg.market_data.gold_crypto_trades").where(in_hours(hours))
     identity, by_message = F.coalesce("trade_id", "message_id"), F.col("trade_id").isNull()
-    plain = rows.select(*COLUMNS_WITHOUT_SIDE, identity.alias("identity"), by_message.alias("by_message"))
+    plain = rows.select(*MAPPED_COLUMNS, identity.alias("identity"), by_message.alias("by_message"))
     assert without_numbers(plan_of(trades)) == without_numbers(plan_of(plain))
 
 

@@ -52,8 +52,8 @@ def test_equal_totals_are_reported(harness: Harness, capfd: pytest.CaptureFixtur
 def test_a_difference_is_reported_and_the_candles_are_those_of_the_jvm(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
-    def wrong_on_native(trades: DataFrame, step: int, ranges: Sequence[Range]) -> TradeTotals:
-        found = aggregate_trades(trades, step, ranges)
+    def wrong_on_native(trades: DataFrame, step: int, ranges: Sequence[Range], **options: bool) -> TradeTotals:
+        found = aggregate_trades(trades, step, ranges, **options)
         if not is_native(harness.spark):
             return found
         if field == "deliveries":

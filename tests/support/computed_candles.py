@@ -18,7 +18,7 @@ from ohlcv.model.build_planner import BuildPlan
 from ohlcv.model.intervals import Range, from_microseconds, merge_ranges
 from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.timeframes import get_timeframe
-from ohlcv.model.trade_mapping import COLUMNS_WITHOUT_SIDE
+from ohlcv.model.trade_mapping import MAPPED_COLUMNS
 from spark_jobs.compute.candle_builder import common_step
 from spark_jobs.compute.time_predicates import in_hours
 from spark_jobs.compute.trade_aggregation import aggregate_trades
@@ -44,6 +44,7 @@ TYPES = pa.schema(
         ("platform_sequence", pa.int64()),
         ("exchange_date", pa.date32()),
         ("exchange_hour", pa.int32()),
+        ("side", pa.string()),
     ]
 )
 
@@ -54,7 +55,7 @@ def trades_frame(spark: SparkSession, trades: Sequence[Trade], hours: Iterable[i
     rows = pa.Table.from_pylist([asdict(trade) for trade in trades], schema=TYPES)
     if not is_native(spark):
         identity, by_message = F.coalesce("trade_id", "message_id"), F.col("trade_id").isNull()
-        columns = [*map(F.col, COLUMNS_WITHOUT_SIDE), identity.alias("identity"), by_message.alias("by_message")]
+        columns = [*map(F.col, MAPPED_COLUMNS), identity.alias("identity"), by_message.alias("by_message")]
         yield with_rejection_reason(spark.createDataFrame(rows).select(*columns).where(in_hours(hours)))
         return
     with TemporaryDirectory() as folder:

@@ -19,10 +19,10 @@ from pyspark.sql import SparkSession, functions
 from ohlcv.config.execution import NATIVE_PROPERTY, Engine
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.snapshot_summary import main_snapshots
-from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
+from ohlcv.iceberg.tables import create_tables, extend, load_table, open_catalog
 from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
-from ohlcv.model.table_contracts import TableContract
+from ohlcv.model.table_contracts import MEASURES, TableContract
 from ohlcv.spark.jars import jar_paths, library_folder
 from ohlcv.spark.toolchain import spark_environment
 from spark_jobs.iceberg.table_metadata import load_table as load_java_table
@@ -31,7 +31,7 @@ from spark_jobs.jobs.build_candles import build
 from spark_jobs.jobs.rebuild import Request
 from spark_jobs.runtime.session import SESSION_CONF, catalog_properties
 from support.profiles import profile_properties
-from support.reference_model import Candle, ReferenceResult, Trade, reference_candles
+from support.reference_model import Candle, Measures, ReferenceResult, Trade, reference_candles, reference_measures
 
 # Properties of native.properties that plans and results can depend on, for a session that can run on both engines.
 _OF_PLANS = ("spark.plugins", "spark.shuffle.", "spark.memory.", "spark.sql.", "spark.comet.")
@@ -84,6 +84,8 @@ class Stored:
     candle: Candle
     created_at: datetime
     updated_at: datetime
+    # None: the table or the candle has none.
+    measures: Measures | None = None
 
 
 Key = tuple[str, str, int]
@@ -125,6 +127,11 @@ class Harness:
         """Run a Spark SQL statement; {trades} is replaced by the name of the trades table."""
         self.spark.sql(statement.format(trades=table_name(self.spark, self._contract(None)))).collect()
 
+    def extend(self, *timeframes: str) -> None:
+        """Add the measures to candle tables."""
+        for name in timeframes:
+            extend(self.settings, self.settings.candles_contract(self.settings.timeframe(name)))
+
     def overwrite(self, timeframe: str, rows: list[dict[str, Any]]) -> None:
         """Replace the rows of a candle table without running the job."""
         name = table_name(self.spark, self._contract(timeframe))
@@ -164,6 +171,15 @@ class Harness:
     def candles(self, timeframe: str) -> dict[Key, Candle]:
         """Return all candles of a timeframe without their write times."""
         return {key: stored.candle for key, stored in self.stored(timeframe).items()}
+
+    def measures(self, timeframe: str) -> dict[Key, Measures | None]:
+        """Return the measures of all candles of a timeframe."""
+        return {key: stored.measures for key, stored in self.stored(timeframe).items()}
+
+    def expected_measures(self, timeframe: str, *ranges: tuple[datetime, datetime]) -> dict[Key, Measures | None]:
+        """Return the reference measures of the ranges, computed from every trade loaded so far."""
+        spans = [(to_microseconds(start), to_microseconds(end)) for start, end in ranges]
+        return {**reference_measures(self.trades, WIDTHS[timeframe] * 1_000_000, spans)}
 
     def expected(self, timeframe: str, *ranges: tuple[datetime, datetime], wide: bool = False) -> ReferenceResult:
         """Return the reference candles of the ranges, computed from every trade loaded so far."""
@@ -278,4 +294,17 @@ def _stored(row: Mapping[str, Any]) -> Stored:
         trade_count=row["trade_count"],
         vwap=row["vwap"],
     )
-    return Stored(candle, row["created_at"], row["updated_at"])
+    return Stored(candle, row["created_at"], row["updated_at"], _measures(row))
+
+
+def _measures(row: Mapping[str, Any]) -> Measures | None:
+    values: dict[str, Any] = {name: row.get(name) for name in MEASURES}
+    # A candle has all measures or none. Only the sides of its trades may be unknown.
+    always = [values[name] is not None for name in ("quote_volume", "first_trade_at", "last_trade_at")]
+    takers = [values[name] is not None for name in ("taker_buy_volume", "taker_buy_quote_volume")]
+    if not any(always + takers):
+        return None
+    assert all(always)
+    assert all(takers) or not any(takers)
+    values |= {name: to_microseconds(values[name]) for name in ("first_trade_at", "last_trade_at")}
+    return Measures(**values)

@@ -24,6 +24,7 @@ COUNT_HEADINGS = {
     "inserted": "inserted",
     "updated": "updated",
     "deleted": "deleted",
+    "filled": "filled",
     "unchanged": "unchanged",
     "kept": "preserved",
     "withheld": "withheld",

@@ -46,8 +46,12 @@ MAINTENANCE = "ohlcv.maintenance"
 
 # Actions that change a stored candle.
 CHANGES = ("inserted", "updated", "deleted")
+# The action of a candle of which only measures change: it is no revision.
+FILLED = "filled"
+# Actions that write or delete a row.
+WRITES = (*CHANGES, FILLED)
 
 
 def candles_changed(action: str) -> str:
-    """Return the key of the number of candles that a commit inserted, updated or deleted."""
+    """Return the key of the number of candles that a commit inserted, updated, deleted or filled."""
     return f"ohlcv.candles-{action}"

@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 
 from support.reference_model import (
     Candle,
-    Measures,
     ReferenceResult,
     Trade,
     partition_hour,
     reference_candles,
-    reference_measures,
 )
 from support.strategies import HOURS, MAX_TRADES, range_lists, trade_lists
 
@@ -43,7 +41,6 @@ def trade(
     ingested: int | None = None,
     platform: int | None = None,
     hour: int = 23,
-    side: str | None = None,
 ) -> Trade:
     """Return a trade of 31 January, `at` microseconds after 23:00."""
     return Trade(
@@ -59,7 +56,6 @@ def trade(
         platform_sequence=platform,
         exchange_date=date(2026, 1, 31),
         exchange_hour=hour,
-        side=side,
     )
 
 
@@ -106,51 +102,6 @@ def test_every_field_of_a_candle() -> None:
         )
     }
     assert (result.withheld, result.rejected, result.trades_read) == ({}, Counter(), 4)
-
-
-def only_measures(*trades: Trade) -> Measures:
-    (measures,) = reference_measures(trades, MINUTE, RANGE).values()
-    return measures
-
-
-def test_every_measure_of_a_candle() -> None:
-    measures = only_measures(
-        trade("1", 30 * SECOND, "100", "1", side="BUY"),
-        trade("2", 10 * SECOND, "90.5", "2", side="SELL"),
-        trade("3", 20 * SECOND, "0.00000001", "0.00000001", side="BUY"),
-    )
-    assert measures == Measures(
-        quote_volume=Decimal("281.0000000000000001"),
-        taker_buy_volume=Decimal("1.00000001"),
-        taker_buy_quote_volume=Decimal("100.0000000000000001"),
-        first_trade_at=START + 10 * SECOND,
-        last_trade_at=START + 30 * SECOND,
-    )
-
-
-@pytest.mark.parametrize("side", [None, "", "buy", "sell", " BUY", "B"])
-def test_taker_volumes_are_unknown_if_a_trade_has_no_side(side: str | None) -> None:
-    measures = only_measures(trade("1", side="BUY"), trade("2", side=side))
-    assert (measures.taker_buy_volume, measures.taker_buy_quote_volume, measures.quote_volume) == (None, None, 2)
-
-
-def test_taker_volumes_are_zero_if_all_trades_are_sales() -> None:
-    measures = only_measures(trade("1", side="SELL"))
-    assert (measures.taker_buy_volume, measures.taker_buy_quote_volume) == (0, 0)
-
-
-def test_measures_are_those_of_the_latest_versions() -> None:
-    first, second = trade("1", side="BUY", ingested=1), trade("1", 5, "2", "3", side="SELL", ingested=2)
-    invalid = trade("2", 7, price="0", side="BUY")
-    assert only_measures(first, second, invalid) == Measures(Decimal(6), Decimal(0), Decimal(0), START + 5, START + 5)
-
-
-@pytest.mark.parametrize(("older", "newer"), [(None, ""), ("", "BUY"), ("BUY", "SELL"), ("SELL", "buy")])
-def test_side_decides_last_between_versions(older: str | None, newer: str | None) -> None:
-    found = only_measures(trade(side=newer))
-    for sides in ((older, newer), (newer, older)):
-        assert only_measures(*(trade(side=side) for side in sides)) == found
-    assert only_measures(trade(price="1", side=newer), trade(price="2", side=older)).quote_volume == 2
 
 
 def test_a_window_without_trades_has_no_candle() -> None:
