@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg import tables as iceberg_tables
 from ohlcv.model.intervals import EPOCH, MICROSECOND
+from ohlcv.model.table_contracts import MEASURES
 from ohlcv.model.timeframes import Timeframe, get_timeframe
 from support.default_tables import candles_contract
 from support.reference_model import Candle
@@ -52,6 +53,29 @@ def candle(
         "created_at": CREATED_AT,
         "updated_at": CREATED_AT + timedelta(minutes=1),
     }
+
+
+def measured(row: Row, sides: bool = True) -> Row:
+    """Return a candle with measures that all differ. Without sides, what takers bought is not known."""
+    bought = row["volume"] - 3
+    return {
+        **row,
+        "quote_volume": row["close_price"] * row["volume"] + Decimal("1E-16"),
+        "taker_buy_volume": bought if sides else None,
+        "taker_buy_quote_volume": row["close_price"] * bought if sides else None,
+        "first_trade_at": row["window_start"] + 7 * MICROSECOND,
+        "last_trade_at": row["window_end"] - MICROSECOND,
+    }
+
+
+def unmeasured(row: Row) -> Row:
+    """Return a candle that was not rebuilt since the table was extended, or a filled one."""
+    return {**row, **dict.fromkeys(MEASURES)}
+
+
+def extend_table(settings: Settings, timeframe: Timeframe) -> None:
+    """Add the columns of the measures to a candle table."""
+    iceberg_tables.extend(settings, candles_contract(timeframe))
 
 
 def table_row(candle: Candle) -> dict[str, Any]:

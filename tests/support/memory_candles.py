@@ -9,6 +9,8 @@ from typing import Any, cast
 import pyarrow as pa
 
 from ohlcv.model.errors import OhlcvError
+from ohlcv.model.measures import missing_measures
+from ohlcv.model.table_contracts import MEASURES
 from ohlcv.web.candle_query import CandlePage, CandleQuery
 from ohlcv.web.data import CandleData
 from ohlcv.web.provisional import Provisional
@@ -27,6 +29,9 @@ SCHEMA = pa.schema(
         **{"trade_count": pa.int64(), "vwap": AMOUNT, "created_at": TIME, "updated_at": TIME},
     }.items()
 )
+_QUOTE_AMOUNT = pa.decimal128(38, 16)
+_MEASURE_TYPES = (_QUOTE_AMOUNT, pa.decimal128(38, 8), _QUOTE_AMOUNT, TIME, TIME)
+EXTENDED_SCHEMA = pa.schema([*SCHEMA, *zip(MEASURES, _MEASURE_TYPES, strict=True)])
 
 
 class MemoryCandles:
@@ -42,6 +47,8 @@ class MemoryCandles:
         self.reads = 0
         # Whether all series are known.
         self.complete = True
+        # The timeframes whose table has measures.
+        self.extended: set[str] = set()
 
     def as_data(self) -> CandleData:
         return cast("CandleData", self)
@@ -63,6 +70,7 @@ class MemoryCandles:
             schema_id=0,
             schema=SCHEMA,
             files=(),
+            extended_schema=EXTENDED_SCHEMA if timeframe in self.extended else None,
         )
 
     def stale_seconds(self, timeframe: str) -> float | None:
@@ -88,9 +96,8 @@ class MemoryCandles:
         rows = sorted((row for row in self.rows.get(timeframe, []) if _selected(row, query)), key=_key)
         rows = rows[-query.newest :] if query.newest else rows
         page = rows[: query.limit]
-        index = self.index(timeframe)
-        assert index is not None
-        schema = SCHEMA.append(pa.field("filled", pa.bool_())) if query.fill else SCHEMA
+        index = self._index(timeframe, query.measures)
+        schema = index.schema.append(pa.field("filled", pa.bool_())) if query.fill else index.schema
         page = [{**row, "filled": False} for row in page] if query.fill else page
         table = pa.Table.from_pylist(page, schema=schema)
         return CandlePage(table, _key(page[-1]) if len(page) < len(rows) else None, index)
@@ -101,8 +108,16 @@ class MemoryCandles:
     def count(self, timeframe: str, query: CandleQuery) -> int:
         return len(self.rows.get(timeframe, [])) if self.counted is None else self.counted
 
-    def provisional(self, timeframe: str, symbol: str, exchange: str) -> Provisional:
-        return Provisional(7, COMMITTED_AT, pa.Table.from_pylist(self.provisional_rows, schema=SCHEMA))
+    def provisional(self, timeframe: str, symbol: str, exchange: str, measures: bool = False) -> Provisional:
+        schema = self._index(timeframe, measures).schema
+        return Provisional(7, COMMITTED_AT, pa.Table.from_pylist(self.provisional_rows, schema=schema))
+
+    def _index(self, timeframe: str, measures: bool) -> TableIndex:
+        if measures and timeframe not in self.extended:
+            raise missing_measures(f"gold_ohlcv_{timeframe}", timeframe)
+        index = self.index(timeframe)
+        assert index is not None
+        return index.select(measures)
 
 
 def _key(row: Row) -> tuple[datetime, str, str]:

@@ -43,6 +43,11 @@ MAX_LISTED_NAMES = 20
     type=click.Choice(["previous"]),
     help="Add windows without trades, with the previous close, volume 0 and no vwap; with --end, up to that time.",
 )
+@click.option(
+    "--measures",
+    is_flag=True,
+    help="Add quote volume, taker buy volumes and the times of the first and last trade; needs an extended table.",
+)
 @click.option("--as-of", "as_of_text", metavar="TIME", help="The candles that readers saw at this time.")
 @click.option("--as-of-snapshot", type=click.IntRange(1), metavar="ID", help="The candles of this published snapshot.")
 @click.option(
@@ -66,6 +71,7 @@ def candles(
     end_text: str | None,
     limit: int | None,
     fill: str | None,
+    measures: bool,
     as_of_text: str | None,
     as_of_snapshot: int | None,
     vintage: str | None,
@@ -86,7 +92,7 @@ def candles(
     """
     timeframe = get_timeframe(timeframe_name)
     past = {"--as-of": as_of_text, "--as-of-snapshot": as_of_snapshot, "--vintage": vintage, "--history": history_text}
-    _check_past({name for name, value in past.items() if value is not None}, fill)
+    _check_past({name for name, value in past.items() if value is not None}, fill, measures)
     if history_text is not None:
         if symbol is None or exchange is None:
             raise InputError("--history needs --symbol and --exchange: add them")
@@ -119,6 +125,7 @@ def candles(
             end=end,
             newest=newest,
             fill="previous" if fill else None,
+            measures=measures,
         )
     else:
         from ohlcv.readers.point_in_time import read_past_candles
@@ -146,11 +153,15 @@ def candles(
         note(_explain_empty_result(settings, timeframe, symbol, exchange, start))
 
 
-def _check_past(given: set[str], fill: str | None) -> None:
+def _check_past(given: set[str], fill: str | None, measures: bool) -> None:
     if len(given) > 1:
         raise InputError(f"{' and '.join(sorted(given))} cannot be combined: give one of them")
     if given and fill:
         raise InputError(f"{given.pop()} cannot be combined with --fill: remove one of them")
+    if given and measures:
+        raise InputError(
+            f"{given.pop()} cannot be combined with --measures, which the ledger does not record: remove one of them"
+        )
 
 
 def _explain_empty_result(

@@ -30,6 +30,11 @@ HEADINGS = {
     "volume": "volume",
     "trade_count": "trades",
     "vwap": "vwap",
+    "quote_volume": "quote volume",
+    "taker_buy_volume": "taker buy",
+    "taker_buy_quote_volume": "taker buy quote",
+    "first_trade_at": "first trade",
+    "last_trade_at": "last trade",
     "filled": "filled",
     "fill_reason": "reason",
 }

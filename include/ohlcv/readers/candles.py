@@ -13,7 +13,8 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import MICROSECOND, iso, to_microseconds
-from ohlcv.model.table_contracts import AMOUNT_SCALE
+from ohlcv.model.measures import missing_measures
+from ohlcv.model.table_contracts import AMOUNT_SCALE, MEASURES
 from ohlcv.model.timeframes import DAY, Timeframe
 from ohlcv.readers.latest import newest_candles, newest_window_start
 from ohlcv.readers.mapped_columns import floor_division
@@ -33,6 +34,7 @@ def read_candles(
     end: datetime | None = None,
     newest: int | None = None,
     fill: Fill | None = None,
+    measures: bool = False,
 ) -> pa.Table:
     """Read the candles with start <= window_start < end, sorted by symbol, exchange and window_start.
 
@@ -44,11 +46,16 @@ def read_candles(
     Filling covers the windows from the first to the last candle of a series. With `start` it begins at `start`, with
     the close of the previous candle if one of the previous 31 partitions contains it. With `end` it continues up to
     `end`, but not beyond the newest candle of the table, because later windows may not have been built yet.
+
+    `measures` adds the measures of an extended table: null in candles that were not rebuilt since, and in filled ones.
     """
     check_request(start, end, newest, fill)
     catalog = open_catalog(settings)
-    table = load_table(catalog, settings.candles_contract(timeframe))
-    source = StoredCandles(table)
+    contract = settings.candles_contract(timeframe)
+    table = load_table(catalog, contract)
+    if measures and not contract.is_extended(table.schema().column_names):
+        raise missing_measures(contract.name, timeframe.name)
+    source = StoredCandles(table, measures=measures)
     candles = select_candles(source, timeframe, symbol, exchange, start, end, newest)
     if fill is None:
         return sorted_candles(candles, newest)
@@ -148,6 +155,7 @@ def _fill_expressions(schema: pa.Schema) -> dict[str, str]:
         "vwap": "NULL",
         "created_at": "NULL",
         "updated_at": "NULL",
+        **dict.fromkeys(MEASURES, "NULL"),
     }
     return {
         # `moment` equals window_start in stored candles, so no CASE is needed.

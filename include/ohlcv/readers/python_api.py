@@ -29,6 +29,7 @@ def candles(
     as_of: datetime | date | str | None = None,
     as_of_snapshot: int | None = None,
     vintage: str | timedelta | None = None,
+    measures: bool = False,
     settings: Settings | None = None,
 ) -> pa.Table:
     """Return the candles with start <= window_start < end, sorted by symbol, exchange and window_start.
@@ -42,10 +43,14 @@ def candles(
     docs/data-contract.md, with exact decimals and times in UTC. A result without candles has the same columns and no
     rows.
 
+    `measures` adds the columns quote_volume, taker_buy_volume, taker_buy_quote_volume, first_trade_at and last_trade_at
+    of an extended table: null in candles that were not rebuilt since the extension, and in filled windows.
+
     `as_of` returns the candles that readers saw at a time, `as_of_snapshot` those of a published snapshot. `vintage` is
     `"first"`, each candle as first published, or a time such as `"5m"`: as known 5 minutes after its window ended. They
-    exclude each other and `fill`. The metadata of the schema says which snapshot was read (`ohlcv.snapshot`), before
-    which window nothing is known (`ohlcv.available_from`), and from when on nothing is recorded (`ohlcv.known_until`).
+    exclude each other, `fill` and `measures`. The metadata of the schema says which snapshot was read
+    (`ohlcv.snapshot`), before which window nothing is known (`ohlcv.available_from`), and from when on nothing is
+    recorded (`ohlcv.known_until`).
 
     The environment variables `OHLCV_…` name catalog and warehouse unless `settings` are given. An invalid request
     raises ohlcv.InputError; any other problem that the caller can fix raises its base class ohlcv.OhlcvError.
@@ -58,9 +63,12 @@ def candles(
     if as_of is None and as_of_snapshot is None and vintage is None:
         from ohlcv.readers.candles import read_candles
 
-        return read_candles(settings, chosen, symbol, exchange, start=first, end=last, newest=newest, fill=fill)
-    if fill is not None:
-        raise InputError("as_of, as_of_snapshot and vintage cannot be combined with fill: remove one of them")
+        return read_candles(
+            settings, chosen, symbol, exchange, start=first, end=last, newest=newest, fill=fill, measures=measures
+        )
+    for name, is_given in (("fill", fill is not None), ("measures", measures)):
+        if is_given:
+            raise InputError(f"as_of, as_of_snapshot and vintage cannot be combined with {name}: remove one of them")
     from ohlcv.readers.point_in_time import read_past_candles
 
     return read_past_candles(

@@ -25,7 +25,7 @@ from pyiceberg.table import Table
 
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.model.intervals import MICROSECOND
-from ohlcv.model.table_contracts import CANDLE_COLUMNS
+from ohlcv.model.table_contracts import CANDLE_COLUMNS, MEASURE_COLUMNS
 from ohlcv.model.timeframes import Timeframe
 
 # (symbol, exchange)
@@ -97,11 +97,15 @@ def partition_condition(timeframe: Timeframe, partitions: Sequence[int]) -> Bool
     )
 
 
-def table_schema(table: Table) -> pa.Schema:
-    """Return the columns of the contract of candles as an Arrow schema; the table may have more columns."""
+def table_schema(table: Table, measures: bool = False) -> pa.Schema:
+    """Return the columns of the contract of candles as an Arrow schema; the table may have more columns.
+
+    `measures` adds those of an extended table.
+    """
     found = table.schema().as_arrow()
+    columns = (*CANDLE_COLUMNS, *(MEASURE_COLUMNS if measures else ()))
     # Field ids of pyiceberg's schema are omitted: with them, the schema would not equal that of a DuckDB result.
-    return pa.schema([(column.name, found.field(column.name).type) for column in CANDLE_COLUMNS])
+    return pa.schema([(column.name, found.field(column.name).type) for column in columns])
 
 
 class CandleSource(Protocol):
@@ -109,10 +113,10 @@ class CandleSource(Protocol):
 
     @property
     def schema(self) -> pa.Schema:
-        """Return the columns of the contract with the types of the table."""
+        """Return the columns of a candle with the types of the table."""
 
     def rows(self, condition: BooleanExpression, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read the matching candles, all columns of the contract by default."""
+        """Read the matching candles, all columns of a candle by default."""
 
     def partitions(self, condition: BooleanExpression) -> list[int]:
         """Return the partitions that may contain matching candles, newest first. Reads few or no data files."""
@@ -126,10 +130,12 @@ class StoredCandles:
     snapshot: int | None = None
     # A state before the first snapshot.
     is_empty: bool = False
+    # Whether to read the measures of an extended table, too.
+    measures: bool = False
 
     @property
     def schema(self) -> pa.Schema:
-        return table_schema(self.table)
+        return table_schema(self.table, self.measures)
 
     def rows(self, condition: BooleanExpression, columns: Sequence[str] | None = None) -> pa.Table:
         schema = self.schema

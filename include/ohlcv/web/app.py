@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
-from ohlcv.web import ccxt, routes_candles, routes_catalog, routes_coverage, routes_ledger, routes_pages, udf
+from ohlcv.web import ccxt, klines, routes_candles, routes_catalog, routes_coverage, routes_ledger, routes_pages, udf
 from ohlcv.web.access import Access, Cors
 from ohlcv.web.documents import error_responses
 from ohlcv.web.parameters import check_parameter_names
@@ -56,7 +56,7 @@ def create_routes(service: Service) -> FastAPI:
         openapi_url=None,
     )
     app.state.service = service
-    for module in (routes_candles, routes_ledger, routes_coverage, routes_catalog, udf, ccxt, routes_pages):
+    for module in (routes_candles, routes_ledger, routes_coverage, routes_catalog, udf, ccxt, klines, routes_pages):
         app.include_router(module.router)
     add_problem_handlers(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -47,6 +47,8 @@ class CandleQuery:
     limit: int | None = None
     # Only candles after this key.
     after: PageKey | None = None
+    # Whether the candles have their measures. The table must be extended.
+    measures: bool = False
 
     def __post_init__(self) -> None:
         if any(time is not None and time.tzinfo is None for time in (self.start, self.end, self.updated_since)):

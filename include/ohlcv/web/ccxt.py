@@ -23,6 +23,7 @@ router = APIRouter(tags=["ccxt"])
 
 DEFAULT_ROWS = 500
 MAX_MILLISECONDS = 253_402_300_799_999  # the end of year 9999
+Milliseconds = Annotated[Number, Field(ge=0, le=MAX_MILLISECONDS)]
 AMOUNTS = ("open_price", "high_price", "low_price", "close_price", "volume")
 
 
@@ -33,7 +34,7 @@ class OhlcvParameters(Parameters):
     symbol: Name
     timeframe: TimeframeName = "1m"
     since: Annotated[
-        Annotated[Number, Field(ge=0, le=MAX_MILLISECONDS)] | None,
+        Milliseconds | None,
         Field(description="First window start in milliseconds. Without it: the newest rows."),
     ] = None
     limit: Annotated[Number, Field(ge=1, le=MAX_CANDLES, description="Number of rows.")] = DEFAULT_ROWS
@@ -50,7 +51,7 @@ async def ohlcv(request: Request, service: ServiceState, given: Annotated[OhlcvP
 
 
 def _rows(service: Service, given: OhlcvParameters) -> tuple[bytes, TableIndex]:
-    start = None if given.since is None else _time(given.since)
+    start = None if given.since is None else time_of(given.since)
     query = CandleQuery(
         symbol=given.symbol,
         exchange=given.exchange,
@@ -65,5 +66,6 @@ def _rows(service: Service, given: OhlcvParameters) -> tuple[bytes, TableIndex]:
     return json_rows([times, *(number_texts(one_chunk(page.table[name])) for name in AMOUNTS)]), page.index
 
 
-def _time(number: int) -> datetime:
+def time_of(number: int) -> datetime:
+    """Return the time of milliseconds since the epoch."""
     return EPOCH + timedelta(milliseconds=number)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ohlcv.config.settings import Settings
 from ohlcv.model.errors import MissingTableError
+from ohlcv.model.measures import missing_measures
 from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, get_timeframe
 from ohlcv.web.candle_query import CandlePage, CandleQuery, CandleReader
 from ohlcv.web.file_cache import FileCache
@@ -82,12 +83,15 @@ class CandleData:
         return self._series[timeframe].lacks(index, symbol, exchange)
 
     def candles(self, timeframe: str, query: CandleQuery) -> CandlePage:
-        """Return one page of candles. Raise MissingTableError if there is no such table."""
-        return self._readers[timeframe].page(self._existing_index(timeframe), query)
+        """Return one page of candles. Raise InputError if the query has measures and the table is not extended.
+
+        Raise MissingTableError if there is no such table.
+        """
+        return self._readers[timeframe].page(self._existing_index(timeframe, query.measures), query)
 
     def batches(self, timeframe: str, query: CandleQuery) -> Iterator[pa.RecordBatch]:
         """Return all candles of a query in batches, in the order of the pages."""
-        return self._readers[timeframe].batches(self._existing_index(timeframe), query)
+        return self._readers[timeframe].batches(self._existing_index(timeframe, query.measures), query)
 
     def count(self, timeframe: str, query: CandleQuery) -> int:
         """Return an upper bound of the number of candles of a query, from metadata and known series."""
@@ -100,16 +104,18 @@ class CandleData:
             )
         return self._readers[timeframe].count(self._existing_index(timeframe), query, series)
 
-    def provisional(self, timeframe: str, symbol: str, exchange: str) -> Provisional:
-        """Return the candles of a series that are newer than its newest stored one."""
-        index = self._existing_index(timeframe)
+    def provisional(self, timeframe: str, symbol: str, exchange: str, measures: bool = False) -> Provisional:
+        """Return the candles of a series that are newer than its newest stored one. Their measures are null."""
+        index = self._existing_index(timeframe, measures)
         return self._provisional.candles(get_timeframe(timeframe), index, symbol, exchange, datetime.now(UTC))
 
-    def _existing_index(self, timeframe: str) -> TableIndex:
+    def _existing_index(self, timeframe: str, measures: bool = False) -> TableIndex:
         index = self.index(timeframe)
         if index is None:
             raise MissingTableError(f"there is no table of {timeframe} candles: run 'ohlcv tables create'")
-        return index
+        if measures and index.extended_schema is None:
+            raise missing_measures(self._names.candle_table(timeframe)[-1], timeframe)
+        return index.select(measures)
 
     def _scan_series(self, until: float | None) -> None:
         """Scan files until a monotonic time, one of each timeframe in turn, the newest first."""

@@ -83,7 +83,10 @@ class Stale(BaseModel):
 
 
 class Candle(BaseModel):
-    """A candle. `filled` and `fill_reason` are present with fill=previous."""
+    """A candle. `filled` and `fill_reason` are present with fill=previous, the measures with measures=true.
+
+    Measures are null in a candle that was not rebuilt since the table was extended, and in filled and provisional ones.
+    """
 
     symbol: str = Field(examples=["BTC-USD"])
     exchange: str = Field(examples=["coinbase"])
@@ -99,6 +102,13 @@ class Candle(BaseModel):
     vwap: str | None = Amount
     created_at: str | None = Time
     updated_at: str | None = Time
+    quote_volume: str | None = Field(None, examples=["630753.7500000000000000"], description="Exact decimal.")
+    taker_buy_volume: str | None = Field(
+        None, examples=["4.50000000"], description="Also null if a trade of the window has no side."
+    )
+    taker_buy_quote_volume: str | None = Field(None, examples=["378452.2500000000000000"])
+    first_trade_at: str | None = Field(None, examples=["2026-03-01T12:00:00.123456Z"])
+    last_trade_at: str | None = Field(None, examples=["2026-03-01T12:59:59.654321Z"])
     filled: bool | None = None
     fill_reason: str | None = Field(
         None,
@@ -204,6 +214,7 @@ class TimeframeDocument(BaseModel):
     retention_days: int | None = Field(description="Null if the retention is in years.")
     retention: str = Field(examples=["3 years"])
     time_target_seconds: float = Field(examples=[60])
+    measures: bool = Field(description="Whether the table is extended, so that its candles have measures.")
     snapshot: Snapshot | None
     first_window: str | None = Time
     newest_window: str | None = Time

@@ -23,11 +23,17 @@ def json_objects(table: pa.Table) -> bytes:
 
 
 def json_rows(columns: Sequence[pa.Array]) -> bytes:
-    """Return columns of number texts as a JSON array of arrays."""
+    """Return columns of JSON values as a JSON array of arrays."""
     parts: list[pa.Array | str] = []
     for number, column in enumerate(columns):
         parts += ["," if number else "[", column]
     return _json_array(parts, "]", len(columns[0]))
+
+
+def json_texts(column: pa.Array) -> pa.Array:
+    """Return the values of a column as JSON: decimals and times are strings, counts are numbers."""
+    quote, values = _json_values(column)
+    return pc.binary_join_element_wise(quote, values, quote, "") if quote else values
 
 
 def json_list(column: pa.Array) -> bytes:

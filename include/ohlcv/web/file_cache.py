@@ -50,8 +50,9 @@ class DecodedRows:
         return int(self.table.nbytes) + _ENTRY_BYTES
 
 
-_Key = tuple[FileKey, int, Part]
-_FileVersion = tuple[FileKey, int]
+_SchemaKey = tuple[int, bool]
+_Key = tuple[FileKey, _SchemaKey, Part]
+_FileVersion = tuple[FileKey, _SchemaKey]
 
 
 class FileCache:
@@ -82,7 +83,7 @@ class FileCache:
 
     def rows(self, index: TableIndex, file: IndexedFile, part: Part) -> DecodedRows:
         """Return the rows of a part of a file. The whole of a large file is refused."""
-        key = (file.key, index.schema_id, part)
+        key = (file.key, index.schema_key, part)
         with self._lock:
             found = self._entries.get(key)
             if found is not None:
@@ -117,7 +118,7 @@ class FileCache:
 
     def _load_waiting(self, index: TableIndex, file: IndexedFile, future: Future[DecodedRows]) -> None:
         """Decode a large file, one pass at a time, until a pass has contained the part of this future."""
-        version = (file.key, index.schema_id)
+        version = (file.key, index.schema_key)
         with self._lock:
             pass_lock = self._passes.setdefault(version, threading.Lock())
         while not future.done():

@@ -18,6 +18,7 @@ from pyiceberg.manifest import FileFormat
 from pyiceberg.table import Table
 
 from ohlcv.iceberg.damage import report_damaged_file
+from ohlcv.model.table_contracts import MEASURES
 from ohlcv.web.table_index import IndexedFile, TableIndex
 
 KEY_COLUMNS = ("symbol", "exchange")
@@ -67,6 +68,9 @@ def read_batches(index: TableIndex, file: IndexedFile, columns: Sequence[str]) -
             return
         with index.table.io.new_input(file.task.file.file_path).open() as stream:
             names = _names_in_file(index.table, stream, schema)
+            # Measures are null in a file that was written before the table was extended.
+            nulls = [name for name, stored in names.items() if stored is None and name in MEASURES]
+            names = {name: stored for name, stored in names.items() if name not in nulls}
             if None in names.values():
                 # The column was added after the file: pyiceberg returns its default.
                 yield _scan(index, file, schema)
@@ -80,7 +84,9 @@ def read_batches(index: TableIndex, file: IndexedFile, columns: Sequence[str]) -
             for batch in reader.iter_batches(_BATCH_ROWS, columns=list(names.values()), use_threads=False):
                 # Other writers may store times in nanoseconds, which pyiceberg truncates, too.
                 arrays = [
-                    batch[names[field.name]].cast(field.type, safe=not pa.types.is_timestamp(field.type))
+                    pa.nulls(len(batch), field.type)
+                    if field.name in nulls
+                    else batch[names[field.name]].cast(field.type, safe=not pa.types.is_timestamp(field.type))
                     for field in schema
                 ]
                 yield pa.table(arrays, schema=schema)

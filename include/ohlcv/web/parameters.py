@@ -119,6 +119,10 @@ class CandleParameters(Parameters):
         Literal["previous"] | None,
         Field(description="Add windows without trades at the previous close. Needs symbol, exchange, start and end."),
     ] = None
+    measures: Annotated[
+        Flag,
+        Field(description="Add quote volume, taker buy volumes, first and last trade. The table must be extended."),
+    ] = "false"
     as_of: Annotated[
         Time | None,
         Field(description="The candles that readers saw at this time. Needs symbol and exchange."),
@@ -209,13 +213,14 @@ def check_candle_parameters(given: CandleParameters) -> None:
     one_series = given.symbol is not None and given.exchange is not None
     bounded = given.start is not None and given.end is not None
     newest, fill, bulk = given.newest is not None, given.fill is not None, given.format != "json"
-    provisional = given.provisional == "true"
+    provisional, measures = given.provisional == "true", given.measures == "true"
     past = given.as_of is not None or given.vintage is not None
     contradictions = (
         (newest and not one_series, "newest needs symbol and exchange: add them"),
         (provisional and not one_series, "provisional needs symbol and exchange: add them"),
         (past and not one_series, "as_of and vintage need symbol and exchange: add them"),
         (past and provisional, "as_of and vintage cannot be combined with provisional: remove one of them"),
+        (past and measures, "as_of and vintage cannot be combined with measures: remove one of them"),
         (fill and not (one_series and bounded), "fill needs symbol, exchange, start and end: add them"),
         (provisional and bulk, "provisional candles have only the format json: remove provisional or format"),
     )

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from ohlcv.model.intervals import EPOCH, HOUR, floor_time, from_microseconds
 from ohlcv.model.source_hours import hour_number, hour_range
-from ohlcv.model.table_contracts import AMOUNT_LIMIT, AMOUNT_SCALE
+from ohlcv.model.table_contracts import AMOUNT_LIMIT, AMOUNT_SCALE, MEASURES
 from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
 from ohlcv.quality.recomputation import Recomputation, common_step
 from ohlcv.web.candle_query import CandleQuery, CandleReader
@@ -52,7 +52,7 @@ class Provisional:
     # None if there are no trades.
     trades_snapshot: int | None
     computed_at: datetime
-    # Columns of the contract; sorted by window_start.
+    # Columns of the index; sorted by window_start. Measures are null.
     table: pa.Table
 
 
@@ -261,14 +261,17 @@ def _combine(rows: pa.Table, start: datetime) -> pa.Table:
 
 
 def _complete(rows: pa.Table, timeframe: Timeframe, schema: pa.Schema) -> pa.Table:
-    """Return computed candles with all columns of the contract."""
+    """Return computed candles with all columns of a schema."""
     starts = rows["window_start"].cast(pa.int64())
-    columns = {name: rows[name] for name in rows.column_names} | {
-        "window_end": pc.add(starts, timeframe.microseconds).cast(pa.timestamp("us", "UTC")),
-        "window_date": rows["window_start"].cast(pa.date32()),
-        "created_at": pa.nulls(len(rows), schema.field("created_at").type),
-        "updated_at": pa.nulls(len(rows), schema.field("updated_at").type),
-    }
+    nulls = {name: pa.nulls(len(rows)) for name in ("created_at", "updated_at", *MEASURES)}
+    columns = (
+        {name: rows[name] for name in rows.column_names}
+        | nulls
+        | {
+            "window_end": pc.add(starts, timeframe.microseconds).cast(pa.timestamp("us", "UTC")),
+            "window_date": rows["window_start"].cast(pa.date32()),
+        }
+    )
     return pa.table([columns[name] for name in schema.names], names=schema.names).cast(schema)
 
 

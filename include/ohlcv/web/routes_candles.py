@@ -78,6 +78,7 @@ def _query(given: CandleParameters, selection: dict[str, Any]) -> CandleQuery:
         fill=given.fill,
         limit=None if given.format != "json" or given.newest else given.limit or DEFAULT_CANDLES,
         after=None if given.cursor is None else read_cursor(given.cursor, selection),
+        measures=given.measures == "true",
     )
 
 
@@ -127,7 +128,9 @@ class _Reader:
             return b"null"
         assert self.query.symbol is not None
         assert self.query.exchange is not None
-        found = self.service.data.provisional(self.given.timeframe, self.query.symbol, self.query.exchange)
+        found = self.service.data.provisional(
+            self.given.timeframe, self.query.symbol, self.query.exchange, self.query.measures
+        )
         begin = {
             "trades_snapshot": None if found.trades_snapshot is None else str(found.trades_snapshot),
             "computed_at": iso(found.computed_at),
@@ -153,8 +156,9 @@ class _Reader:
             headers["Content-Disposition"] = f'attachment; filename="{self._file_name()}"'
         if first is None:
             self.service.check_series(timeframe, index, self.query.symbol, self.query.exchange)
-            filled = index.schema.append(pa.field("filled", pa.bool_())).append(FILL_REASON)
-            return headers, encode_stream(format, filled if self.query.fill else index.schema, iter(()))
+            schema = index.select(self.query.measures).schema
+            filled = schema.append(pa.field("filled", pa.bool_())).append(FILL_REASON)
+            return headers, encode_stream(format, filled if self.query.fill else schema, iter(()))
         if self.query.fill is not None:
             # At most 5,000 windows.
             table = self._with_reasons(pa.Table.from_batches([first, *batches]))

@@ -73,6 +73,7 @@ def _timeframes(service: Service, names: tuple[str, ...]) -> dict[str, Any]:
 def _timeframe(service: Service, name: str) -> dict[str, Any]:
     timeframe = service.settings.timeframe(name)
     found = service.data.series(name)
+    index = service.data.index(name)
     return {
         "name": name,
         "seconds": int(timeframe.length.total_seconds()),
@@ -82,7 +83,8 @@ def _timeframe(service: Service, name: str) -> dict[str, Any]:
         "retention_days": timeframe.retention.days or None,
         "retention": str(timeframe.retention),
         "time_target_seconds": timeframe.time_target.total_seconds(),
-        "snapshot": snapshot_document(service.data.index(name)),
+        "measures": index is not None and index.extended_schema is not None,
+        "snapshot": snapshot_document(index),
         "first_window": iso(min(each.first_window for each in found)) if found else None,
         "newest_window": iso(max(each.newest_window for each in found)) if found else None,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from pyiceberg.table import FileScanTask, Table
 from pyiceberg.types import PrimitiveType
 
 from ohlcv.iceberg.damage import report_damage
-from ohlcv.model.table_contracts import TableContract
+from ohlcv.model.table_contracts import MEASURES, TableContract
 from ohlcv.model.trade_mapping import DEFAULT_MAPPING, TradeMapping
 from ohlcv.readers.trades import TradesTable
 
@@ -62,6 +62,8 @@ class TableIndex:
     schema: pa.Schema
     # The newest partition first.
     files: tuple[IndexedFile, ...]
+    # Columns with the measures; None if the table is not extended.
+    extended_schema: pa.Schema | None = None
     # Of the trades table.
     mapping: TradeMapping = DEFAULT_MAPPING
 
@@ -74,6 +76,15 @@ class TableIndex:
     def identity(self) -> tuple[int | None, int]:
         """Return what changes whenever an answer may change: snapshot and schema."""
         return self.snapshot_id, self.schema_id
+
+    @property
+    def schema_key(self) -> tuple[int, bool]:
+        """Return what changes whenever the columns of decoded rows may change."""
+        return self.schema_id, self.schema is self.extended_schema
+
+    def select(self, measures: bool) -> TableIndex:
+        """Return an index whose rows have the measures if they are wanted. The table must be extended then."""
+        return replace(self, schema=self.extended_schema) if measures else self
 
     @property
     def rows(self) -> int:
@@ -100,14 +111,19 @@ def build_index(table: Table, contract: TableContract, condition: BooleanExpress
     trades = TradesTable(table, contract.mapping) if contract.holds_trades else None
     files = [_indexed_file(task, trades, fields) for task in tasks]
     names = contract.column_names if contract.mapping.is_default else contract.mapping.source_columns
+    schema = pa.schema([(name, arrow.field(name).type) for name in names])
+    extended = None
+    if contract.is_extended(arrow.names):
+        extended = pa.schema([*schema, *((name, arrow.field(name).type) for name in MEASURES)])
     files.sort(key=lambda file: (file.partition is not None, file.partition or 0, file.key), reverse=True)
     return TableIndex(
         table=table,
         snapshot_id=None if snapshot is None else snapshot.snapshot_id,
         committed_at=None if snapshot is None else datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC),
         schema_id=table.schema().schema_id,
-        schema=pa.schema([(name, arrow.field(name).type) for name in names]),
+        schema=schema,
         files=tuple(files),
+        extended_schema=extended,
         mapping=contract.mapping,
     )
 

@@ -14,12 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ohlcv.model.table_contracts import AMOUNT_SCALE
-
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
 EPOCH_DATE = date(1970, 1, 1)
-AMOUNT_TYPE = pa.decimal128(18, AMOUNT_SCALE)
 _Bytes = np.ndarray[Any, np.dtype[np.bytes_]]
 
 
@@ -46,9 +43,11 @@ def decimal_texts(column: pa.Array) -> pa.Array:
     has_exponent = pc.fill_null(pc.match_substring(texts, "E"), False)
     if not pc.any(has_exponent).as_py():
         return texts
-    small = column.filter(has_exponent).cast(AMOUNT_TYPE)
-    signs = pc.if_else(pc.less(small, _amount(0)), "-", "")
-    digits = pc.utf8_slice_codeunits(pc.add(pc.abs(small), _amount(1)).cast(pa.string()), 1)
+    scale = column.type.scale
+    small = column.filter(has_exponent).cast(pa.decimal128(scale + 1, scale))
+    zero, one = (pa.scalar(Decimal(number)).cast(small.type) for number in (0, 1))
+    signs = pc.if_else(pc.less(small, zero), "-", "")
+    digits = pc.utf8_slice_codeunits(pc.add(pc.abs(small), one).cast(pa.string()), 1)
     return pc.replace_with_mask(texts, has_exponent, pc.binary_join_element_wise(signs, "0", digits, ""))
 
 
@@ -106,10 +105,6 @@ def _microseconds(column: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
 def _csv_field(text: str) -> str:
     # An empty text is quoted: an empty field is a null.
     return '"' + text.replace('"', '""') + '"' if not text or re.search('[",\r\n]', text) else text
-
-
-def _amount(number: int) -> pa.Scalar:
-    return pa.scalar(Decimal(number)).cast(AMOUNT_TYPE)
 
 
 @cache

@@ -147,6 +147,13 @@ AS_OF = ("--as-of", "2026-03-01T12:02Z")
     [
         (("candles", *SERIES, *AS_OF, "--fill", "previous"), "--as-of cannot be combined with --fill: remove one"),
         (("candles", *SERIES, *AS_OF, "--vintage", "5m"), "--as-of and --vintage cannot be combined: give one of them"),
+        *(
+            (
+                ("candles", *SERIES, *past, "--measures"),
+                f"{past[0]} cannot be combined with --measures, which the ledger does not record: remove one of them",
+            )
+            for past in (AS_OF, ("--as-of-snapshot", "7"), ("--vintage", "5m"), ("--history", "2026-03-01T10Z"))
+        ),
         (("candles", *SERIES, "--as-of", "2200-01-01T00Z"), "as-of 2200-01-01T00:00:00Z is in the future"),
         (
             ("candles", *SERIES, "--as-of", "2026-01-01T00Z"),

@@ -27,6 +27,7 @@ OF_A_TIMEFRAME = [
     "/api/v1/quality?timeframe=1h",
     "/udf/history?symbol=X:BTC&resolution=60&from=0&to=1",
     "/ccxt/ohlcv?exchange=X&symbol=BTC&timeframe=1h",
+    "/api/v1/klines?exchange=X&symbol=BTC&interval=1h",
 ]
 OF_EVERY_TIMEFRAME = ["/api/v1/timeframes", "/api/v1/status", "/api/v1/quality"]
 
@@ -79,7 +80,10 @@ def test_a_changed_tokens_file_is_read_again(service: Service, client: TestClien
     assert client.get("/udf/time").status_code == 200
 
 
-def test_a_user_of_the_gateway_reads_only_timeframes_of_readable_dags(client: TestClient) -> None:
+def test_a_user_of_the_gateway_reads_only_timeframes_of_readable_dags(
+    client: TestClient, candles: MemoryCandles
+) -> None:
+    candles.extended.add("1h")
     for path in OF_A_TIMEFRAME:
         refused = client.get(path, headers=gateway_headers("1m", "5m"))
         assert (refused.status_code, refused.json()["detail"]) == (

@@ -20,7 +20,7 @@ from ohlcv.web import file_groups
 from ohlcv.web.candle_query import CandleQuery
 from ohlcv.web.data import CandleData
 from ohlcv.web.file_cache import FileCache
-from support.candle_rows import HOUR, Row, at, candle, write_candles
+from support.candle_rows import HOUR, Row, at, candle, extend_table, measured, write_candles
 from support.default_tables import candles_contract
 
 FIRST = at("2026-02-27T00:00")
@@ -56,7 +56,18 @@ def key_of(row: Row) -> tuple[datetime, str, str]:
 
 def append(settings: Settings, chance: random.Random, stored: list[Row]) -> None:
     keys = set(map(key_of, stored))
-    write_candles(settings, HOUR, *(row for row in random_rows(chance, 40) if key_of(row) not in keys))
+    rows = [row for row in random_rows(chance, 40) if key_of(row) not in keys]
+    if is_extended(table_of(settings)):
+        rows = [measured(row, chance.random() < 0.7) for row in rows]
+    write_candles(settings, HOUR, *rows)
+
+
+def is_extended(table: Table) -> bool:
+    return candles_contract(HOUR).is_extended(table.schema().column_names)
+
+
+def extend(settings: Settings, _chance: random.Random, _: list[Row]) -> None:
+    extend_table(settings, HOUR)
 
 
 def delete_day(settings: Settings, chance: random.Random, _: list[Row]) -> None:
@@ -94,6 +105,8 @@ CHANGES: list[Change] = [
     widen,
     roll_back,
     append,
+    extend,
+    append,
     change_columns,
     append,
     delete_day,
@@ -128,6 +141,7 @@ def expected(settings: Settings, query: CandleQuery) -> pa.Table:
         end=query.end,
         newest=query.newest,
         fill=query.fill,
+        measures=query.measures,
     )
     return found.sort_by([(name, "ascending") for name in ("window_start", "symbol", "exchange")])
 
@@ -160,7 +174,10 @@ def test_every_query_equals_the_candle_reader(
         stored = read_candles(settings, HOUR).to_pylist()
         check_series(data, stored)
         for _ in range(2):
-            check_query(settings, data, random_query(chance), chance)
+            query = random_query(chance)
+            check_query(settings, data, query, chance)
+            if is_extended(table_of(settings)):
+                check_query(settings, data, replace(query, measures=True), chance)
 
 
 def check_query(settings: Settings, data: CandleData, query: CandleQuery, chance: random.Random) -> None:

@@ -314,12 +314,19 @@ def test_the_timeframes_of_the_registry(client: TestClient) -> None:
         "retention_days": None,
         "retention": "3 years",
         "time_target_seconds": 60,
+        "measures": False,
         "snapshot": SNAPSHOT,
         "first_window": "2026-03-01T00:00:00Z",
         "newest_window": "2026-03-01T05:00:00Z",
     }
     assert document["timeframes"][0]["retention_days"] == 90
     assert document["timeframes"][1]["newest_window"] is None
+
+
+def test_a_timeframe_names_whether_its_candles_have_measures(client: TestClient, candles: MemoryCandles) -> None:
+    candles.extended = {"1h"}
+    document = client.get("/api/v1/timeframes").json()
+    assert [each["name"] for each in document["timeframes"] if each["measures"]] == ["1h"]
 
 
 def test_an_unreadable_catalog_is_a_problem_without_its_address(client: TestClient, candles: MemoryCandles) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from ohlcv.model.intervals import iso
-from ohlcv.web.encoding import csv_lines, json_list, json_objects, json_rows
+from ohlcv.web.encoding import csv_lines, json_list, json_objects, json_rows, json_texts
 from ohlcv.web.texts import decimal_texts, number_texts, time_texts
 from support.candle_rows import MINUTE, candle
 from support.memory_candles import SCHEMA, TIME
@@ -86,6 +86,12 @@ def test_a_widened_volume_has_all_digits() -> None:
     assert [row["volume"] for row in json.loads(json_objects(table))] == [
         None if value is None else f"{value:.8f}" for value in values
     ]
+
+
+def test_a_quote_volume_has_all_digits() -> None:
+    texts = ["1234567890123456789012.1234567890123456", "0.0000001234567890", "0.0000000000000001", f"{0:.16f}"]
+    column = pa.array([*map(Decimal, texts), None], pa.decimal128(38, 16))
+    assert json_texts(column).to_pylist() == [*(f'"{text}"' for text in texts), "null"]
 
 
 def test_csv_equals_that_of_the_csv_module() -> None:

@@ -21,6 +21,7 @@ VALID = {
     "/udf/symbols": {"symbol": "X:BTC"},
     "/udf/history": {"symbol": "X:BTC", "resolution": "60", "from": "0", "to": "1"},
     "/ccxt/ohlcv": {"exchange": "X", "symbol": "BTC", "timeframe": "1h"},
+    "/api/v1/klines": {"exchange": "X", "symbol": "BTC", "interval": "1h"},
 }
 # Texts that are valid for no parameter, for one reason or another.
 HOSTILE = {
@@ -49,6 +50,7 @@ CURSORS = ["", "x", "=", "é", "A" * 3_000, "A" * 10_000, "W10", "e30", "bnVsbA"
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     candles = MemoryCandles(**{"1h": [candle(HOUR, "2026-03-01")]})
+    candles.extended.add("1h")
     with client_of(service_of(candles, tmp_path_factory.mktemp("hostile"))) as client:
         yield client
 
@@ -121,11 +123,16 @@ def test_an_invalid_number_is_refused(client: TestClient, text: str) -> None:
         "/udf/search": ("limit",),
         "/udf/history": ("countback",),
         "/ccxt/ohlcv": ("limit",),
+        "/api/v1/klines": ("limit",),
     }.items():
         for name in names:
             check_problem(client, path, encoded({**VALID.get(path, {}), "symbol": "A", "exchange": "B", name: text}))
     if text not in ("-1", "0"):
-        for path, name in (("/udf/history", "from"), ("/udf/history", "to"), ("/ccxt/ohlcv", "since")):
+        for path, name in (
+            *(("/udf/history", name) for name in ("from", "to")),
+            ("/ccxt/ohlcv", "since"),
+            *(("/api/v1/klines", name) for name in ("startTime", "endTime")),
+        ):
             check_problem(client, path, encoded({**VALID[path], name: text}))
 
 
@@ -143,6 +150,9 @@ def test_the_first_and_the_last_year_are_valid(client: TestClient, format: str) 
     assert client.get("/udf/history", params=history).json()["s"] == "error"
     ccxt = client.get("/ccxt/ohlcv", params={**VALID["/ccxt/ohlcv"], "since": "253402300799999"})
     assert (ccxt.status_code, ccxt.json()) == (200, [])
+    last = dict.fromkeys(("startTime", "endTime"), "253402300799999")
+    klines = client.get("/api/v1/klines", params={**VALID["/api/v1/klines"], **last})
+    assert (klines.status_code, klines.json()) == (200, [])
 
 
 def forged_cursors() -> Iterator[str]:

@@ -90,6 +90,7 @@ def test_the_document_has_a_working_example_of_every_route(
     client: TestClient, candles: MemoryCandles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     candles.rows["1h"] = [candle(HOUR, "2026-03-01", symbol="BTC-USD", exchange="coinbase")]
+    candles.extended.add("1h")
     # It needs the tables themselves.
     monkeypatch.setattr(routes_catalog, "read_status", lambda *_: {"timeframes": []})
     monkeypatch.setattr(routes_candles, "past_page", lambda *_: b"{}")

@@ -149,6 +149,11 @@ class TestPastCandles:
                 "as_of and vintage cannot be combined with provisional",
             ),
             (
+                {**ONE_SERIES, "as_of": "2026-03-02", "measures": "true"},
+                400,
+                "as_of and vintage cannot be combined with measures: remove one of them",
+            ),
+            (
                 {"symbol": "DOGE", "exchange": "X", "vintage": "2h"},
                 404,
                 "no 1h candle has symbol 'DOGE' and exchange 'X'",

@@ -16,10 +16,11 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog, widen_volume
 from ohlcv.ingest.formats import TRADE_SCHEMA
 from ohlcv.model.intervals import EPOCH, MICROSECOND, to_microseconds
+from ohlcv.model.table_contracts import MEASURES
 from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
 from ohlcv.web import provisional
 from ohlcv.web.data import CandleData
-from support.candle_rows import COLUMNS, DAY, HOUR, MINUTE, Row, at, candle, table_row, write_candles
+from support.candle_rows import COLUMNS, DAY, HOUR, MINUTE, Row, at, candle, extend_table, table_row, write_candles
 from support.default_tables import TRADES, candles_contract
 from support.reference_model import HOUR_MICROSECONDS, Trade, reference_candles
 from support.strategies import MAX_AMOUNT
@@ -157,6 +158,17 @@ def test_a_day_combines_stored_and_provisional_hours(settings: Settings, data: C
             "vwap": None,
         }
     ]
+
+
+@pytest.mark.parametrize("timeframe", [HOUR, DAY], ids=str)
+def test_measures_are_null(settings: Settings, data: CandleData, timeframe: Timeframe) -> None:
+    extend_table(settings, timeframe)
+    load(settings, trade(NOON))
+    data.refresh()
+    found = data.provisional(timeframe.name, *SERIES, measures=True).table
+    assert found.column_names == [*COLUMNS, *MEASURES]
+    assert [[row[name] for name in MEASURES] for row in found.to_pylist()] == [[None] * 5]
+    assert found.select(COLUMNS).to_pylist() == rows_of(data, timeframe)
 
 
 def test_a_day_with_hours_in_no_table_is_left_out(settings: Settings, data: CandleData) -> None:
