@@ -31,7 +31,7 @@ test: setup ## Run the tests (ORDER=random: in random order)
 test-unit: setup ## Run the unit tests: no Spark, no server (a minute)
 	@$(PYTEST) -n 2 $(ORDER_OPTION) tests/unit
 
-LANES := archives benchmarks engines crash-recovery hostile servers services catalogs page containers compose
+LANES := archives benchmarks engines crash-recovery hostile servers spark-cases services catalogs page containers compose
 
 .PHONY: test-all
 test-all: ## Run the tests and every lane, one after another (two hours)
@@ -47,7 +47,7 @@ test-benchmarks: setup ## Test the code of the benchmarks
 
 .PHONY: test-engines
 test-engines: setup ## Run the tests of the Spark jobs on the native engine
-	@$(PYTEST) --engine native tests/spark --ignore tests/spark/test_query_plans.py
+	@$(PYTEST) --engine native -m "" tests/spark --ignore tests/spark/test_query_plans.py
 
 .PHONY: test-crash-recovery
 test-crash-recovery: setup ## Kill jobs at many moments, and let two writers compete on PostgreSQL
@@ -60,6 +60,10 @@ test-hostile: setup ## Run generated hostile cases (CASES=1000 SEED=1), or repea
 .PHONY: test-servers
 test-servers: setup ## Test the test servers: PostgreSQL and its proxy
 	@$(PYTEST) -m servers tests/unit
+
+.PHONY: test-spark-cases
+test-spark-cases: setup ## Test further cases of the Spark jobs: shapes, defects, ages, timeframes
+	@$(PYTEST) -m spark_cases tests/spark
 
 .PHONY: test-services
 test-services: setup ## Run the long tests on real services: backfills, outages, kills, order of jobs, the first use (an hour)

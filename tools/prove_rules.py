@@ -102,6 +102,8 @@ def run_tests(copy: Path, tests: Iterable[str], engine: str) -> Outcome:
     command = [
         *(sys.executable, "-m", "pytest", "-x", "-q", "--tb=short", "-p", "tested_code_check"),
         *("-p", "no:cacheprovider", "-o", "console_output_style=classic", *tests),
+        # With the cases of the Spark jobs that `make test` leaves out.
+        *("-m", "not (catalogs or crash_recovery or hostile or services)"),
         # Some tests run on both engines.
         *("--engine", engine, "-k", "not jvm" if engine == "native" else "not native"),
     ]

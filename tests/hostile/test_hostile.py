@@ -14,7 +14,7 @@ import pytest
 
 from hostile.campaign import Summary, report_of, run_campaign
 
-GATE_SEED, GATE_CASES = 1, 60
+GATE_SEED, GATE_CASES = 1, 30
 DEFAULT_CASES = 1000
 MAX_REPORTS = 50
 

@@ -1,7 +1,4 @@
-"""The demo: a validated run of every timeframe, a complete stop, and in the lane a cleared run and a backfill.
-
-The first test is the only one outside the services lane that starts Airflow.
-"""
+"""The demo: a validated run of every timeframe, commands in a second shell, a cleared run, and a complete stop."""
 
 from __future__ import annotations
 
@@ -22,10 +19,15 @@ from support.demos import BIN, ROOT, Demo, running_demo
 from support.processes import all_pids, command_line, processes_with_environment, wait_for
 from support.sites import parse_job_arguments
 
+pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 
-def test_the_demo_runs_every_timeframe_and_stops_completely(tmp_path: Path) -> None:
+
+def test_the_demo_runs_answers_a_second_shell_and_stops_completely(tmp_path: Path) -> None:
     with running_demo(tmp_path) as demo:
         assert_five_validated_scheduled_runs(demo.log.read_text())
+        api = demo.api()
+        assert_cleared_run_builds_its_range_again_without_a_commit(demo, api)
+        assert_backfill_command_of_the_readme_works(demo, api)
     assert demo.process.returncode == 0
     assert demo.log.read_text().strip().endswith("stopped")
     # The processes of the cluster lack the variable, but their command lines contain the folder.
@@ -36,15 +38,6 @@ def test_the_demo_runs_every_timeframe_and_stops_completely(tmp_path: Path) -> N
     refused = demo.shell(f"{BIN}/ohlcv airflow dags list")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "no demo runs in" in refused.stderr
-
-
-@pytest.mark.services
-@pytest.mark.timeout(3600)
-def test_a_run_of_the_demo_is_cleared_and_backfilled_from_a_second_shell(tmp_path: Path) -> None:
-    with running_demo(tmp_path) as demo:
-        api = demo.api()
-        assert_cleared_run_builds_its_range_again_without_a_commit(demo, api)
-        assert_backfill_command_of_the_readme_works(demo, api)
 
 
 def assert_five_validated_scheduled_runs(text: str) -> None:

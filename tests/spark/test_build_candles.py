@@ -14,6 +14,7 @@ from ohlcv.iceberg.tables import widen_volume
 from ohlcv.model.errors import OhlcvError
 from support.default_tables import candles_contract
 from support.harness import Harness, at, total_changes, trade
+from support.lanes import spark_cases
 from support.reference_model import Trade
 
 NOON = at("2026-03-01 12:00")
@@ -37,7 +38,7 @@ def some_trades(
     ]
 
 
-@pytest.mark.parametrize("timeframe", ["1m", "5m", "30m", "1h"])
+@pytest.mark.parametrize("timeframe", spark_cases({name: name for name in ("1m", "5m", "30m", "1h")}, "1m", "1h"))
 def test_a_build_equals_the_reference_model_and_reports_its_counts(harness: Harness, timeframe: str) -> None:
     bad = replace(trade(NOON, trade_id="bad"), price=None)
     harness.load(some_trades(), [*some_trades(symbol="ETH-USD", step=31), bad])

@@ -21,6 +21,7 @@ from spark_jobs.compute.trade_aggregation import TradeSummary, aggregate_trades
 from spark_jobs.runtime.session import code_generation_for
 from support.computed_candles import job_result, trades_frame
 from support.harness import WIDTHS, at, trade
+from support.lanes import spark_cases
 from support.reference_model import Candle, Trade, reference_candles
 from support.strategies import markets, range_lists
 
@@ -33,10 +34,15 @@ EXAMPLES = settings(max_examples=4, deadline=None, derandomize=True, suppress_he
 # the expressions: two of them are compiled, one with and one without merged steps.
 @pytest.mark.parametrize(
     ("name", "trades_read"),
-    [
-        *(pytest.param(name, 0, id=f"{name}-evaluated") for name in WIDTHS),
-        *(pytest.param(name, CODE_GENERATION_MIN_TRADES, id=f"{name}-compiled") for name in ("1m", "1d")),
-    ],
+    spark_cases(
+        {
+            **{f"{name}-evaluated": (name, 0) for name in WIDTHS},
+            **{f"{name}-compiled": (name, CODE_GENERATION_MIN_TRADES) for name in ("1m", "1d")},
+        },
+        "1m-evaluated",
+        "1d-evaluated",
+        "1m-compiled",
+    ),
 )
 @EXAMPLES
 @given(data=st.data())

@@ -11,6 +11,7 @@ import pytest
 
 from ohlcv.model.source_hours import format_hours
 from support.harness import Harness, at, total_changes, trade
+from support.lanes import spark_cases
 from support.reference_model import Trade
 
 NOON = at("2026-03-31 12:00")
@@ -30,10 +31,20 @@ def scheduled_run(harness: Harness, end: datetime, timeframe: str = "1m") -> dic
     return harness.build(timeframe, end - lookback, end, rebuild_pending=True)
 
 
+LATE_TRADES = {
+    f"{snapshot}-{name}": (age, snapshot == "snapshot expired")
+    for snapshot in ("snapshot available", "snapshot expired")
+    for name, age in {
+        "a minute": timedelta(minutes=1),
+        "a day": timedelta(days=1),
+        "a month": timedelta(days=30),
+    }.items()
+}
+
+
 @pytest.mark.parametrize(
-    "age", [timedelta(minutes=1), timedelta(days=1), timedelta(days=30)], ids=["a minute", "a day", "a month"]
+    ("age", "snapshot_expired"), spark_cases(LATE_TRADES, "snapshot available-a day", "snapshot expired-a month")
 )
-@pytest.mark.parametrize("snapshot_expired", [False, True], ids=["snapshot available", "snapshot expired"])
 def test_a_late_trade_of_any_age_is_built(harness: Harness, age: timedelta, snapshot_expired: bool) -> None:
     old = NOON - age - timedelta(minutes=30)
     span = (at("2026-02-28 00:00"), NOON)

@@ -18,6 +18,7 @@ from ohlcv.model.source_hours import format_hours
 from ohlcv.readers.latest import newest_trade
 from spark_jobs.runtime.py4j_bridge import java_class
 from support.harness import WIDTHS, Harness, append, at, trade
+from support.lanes import spark_cases
 from support.mapped_tables import BY_DAY, BY_HOUR, UNPARTITIONED, MappedHarness, Shape
 from support.reference_model import Trade, reference_candles
 
@@ -25,7 +26,7 @@ NOON = at("2026-03-31 12:00")
 HOUR = timedelta(hours=1)
 OLD = NOON - 30 * HOUR
 SHAPES = {"hour(ts)": BY_HOUR, "day(ts)": BY_DAY, "unpartitioned": UNPARTITIONED}
-ALL_SHAPES = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+ALL_SHAPES = pytest.mark.parametrize("shape", spark_cases(SHAPES, "hour(ts)"))
 
 
 def some_trades(begin: datetime, minutes: int = 60) -> list[Trade]:

@@ -18,6 +18,7 @@ from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.quality.validator import validate
 from ohlcv.readers.latest import newest_trade
 from support.harness import at, trade
+from support.lanes import spark_cases
 from support.mapped_tables import BY_DAY, BY_HOUR, UNPARTITIONED, MappedHarness, Shape
 from support.reference_model import Trade
 
@@ -43,7 +44,7 @@ def some_trades(chance: random.Random) -> list[Trade]:
     return trades
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+@pytest.mark.parametrize("shape", spark_cases(SHAPES, "hour(ts)"))
 def test_both_engines_agree(spark: SparkSession, tmp_path: Path, shape: Shape) -> None:
     harness = MappedHarness(spark, tmp_path / "home", shape)
     trades = some_trades(random.Random(3))

@@ -64,6 +64,7 @@ def minute_prices(begin: datetime, count: int) -> list[tuple[datetime, str]]:
     return [(begin + number * MINUTE, str(100 + number % 7)) for number in range(count)]
 
 
+@pytest.mark.spark_cases
 def test_runs_do_not_rewrite_files_of_cold_rows(harness: Harness, small_file_limit: None) -> None:
     harness.load(trade(time, price) for time, price in minute_prices(NOON, 180))
     files_by_run: list[dict[str, int]] = []

@@ -23,6 +23,7 @@ from support.audits import before_publication, candidate_branches
 from support.candidates import stage
 from support.candle_rows import MINUTE, candle, write_candles
 from support.harness import Harness, at, trade
+from support.lanes import spark_cases
 from support.reference_model import Trade
 
 NOON, ONE, TWO = (at(f"2026-03-01 {hour}:00") for hour in (12, 13, 14))
@@ -126,7 +127,7 @@ def test_without_the_audit_nothing_is_staged(spark: SparkSession, tmp_path: Path
     assert "audit" not in report["seconds"]
 
 
-@pytest.mark.parametrize("name", DEFECTS)
+@pytest.mark.parametrize("name", spark_cases({name: name for name in DEFECTS}, "wrong value", "missing"))
 def test_a_failing_series_is_held_and_the_others_are_published(
     harness: Harness, damage: Callable[[Defect | None], None], name: str
 ) -> None:

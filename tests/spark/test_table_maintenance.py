@@ -339,6 +339,7 @@ def test_old_tables_get_a_limit_of_metadata_files(harness: Harness) -> None:
     assert len(list(folder.glob("*.metadata.json"))) == 3
 
 
+@pytest.mark.spark_cases
 def test_maintenance_and_the_pipeline_can_run_concurrently(harness: Harness) -> None:
     """Commit with the 1m job repeatedly while every maintenance step processes the same partition."""
     fill(harness, "1m", date(2025, 1, 1), date(2025, 1, 20), "1 HOUR")

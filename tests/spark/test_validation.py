@@ -185,6 +185,7 @@ def test_a_result_is_formatted_as_text(built: Harness) -> None:
     )
 
 
+@pytest.mark.spark_cases
 @settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_both_engines_agree_for_any_trades(
