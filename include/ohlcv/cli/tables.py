@@ -1,4 +1,4 @@
-"""`ohlcv tables`: create, register and relocate the tables, or widen a volume column."""
+"""`ohlcv tables`: create, register, relocate and extend the tables, or widen a volume column."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from ohlcv.cli.existing_tables import adopt, map_trades
 from ohlcv.cli.terminal import echo, note, report_of, show_progress
-from ohlcv.config.settings import load_settings
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import WIDE_AMOUNT
 from ohlcv.model.table_names import dotted
@@ -17,7 +17,7 @@ from ohlcv.spark.spark_submit import LOCAL_MASTER, run, views_job
 
 @click.group()
 def tables() -> None:
-    """Create, register and relocate the tables, examine existing ones, or widen a volume column."""
+    """Create, register, relocate and extend the tables, examine existing ones, or widen a volume column."""
 
 
 tables.add_command(adopt)
@@ -29,13 +29,16 @@ tables.add_command(map_trades)
     "--views/--no-views",
     default=True,
     show_default=True,
-    help="Also create the views (runs a Spark job if they are missing).",
+    help="Also create the views, and replace outdated ones (runs a Spark job if there are any).",
 )
 @click.option("--create-bucket", is_flag=True, help="First create the S3 bucket of the warehouse if it is missing.")
 def create(views: bool, create_bucket: bool) -> None:
-    """Create missing tables and views; check existing tables and leave them unchanged."""
+    """Create missing tables and views; check existing tables and leave them unchanged.
+
+    A view whose query is not that of the enabled timeframes and their columns is replaced.
+    """
     from ohlcv.iceberg.object_store import create_warehouse_bucket
-    from ohlcv.iceberg.tables import create_tables, view_exists
+    from ohlcv.iceberg.tables import create_tables
 
     settings = load_settings()
     if create_bucket and (bucket := create_warehouse_bucket(settings)):
@@ -46,18 +49,27 @@ def create(views: bool, create_bucket: bool) -> None:
             echo(f"created  {name}")
         for name in result.existing:
             echo(f"exists   {name}")
-    if views and not settings.catalog.has_views:
+    if views:
+        _update_views(settings)
+
+
+def _update_views(settings: Settings) -> None:
+    """Create missing views and replace outdated ones, and print what was done. Spark starts only if it is needed."""
+    from ohlcv.iceberg.views import view_states
+
+    if not settings.catalog.has_views:
         note(f"the catalog {settings.catalog} has no views in Iceberg: query the tables themselves")
-        views = False
-    created = []
-    if views and not all(view_exists(settings, view) for view in settings.names.views):
+        return
+    report: dict[str, list[str]] = {}
+    if set(view_states(settings).values()) != {"current"}:
         with show_progress("creating views"):
-            job_result = run(views_job(settings), LOCAL_MASTER)
-        if job_result.exit_code:
-            raise OhlcvError(f"the views could not be created: {job_result.error}")
-        created = json.loads(job_result.last_line)["created"]
-    for name in map(dotted, settings.names.views if views else ()):
-        echo(f"{'created' if name in created else 'exists '}  {name} (view)")
+            result = run(views_job(settings), LOCAL_MASTER)
+        if result.exit_code:
+            raise OhlcvError(f"the views could not be created: {result.error}")
+        report = json.loads(result.last_line)
+    for name in map(dotted, settings.names.views):
+        change = next((change for change, names in report.items() if name in names), "exists")
+        echo(f"{change:8} {name} (view)")
 
 
 @tables.command()
@@ -115,3 +127,27 @@ def widen_volume(name: str) -> None:
     contract = settings.candles_contract(settings.timeframe(name))
     widened = iceberg_tables.widen_volume(settings, contract)
     echo(f"{contract}: volume is {'now' if widened else 'already'} {WIDE_AMOUNT}")
+
+
+@tables.command()
+@click.option("--timeframe", "name", required=True, metavar="T", help="The timeframe to extend, or all.")
+@click.option("--views/--no-views", default=True, show_default=True, help="Also replace the views (runs a Spark job).")
+def extend(name: str, views: bool) -> None:
+    """Add the columns of the measures to candle tables: quote volume, taker buy volumes, first and last trade.
+
+    Values and revisions of the candles stay unchanged. Runs from now on give measures to the candles that they
+    rebuild; 'ohlcv tables progress' shows which days are left for ohlcv_reprocess.
+    """
+    from ohlcv.iceberg.extension import extend_tables
+
+    settings = load_settings()
+    names = list(settings.timeframes) if name == "all" else [settings.timeframe(name).name]
+    with show_progress("extending"):
+        result = extend_tables(settings, names)
+    with report_of("the tables are extended"):
+        for table in result.extended:
+            echo(f"extended {table}")
+        for table in result.existing:
+            echo(f"exists   {table}")
+    if views:
+        _update_views(settings)

@@ -12,7 +12,8 @@ from typing import Any
 
 from ohlcv.config.settings import Settings
 from ohlcv.demo.local_airflow import LocalAirflow, local_airflow
-from ohlcv.iceberg.tables import create_tables, view_exists
+from ohlcv.iceberg.tables import create_tables
+from ohlcv.iceberg.views import view_states
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.ingest.sample_feed import HISTORY, load_history, run_feed
 from ohlcv.model.errors import OhlcvError
@@ -116,7 +117,7 @@ def demo_services(settings: Settings, trades: int, show_progress: Working, print
     """Start everything: tables, sample trades up to now, Spark, Airflow, and a feed of new trades."""
     with show_progress("creating the tables"):
         create_tables(settings)
-    if not view_exists(settings, settings.names.candles_view):
+    if set(view_states(settings).values()) != {"current"}:
         with show_progress("creating the views"):
             outcome = run(views_job(settings), LOCAL_MASTER)
             if outcome.exit_code:

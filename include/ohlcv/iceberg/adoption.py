@@ -125,7 +125,11 @@ def _effects(table: Table, contract: TableContract, timeframe: Timeframe, state:
             "from the trades; older candles stay until ohlcv_reprocess or 'ohlcv build' covers them"
         )
         yield "'ohlcv validate' compares the stored candles with the trades; other writers of the table must stop"
-    if extra := [each.name for each in table.schema().fields if each.name not in contract.column_names]:
+    names = table.schema().column_names
+    if contract.is_extended(names):
+        yield "it has measures: candles that a run rebuilds get those of their trades, others keep what is stored"
+    known = {*contract.column_names, *(column.name for column in contract.extension)}
+    if extra := [name for name in names if name not in known]:
         yield f"candles that a run rebuilds have null in the additional column {', '.join(extra)}"
     if table.properties.get("gc.enabled") == "false":
         yield "maintenance expires nothing, because the table has gc.enabled=false"

@@ -90,7 +90,7 @@ def open_catalog(settings: Settings) -> Catalog:
                 continue
             raise OhlcvError(describe_catalog_error(settings, error)) from error
         # Only the catalogs of an SQL database have a lock. The others do not import its libraries.
-        if settings.catalog.has_lock and (sql := _as_sql(catalog)):
+        if settings.catalog.has_lock and (sql := as_sql(catalog)):
             from sqlalchemy import event
 
             event.listen(sql.engine, "handle_error", lambda context: _damage_error(settings, context))
@@ -98,7 +98,7 @@ def open_catalog(settings: Settings) -> Catalog:
     raise AssertionError("unreachable")
 
 
-def _as_sql(catalog: Catalog) -> SqlCatalog | None:
+def as_sql(catalog: Catalog) -> SqlCatalog | None:
     """Return a catalog as that of an SQL database, None if it is another one."""
     from pyiceberg.catalog.sql import SqlCatalog
 
@@ -213,7 +213,7 @@ def existing_tables(catalog: Catalog, names: TableNames) -> set[Identifier]:
 
 def metadata_locations(catalog: Catalog, names: TableNames) -> dict[Identifier, str] | None:
     """Return the metadata file of each table, from one query; None if the catalog is a REST service."""
-    sql = _as_sql(catalog)
+    sql = as_sql(catalog)
     if sql is None:
         return None
     from pyiceberg.catalog.sql import IcebergTables
@@ -288,27 +288,6 @@ def create_tables(settings: Settings) -> CreatedTables:
                 table.append(table.schema().as_arrow().empty_table())
             result.created.append(str(contract))
     return result
-
-
-def view_exists(settings: Settings, view: Identifier) -> bool:
-    """Return whether the catalog contains a view. pyiceberg does not implement this for its SQL catalog."""
-    catalog = open_catalog(settings)
-    sql = _as_sql(catalog)
-    if sql is None:
-        with contextlib.suppress(NotImplementedError):  # pyiceberg's Hive catalog: Spark finds out
-            return catalog.view_exists(view)
-        return False
-    from pyiceberg.catalog.sql import IcebergTables
-    from sqlalchemy import select
-
-    query = select(IcebergTables.table_name).where(
-        IcebergTables.catalog_name == sql.name,
-        IcebergTables.table_namespace == dotted(view[:-1]),
-        IcebergTables.table_name == view[-1],
-        IcebergTables.iceberg_type == "VIEW",
-    )
-    with sql.engine.connect() as connection:
-        return connection.execute(query).first() is not None
 
 
 def widen_volume(settings: Settings, contract: TableContract) -> bool:

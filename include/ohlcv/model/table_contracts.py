@@ -330,28 +330,3 @@ def missing_snapshot_problem(contract: TableContract) -> str:
         f"{contract} has no first snapshot, and a REST catalog may lose one of two concurrent first "
         "commits: drop the empty table and run 'ohlcv tables create', which adds one"
     )
-
-
-def view_statements(catalog: str, names: TableNames, timeframes: Iterable[str]) -> dict[Identifier, str]:
-    """Return the SELECT statement in Spark SQL of each view over the candle tables of these timeframes.
-
-    The views cast `volume` to the wide type, so they stay valid when one table is widened.
-    """
-
-    def select_candles(timeframe: str) -> str:
-        columns = ", ".join(
-            f"CAST(volume AS {WIDE_AMOUNT}) AS volume" if column.name == "volume" else column.name
-            for column in CANDLE_COLUMNS
-        )
-        table = spark_name(catalog, names.candle_table(timeframe))
-        return f"SELECT '{timeframe}' AS timeframe, {columns} FROM {table}"
-
-    selected = ", ".join(["timeframe", *(column.name for column in CANDLE_COLUMNS)])
-    newest = "row_number() OVER (PARTITION BY timeframe, symbol, exchange ORDER BY window_start DESC)"
-    return {
-        names.candles_view: " UNION ALL ".join(map(select_candles, timeframes)),
-        names.latest_view: (
-            f"SELECT {selected} FROM (SELECT {selected}, {newest} AS newest "
-            f"FROM {spark_name(catalog, names.candles_view)}) WHERE newest = 1"
-        ),
-    }

@@ -28,7 +28,9 @@ from ohlcv.iceberg.tables import (
     load_table,
     open_catalog,
 )
+from ohlcv.iceberg.views import view_states
 from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.table_names import dotted
 from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.coverage_check import check_coverage
@@ -199,8 +201,27 @@ def check_data(settings: Settings) -> Iterator[Check]:
         tables = _run_check("tables", lambda: check_tables(settings))
         yield tables
         if tables.state == "ok":
+            yield check_views(settings)
             yield from check_records(settings, "ledger", check_ledger)
             yield from check_records(settings, "coverage", check_coverage)
+
+
+def check_views(settings: Settings) -> Check:
+    """Check that the views read the enabled timeframes with all their columns."""
+    if not settings.catalog.has_views:
+        return Check("views", "unused", f"the catalog {settings.catalog} has no views in Iceberg")
+    try:
+        states = view_states(settings)
+    except OhlcvError as error:
+        return Check("views", "fault", " ".join(str(error).split()))
+    if names := [dotted(view) for view, state in states.items() if state == "outdated"]:
+        found = f"{', '.join(names)}: not the enabled timeframes with all their columns: run 'ohlcv tables create'"
+        return Check("views", "warning", found)
+    if names := [dotted(view) for view, state in states.items() if state != "current"]:
+        unknown = "unknown" in states.values()
+        found = "pyiceberg cannot read the views of this catalog" if unknown else "no such view"
+        return Check("views", "unused", f"{', '.join(names)}: {found}: 'ohlcv tables create' creates and replaces them")
+    return Check("views", "ok", f"{', '.join(map(dotted, states))} read {', '.join(settings.timeframes)}")
 
 
 def check_catalog(settings: Settings) -> str:

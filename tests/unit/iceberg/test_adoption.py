@@ -13,9 +13,11 @@ from pyiceberg.types import LongType, StringType
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.adoption import Adoption, find_view_problems, plan_adoption
+from ohlcv.iceberg.table_definitions import ICEBERG_TYPES
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.model.build_planner import SourceCheckpoint, SourceIdentity
 from ohlcv.model.summary_keys import CHECKPOINT
+from ohlcv.model.table_contracts import MEASURE_COLUMNS, MEASURES
 from ohlcv.model.timeframes import get_timeframe
 from support.candle_rows import candle, write_candles
 from support.default_tables import CANDLES_VIEW, NAMESPACE, candles_contract
@@ -113,3 +115,30 @@ def test_additional_columns_and_tables_named_like_views_are_reported(site: Setti
     open_catalog(site).create_table(CANDLES_VIEW, Schema())
     (problem,) = find_view_problems(site)
     assert problem.startswith("market_data.ohlcv is a table, so the view of this name cannot be created: ")
+
+
+def with_columns(site: Settings, names: tuple[str, ...], *, required: tuple[str, ...] = ()) -> Adoption:
+    with load_table(open_catalog(site), candles_contract(MINUTE)).update_schema(allow_incompatible_changes=True) as up:
+        for column in (each for each in MEASURE_COLUMNS if each.name in names):
+            up.add_column(column.name, ICEBERG_TYPES[column.type], required=column.name in required)
+    return minutes(site)
+
+
+def test_a_table_of_another_program_with_all_measures_is_an_extended_table(site: Settings) -> None:
+    found = with_columns(site, MEASURES)
+    assert found.state == "empty"
+    assert found.effects == [
+        "it has measures: candles that a run rebuilds get those of their trades, others keep what is stored"
+    ]
+
+
+def test_a_table_with_some_of_the_measures_is_refused(site: Settings) -> None:
+    found = with_columns(site, MEASURES[:1])
+    assert found.state == "refused"
+    assert "does not match its contract: column taker_buy_volume is missing" in found.effects[0]
+
+
+def test_measures_that_allow_no_null_are_refused(site: Settings) -> None:
+    found = with_columns(site, MEASURES, required=("first_trade_at",))
+    assert found.state == "refused"
+    assert "does not allow null in the additional column first_trade_at" in found.effects[0]

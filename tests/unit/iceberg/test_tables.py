@@ -9,7 +9,7 @@ import pytest
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.iceberg.tables import create_tables, extend, load_table, open_catalog, view_exists, widen_volume
+from ohlcv.iceberg.tables import create_tables, extend, load_table, open_catalog, widen_volume
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, get_timeframe
 from support.default_tables import CANDLES_VIEW, NAMESPACE, TRADES, candles_contract, contracts
@@ -332,10 +332,3 @@ def test_an_unwritable_folder_is_reported_before_anything_is_created(tmp_path: P
     with pytest.raises(InputError, match=f"^{role}.* is not writable .Not a directory.: choose another"):
         create_tables(site)
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]
-
-
-def test_views_do_not_exist_before_the_job_creates_them(site: Settings) -> None:
-    create_tables(site)
-    assert not view_exists(site, CANDLES_VIEW)
-    # A table does not count as a view.
-    assert not view_exists(site, (NAMESPACE, "gold_ohlcv_1m"))

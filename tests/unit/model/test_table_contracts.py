@@ -16,7 +16,6 @@ from ohlcv.model.table_contracts import (
     TableContract,
     TableShape,
     contract_differences,
-    view_statements,
 )
 from ohlcv.model.timeframes import get_timeframe
 from support.default_tables import CANDLES_VIEW, LATEST_VIEW, NAMES, TRADES, candles_contract, contracts
@@ -144,15 +143,3 @@ def test_every_changed_column_type_is_reported() -> None:
                     shape_of(contract), columns=tuple(_columns_with_type(shape_of(contract), column.name, kind))
                 )
                 assert contract_differences(found, contract) == [f"column {column.name} is {kind}, not {column.type}"]
-
-
-@pytest.mark.parametrize("enabled", [["1m", "5m", "30m", "1h", "1d"], ["15m", "4h"], ["2h"]])
-def test_the_views_read_every_enabled_timeframe_and_cast_volume_to_the_wide_type(enabled: list[str]) -> None:
-    statements = view_statements("iceberg", NAMES, enabled)
-    assert list(statements) == [CANDLES_VIEW, LATEST_VIEW]
-    parts = statements[CANDLES_VIEW].split(" UNION ALL ")
-    for timeframe, part in zip(enabled, parts, strict=True):
-        assert part.startswith(f"SELECT '{timeframe}' AS timeframe, symbol, exchange, window_start,")
-        assert part.endswith(f" FROM `iceberg`.`market_data`.`gold_ohlcv_{timeframe}`")
-        assert "CAST(volume AS decimal(38, 8)) AS volume" in part
-    assert "FROM `iceberg`.`market_data`.`ohlcv`)" in statements[LATEST_VIEW]

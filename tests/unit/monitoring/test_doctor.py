@@ -14,13 +14,14 @@ from click.testing import CliRunner
 from ohlcv.cli.doctor import doctor as command
 from ohlcv.config.settings import load_settings
 from ohlcv.demo.local_postgres import PostgresServer, postgres_server
-from ohlcv.iceberg.tables import create_tables, open_catalog
+from ohlcv.iceberg.tables import create_tables, extend, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.monitoring import catalog_check, doctor, native_check
 from ohlcv.monitoring.doctor import Check, check_deployed_port, check_deployment, run_checks, settings_faults
 from ohlcv.spark.jars import chosen_jars, share_directory
 from ohlcv.spark.toolchain import archive_path
 from support.json_server import json_server
+from support.stored_views import store_views
 
 # pyiceberg does not close the connections of its catalogs, so the garbage collector does.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
@@ -65,7 +66,7 @@ def test_a_complete_installation_has_no_fault(home: dict[str, str], tmp_path: Pa
     names = [check.name for check in run_checks(home, tmp_path)]
     assert names == [
         *("settings", "Java", "jars", "archives", "native", "port"),
-        *("catalog", "warehouse", "tables", "ledger", "coverage", "Spark", "Airflow"),
+        *("catalog", "warehouse", "tables", "views", "ledger", "coverage", "Spark", "Airflow"),
     ]
 
 
@@ -162,6 +163,24 @@ def test_a_ledger_that_has_not_begun_is_no_fault(home: dict[str, str], tmp_path:
         "unused",
         "no publication is recorded yet: unpause the DAG ohlcv_ledger, or run 'ohlcv ledger record'",
     )
+
+
+def test_an_outdated_view_is_a_warning_and_a_missing_one_is_none(home: dict[str, str], tmp_path: Path) -> None:
+    def views() -> tuple[str, str]:
+        [found] = [check for check in run_checks(home, tmp_path) if check.name == "views"]
+        return found.state, found.found
+
+    settings = load_settings(home)
+    create_tables(settings)
+    names = "market_data.ohlcv, market_data.ohlcv_latest"
+    assert views() == ("unused", f"{names}: no such view: 'ohlcv tables create' creates and replaces them")
+    path, _ = store_views(settings)
+    assert views() == ("ok", f"{names} read 1m, 5m, 30m, 1h, 1d")
+    extend(settings, settings.candles_contract(settings.timeframe("1h")))
+    problem = "not the enabled timeframes with all their columns: run 'ohlcv tables create'"
+    assert views() == ("warning", f"{names}: {problem}")
+    path.unlink()
+    assert faults(home, tmp_path).keys() == {"views"}
 
 
 def test_a_warehouse_that_is_not_a_folder_is_reported(home: dict[str, str], tmp_path: Path) -> None:
