@@ -36,9 +36,7 @@ def _extended(spark: SparkSession, settings: Settings) -> list[str]:
     """Return the enabled timeframes whose tables have measures."""
     contracts = {timeframe.name: settings.candles_contract(timeframe) for timeframe in settings.timeframes.values()}
     return [
-        name
-        for name, contract in contracts.items()
-        if contract.is_extended(column_types(load_table(spark, contract)))
+        name for name, contract in contracts.items() if contract.is_extended(column_types(load_table(spark, contract)))
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ohlcv.model.columns import Column
 from ohlcv.model.coverage_columns import COVERAGE_COLUMNS, NOTE_COLUMNS, RECONCILIATION_COLUMNS
-from ohlcv.model.table_names import Identifier, TableNames, dotted, spark_name
+from ohlcv.model.table_names import Identifier, TableNames, dotted
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.model.trade_mapping import DEFAULT_MAPPING, TradeMapping, mapping_problems
 

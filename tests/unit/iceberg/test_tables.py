@@ -12,7 +12,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, extend, load_table, open_catalog, widen_volume
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, get_timeframe
-from support.default_tables import CANDLES_VIEW, NAMESPACE, TRADES, candles_contract, contracts
+from support.default_tables import NAMESPACE, TRADES, candles_contract, contracts
 
 NAMES = [contract.name for contract in contracts()]
 FULL_NAMES = [f"{NAMESPACE}.{name}" for name in NAMES]

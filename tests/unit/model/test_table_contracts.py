@@ -18,7 +18,7 @@ from ohlcv.model.table_contracts import (
     contract_differences,
 )
 from ohlcv.model.timeframes import get_timeframe
-from support.default_tables import CANDLES_VIEW, LATEST_VIEW, NAMES, TRADES, candles_contract, contracts
+from support.default_tables import TRADES, candles_contract, contracts
 
 MINUTE = candles_contract(get_timeframe("1m"))
 
