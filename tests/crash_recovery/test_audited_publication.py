@@ -31,6 +31,9 @@ from support.harness import Harness, Key, Stored, at, read_stored_candles, trade
 from support.processes import wait_for
 from support.reference_model import Candle, Trade
 
+# On a busy machine the long test takes half an hour.
+pytestmark = [pytest.mark.crash_recovery, pytest.mark.timeout(3600)]
+
 DAY = at("2026-03-01 00:00")
 HOUR = timedelta(hours=1)
 # With one failing series of 25 the others are published; with two the run is rejected.
@@ -236,11 +239,7 @@ def polling(harness: Harness, feed: TradeFeed, monkeypatch: pytest.MonkeyPatch) 
         reader.end()
 
 
-# On a busy machine the long test takes half an hour.
-LONG = (pytest.mark.crash_recovery, pytest.mark.timeout(3600))
-
-
-@pytest.mark.parametrize("runs", [3, pytest.param(200, marks=LONG)])
+@pytest.mark.parametrize("runs", [3, 200])
 def test_a_reader_never_sees_a_defect(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: int
 ) -> None:

@@ -12,6 +12,8 @@ from ohlcv.spark.local_cluster import LocalCluster, local_cluster
 from ohlcv.spark.processes import HOST
 from support.prometheus import Sample, dashboard_queries, missing_names, parse_samples, scrape_jobs
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:

@@ -15,6 +15,7 @@ from spark_jobs.iceberg.staging import writing_to
 from spark_jobs.jobs import table_maintenance
 from support.documents import DOCUMENTS
 from support.harness import Harness, at, trade
+from support.lanes import spark_cases
 from support.maintenance import append_small_files, data_files, fill, make_old, run_maintenance
 
 NOON = at("2026-11-21 12:00")
@@ -32,7 +33,9 @@ def stage_candidate(harness: Harness, rows: list[dict[str, object]]) -> int:
     return staged.snapshot_id
 
 
-@pytest.mark.parametrize("state", ["left by a killed job", "rejected"])
+@pytest.mark.parametrize(
+    "state", spark_cases({name: name for name in ("left by a killed job", "rejected")}, "rejected")
+)
 def test_a_candidate_keeps_its_files_until_it_expires(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:

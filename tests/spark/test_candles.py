@@ -40,7 +40,6 @@ EXAMPLES = settings(max_examples=4, deadline=None, derandomize=True, suppress_he
             **{f"{name}-compiled": (name, CODE_GENERATION_MIN_TRADES) for name in ("1m", "1d")},
         },
         "1m-evaluated",
-        "1d-evaluated",
         "1m-compiled",
     ),
 )

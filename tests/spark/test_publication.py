@@ -127,7 +127,7 @@ def test_without_the_audit_nothing_is_staged(spark: SparkSession, tmp_path: Path
     assert "audit" not in report["seconds"]
 
 
-@pytest.mark.parametrize("name", spark_cases({name: name for name in DEFECTS}, "wrong value", "missing"))
+@pytest.mark.parametrize("name", spark_cases({name: name for name in DEFECTS}, "wrong value"))
 def test_a_failing_series_is_held_and_the_others_are_published(
     harness: Harness, damage: Callable[[Defect | None], None], name: str
 ) -> None:

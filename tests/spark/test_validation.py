@@ -18,6 +18,7 @@ from ohlcv.quality.report import ValidationResult, asset_event_extra, format_res
 from ohlcv.quality.rules import RULES
 from ohlcv.quality.validator import validate, validate_freshness
 from support.harness import WIDTHS, Harness, at, trade
+from support.lanes import spark_cases
 from support.strategies import trade_lists
 
 NOON = at("2026-03-01 12:00")
@@ -108,7 +109,7 @@ def five(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Harne
     return harness
 
 
-@pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.parametrize("name", spark_cases({name: name for name in WIDTHS}, "1m", "1d"))
 def test_candles_that_the_job_wrote_pass_every_rule(five: Harness, name: str) -> None:
     result = validate(five.settings, five.settings.timeframe(name), Range(*DAY))
     assert result.findings == []
@@ -116,7 +117,7 @@ def test_candles_that_the_job_wrote_pass_every_rule(five: Harness, name: str) ->
     assert set(result.counts()) == set(RULES)
 
 
-@pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.parametrize("name", spark_cases({name: name for name in WIDTHS}, "1m", "1d"))
 def test_every_corruption_is_detected_by_its_rules(five: Harness, name: str) -> None:
     table = five.table(name)
     good = table.current_snapshot()
