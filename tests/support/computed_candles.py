@@ -28,7 +28,7 @@ from spark_jobs.iceberg.trades_reader import read_trades
 from spark_jobs.jobs.rebuild import Source, compute
 from spark_jobs.runtime.execution import is_native_plan
 from support.harness import Harness, is_native
-from support.reference_model import Candle, ReferenceResult, Trade
+from support.reference_model import Candle, Key, Measures, ReferenceResult, Trade
 
 TYPES = pa.schema(
     [
@@ -71,18 +71,39 @@ def job_result(
     spark: SparkSession, trades: Sequence[Trade], name: str, spans: Sequence[tuple[int, int]], wide: bool = False
 ) -> ReferenceResult:
     """Return what the functions of the job compute, in the form of the reference result."""
+    return _compute(spark, trades, name, spans, wide=wide, measures=False)[0]
+
+
+def job_measures(
+    spark: SparkSession, trades: Sequence[Trade], name: str, spans: Sequence[tuple[int, int]], wide: bool = False
+) -> tuple[ReferenceResult, dict[Key, Measures]]:
+    """Return the candles like `job_result`, and the measures of those that are not withheld."""
+    return _compute(spark, trades, name, spans, wide=wide, measures=True)
+
+
+def _compute(
+    spark: SparkSession,
+    trades: Sequence[Trade],
+    name: str,
+    spans: Sequence[tuple[int, int]],
+    *,
+    wide: bool,
+    measures: bool,
+) -> tuple[ReferenceResult, dict[Key, Measures]]:
     ranges = merge_ranges([Range(from_microseconds(start), from_microseconds(end)) for start, end in spans])
     hours = hours_overlapping(ranges)
     timeframe = get_timeframe(name)
     plan = BuildPlan(timeframe, ranges[0], ranges, hours)
     with trades_frame(spark, trades, hours) as frame:
-        totals = aggregate_trades(frame, common_step([timeframe]), ranges)
+        totals = aggregate_trades(frame, common_step([timeframe]), ranges, measures=measures)
         assert is_native_plan(totals.first_read) == is_native(spark)
         counts = totals.summary.counts.values()
-        computed = compute(Source(totals, None), plan, "decimal(38,8)" if wide else "decimal(18,8)")
-        micros = [F.unix_micros(column).alias(f"{column}_us") for column in ("window_start", "window_end")]
+        computed = compute(Source(totals, None), plan, "decimal(38,8)" if wide else "decimal(18,8)", measures=measures)
+        times = ("window_start", "window_end", *(("first_trade_at", "last_trade_at") if measures else ()))
+        micros = [F.unix_micros(column).alias(f"{column}_us") for column in times]
         rows = computed.select("*", *micros).collect()
         totals.release()
+    found: dict[Key, Measures] = {}
     result = ReferenceResult({}, {}, Counter(), sum(sum(reasons.values()) for reasons in counts))
     for reasons in counts:
         result.rejected.update({reason: number for reason, number in reasons.items() if reason})
@@ -104,4 +125,12 @@ def job_result(
             row.trade_count,
             row.vwap,
         )
-    return result
+        if measures:
+            found[key] = Measures(
+                row.quote_volume,
+                row.taker_buy_volume,
+                row.taker_buy_quote_volume,
+                row.first_trade_at_us,
+                row.last_trade_at_us,
+            )
+    return result, found
