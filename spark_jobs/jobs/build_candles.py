@@ -65,7 +65,9 @@ def _build_once(spark: SparkSession, settings: Settings, request: Request, execu
                 decisions=read_decisions(target.table),
             )
             plan = replace(plan, notes=[*history.notes, *plan.notes])
-            audit = stack.enter_context(start_audit(settings, [timeframe], plan.ranges, history))
+            audit = stack.enter_context(
+                start_audit(settings, [timeframe], plan.ranges, history, measures=target.is_extended)
+            )
             stack.enter_context(code_generation_for(spark, sum(history.trades_in(plan.hours).values())))
         with timer.phase("survey"):
             source = stack.enter_context(

@@ -45,15 +45,18 @@ NAMED_FINDINGS, RECORDED_FINDINGS = 2, 5
 
 @contextmanager
 def start_audit(
-    settings: Settings, timeframes: Iterable[Timeframe], ranges: list[Range], history: TableHistory
+    settings: Settings, timeframes: Iterable[Timeframe], ranges: list[Range], history: TableHistory, *, measures: bool
 ) -> Iterator[Audit | None]:
-    """Recompute the candles of the ranges beside the block. None if no timeframe is audited before its publication."""
+    """Recompute the candles of the ranges beside the block. None if no timeframe is audited before its publication.
+
+    `measures` says whether one of the candle tables is extended.
+    """
     audited = [each for each in timeframes if settings.tuning[each.name].audit == "before"]
     if not audited or not ranges:
         yield None
         return
     memory = max((settings.tuning[each.name].audit_memory for each in audited), key=megabytes)
-    audit = Audit(settings, audited, ranges, history.snapshot, history.metadata, memory)
+    audit = Audit(settings, audited, ranges, history.snapshot, history.metadata, memory, measures=measures)
     try:
         yield audit
     finally:

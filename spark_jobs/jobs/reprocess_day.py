@@ -72,7 +72,7 @@ def _reprocess_once(
             history = TableHistory(spark, settings, with_side=measures)
             ranges = merge_ranges(request.ranges.values())
             audited = () if request.dry_run else request.ranges
-            audit = stack.enter_context(start_audit(settings, audited, ranges, history))
+            audit = stack.enter_context(start_audit(settings, audited, ranges, history, measures=measures))
             # All timeframes are merged from these totals: some thousand rows instead of millions of trades.
             source = stack.enter_context(
                 read_source(spark, history, request.ranges, ranges, execution, measures=measures)

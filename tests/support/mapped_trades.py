@@ -18,6 +18,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import (
+    BooleanType,
     DateType,
     DecimalType,
     DoubleType,
@@ -67,6 +68,7 @@ SHAPES = {
         exchange: {value: kraken}
         trade_id: id
         ingestion_timestamp: {column: received.ms, unit: ms}
+        side: {column: is_buyer_maker, buy: false, sell: true}
         filters:
           - {column: kind, in: [trade, block]}
           - {column: deleted, is: null}
@@ -78,6 +80,7 @@ SHAPES = {
             "pair": StringType(),
             "id": LongType(),
             "received.ms": LongType(),
+            "is_buyer_maker": BooleanType(),
             "kind": StringType(),
             "deleted": TimestampType(),
         },
@@ -92,6 +95,7 @@ SHAPES = {
         message_id: uid
         source_sequence: seq
         platform_sequence: offset
+        side: {column: taker, buy: "1", sell: "2"}
         exchange_date: dt
         exchange_hour: hr
         """,
@@ -104,6 +108,7 @@ SHAPES = {
             "uid": StringType(),
             "seq": IntegerType(),
             "offset": LongType(),
+            "taker": StringType(),
             "dt": DateType(),
             "hr": IntegerType(),
         },
@@ -117,6 +122,7 @@ SHAPES = {
         symbol: {value: BTC-USD}
         exchange: exchange
         source_sequence: seq
+        side: {column: direction, buy: 1, sell: -1}
         identity: every row
         """,
         {
@@ -126,6 +132,7 @@ SHAPES = {
             "price": DecimalType(18, 8),
             "exchange": StringType(),
             "seq": LongType(),
+            "direction": IntegerType(),
         },
     ),
 }
@@ -175,6 +182,10 @@ def random_rows(mapping: TradeMapping, shape: Shape, chance: random.Random, star
             column = mapping.sources.get(name, Source()).column
             if column is not None and chance.random() < 0.3:
                 rows.append(row | {column: _random_value(shape.columns[column], chance, invalid=True)})
+        source = mapping.sources.get("side", Source())
+        if chance.random() < 0.3:
+            # A version that differs only in its side.
+            rows.append(row | {str(source.column): chance.choice((source.buy, source.sell, None))})
         for condition in mapping.filters:
             if chance.random() < 0.3:
                 rows.append(row | {condition.column: EPOCH if condition.operator == "is null" else "other"})
@@ -196,6 +207,8 @@ def _random_row(mapping: TradeMapping, shape: Shape, chance: random.Random, star
         }
     for condition in mapping.filters:
         row[condition.column] = chance.choice(condition.values) if condition.values else None
+    source = mapping.sources.get("side", Source())
+    row[str(source.column)] = chance.choice((source.buy, source.sell) * 9 + (None,))
     for name in ("symbol", "exchange"):
         if column := mapping.sources[name].column:
             row[column] = chance.choice(("A", "B"))
@@ -217,6 +230,8 @@ def _random_value(kind: IcebergType, chance: random.Random, *, invalid: bool) ->
         return _random_decimal(kind, chance, invalid=invalid)
     if isinstance(kind, TimestampType | TimestamptzType | DateType):
         return EPOCH
+    if isinstance(kind, BooleanType):
+        return chance.random() < 0.5
     number = chance.randrange(50)
     return str(number) if isinstance(kind, StringType) else number
 
@@ -284,10 +299,15 @@ def _reference_trade(row: Row, mapping: TradeMapping) -> Trade:
             value("ingestion_timestamp"), mapping.sources.get("ingestion_timestamp", Source())
         ),
         platform_sequence=value("platform_sequence"),
+        side=_side(value("side"), mapping.sources.get("side", Source())),
         exchange_date=EPOCH_DATE + timedelta(days=hour // 24),
         exchange_hour=hour % 24,
         amount_fault=amounts[0][1] or amounts[1][1],
     )
+
+
+def _side(value: Any, source: Source) -> str | None:
+    return {source.buy: "BUY", source.sell: "SELL"}.get(value)
 
 
 def _microseconds(value: Any, source: Source) -> int | None:

@@ -10,7 +10,6 @@ from ohlcv.model.audit_records import HeldSeries, Rejection
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.quality.failure_details import SHOWN_WINDOWS, SIDES, FailureDetails, WindowDetails
 from ohlcv.quality.report import MAX_LISTED_FINDINGS, Finding
-from ohlcv.quality.rules import VALUES
 
 NOTHING = "nothing"
 
@@ -94,15 +93,19 @@ def _stored_value(finding: Finding, details: FailureDetails) -> str:
 def _print_window(window: WindowDetails) -> None:
     title = f"{window.window_start} {window.exchange} {window.symbol}"
     table = new_table(f"Candle {title}", "", *((side,) for side in SIDES))
-    for name in VALUES:
-        sides = (getattr(window, side) for side in SIDES)
+    sides = [getattr(window, side) for side in SIDES]
+    # All sides have the same fields.
+    for name in next(filter(None, sides), ()):
         table.add_row(name, *("-" if values is None else values[name] for values in sides))
     print_table(table)
     if not window.verdicts:
         return
-    table = new_table(f"Trades {title}", "time", "id", ("price",), ("quantity",), "ingested", "verdict")
+    # Of a table with measures the side is shown, too.
+    side = ("side",) if "side" in window.trades[0] else ()
+    table = new_table(f"Trades {title}", "time", "id", ("price",), ("quantity",), *side, "ingested", "verdict")
     for trade in window.trades:
-        table.add_row(*(str(trade[name] or "-") for name in ("time", "id", "price", "quantity", "ingested", "verdict")))
+        names = ("time", "id", "price", "quantity", *side, "ingested", "verdict")
+        table.add_row(*(str(trade[name] or "-") for name in names))
     print_table(table)
     counts = ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(window.verdicts.items()))
     total = window.verdicts.total()

@@ -18,7 +18,7 @@ from ohlcv.config.mapping_file import read_mapping
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import EPOCH, MICROSECOND, iso
-from ohlcv.model.trade_mapping import MAPPED_COLUMNS, TIMES
+from ohlcv.model.trade_mapping import BUY, MAPPED_COLUMNS, SELL, TIMES
 
 if TYPE_CHECKING:
     from ohlcv.iceberg.adoption import Adoption
@@ -74,9 +74,17 @@ def _preview_json(preview: MappingPreview) -> dict[str, Any]:
         "rows_read": preview.rows_read,
         "excluded": preview.excluded,
         "valid": preview.valid,
+        "sides": _sides(preview),
         "rejected": preview.rejections(),
         "rows": [{name: _json_value(value) for name, value in row.items()} for row in preview.rows],
     }
+
+
+def _sides(preview: MappingPreview) -> dict[str, int] | None:
+    """Return the number of valid trades by side, None if the mapping has no side."""
+    if not preview.sides:
+        return None
+    return {"buy": preview.sides[BUY], "sell": preview.sides[SELL], "without": preview.sides[None]}
 
 
 def _json_value(value: Any) -> Any:
@@ -99,6 +107,10 @@ def _print_preview(preview: MappingPreview) -> None:
         f"{preview.rows_read:,} rows read of {preview.files_read:,} of {preview.files:,} files: "
         f"{preview.valid:,} valid, {preview.rejected.total():,} rejected, {preview.excluded:,} excluded by filters"
     )
+    if sides := _sides(preview):
+        echo(
+            f"side of the valid trades: {sides['buy']:,} buy, {sides['sell']:,} sell, {sides['without']:,} without one"
+        )
     for reason, count in preview.rejections().items():
         echo(f"rejected: {reason}: {count:,}")
     if not preview.is_complete:

@@ -90,16 +90,19 @@ class Audit:
         snapshot: int | None,
         metadata: str,
         memory: str,
+        *,
+        measures: bool = False,
     ) -> None:
         """`metadata` is the metadata file of the trades table at the snapshot; without a snapshot there are no trades.
 
-        `ranges` contains the ranges of every scope.
+        `ranges` contains the ranges of every scope. `measures` says whether one of the candle tables is extended.
         """
         self._settings = settings
         self._work: CandidateAudit | None = None
         self._error: BaseException | None = None
         self._is_closed = threading.Event()
         self._arguments = (settings, list(timeframes), ranges, snapshot, metadata, memory)
+        self._measures = measures
         # A daemon, so that it never keeps the process of a failed job alive.
         self._thread = threading.Thread(target=self._recompute, name="ohlcv-audit", daemon=True)
         self._thread.start()
@@ -117,7 +120,7 @@ class Audit:
             return self._finished().check_candidate(scope, contract, candidate, metadata, decisions)
 
     def check_rows(self, scope: AuditScope, rows: pa.Table, wide: bool, decisions: Decisions) -> AuditResult:
-        """Return the findings of computed candles that are not written yet, with the columns of the contract.
+        """Return the findings of computed candles that are not written yet, with the columns of the table's contract.
 
         `wide` says whether the table stores volumes of 38 digits.
         """
@@ -138,7 +141,7 @@ class Audit:
                 # Imported here: takes a third of a second of CPU time.
                 from ohlcv.quality.candidate_audit import CandidateAudit
 
-            self._work = CandidateAudit(*self._arguments)
+            self._work = CandidateAudit(*self._arguments, measures=self._measures)
             if not self._is_closed.is_set():
                 self._work.recompute()
         except ImportError as error:

@@ -21,9 +21,10 @@ from ohlcv.model.audit_records import Decisions
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
 from ohlcv.model.source_hours import hours_overlapping
-from ohlcv.model.table_contracts import CANDLE_COLUMNS, TableContract
+from ohlcv.model.table_contracts import CANDLE_COLUMNS, MEASURE_COLUMNS, TableContract
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.quality.audit import CARRIED_OVER, AuditResult, AuditScope
+from ohlcv.quality.measures import has_measures, stores_measures
 from ohlcv.quality.recomputation import Recomputation, common_step
 from ohlcv.quality.report import Finding
 from ohlcv.quality.rule_database import (
@@ -42,7 +43,6 @@ from ohlcv.readers.trades import TradesTable, readable_trades, table_with_snapsh
 _NOT_AUDITED = "none_is_withheld"
 _HOUR = HOUR // MICROSECOND
 _START = "epoch_us(window_start)"
-_COLUMNS = ", ".join(column.name for column in CANDLE_COLUMNS)
 
 # Tables `added` and `removed`: the rows of the files that a candidate adds to its parent, and of those that it removes.
 # Preserved candles are in the ranges. Of them only the columns of the contract stay, and one row of several.
@@ -102,6 +102,8 @@ class CandidateAudit:
         snapshot: int | None,
         metadata: str,
         memory: str,
+        *,
+        measures: bool = False,
     ) -> None:
         self._settings = settings
         contract = settings.trades_contract
@@ -109,7 +111,7 @@ class CandidateAudit:
             trades = readable_trades(load_table_at(settings, contract, metadata), contract)
         self._trades = _trades_at(trades, snapshot, metadata)
         self._snapshot = snapshot
-        self._recomputation = Recomputation(ranges, common_step(timeframes), memory)
+        self._recomputation = Recomputation(ranges, common_step(timeframes), memory, measures=measures)
         self._connection = self._recomputation.connection
 
     def recompute(self) -> None:
@@ -133,7 +135,7 @@ class CandidateAudit:
             raise OhlcvError(f"{contract} has no snapshot {candidate}, so nothing was published: run again")
         with self._recomputation.report_memory():
             self._load_candidate(scope, table, snapshot)
-            findings = self._compare(scope, wide=stores_wide_volumes(table))
+            findings = self._compare(scope, wide=stores_wide_volumes(table), measures=stores_measures(table))
             findings += self._find_changes(scope, table)
             return self._result(findings, decisions)
 
@@ -141,7 +143,7 @@ class CandidateAudit:
         """Return the findings of computed candles that are not written yet."""
         with self._recomputation.report_memory():
             load_rows(self._connection, "stored", rows, scope.ranges)
-            return self._result(self._compare(scope, wide=wide), decisions)
+            return self._result(self._compare(scope, wide=wide, measures=has_measures(rows.column_names)), decisions)
 
     def cancel(self) -> None:
         """End a running recomputation. Another thread may call this."""
@@ -167,8 +169,9 @@ class CandidateAudit:
             others = [task for task in scan.plan_files() if task.file.file_path not in known]
             rows = ArrowScan(table.metadata, table.io, table.schema(), scan.row_filter).to_table(others)
         self._connection.register("unchanged", rows)
-        candles = f"(SELECT {_COLUMNS} FROM added UNION ALL SELECT {_COLUMNS} FROM unchanged)"
-        select_rows(self._connection, "stored", candles, scope.ranges)
+        columns = _columns(table)
+        candles = f"(SELECT {columns} FROM added UNION ALL SELECT {columns} FROM unchanged)"
+        select_rows(self._connection, "stored", candles, scope.ranges, measures=stores_measures(table))
         self._connection.unregister("unchanged")
 
     def _insert(self, statement: str, rows: pa.Table) -> None:
@@ -176,7 +179,7 @@ class CandidateAudit:
         self._connection.execute(f"{statement} SELECT * FROM file_rows")
         self._connection.unregister("file_rows")
 
-    def _compare(self, scope: AuditScope, *, wide: bool) -> list[Finding]:
+    def _compare(self, scope: AuditScope, *, wide: bool, measures: bool) -> list[Finding]:
         """Return the violations of all rules by candles that are not held."""
         hours = hours_overlapping(scope.ranges)
         held = [key for key in sorted(scope.held) if key[2] in hours]
@@ -184,7 +187,9 @@ class CandidateAudit:
         if held:
             self._connection.executemany("INSERT INTO held VALUES (?, ?, ?)", held)
         set_variables(self._connection, scope.timeframe, wide=wide)
-        found = self._recomputation.find_violations(scope.timeframe, scope.ranges, _is_held(scope.timeframe))
+        found = self._recomputation.find_violations(
+            scope.timeframe, scope.ranges, _is_held(scope.timeframe), measures=measures
+        )
         return audited(found)
 
     def _find_changes(self, scope: AuditScope, table: Table) -> list[Finding]:
@@ -192,7 +197,9 @@ class CandidateAudit:
         outside = f"(NOT coalesce({in_ranges(scope.ranges, _START)}, false) OR {_is_held(scope.timeframe, _START)})"
         group = max(scope.timeframe.microseconds, _HOUR)
         self._connection.execute(
-            _CARRIED_OVER.format(columns=_COLUMNS, outside=outside, group=group, hour=_HOUR, preserves=not scope.prune)
+            _CARRIED_OVER.format(
+                columns=_columns(table), outside=outside, group=group, hour=_HOUR, preserves=not scope.prune
+            )
         )
         names = [field.name for field in table.schema().fields]
         columns = [_quoted(name, '"') for name in names]
@@ -224,6 +231,12 @@ class CandidateAudit:
 def audited(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings of the rules that a candidate must meet."""
     return [finding for finding in findings if finding.rule != _NOT_AUDITED]
+
+
+def _columns(candles: Table) -> str:
+    """Return the columns of the contract that a candle table has."""
+    columns = (*CANDLE_COLUMNS, *(MEASURE_COLUMNS if stores_measures(candles) else ()))
+    return ", ".join(column.name for column in columns)
 
 
 def _trades_at(trades: TradesTable, snapshot: int | None, metadata: str) -> TradesTable:

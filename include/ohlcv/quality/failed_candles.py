@@ -18,6 +18,7 @@ from ohlcv.model.intervals import Range, parse_time
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.quality.audit import HeldKey, key_of_window
 from ohlcv.quality.candidate_audit import audited
+from ohlcv.quality.measures import stores_measures
 from ohlcv.quality.recomputation import Recomputation, common_step
 from ohlcv.quality.report import Finding
 from ohlcv.quality.rule_database import load_stored
@@ -91,7 +92,8 @@ def _ranges(timeframe: Timeframe, summary: dict[str, str], record: HeldSeries | 
 def recompute(settings: Settings, failed: FailedCandles) -> Iterator[Recomputation]:
     """Recompute the candles in a database; without the trades, it has none."""
     memory = settings.tuning[failed.timeframe.name].audit_memory
-    with Recomputation(failed.ranges, common_step([failed.timeframe]), memory) as recomputation:
+    measures = stores_measures(failed.candles)
+    with Recomputation(failed.ranges, common_step([failed.timeframe]), memory, measures=measures) as recomputation:
         if failed.trades is not None:
             recomputation.run(failed.trades, failed.trades_snapshot)
         yield recomputation
@@ -100,9 +102,10 @@ def recompute(settings: Settings, failed: FailedCandles) -> Iterator[Recomputati
 def find_failures(recomputation: Recomputation, failed: FailedCandles) -> list[Finding]:
     """Return the findings of the failed candles, of those that main has if the failed ones are not stored."""
     load_stored(recomputation.connection, failed.timeframe, failed.candles, failed.ranges, snapshot=failed.candidate)
+    found = recomputation.find_violations(failed.timeframe, failed.ranges, measures=stores_measures(failed.candles))
     return [
         finding
-        for finding in audited(recomputation.find_violations(failed.timeframe, failed.ranges))
+        for finding in audited(found)
         if failed.includes(finding.symbol, finding.exchange, datetime.fromisoformat(finding.window_start))
     ]
 

@@ -12,12 +12,14 @@ import duckdb
 from ohlcv.config.settings import Settings
 from ohlcv.model.intervals import Range, from_microseconds, iso, to_microseconds
 from ohlcv.model.source_hours import hours_overlapping
+from ohlcv.model.table_contracts import MEASURES
 from ohlcv.quality.failed_candles import FailedCandles, find_failures, recompute
+from ohlcv.quality.measures import stores_measures
 from ohlcv.quality.recomputation import CHUNK_ROWS
 from ohlcv.quality.report import MAX_LISTED_FINDINGS, Finding
 from ohlcv.quality.rule_database import load_candles, load_stored
-from ohlcv.quality.rules import VALUES
-from ohlcv.quality.trade_versions import VERSIONS
+from ohlcv.quality.rules import VALUES, text_of
+from ohlcv.quality.trade_versions import VERSIONS, VERSIONS_WITH_SIDE
 from ohlcv.readers.mapped_columns import hour_of_trade, projection
 from ohlcv.readers.mapping_preview import rejection_reason
 
@@ -31,8 +33,8 @@ Window = tuple[str, str, int]
 
 _DIFFERING = """
 SELECT DISTINCT symbol, exchange, window_start
-FROM stored FULL JOIN published USING (symbol, exchange, window_start, {values})
-WHERE stored.window_end IS NULL OR published.window_end IS NULL
+FROM stored FULL JOIN published USING (symbol, exchange, window_start)
+WHERE stored.window_end IS NULL OR published.window_end IS NULL OR NOT ({equal})
 """
 _VALUES = """
 SELECT symbol, exchange, window_start, {values}
@@ -47,8 +49,8 @@ FROM ({source}) SEMI JOIN shown USING (symbol, exchange) WHERE {hour} IN ({hours
 _VERDICTS = """
 CREATE OR REPLACE TEMP TABLE verdicts AS
 WITH versions AS (
-    SELECT *, row_number() OVER versions AS number, ("timestamp", price, quantity, source_sequence)
-        IS NOT DISTINCT FROM first_value(("timestamp", price, quantity, source_sequence)) OVER versions AS is_repeated
+    SELECT *, row_number() OVER versions AS number,
+        ({compared}) IS NOT DISTINCT FROM first_value(({compared})) OVER versions AS is_repeated
     FROM series_trades WHERE reason IS NULL WINDOW versions AS ({versions})
 ),
 judged AS (
@@ -66,7 +68,7 @@ USING (symbol, exchange, window_start) GROUP BY ALL
 """
 _TRADES = """
 SELECT symbol, exchange, window_start, "timestamp", coalesce(trade_id, message_id), CAST(price AS VARCHAR),
-    CAST(quantity AS VARCHAR), source_sequence, ingestion_timestamp, verdict
+    CAST(quantity AS VARCHAR), {side}, source_sequence, ingestion_timestamp, verdict
 FROM verdicts SEMI JOIN shown USING (symbol, exchange, window_start)
 QUALIFY row_number() OVER (
     PARTITION BY symbol, exchange, window_start ORDER BY {order}
@@ -74,6 +76,7 @@ QUALIFY row_number() OVER (
 ORDER BY {order}
 """
 # Every shown field is part of the order, so that two reports of the same trades are equal.
+_COMPARED = '"timestamp", price, quantity, source_sequence'
 _TRADE_ORDER = '"timestamp", source_sequence, ingestion_timestamp, trade_id, message_id, price, quantity, verdict'
 
 
@@ -143,16 +146,24 @@ def _details(window: Window) -> WindowDetails:
 
 def _differing_windows(connection: duckdb.DuckDBPyConnection, failed: FailedCandles) -> list[Window]:
     """Return the windows in which the failed candles differ from those of main."""
-    query = _DIFFERING.format(values=", ".join(VALUES))
+    query = _DIFFERING.format(
+        equal=" AND ".join(f"stored.{name} IS NOT DISTINCT FROM published.{name}" for name in _fields(failed))
+    )
     rows: list[Window] = connection.execute(f"{query} ORDER BY window_start, symbol, exchange").fetchall()
     return [row for row in rows if failed.includes(row[0], row[1], from_microseconds(row[2]))]
+
+
+def _fields(failed: FailedCandles) -> tuple[str, ...]:
+    """Return the fields that are compared and shown."""
+    return (*VALUES, *(MEASURES if stores_measures(failed.candles) else ()))
 
 
 def _read_values(
     connection: duckdb.DuckDBPyConnection, failed: FailedCandles, details: dict[Window, WindowDetails]
 ) -> None:
     _set_shown(connection, details)
-    values = ", ".join(f"CAST({name} AS VARCHAR)" if name == "trade_count" else f"amount({name})" for name in VALUES)
+    names = _fields(failed)
+    values = ", ".join(text_of(name, name) for name in names)
     for side, table in SIDES.items():
         if (side == "held" and failed.candidate is None) or (side == "recomputed" and failed.trades is None):
             continue
@@ -160,7 +171,7 @@ def _read_values(
             _VALUES.format(table=table, values=values)
         ).fetchall():
             texts = ("NULL" if value is None else value for value in found)
-            setattr(details[symbol, exchange, start], side, dict(zip(VALUES, texts, strict=True)))
+            setattr(details[symbol, exchange, start], side, dict(zip(names, texts, strict=True)))
 
 
 def _read_trades(
@@ -172,9 +183,10 @@ def _read_trades(
     _set_shown(connection, details)
     starts = [from_microseconds(start) for _, _, start in details]
     read_hours = hours_overlapping(Range(start, start + failed.timeframe.length) for start in starts)
-    for hours, tables in trades.read_chunks(read_hours, failed.trades_snapshot, CHUNK_ROWS):
+    with_side = stores_measures(failed.candles)
+    for hours, tables in trades.read_chunks(read_hours, failed.trades_snapshot, CHUNK_ROWS, with_side=with_side):
         series_trades = _SERIES_TRADES.format(
-            source=projection(mapping, trades.kinds, "trade_rows"),
+            source=projection(mapping, trades.kinds, "trade_rows", with_side=with_side),
             hour=hour_of_trade(mapping),
             reason=rejection_reason(mapping),
             hours=", ".join(map(str, hours)),
@@ -186,25 +198,33 @@ def _read_trades(
             connection.unregister("trade_rows")
             action = "INSERT INTO series_trades"
         verdicts = _VERDICTS.format(
-            versions=VERSIONS, length=failed.timeframe.microseconds, every_row=str(mapping.every_row).lower()
+            versions=VERSIONS_WITH_SIDE if with_side else VERSIONS,
+            compared=f"{_COMPARED}, side" if with_side else _COMPARED,
+            length=failed.timeframe.microseconds,
+            every_row=str(mapping.every_row).lower(),
         )
         connection.execute(verdicts)
         for symbol, exchange, start, verdict, count in connection.execute(_COUNTS).fetchall():
             details[symbol, exchange, start].verdicts[verdict] += count
-        trades_query = _TRADES.format(limit=SHOWN_TRADES, order=_TRADE_ORDER)
+        trades_query = _TRADES.format(
+            side="side" if with_side else "NULL",
+            limit=SHOWN_TRADES,
+            order=f"{_TRADE_ORDER}, side" if with_side else _TRADE_ORDER,
+        )
         for symbol, exchange, start, *row in connection.execute(trades_query).fetchall():
             shown = details[symbol, exchange, start].trades
             if len(shown) < SHOWN_TRADES:
-                shown.append(_trade(row))
+                shown.append(_trade(row, with_side=with_side))
 
 
-def _trade(row: list[Any]) -> dict[str, Any]:
-    timestamp, trade_id, price, quantity, sequence, ingested, verdict = row
+def _trade(row: list[Any], *, with_side: bool) -> dict[str, Any]:
+    timestamp, trade_id, price, quantity, side, sequence, ingested, verdict = row
     return {
         "time": _time(timestamp),
         "id": trade_id,
         "price": price,
         "quantity": quantity,
+        **({"side": side} if with_side else {}),
         "source_sequence": sequence,
         "ingested": None if ingested is None else _time(ingested),
         "verdict": verdict,

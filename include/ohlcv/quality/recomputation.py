@@ -19,24 +19,27 @@ from pyiceberg.table import Table
 
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
 from ohlcv.model.source_hours import hours_overlapping
+from ohlcv.model.table_contracts import MEASURES
 from ohlcv.model.timeframes import Timeframe
+from ohlcv.quality import measures as measure_sql
+from ohlcv.quality.measures import stores_measures
 from ohlcv.quality.report import Finding, ValidationResult
 from ohlcv.quality.rule_database import find_violations, in_ranges, load_stored, report_memory, rule_database
-from ohlcv.quality.rules import RULES, VALUES, Basis
-from ohlcv.quality.trade_versions import TRADE_FIELDS, latest_version, trades_query
+from ohlcv.quality.rules import VALUES, Basis, rules_of
+from ohlcv.quality.trade_versions import SIDE_FIELD, TRADE_FIELDS, latest_version, trades_query
 from ohlcv.readers.trades import TradesTable
 
 # Trades that are read and kept at a time. An hour with more trades is a chunk of its own.
 CHUNK_ROWS = 2_000_000
 
 # The trades of a chunk.
-_TRADES = f"CREATE OR REPLACE TEMP TABLE trades ({TRADE_FIELDS})"
+_TRADES = f"CREATE OR REPLACE TEMP TABLE trades ({TRADE_FIELDS}{{side}})"
 
 # What is kept of all chunks.
 _KEPT = """
 CREATE TEMP TABLE partials (
     symbol VARCHAR, exchange VARCHAR, start BIGINT, open_price BIGINT, high_price BIGINT, low_price BIGINT,
-    close_price BIGINT, volume HUGEINT, trade_count BIGINT, high_notional HUGEINT, low_notional HUGEINT
+    close_price BIGINT, volume HUGEINT, trade_count BIGINT, high_notional HUGEINT, low_notional HUGEINT{measures}
 );
 CREATE TEMP TABLE trade_counts (symbol VARCHAR, exchange VARCHAR, hour_number BIGINT, trades BIGINT, rejected BIGINT);
 CREATE TEMP TABLE sequences (
@@ -65,7 +68,7 @@ keyed AS (
     SELECT symbol, exchange, "timestamp", source_sequence, price, quantity,
         floor_time("timestamp", {step}) AS start, coalesce(trade_id, message_id) AS id,
         CASE WHEN regexp_full_match(coalesce(trade_id, message_id), '[0-9]+')
-            THEN ltrim(coalesce(trade_id, message_id), '0') END AS digits
+            THEN ltrim(coalesce(trade_id, message_id), '0') END AS digits{bought}
     FROM latest
 ),
 ordered AS (
@@ -77,7 +80,7 @@ ordered AS (
 )
 SELECT symbol, exchange, start, arg_min(price, position), max(price), min(price), arg_max(price, position),
     sum(CAST(quantity AS HUGEINT)), count(*), sum(CAST(price // 1000000000 AS HUGEINT) * quantity),
-    sum(CAST(price % 1000000000 AS HUGEINT) * quantity)
+    sum(CAST(price % 1000000000 AS HUGEINT) * quantity){measures}
 FROM ordered WHERE {in_ranges} GROUP BY symbol, exchange, start
 """
 _EXPECTED = """
@@ -86,7 +89,7 @@ WITH candles AS (
         arg_min(open_price, start) AS open_price, max(high_price) AS high_price, min(low_price) AS low_price,
         arg_max(close_price, start) AS close_price, sum(volume) AS volume,
         CAST(sum(trade_count) AS BIGINT) AS trade_count, sum(high_notional) AS high_notional,
-        sum(low_notional) AS low_notional
+        sum(low_notional) AS low_notional{combined}
     FROM partials GROUP BY ALL
 ),
 notionals AS (
@@ -94,7 +97,8 @@ notionals AS (
         THEN high_notional * 1000000000 + low_notional END AS notional
     FROM candles WHERE {in_ranges}
 )
-SELECT * EXCLUDE (notional), notional // volume + CAST(notional % volume * 2 >= volume AS INTEGER) AS vwap
+SELECT * EXCLUDE (notional{intermediate}),
+    notional // volume + CAST(notional % volume * 2 >= volume AS INTEGER) AS vwap{measures}
 FROM notionals
 """
 
@@ -128,18 +132,22 @@ class Recomputation:
     each, from which the candles of every timeframe are combined whose length is a multiple of the step.
     """
 
-    def __init__(self, ranges: list[Range], step: timedelta, memory: str | None = None) -> None:
+    def __init__(
+        self, ranges: list[Range], step: timedelta, memory: str | None = None, *, measures: bool = False
+    ) -> None:
         """Each range consists of whole windows, and the step divides an hour (`common_step`).
 
-        `memory` is a limit such as 1024m. What does not fit is written to temporary files.
+        `memory` is a limit such as 1024m. What does not fit is written to temporary files. With `measures`, those of
+        the candles are recomputed, too.
         """
         self._ranges = ranges
         self._step = step // MICROSECOND
         self._memory = memory
+        self._measures = measures
         self._cancelled = threading.Event()
         with ExitStack() as stack:
             self.connection = stack.enter_context(rule_database(memory))
-            self.connection.execute(_KEPT)
+            self.connection.execute(_KEPT.format(measures=self._if_measures(measure_sql.PARTIAL_FIELDS)))
             self._resources = stack.pop_all()
 
     def __enter__(self) -> Recomputation:
@@ -159,25 +167,28 @@ class Recomputation:
     def run(self, trades: TradesTable, snapshot: int | None, max_rows: int = CHUNK_ROWS) -> None:
         """Read the trades of the hours of the ranges from a snapshot, None for the current one."""
         with self.report_memory():
-            for hours, tables in trades.read_chunks(hours_overlapping(self._ranges), snapshot, max_rows):
+            needed = hours_overlapping(self._ranges)
+            for hours, tables in trades.read_chunks(needed, snapshot, max_rows, with_side=self._measures):
                 self.add_chunk(trades, hours, tables)
 
     def add_chunk(self, trades: TradesTable, hours: Iterable[int], tables: Iterable[pa.Table]) -> None:
         """Add all trades of some hours. Tables of a mapped trades table may have trades of other hours."""
-        query = trades_query(trades, hours, "trade_rows")
-        self.connection.execute(_TRADES)
+        query = trades_query(trades, hours, "trade_rows", with_side=self._measures)
+        self.connection.execute(_TRADES.format(side=self._if_measures(SIDE_FIELD)))
         for table in tables:
             if self._cancelled.is_set():
                 raise CancelledError
             self.connection.register("trade_rows", table)
             self.connection.execute(f"INSERT INTO trades {query}")
             self.connection.unregister("trade_rows")
-        within = in_ranges(self._ranges, "start")
-        for statement in (
-            _COUNTS,
-            _SEQUENCES,
-            _PARTIALS.format(latest=latest_version(trades.mapping), step=self._step, in_ranges=within),
-        ):
+        partials = _PARTIALS.format(
+            latest=latest_version(trades.mapping, with_side=self._measures),
+            step=self._step,
+            bought=self._if_measures(measure_sql.BOUGHT),
+            measures=self._if_measures(measure_sql.PARTIALS),
+            in_ranges=in_ranges(self._ranges, "start"),
+        )
+        for statement in (_COUNTS, _SEQUENCES, partials):
             self.connection.execute(statement)
         self.connection.execute("DROP TABLE trades")
 
@@ -189,35 +200,51 @@ class Recomputation:
         if timeframe.microseconds % self._step:
             raise ValueError(f"{timeframe} is not a multiple of the step of {self._step} microseconds")
         self.connection.execute(f"SET VARIABLE length = {timeframe.microseconds}")
-        expected = _EXPECTED.format(in_ranges=in_ranges(ranges), limit=_HIGH_NOTIONAL_LIMIT)
+        expected = _EXPECTED.format(
+            combined=self._if_measures(measure_sql.COMBINED),
+            in_ranges=in_ranges(ranges),
+            limit=_HIGH_NOTIONAL_LIMIT,
+            intermediate=self._if_measures(measure_sql.INTERMEDIATE),
+            measures=self._if_measures(measure_sql.EXPECTED),
+        )
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE expected AS {expected}")
 
-    def find_violations(self, timeframe: Timeframe, ranges: list[Range], excluded: str = "false") -> list[Finding]:
+    def find_violations(
+        self, timeframe: Timeframe, ranges: list[Range], excluded: str = "false", *, measures: bool = False
+    ) -> list[Finding]:
         """Run the rules on the candles in the table `stored` (`load_stored`).
 
-        `excluded` is the SQL condition of candles that are not compared.
+        `excluded` is the SQL condition of candles that are not compared. `measures` says whether `stored` has measures.
         """
+        measures = measures and self._measures
         with self.report_memory():
             self.create_expected(timeframe, ranges)
             for name in ("stored", "expected"):
                 self.connection.execute(f"DELETE FROM {name} WHERE {excluded}")
             self._create_empty_hours()
             fields = ", ".join(
-                f"unique_stored.{name} AS stored_{name}, expected.{name} AS expected_{name}" for name in VALUES
+                f"unique_stored.{name} AS stored_{name}, expected.{name} AS expected_{name}"
+                for name in (*VALUES, *(MEASURES if measures else ()))
             )
             group = max(timeframe.length, HOUR) // MICROSECOND
             pairs = _PAIRS.format(fields=fields, group=group)
             self.connection.execute(f"CREATE OR REPLACE TEMP TABLE pairs AS {pairs}")
-            return self._violations("candles", "trades")
+            return self._violations("candles", "trades", measures=measures)
 
     def find_source_violations(self) -> list[Finding]:
         """Run the rules on the trades."""
         with self.report_memory():
             return self._violations("source")
 
-    def _violations(self, *bases: Basis) -> list[Finding]:
-        rules = [rule for rule in RULES.values() if rule.basis in bases]
-        return [finding for rule in rules for finding in find_violations(self.connection, rule)]
+    def _violations(self, *bases: Basis, measures: bool = False) -> list[Finding]:
+        return [
+            finding
+            for rule in rules_of(*bases, measures=measures)
+            for finding in find_violations(self.connection, rule)
+        ]
+
+    def _if_measures(self, sql: str) -> str:
+        return sql if self._measures else ""
 
     @property
     def trades(self) -> int:
@@ -256,8 +283,10 @@ def validate_against_trades(
     timeframe: Timeframe, ranges: list[Range], trades: TradesTable, candles: Table, snapshot: int | None, memory: str
 ) -> ValidationResult:
     """Recompute the candles of the ranges from one trades snapshot (None: the current one), and run the rules."""
-    with Recomputation(ranges, common_step([timeframe]), memory) as recomputation:
+    measures = stores_measures(candles)
+    with Recomputation(ranges, common_step([timeframe]), memory, measures=measures) as recomputation:
         recomputation.run(trades, snapshot)
         load_stored(recomputation.connection, timeframe, candles, ranges)
-        findings = recomputation.find_violations(timeframe, ranges) + recomputation.find_source_violations()
+        findings = recomputation.find_violations(timeframe, ranges, measures=measures)
+        findings += recomputation.find_source_violations()
         return ValidationResult(timeframe.name, ranges, recomputation.stored, recomputation.trades, findings, [])

@@ -17,6 +17,7 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, from_microseconds, iso, to_microseconds
 from ohlcv.model.table_contracts import AMOUNT_LIMIT
 from ohlcv.model.timeframes import Timeframe
+from ohlcv.quality.measures import STORED, has_measures, stores_measures, with_measures
 from ohlcv.quality.report import Finding
 from ohlcv.quality.rules import Rule
 from ohlcv.readers.scans import compare
@@ -32,6 +33,10 @@ CREATE MACRO amount(units) AS CASE WHEN units < 0 THEN '-' ELSE '' END
 CREATE MACRO floor_divide(us, length) AS us // length - CAST(us % length < 0 AS BIGINT);
 CREATE MACRO floor_time(us, length) AS floor_divide(us, length) * length;
 CREATE MACRO instant(us) AS coalesce(strftime(make_timestamp(us), '%Y-%m-%dT%H:%M:%SZ'), 'NULL');
+CREATE MACRO moment(us) AS strftime(make_timestamp(us), '%Y-%m-%dT%H:%M:%S.%fZ');
+-- Of whole numbers of 10^-16.
+CREATE MACRO quote_amount(units) AS CASE WHEN units < 0 THEN '-' ELSE '' END
+    || (abs(units) // 10000000000000000) || '.' || lpad(CAST(abs(units) % 10000000000000000 AS VARCHAR), 16, '0');
 """
 
 _STORED = """
@@ -41,7 +46,7 @@ SELECT symbol, exchange, epoch_us(window_start) AS window_start, epoch_us(window
     CAST(CAST(low_price AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS low_price,
     CAST(CAST(close_price AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS close_price,
     CAST(floor(volume) AS HUGEINT) * 100000000 + CAST(volume % 1 * 100000000 AS HUGEINT) AS volume, trade_count,
-    CAST(CAST(vwap AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS vwap
+    CAST(CAST(vwap AS DECIMAL(28, 8)) * 100000000 AS HUGEINT) AS vwap{measures}
 FROM {source} WHERE {in_ranges}
 """
 
@@ -93,7 +98,10 @@ def load_stored(
     ranges: list[Range],
     snapshot: int | None = None,
 ) -> None:
-    """Load the candles of the ranges into the table `stored`, and set the variables of its rules."""
+    """Load the candles of the ranges into the table `stored`, and set the variables of its rules.
+
+    It has measures if the table is extended.
+    """
     set_variables(connection, timeframe, wide=stores_wide_volumes(candles))
     load_candles(connection, "stored", candles, ranges, snapshot)
 
@@ -116,19 +124,25 @@ def load_candles(
     scan = candles.scan(ranges_condition(ranges), snapshot_id=snapshot)
     with report_damage(candles, scan):
         rows = scan.to_arrow()
-    load_rows(connection, name, rows, ranges)
+    load_rows(connection, name, with_measures(rows) if stores_measures(candles) else rows, ranges)
 
 
 def load_rows(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, ranges: list[Range]) -> None:
     """Load rows with the columns of candles, those in the ranges, into a table of the database."""
     connection.register("candle_rows", rows)
-    select_rows(connection, name, "candle_rows", ranges)
+    select_rows(connection, name, "candle_rows", ranges, measures=has_measures(rows.column_names))
     connection.unregister("candle_rows")
 
 
-def select_rows(connection: duckdb.DuckDBPyConnection, name: str, source: str, ranges: list[Range]) -> None:
+def select_rows(
+    connection: duckdb.DuckDBPyConnection, name: str, source: str, ranges: list[Range], *, measures: bool
+) -> None:
     """Load rows from another table of the database like `load_rows`."""
-    stored = _STORED.format(source=source, in_ranges=in_ranges(ranges, "epoch_us(window_start)"))
+    stored = _STORED.format(
+        measures=STORED if measures else "",
+        source=source,
+        in_ranges=in_ranges(ranges, "epoch_us(window_start)"),
+    )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {stored}")
 
 

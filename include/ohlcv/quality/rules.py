@@ -1,8 +1,9 @@
 """Validation rules for candle tables. Each rule is a function that returns the SQL of its violations.
 
-The SQL runs in DuckDB over these tables, with amounts as whole numbers of 10^-8 and times in microseconds:
+The SQL runs in DuckDB over these tables, with amounts as whole numbers of 10^-8, quote volumes as those of 10^-16, and
+times in microseconds:
 
-* `stored`: the stored candles of the validated ranges, one row per stored row;
+* `stored`: the stored candles of the validated ranges, one row per stored row, with the measures of an extended table;
 * `expected`: the same candles recomputed from the trades;
 * `pairs`: stored and expected candle of each key, without preserved candles (their trades have expired);
 * `finer`: the stored candles of a finer timeframe, named by the variable `finer_name`;
@@ -20,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+from ohlcv.model.table_contracts import MEASURES
 
 Severity = Literal["FAIL", "WARN"]
 # What a rule compares the stored candles with. A rule about the source examines the trades alone.
@@ -49,19 +52,47 @@ class Rule:
     basis: Basis = "candles"
     # Whether the rule reports candles that are not stored.
     reports_missing: bool = False
+    # Whether the rule examines measures, which only extended tables have.
+    of_measures: bool = False
 
 
 RULES: dict[str, Rule] = {}
 
 
 def _rule(
-    name: str, severity: Severity, invariant: str, basis: Basis = "candles", *, reports_missing: bool = False
+    name: str,
+    severity: Severity,
+    invariant: str,
+    basis: Basis = "candles",
+    *,
+    reports_missing: bool = False,
+    of_measures: bool = False,
 ) -> Callable[[Violations], Violations]:
     def register(violations: Violations) -> Violations:
-        RULES[name] = Rule(name, severity, invariant, violations, basis, reports_missing)
+        RULES[name] = Rule(name, severity, invariant, violations, basis, reports_missing, of_measures)
         return violations
 
     return register
+
+
+def rules_of(*bases: Basis, measures: bool) -> list[Rule]:
+    """Return the rules that compare candles with one of these, without those of measures if there are none."""
+    return [rule for rule in RULES.values() if rule.basis in bases and (measures or not rule.of_measures)]
+
+
+# SQL of the text of a value in findings; null for null. All others are amounts.
+_TEXTS = {
+    "trade_count": "CAST({} AS VARCHAR)",
+    "quote_volume": "quote_amount({})",
+    "taker_buy_quote_volume": "quote_amount({})",
+    "first_trade_at": "moment({})",
+    "last_trade_at": "moment({})",
+}
+
+
+def text_of(name: str, column: str) -> str:
+    """Return the SQL of the text of a column with values of that name."""
+    return _TEXTS.get(name, "amount({})").format(column)
 
 
 def _stored_where_not(condition: str, stored: str, expected: str) -> str:
@@ -140,8 +171,7 @@ def key_is_unique() -> str:
 @_rule("fields_equal_the_trades", "FAIL", "every field equals the recomputation from the trades", "trades")
 def fields_match_recomputation() -> str:
     def differs(name: str) -> str:
-        show = "CAST({} AS VARCHAR)" if name == "trade_count" else "amount({})"
-        stored, expected = show.format(f"stored_{name}"), show.format(f"expected_{name}")
+        stored, expected = text_of(name, f"stored_{name}"), text_of(name, f"expected_{name}")
         return (
             f"SELECT symbol, exchange, window_start, '{name} ' || coalesce({stored}, 'NULL') AS stored, "
             f"coalesce({expected}, 'a withheld candle') AS expected FROM pairs "
@@ -193,8 +223,7 @@ def matches_finer_timeframe() -> str:
     fields = ("open_price", "high_price", "low_price", "close_price", "volume", "trade_count")
 
     def differs(name: str) -> str:
-        show = "CAST({} AS VARCHAR)" if name == "trade_count" else "amount({})"
-        stored, expected = show.format(f"stored.{name}"), show.format(f"combined.{name}")
+        stored, expected = text_of(name, f"stored.{name}"), text_of(name, f"combined.{name}")
         return (
             f"SELECT symbol, exchange, window_start, '{name} ' || coalesce({stored}, 'NULL') AS stored, "
             f"{expected} || ' in ' || getvariable('finer_name') AS expected FROM stored JOIN combined "
@@ -208,6 +237,79 @@ def matches_finer_timeframe() -> str:
         "sum(volume) AS volume, sum(trade_count) AS trade_count FROM finer GROUP BY ALL"
     )
     return f"WITH combined AS ({combined}) " + " UNION ALL ".join(differs(name) for name in fields)
+
+
+# A candle that was not rebuilt since the extension of its table has no measures.
+_MEASURED = "quote_volume IS NOT NULL"
+
+
+@_rule(
+    "measures_are_complete",
+    "FAIL",
+    "a candle has all measures, none, or all but those of the taker, which are unknown where a trade has no side",
+    of_measures=True,
+)
+def measures_are_complete() -> str:
+    needed = f"({_MEASURED} AND first_trade_at IS NOT NULL AND last_trade_at IS NOT NULL)"
+    pair = "(taker_buy_volume IS NULL) = (taker_buy_quote_volume IS NULL)"
+    none = " AND ".join(f"{name} IS NULL" for name in MEASURES)
+    absent = ", ".join(f"CASE WHEN {name} IS NULL THEN '{name}' END" for name in MEASURES)
+    return _stored_where_not(
+        f"{needed} AND {pair} OR {none}",
+        f"'no ' || concat_ws(', ', {absent})",
+        "'all measures, none, or all but those of the taker'",
+    )
+
+
+@_rule(
+    "measures_equal_the_trades",
+    "FAIL",
+    "every measure equals the recomputation from the trades",
+    "trades",
+    of_measures=True,
+)
+def measures_match_recomputation() -> str:
+    def differs(name: str) -> str:
+        stored, expected = text_of(name, f"stored_{name}"), text_of(name, f"expected_{name}")
+        return (
+            f"SELECT symbol, exchange, window_start, '{name} ' || coalesce({stored}, 'NULL') AS stored, "
+            f"coalesce({expected}, 'NULL') AS expected FROM pairs WHERE is_stored AND is_expected "
+            f"AND stored_{_MEASURED} AND stored_{name} IS DISTINCT FROM expected_{name}"
+        )
+
+    return " UNION ALL ".join(differs(name) for name in MEASURES)
+
+
+@_rule(
+    "measures_agree_with_the_smaller",
+    "FAIL",
+    "every measure matches those of the candles of the finer timeframe that the candle contains, where all have them",
+    "finer timeframe",
+    of_measures=True,
+)
+def measures_match_finer_timeframe() -> str:
+    def total(name: str) -> str:
+        # In two parts, because the sum of numbers of 38 digits may exceed 128 bits. No candle stores such a sum.
+        high, low = f"sum({name} // {10**19})", f"sum({name} % {10**19})"
+        fits = f"count({name}) = count(*) AND {high} + {low} // {10**19} < {10**19}"
+        return f"CASE WHEN {fits} THEN {high} * {10**19} + {low} END AS {name}"
+
+    def differs(name: str) -> str:
+        stored, expected = text_of(name, f"stored.{name}"), text_of(name, f"combined.{name}")
+        return (
+            f"SELECT symbol, exchange, window_start, '{name} ' || coalesce({stored}, 'NULL') AS stored, "
+            f"coalesce({expected}, 'NULL') || ' in ' || getvariable('finer_name') AS expected "
+            f"FROM stored JOIN combined USING (symbol, exchange, window_start) "
+            f"WHERE stored.{_MEASURED} AND stored.{name} IS DISTINCT FROM combined.{name}"
+        )
+
+    totals = ", ".join(map(total, ("quote_volume", "taker_buy_volume", "taker_buy_quote_volume")))
+    combined = (
+        f"SELECT symbol, exchange, floor_time(window_start, {LENGTH}) AS window_start, {totals}, "
+        "min(first_trade_at) AS first_trade_at, max(last_trade_at) AS last_trade_at "
+        f"FROM finer GROUP BY ALL HAVING bool_and({_MEASURED})"
+    )
+    return f"WITH combined AS ({combined}) " + " UNION ALL ".join(differs(name) for name in MEASURES)
 
 
 @_rule(

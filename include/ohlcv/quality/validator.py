@@ -28,16 +28,16 @@ from ohlcv.model.intervals import (
 from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.timeframes import DAY, DEFAULT_TIMEFRAMES, Timeframe
 from ohlcv.quality.audit import held_key
+from ohlcv.quality.measures import stores_measures
 from ohlcv.quality.recomputation import validate_against_trades
 from ohlcv.quality.report import Finding, ValidationResult, findings_from_text
 from ohlcv.quality.rule_database import find_violations, load_candles, load_stored, rule_database
-from ohlcv.quality.rules import RULES
+from ohlcv.quality.rules import RULES, rules_of
 from ohlcv.readers.freshness import measure_freshness
 from ohlcv.readers.latest import built_until
 from ohlcv.readers.scans import StoredCandles, time_condition
 from ohlcv.readers.trades import TradesTable, load_trades, table_with_snapshot
 
-_FINER_RULE = "agrees_with_the_smaller"
 _FRESHNESS_RULE = "candles_are_fresh"
 
 
@@ -147,7 +147,7 @@ def _validate_candles(
     """Run the rules that need no trades, and add the warnings of the audit about the trades."""
     with rule_database() as connection:
         load_stored(connection, timeframe, candles, ranges)
-        rules = [rule for rule in RULES.values() if rule.basis == "candles"]
+        rules = rules_of("candles", measures=stores_measures(candles))
         findings = [finding for rule in rules for finding in find_violations(connection, rule)]
         ((count,),) = connection.execute("SELECT count(*) FROM stored").fetchall()
     findings += findings_from_text(commit.get(summary_keys.AUDIT_WARNINGS, "[]"))
@@ -179,7 +179,9 @@ def _finer_mismatches(
         load_stored(connection, timeframe, candles, ranges)
         load_candles(connection, "finer", finer_candles, ranges)
         connection.execute("SET VARIABLE finer_name = ?", [finer.name])
-        found = list(find_violations(connection, RULES[_FINER_RULE]))
+        measures = stores_measures(candles) and stores_measures(finer_candles)
+        rules = rules_of("finer timeframe", measures=measures)
+        found = [finding for rule in rules for finding in find_violations(connection, rule)]
     windows = {finding.window_start: _window(timeframe, finding) for finding in found}
     # Windows that the finer timeframe has not built yet, or has pending, cannot match.
     comparable = {

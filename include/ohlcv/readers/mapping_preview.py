@@ -15,7 +15,7 @@ from pyiceberg.table import FileScanTask
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
 from ohlcv.model.source_hours import FIRST_DAY, HOURS_PER_DAY, LAST_DAY
 from ohlcv.model.trade_layout import FIRST_HOUR, LAST_HOUR, MICROSECONDS_PER_HOUR
-from ohlcv.model.trade_mapping import EXCHANGE_DATE, EXCHANGE_HOUR, TIMESTAMP, TradeMapping
+from ohlcv.model.trade_mapping import EXCHANGE_DATE, EXCHANGE_HOUR, SIDE, TIMESTAMP, TradeMapping
 from ohlcv.model.trade_validity import HAS_IDENTITY, NO_HOUR, VALIDITY_CONDITIONS, WRONG_PARTITION
 from ohlcv.readers.mapped_columns import AMOUNT_FAULT, hour_of_trade, projection
 from ohlcv.readers.trades import TradesTable
@@ -37,6 +37,8 @@ class MappingPreview:
     # Rows that a filter excludes: they are no trades.
     excluded: int = 0
     valid: int = 0
+    # Valid trades by side, null for those without one; empty if the mapping has no side.
+    sides: Counter[str | None] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     # With the reason of a rejected trade as `REASON`.
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -87,14 +89,18 @@ def _batches(trades: TradesTable, task: FileScanTask) -> Iterator[pa.RecordBatch
 def _count(connection: duckdb.DuckDBPyConnection, rows: pa.Table, trades: TradesTable, preview: MappingPreview) -> None:
     """Add rows of the table to a preview."""
     connection.register("source", rows)
-    mapped = projection(trades.mapping, trades.kinds, "source")
+    mapped = projection(trades.mapping, trades.kinds, "source", with_side=True)
     reason = rejection_reason(trades.mapping)
-    counts = connection.execute(f"SELECT {reason}, count(*) FROM ({mapped}) GROUP BY ALL").fetchall()
-    found = dict(counts)
+    counts = connection.execute(f"SELECT {reason}, {SIDE}, count(*) FROM ({mapped}) GROUP BY ALL").fetchall()
+    found: Counter[str | None] = Counter()
+    for rejection, side, count in counts:
+        found[rejection] += count
+        if rejection is None and SIDE in trades.mapping.sources:
+            preview.sides[side] += count
     preview.rows_read += len(rows)
-    preview.excluded += len(rows) - sum(found.values())
+    preview.excluded += len(rows) - found.total()
     preview.valid += found.pop(None, 0)
-    preview.rejected.update(found)
+    preview.rejected.update({name: count for name, count in found.items() if name is not None})
     if missing := SHOWN_ROWS - len(preview.rows):
         selected = f"SELECT * EXCLUDE ({AMOUNT_FAULT}), {reason} AS {REASON} FROM ({mapped}) LIMIT {missing}"
         preview.rows += connection.sql(selected).to_arrow_table().to_pylist()

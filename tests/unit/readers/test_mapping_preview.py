@@ -58,6 +58,8 @@ def test_the_rejections_are_those_of_the_rules(tmp_path: Path, name: str) -> Non
     assert (found.rows_read, found.excluded) == (len(rows), len(rows) - len(trades))
     assert found.valid == expected.pop(None)
     assert found.rejected == expected
+    assert found.sides.total() == found.valid
+    assert all(found.sides[side] for side in ("BUY", "SELL", None))
     assert len(expected) >= 3
     assert found.is_complete
     assert found.files_read == found.files >= 2
