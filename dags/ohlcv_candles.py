@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import Timeframe
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.run_ranges import MACROS
@@ -83,12 +83,12 @@ def build_dag(settings: Settings, timeframe: Timeframe) -> DAG:
             ),
         },
     ) as dag:
-        aggregate = spark_task("aggregate", job, priority_of(timeframe), TIMEOUT)
+        aggregate = spark_task("aggregate", job, priority_of(timeframe, settings), TIMEOUT)
         aggregate.doc_md = f"Build the {timeframe} candles of the run's range and write the changes in one commit."
         aggregate >> validate_task(timeframe, settings)
     return dag
 
 
 _settings = load_settings()
-for _name in DEFAULT_TIMEFRAMES:
-    globals()[f"ohlcv_{_name}"] = build_dag(_settings, _settings.timeframe(_name))
+for _timeframe in _settings.timeframes.values():
+    globals()[_timeframe.dag_id] = build_dag(_settings, _timeframe)

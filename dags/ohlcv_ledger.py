@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
+from ohlcv.config.settings import load_settings
 from ohlcv.orchestration.callbacks import LEDGER_DAG, deadline, run_failed, run_succeeded
 from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.ledger_tasks import record_task
@@ -46,7 +47,7 @@ with DAG(
     deadline=deadline(DEADLINE),
     tags=["ohlcv", "ledger"],
     params={
-        "timeframes": timeframes_parameter("Timeframes to record."),
+        "timeframes": timeframes_parameter(load_settings(), "Timeframes to record."),
     },
 ) as ohlcv_ledger:
     record_task()

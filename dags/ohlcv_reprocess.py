@@ -69,7 +69,7 @@ def build_dag(settings: Settings) -> DAG:
             "end": Param(
                 None, type=["null", "string"], format="date-time", description="End of the range (UTC), exclusive."
             ),
-            "timeframes": timeframes_parameter("Timeframes to rebuild."),
+            "timeframes": timeframes_parameter(settings, "Timeframes to rebuild."),
             "prune": Param(
                 False,
                 type="boolean",

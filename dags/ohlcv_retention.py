@@ -32,7 +32,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
 from ohlcv.config.maintained_tables import RECORD_TABLES
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.model.timeframes import DEFAULT_MAX_SHARE, DEFAULT_TIMEFRAMES
+from ohlcv.model.timeframes import DEFAULT_MAX_SHARE
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.parameters import timeframes_parameter
@@ -80,7 +80,7 @@ def build_dag(settings: Settings) -> DAG:
                 format="date",
                 description="UTC day from which ages are computed. Default: the day on which the run was due.",
             ),
-            "timeframes": timeframes_parameter("Timeframes whose tables are maintained."),
+            "timeframes": timeframes_parameter(settings, "Timeframes whose tables are maintained."),
             "max_share": Param(
                 DEFAULT_MAX_SHARE,
                 type="number",
@@ -91,7 +91,7 @@ def build_dag(settings: Settings) -> DAG:
         },
     ) as dag:
         deletions = []
-        for name in DEFAULT_TIMEFRAMES:
+        for name in settings.timeframes:
             with TaskGroup(group_id=name):
                 plan = plan_task(name)
                 steps = [step_task(settings, name, step) for step in ("delete", "compact", "expire")]

@@ -95,7 +95,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     def prepare(settings: Settings) -> tuple[str, Job]:
-        request = chain_request(settings.names, arguments.scratch)
+        request = chain_request(settings.names, settings.timeframes, arguments.scratch)
 
         def job(spark: SparkSession) -> dict[str, Any]:
             client = SparkClient(spark, settings.catalog.name)

@@ -173,7 +173,7 @@ def arg_parser(settings: Settings) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--day", required=True, help="UTC day, as in 2026-01-31")
     parser.add_argument("--until", required=True, help="ISO time in UTC; only windows complete then are rebuilt")
-    parser.add_argument("--timeframes", default=",".join(settings.tuning), help="comma-separated, in any order")
+    parser.add_argument("--timeframes", default=",".join(settings.timeframes), help="comma-separated, in any order")
     for name, text in (
         ("prune", "delete candles even where the source hour is empty"),
         ("dry-run", "write nothing, list the largest differences"),
@@ -193,7 +193,7 @@ def read_request(settings: Settings, arguments: list[str]) -> DayRequest:
     wanted = {settings.timeframe(name.strip()).name for name in values.timeframes.split(",")}
     ranges: dict[Timeframe, Range] = {}
     notes: list[str] = []
-    for name in (name for name in settings.tuning if name in wanted):
+    for name in (name for name in settings.timeframes if name in wanted):
         timeframe = settings.timeframe(name)
         span = day_range(day)
         try:

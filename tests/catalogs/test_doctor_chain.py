@@ -58,7 +58,7 @@ def check_in_session(spark: SparkSession, settings: Settings, environment: dict[
         else:
             jvm.java.lang.System.clearProperty(name)
     client = SparkClient(session, settings.catalog.name)
-    results = check_chain(client, chain_request(settings.names, new_scratch_name()))
+    results = check_chain(client, chain_request(settings.names, settings.timeframes, new_scratch_name()))
     return [Check(f"Spark {each.step}", each.state, describe_result(settings.catalog, each)) for each in results]
 
 

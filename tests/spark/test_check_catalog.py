@@ -39,7 +39,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]
 
 
 def check(harness: Harness, namespace: tuple[str, ...] = NAMESPACE) -> list[StepResult]:
-    request = replace(chain_request(harness.settings.names, new_scratch_name()), namespace=namespace)
+    request = replace(
+        chain_request(harness.settings.names, harness.settings.timeframes, new_scratch_name()), namespace=namespace
+    )
     return check_chain(SparkClient(harness.spark, harness.settings.catalog.name), request)
 
 

@@ -23,7 +23,7 @@ from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import append_trades
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import Range, iso
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import Timeframe
 from ohlcv.quality.validator import validate
 from ohlcv.spark.local_cluster import LocalCluster, local_cluster
 from support.default_tables import TRADES, candles_contract
@@ -142,7 +142,8 @@ class Site:
         No further run of a candle DAG becomes due for the time `quiet`: if one would, wait for it before unpausing.
         """
         if quiet:
-            wait_until_no_tick(next(each for each in DEFAULT_TIMEFRAMES.values() if each.dag_id == dag_id), quiet)
+            enabled = self.settings.timeframes.values()
+            wait_until_no_tick(next(each for each in enabled if each.dag_id == dag_id), quiet)
         self.airflow.unpause(dag_id)
         runs = wait_for(lambda: self.runs(dag_id, "scheduled"), f"{dag_id} is scheduled", POLL_SECONDS)
         return self.wait_until_successful(runs[-1])

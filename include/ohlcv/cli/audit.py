@@ -138,7 +138,7 @@ def read_states(settings: Settings, name: str) -> Iterator[AuditState]:
     from ohlcv.iceberg.audit_state import read_audit_state
     from ohlcv.iceberg.tables import load_table, open_catalog
 
-    names = chosen_timeframes(name)
+    names = chosen_timeframes(settings, name)
     catalog = open_catalog(settings)
     for each in names:
         timeframe = settings.timeframe(each)

@@ -11,12 +11,11 @@ import click
 from rich import box
 from rich.table import Table
 
-from ohlcv.cli.options import chosen_timeframes
+from ohlcv.cli.options import TIMEFRAME_NAMES, chosen_timeframes
 from ohlcv.cli.terminal import echo, note, parse_time_option, print_table, report_of, show_progress
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range, requested_range
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, get_timeframe
 from ohlcv.spark.spark_submit import LOCAL_MASTER, build_job, check_master, run
 
 # Name of a candle count in a job's JSON report -> heading.
@@ -33,7 +32,7 @@ MAX_LISTED_WITHHELD = 20
 
 
 @click.command()
-@click.option("--timeframe", "name", required=True, help=f"{', '.join(DEFAULT_TIMEFRAMES)} or all.")
+@click.option("--timeframe", "name", required=True, help=f"One of {TIMEFRAME_NAMES}, or all enabled ones: all.")
 @click.option("--start", required=True, help="ISO time; rounded down to a window boundary.")
 @click.option(
     "--end", required=True, help="ISO time (exclusive); rounded up, at most to the end of the last complete window."
@@ -62,7 +61,7 @@ def build(
     is committed. The exit code is 1 if a candle was withheld because a value does not fit its column.
     """
     settings = load_settings()
-    names = chosen_timeframes(name)
+    names = chosen_timeframes(settings, name)
     start_time, end_time = parse_time_option("--start", start), parse_time_option("--end", end)
     ranges = list(_complete_ranges(settings, names, start_time, end_time))
     if not ranges:
@@ -106,7 +105,7 @@ def _check_tables(settings: Settings, names: list[str]) -> None:
     catalog = open_catalog(settings)
     load_trades(catalog, settings.trades_contract)
     for name in names:
-        check_location(settings, load_table(catalog, settings.candles_contract(get_timeframe(name))))
+        check_location(settings, load_table(catalog, settings.candles_contract(settings.timeframe(name))))
 
 
 def _complete_ranges(

@@ -14,7 +14,7 @@ from ohlcv.cli.row_output import HEADINGS, cells, write_csv, write_json
 from ohlcv.cli.terminal import note, parse_time_option, print_table
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError
-from ohlcv.model.timeframes import Timeframe, get_timeframe
+from ohlcv.model.timeframes import Timeframe
 
 # pyiceberg, DuckDB and rich take seconds to import. Functions import them when needed, so that --help is fast.
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def candles(
     --as-of, --as-of-snapshot and --vintage read the past from the ledger (docs/reading.md); --history shows when and
     why one candle changed.
     """
-    timeframe = get_timeframe(timeframe_name)
+    settings = load_settings()
+    timeframe = settings.timeframe(timeframe_name)
     past = {"--as-of": as_of_text, "--as-of-snapshot": as_of_snapshot, "--vintage": vintage, "--history": history_text}
     _check_past({name for name, value in past.items() if value is not None}, fill, measures)
     if history_text is not None:
@@ -103,7 +104,6 @@ def candles(
     as_of = None if as_of_text is None else parse_time_option("--as-of", as_of_text)
     start = None if start_text is None else parse_time_option("--start", start_text)
     end = None if end_text is None else parse_time_option("--end", end_text)
-    settings = load_settings()
     newest = limit
     if start is None and limit is None:
         newest = TABLE_LIMIT if output_format == "table" else None

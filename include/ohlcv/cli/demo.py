@@ -13,7 +13,6 @@ from rich.table import Table
 from ohlcv.cli.terminal import echo, print_table, show_progress
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 
 if TYPE_CHECKING:
     from ohlcv.demo.demo import DemoRun
@@ -95,7 +94,7 @@ def _runs_table(settings: Settings, runs: list[DemoRun]) -> Table:
     for name in ("trades read", "inserted", "updated", "candles checked", "seconds", "target"):
         table.add_column(name, justify="right")
     table.add_column("")
-    for run, name in zip(runs, DEFAULT_TIMEFRAMES, strict=True):
+    for run, name in zip(runs, settings.timeframes, strict=True):
         target = settings.timeframe(name).time_target.total_seconds()
         span = run.event["ranges"][-1] if run.event else {"start": "", "end": ""}
         table.add_row(

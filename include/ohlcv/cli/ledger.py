@@ -41,7 +41,7 @@ def record_publications(name: str, output_format: str) -> None:
     catalog = open_catalog(settings)
     reports: list[LedgerReport] = []
     errors: list[str] = []
-    for each in chosen_timeframes(name):
+    for each in chosen_timeframes(settings, name):
         try:
             with show_progress(f"recording {each}", quiet=output_format == "json") as progress:
                 reports.append(record(settings, settings.timeframe(each), catalog, progress))
@@ -70,7 +70,7 @@ def status(name: str, output_format: str) -> None:
 
     settings = load_settings()
     catalog = open_catalog(settings)
-    states = [ledger_status(settings, settings.timeframe(each), catalog) for each in chosen_timeframes(name)]
+    states = [ledger_status(settings, settings.timeframe(each), catalog) for each in chosen_timeframes(settings, name)]
     if output_format == "json":
         for state in states:
             click.echo(json.dumps(state.to_json()))

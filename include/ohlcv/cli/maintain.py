@@ -41,7 +41,7 @@ def maintain(name: str, as_of: str | None, max_share: float, output_format: str)
     from ohlcv.iceberg.tables import check_locations
 
     settings = load_settings()
-    names = chosen_timeframes(name)
+    names = chosen_timeframes(settings, name)
     today = datetime.now(UTC).date()
     day = today if as_of is None else parse_day(as_of)
     check_as_of(day, today)

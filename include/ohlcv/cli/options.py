@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import click
 
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, get_timeframe
+from ohlcv.config.settings import Settings
+from ohlcv.model.timeframes import TIMEFRAMES
 
-_NAMES = ", ".join(DEFAULT_TIMEFRAMES)
+# Of all known timeframes: the help is printed without reading the settings.
+TIMEFRAME_NAMES = f"{', '.join(TIMEFRAMES)}, if it is enabled (OHLCV_TIMEFRAMES)"
 
-ONE_TIMEFRAME = click.option("--timeframe", "timeframe_name", required=True, metavar="T", help=f"One of {_NAMES}.")
-TIMEFRAME_OR_ALL = click.option("--timeframe", "name", default="all", show_default=True, help=f"{_NAMES} or all.")
+ONE_TIMEFRAME = click.option(
+    "--timeframe", "timeframe_name", required=True, metavar="T", help=f"One of {TIMEFRAME_NAMES}."
+)
+TIMEFRAME_OR_ALL = click.option(
+    "--timeframe", "name", default="all", show_default=True, help=f"One of {TIMEFRAME_NAMES}, or all enabled ones: all."
+)
 SYMBOL = click.option("--symbol", metavar="S", help="Only this symbol.")
 EXCHANGE = click.option("--exchange", metavar="E", help="Only this exchange.")
 START = click.option(
@@ -30,6 +36,6 @@ ROWS_OUTPUT = click.option(
 )
 
 
-def chosen_timeframes(name: str) -> list[str]:
+def chosen_timeframes(settings: Settings, name: str) -> list[str]:
     """Return the names of the timeframes that `--timeframe` means."""
-    return list(DEFAULT_TIMEFRAMES) if name == "all" else [get_timeframe(name).name]
+    return list(settings.timeframes) if name == "all" else [settings.timeframe(name).name]

@@ -15,7 +15,7 @@ from ohlcv.cli.options import ROWS_OUTPUT
 from ohlcv.cli.terminal import new_table, note, parse_time_option, print_table, report_of, show_progress
 from ohlcv.config.settings import load_settings
 from ohlcv.model.intervals import from_microseconds, iso
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
+from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.model.tolerances import parse_tolerances
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ MAX_LINES = 200
     "--timeframe",
     "timeframe_name",
     metavar="T",
-    help=f"One of {', '.join(DEFAULT_TIMEFRAMES)}; klines contain their own.",
+    help=f"One of {', '.join(TIMEFRAMES)}; klines contain their own.",
 )
 @click.option(
     "--tolerance",

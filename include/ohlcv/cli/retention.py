@@ -45,7 +45,7 @@ def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, out
     from ohlcv.iceberg.retention_plan import RecordTables, plan_record_retention, plan_retention
 
     settings = load_settings()
-    names = chosen_timeframes(name)
+    names = chosen_timeframes(settings, name)
     today = datetime.now(UTC).date()
     day = today if as_of is None else parse_day(as_of)
     plans = [plan_retention(settings, settings.timeframe(each), day, today, max_share) for each in names]

@@ -15,7 +15,6 @@ from ohlcv.cli.row_output import write_csv, write_json, write_json_lines
 from ohlcv.cli.terminal import note, parse_time_option
 from ohlcv.config.settings import load_settings
 from ohlcv.model.ledger_records import Cause
-from ohlcv.model.timeframes import get_timeframe
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,12 +62,12 @@ def revisions(
     csv and json contain all columns of a candle before and after, and lateness in microseconds. With --follow, json is
     one object per line.
     """
-    timeframe = get_timeframe(timeframe_name)
+    settings = load_settings()
+    timeframe = settings.timeframe(timeframe_name)
     start = None if start_text is None else parse_time_option("--start", start_text)
     end = None if end_text is None else parse_time_option("--end", end_text)
     if follow and limit is not None:
         raise click.UsageError("--follow and --limit cannot be combined: give one of them")
-    settings = load_settings()
 
     from ohlcv.readers.revisions import FeedQuery, follow_feed, read_revisions
 

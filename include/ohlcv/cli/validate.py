@@ -14,10 +14,9 @@ from rich.table import Table
 
 from ohlcv.cli.options import TABLE_OR_JSON, TIMEFRAME_OR_ALL, chosen_timeframes
 from ohlcv.cli.terminal import echo, note, parse_time_option, print_table, show_progress
-from ohlcv.config.settings import load_settings
+from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, check_length
-from ohlcv.model.timeframes import get_timeframe
 
 if TYPE_CHECKING:
     from ohlcv.quality.report import ValidationResult
@@ -56,7 +55,7 @@ def validate(
     from ohlcv.quality.validator import built_range, validate_days, validate_freshness
 
     settings = load_settings()
-    names = chosen_timeframes(name)
+    names = chosen_timeframes(settings, name)
     requested = _requested_range(lookback_days, start, end)
     results: dict[str, ValidationResult] = {}
     for each in names:
@@ -88,7 +87,7 @@ def _validate_run(run_id: str | None, ranges: Sequence[str]) -> int:
     if not run_id or not ranges:
         raise InputError("give both --run and --range, such as --range 1m=2026-01-31T10:00:00Z/2026-01-31T10:10:00Z")
     settings = load_settings()
-    run_ranges = [_parse_run_range(text) for text in ranges]
+    run_ranges = [_parse_run_range(settings, text) for text in ranges]
     results = []
     for name, span in run_ranges:
         results.append(validator.validate(settings, settings.timeframe(name), span, run_id))
@@ -98,7 +97,7 @@ def _validate_run(run_id: str | None, ranges: Sequence[str]) -> int:
     return 1 if run_report["complaint"] else 0
 
 
-def _parse_run_range(text: str) -> tuple[str, Range]:
+def _parse_run_range(settings: Settings, text: str) -> tuple[str, Range]:
     name, _, span = text.partition("=")
     start, _, end = span.partition("/")
     if not start or not end:
@@ -107,7 +106,7 @@ def _parse_run_range(text: str) -> tuple[str, Range]:
         )
     parsed = _parse_range(("--range", start), ("--range", end))
     check_length(parsed.start, parsed.end)
-    return get_timeframe(name).name, parsed
+    return settings.timeframe(name).name, parsed
 
 
 def _requested_range(lookback_days: int | None, start: str | None, end: str | None) -> Range:

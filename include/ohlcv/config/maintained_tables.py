@@ -15,7 +15,7 @@ from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import parse_day
 from ohlcv.model.partition_units import Unit, partition_of
 from ohlcv.model.table_contracts import KEY, TableContract
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import Timeframe
 
 PUBLICATIONS, REVISIONS = "publications", "revisions"
 COVERAGE, COVERAGE_NOTES, RECONCILIATION = "coverage", "coverage_notes", "reconciliation"
@@ -91,7 +91,7 @@ class MaintainedTable:
 
 def maintained_table(settings: Settings, name: str) -> MaintainedTable:
     """Return the candle table of a timeframe, or a record table."""
-    every = tuple(map(settings.timeframe, DEFAULT_TIMEFRAMES))
+    every = tuple(settings.timeframes.values())
     if name == PUBLICATIONS:
         return MaintainedTable(name, settings.publications_contract, every, ("number",))
     if name == REVISIONS:

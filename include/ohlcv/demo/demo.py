@@ -17,7 +17,6 @@ from ohlcv.iceberg.views import view_states
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.ingest.sample_feed import HISTORY, load_history, run_feed
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from ohlcv.spark.local_cluster import local_cluster
 from ohlcv.spark.spark_submit import LOCAL_MASTER, run, views_job
 
@@ -53,20 +52,23 @@ class Demo:
 
     def first_runs(self, print_line: Print) -> list[DemoRun]:
         """Unpause the DAGs and wait for one finished run of each timeframe."""
-        self.airflow.unpause(*(timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values()))
+        dag_ids = [timeframe.dag_id for timeframe in self.settings.timeframes.values()]
+        self.airflow.unpause(*dag_ids)
         deadline = time.monotonic() + FIRST_RUNS_SECONDS
         found: dict[str, DemoRun] = {}
-        while len(found) < len(DEFAULT_TIMEFRAMES):
+        while len(found) < len(dag_ids):
             self.airflow.check_alive()
             if time.monotonic() > deadline:
-                missing = ", ".join(each.dag_id for each in DEFAULT_TIMEFRAMES.values() if each.dag_id not in found)
+                missing = ", ".join(
+                    each.dag_id for each in self.settings.timeframes.values() if each.dag_id not in found
+                )
                 raise OhlcvError(f"no run of {missing} ended within {FIRST_RUNS_SECONDS:.0f} s: see {self.airflow.url}")
-            for timeframe in DEFAULT_TIMEFRAMES.values():
-                if timeframe.dag_id not in found and (ended := self._ended(timeframe.dag_id)):
-                    found[timeframe.dag_id] = ended[0]
+            for dag_id in dag_ids:
+                if dag_id not in found and (ended := self._ended(dag_id)):
+                    found[dag_id] = ended[0]
                     print_line(_line(ended[0]))
             time.sleep(POLL_SECONDS)
-        return [found[timeframe.dag_id] for timeframe in DEFAULT_TIMEFRAMES.values()]
+        return [found[dag_id] for dag_id in dag_ids]
 
     def fill_history(self) -> None:
         """Trigger the reprocessing of the two days before now: scheduled runs build their lookback only.
@@ -92,7 +94,7 @@ class Demo:
 
     @property
     def _dag_ids(self) -> list[str]:
-        return [*(timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values()), REPROCESS]
+        return [*(timeframe.dag_id for timeframe in self.settings.timeframes.values()), REPROCESS]
 
     def _ended(self, dag_id: str) -> list[DemoRun]:
         ended = [run for run in self.airflow.runs(dag_id) if run["state"] in ("success", "failed")]

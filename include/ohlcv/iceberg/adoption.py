@@ -19,7 +19,7 @@ from ohlcv.model.build_planner import SourceIdentity, source_problem
 from ohlcv.model.errors import MissingTableError, OhlcvError
 from ohlcv.model.table_contracts import TableContract, missing_snapshot_problem
 from ohlcv.model.table_names import dotted
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import Timeframe
 
 # missing: no such table. refused: jobs and commands stop. empty: no candles and no run yet. adopted: candles of others,
 # and no run yet. in use: runs have built it.
@@ -49,8 +49,8 @@ def plan_adoption(settings: Settings, today: date) -> Iterator[Adoption]:
     """Yield the adoption of each candle table."""
     catalog = open_catalog(settings)
     source = _trades_source(settings, catalog)
-    for name in DEFAULT_TIMEFRAMES:
-        yield _plan(settings, catalog, source, settings.timeframe(name), today)
+    for timeframe in settings.timeframes.values():
+        yield _plan(settings, catalog, source, timeframe, today)
 
 
 def find_view_problems(settings: Settings) -> list[str]:

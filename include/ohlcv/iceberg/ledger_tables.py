@@ -13,7 +13,7 @@ from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.tables import load_table
 from ohlcv.model.ledger_records import Publication
 from ohlcv.model.table_contracts import PUBLICATION_COLUMNS
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import Timeframe
 
 # Health checks read only the publications of this time, because they run often.
 RECENT = timedelta(days=2)
@@ -40,7 +40,7 @@ def read_recorded_until(settings: Settings, catalog: Catalog, now: datetime) -> 
     with report_damage(table, scan):
         newest = scan.to_arrow().group_by("timeframe").aggregate([("visible_at", "max")]).to_pylist()
     found = {row["timeframe"]: row["visible_at_max"].astimezone(UTC) for row in newest}
-    for timeframe in map(settings.timeframe, DEFAULT_TIMEFRAMES):
+    for timeframe in settings.timeframes.values():
         if timeframe.name not in found and (recorded := publications_in(table, timeframe)):
             found[timeframe.name] = max(publication.visible_at for publication in recorded)
     return found

@@ -12,7 +12,6 @@ from typing import Literal, Protocol
 
 from ohlcv.model.catalog_causes import STORE_CAUSES, Cause, find_cause
 from ohlcv.model.table_names import Identifier, TableNames, dotted
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 
 Step = Literal[
     "reach", "authenticate", "list", "read trades", "create", "commit", "roll back", "history", "gc.enabled", "drop"
@@ -52,9 +51,9 @@ class ChainRequest:
         return (*(self.namespace if namespace_exists else (self.scratch,)), self.scratch)
 
 
-def chain_request(names: TableNames, scratch: str) -> ChainRequest:
-    """Return the request of a check with these names."""
-    candles = tuple(names.candle_table(timeframe) for timeframe in DEFAULT_TIMEFRAMES)
+def chain_request(names: TableNames, timeframes: Iterable[str], scratch: str) -> ChainRequest:
+    """Return the request of a check with these names, of candle tables of these timeframes."""
+    candles = tuple(names.candle_table(timeframe) for timeframe in timeframes)
     return ChainRequest(names.candles[:-1], names.trades, candles, scratch)
 
 

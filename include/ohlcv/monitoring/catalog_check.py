@@ -130,7 +130,7 @@ def check_with_pyiceberg(settings: Settings) -> list[Check]:
     """Return the result of each step through pyiceberg."""
     if problem := _find_missing_catalog(settings):
         return [problem]
-    request = chain_request(settings.names, new_scratch_name())
+    request = chain_request(settings.names, settings.timeframes, new_scratch_name())
     return _checks(settings, "pyiceberg", request, check_chain(PyicebergClient(settings), request))
 
 
@@ -148,7 +148,7 @@ def is_unreachable(checks: list[Check]) -> bool:
 
 def check_with_spark(settings: Settings) -> list[Check]:
     """Return the result of each step through Iceberg's Java library, in a Spark job."""
-    request = chain_request(settings.names, new_scratch_name())
+    request = chain_request(settings.names, settings.timeframes, new_scratch_name())
     try:
         done = run(
             catalog_check_job(settings, request.scratch), settings.spark_master or LOCAL_MASTER, seconds=SPARK_SECONDS

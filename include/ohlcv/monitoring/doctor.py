@@ -31,7 +31,6 @@ from ohlcv.iceberg.tables import (
 from ohlcv.iceberg.views import view_states
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.table_names import dotted
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.coverage_check import check_coverage
 from ohlcv.monitoring.health import workers
@@ -281,7 +280,7 @@ def check_airflow(settings: Settings) -> str | None:
     if settings.airflow is None:
         return None
     dags = AirflowApi(settings.airflow.url, settings.airflow.user, settings.airflow.password).dags()
-    missing = [dag_id for name in DEFAULT_TIMEFRAMES if (dag_id := settings.timeframe(name).dag_id) not in dags]
+    missing = [timeframe.dag_id for timeframe in settings.timeframes.values() if timeframe.dag_id not in dags]
     if missing:
         raise OhlcvError(f"Airflow at {settings.airflow.url} has no DAG {missing[0]}: check its import errors")
     return f"{settings.airflow.url} answers and has the DAGs"

@@ -22,7 +22,7 @@ from ohlcv.iceberg.tables import existing_tables, load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import format_duration, iso
 from ohlcv.model.table_contracts import missing_table_problem
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import Timeframe
 from ohlcv.monitoring.airflow_client import AirflowApi
 from ohlcv.monitoring.coverage_check import measure_coverage
 from ohlcv.monitoring.http_json import UnusableResponseError, fetch_json
@@ -54,7 +54,7 @@ class RunCounts:
 def health(settings: Settings, now: datetime) -> list[Measurement]:
     """Run all health checks."""
     with described_catalog_errors(settings):
-        measurements = [freshness(settings, settings.timeframe(name), now) for name in DEFAULT_TIMEFRAMES]
+        measurements = [freshness(settings, timeframe, now) for timeframe in settings.timeframes.values()]
         measurements += held_series(settings, now)
         measurements += ledger(settings, now)
         measurements += measure_coverage(settings, now)
@@ -84,7 +84,7 @@ def held_series(settings: Settings, now: datetime) -> list[Measurement]:
     """Count the held series of each timeframe. Any held series needs attention: its candles are not published."""
     catalog = open_catalog(settings)
     measurements = []
-    for timeframe in map(settings.timeframe, DEFAULT_TIMEFRAMES):
+    for timeframe in settings.timeframes.values():
         state = read_audit_state(load_table(catalog, settings.candles_contract(timeframe)), timeframe)
         age = state.oldest_age(now)
         found = "none"
@@ -103,11 +103,11 @@ def ledger(settings: Settings, now: datetime) -> list[Measurement]:
     contract = settings.publications_contract
     if contract.identifier not in existing_tables(catalog, settings.names):
         problem = missing_table_problem(contract)
-        return [Measurement(name, "ledger", problem, "", "unknown") for name in DEFAULT_TIMEFRAMES]
+        return [Measurement(name, "ledger", problem, "", "unknown") for name in settings.timeframes]
     recorded = read_recorded_until(settings, catalog, now)
     return [
         _ledger_delay(settings, load_table(catalog, settings.candles_contract(timeframe)), timeframe, recorded, now)
-        for timeframe in map(settings.timeframe, DEFAULT_TIMEFRAMES)
+        for timeframe in settings.timeframes.values()
     ]
 
 
@@ -144,8 +144,7 @@ def _runs_of_timeframes(settings: Settings, address: AirflowAddress, now: dateti
     api = AirflowApi(address.url, address.user, address.password)
     known = api.dags()
     measurements = []
-    for name in DEFAULT_TIMEFRAMES:
-        timeframe = settings.timeframe(name)
+    for name, timeframe in settings.timeframes.items():
         if timeframe.dag_id not in known:
             measurements.append(Measurement(name, "runs", "Airflow has no such DAG", "", "alert"))
             continue

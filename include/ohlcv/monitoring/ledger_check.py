@@ -11,7 +11,6 @@ from ohlcv.iceberg.tables import open_catalog
 from ohlcv.ledger.reports import LedgerStatus
 from ohlcv.ledger.status import ledger_status
 from ohlcv.model.intervals import iso
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from ohlcv.monitoring.measurements import Finding
 
 # The DAG records hourly. A later publication has missed a run.
@@ -23,7 +22,7 @@ def check_ledger(settings: Settings, now: datetime) -> Iterator[Finding]:
     """Yield what is wrong with the ledger, with what to do, or one line that it works."""
     with described_catalog_errors(settings):
         catalog = open_catalog(settings)
-        every = [ledger_status(settings, settings.timeframe(name), catalog) for name in DEFAULT_TIMEFRAMES]
+        every = [ledger_status(settings, timeframe, catalog) for timeframe in settings.timeframes.values()]
     findings = [*_unavailable(every), *_not_begun(every), *_behind(every, now), *_gaps(every)]
     newest = sum(each.checkpoint.number for each in every if each.checkpoint)
     yield from findings or [("ok", f"{newest:,} publications of {len(every)} timeframes are recorded")]

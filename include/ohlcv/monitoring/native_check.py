@@ -52,7 +52,8 @@ def run_native_query() -> dict[str, Any]:
 
 def describe_use(settings: Settings) -> str:
     """Return which jobs request native execution, or why none uses it."""
-    jobs = {"reprocessing": settings.reprocess_tuning, **settings.tuning}
+    enabled = {name: settings.tuning[name] for name in settings.timeframes}
+    jobs = {"reprocessing": settings.reprocess_tuning, **enabled}
     requested = {name: find_jvm_reason(settings, tuning) for name, tuning in jobs.items() if tuning.execution != "jvm"}
     if used := [name for name, reason in requested.items() if reason is None]:
         return f"used by: {', '.join(used)}"

@@ -15,8 +15,9 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
 from airflow.sdk.exceptions import AirflowFailException
 
+from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
+from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.orchestration.deadlines import ScheduledRunCreated
 from ohlcv.orchestration.incidents import close_incident, error_fingerprint, open_incident, read_incident
 from ohlcv.orchestration.links import run_links
@@ -133,7 +134,7 @@ def _has_notified_cause(key: str, error: str) -> bool:
     """Return whether another notified incident explains this one: no Spark worker, or the same error elsewhere."""
     causes = [
         WORKERS_INCIDENT,
-        *(incident_key(timeframe.dag_id, "scheduled") for timeframe in DEFAULT_TIMEFRAMES.values()),
+        *(incident_key(timeframe.dag_id, "scheduled") for timeframe in load_settings().timeframes.values()),
     ]
     for cause in causes:
         incident = read_incident(cause) if cause != key else None
@@ -162,7 +163,7 @@ def range_text(run: Any, params: dict[str, Any]) -> str:
             return f"as of {as_of_day(run, params)}"
         if run.dag_id in _RANGES:
             return _RANGES[run.dag_id]
-        for timeframe in DEFAULT_TIMEFRAMES.values():
+        for timeframe in TIMEFRAMES.values():
             if timeframe.dag_id == run.dag_id:
                 return str(dag_run_range(timeframe.name, run, params))
         days = dag_run_days(run, params)

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
+from ohlcv.config.settings import load_settings
 from ohlcv.orchestration.problems import ProblemError, problem
 
 log = logging.getLogger(__name__)
@@ -118,9 +118,10 @@ class AccessMiddleware:
 
 async def _access(request: Request, credentials: HTTPAuthorizationCredentials | None) -> Access:
     user = await get_user(request, None, credentials)
-    dag_ids = [timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values()]
+    enabled = load_settings().timeframes
+    dag_ids = [timeframe.dag_id for timeframe in enabled.values()]
     readable = await in_database_thread(readable_dags, user, dag_ids)
-    names = [name for name, timeframe in DEFAULT_TIMEFRAMES.items() if timeframe.dag_id in readable]
+    names = [name for name, timeframe in enabled.items() if timeframe.dag_id in readable]
     if not names:
         raise ProblemError(403, f"ask an administrator for read access to one of the DAGs {', '.join(dag_ids)}")
     return Access(user, names)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, TIMEFRAMES
+from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.orchestration.callbacks import (
     COVERAGE_DAG,
     COVERAGE_SECTION,
@@ -103,7 +103,7 @@ def _has_notified_cause(aspect: str, alerts: list[Measurement]) -> bool:
 
 
 def _runs_fail(subject: str) -> bool:
-    if subject not in DEFAULT_TIMEFRAMES:
+    if subject not in TIMEFRAMES:
         return False
     incident = read_incident(incident_key(TIMEFRAMES[subject].dag_id, "scheduled"))
     return bool(incident and (incident.notified or incident.suppressed))

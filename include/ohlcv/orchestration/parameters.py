@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
+from ohlcv.config.settings import Settings
 
 
-def timeframes_parameter(description: str) -> Param:
-    """Return the parameter that chooses timeframes, by default all."""
-    names = list(DEFAULT_TIMEFRAMES)
+def timeframes_parameter(settings: Settings, description: str) -> Param:
+    """Return the parameter that chooses enabled timeframes, by default all of them."""
+    names = list(settings.timeframes)
     return Param(
         names,
         type="array",

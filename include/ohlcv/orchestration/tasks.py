@@ -12,7 +12,7 @@ from airflow.sdk import BaseHook, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ohlcv.model.intervals import day_range, parse_day, requested_range
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe, get_timeframe
+from ohlcv.model.timeframes import Timeframe
 from ohlcv.orchestration.health_alerts import evaluate
 from ohlcv.orchestration.links import SparkLink, application_page
 from ohlcv.orchestration.prerequisites import SPARK_CONNECTION, SPARK_POOL, connection_problem
@@ -121,9 +121,9 @@ def spark_task(
     )
 
 
-def priority_of(timeframe: Timeframe) -> int:
-    """Return the priority weight of a timeframe: the smaller the timeframe, the larger the weight."""
-    return 10 * (len(DEFAULT_TIMEFRAMES) - list(DEFAULT_TIMEFRAMES).index(timeframe.name))
+def priority_of(timeframe: Timeframe, settings: Settings) -> int:
+    """Return the priority weight of an enabled timeframe: the smaller the timeframe, the larger the weight."""
+    return 10 * (len(settings.enabled) - settings.enabled.index(timeframe.name))
 
 
 def validate_task(timeframe: Timeframe, settings: Settings) -> BaseOperator:
@@ -136,7 +136,7 @@ def validate_task(timeframe: Timeframe, settings: Settings) -> BaseOperator:
         settings,
         resolve_targets,
         [timeframe],
-        priority_of(timeframe),
+        priority_of(timeframe, settings),
         f"Recompute the run's {timeframe} candles from the trades with DuckDB, and compare every field.",
     )
 
@@ -171,7 +171,7 @@ def validate_day_task(day: str, settings: Settings) -> BaseOperator:
         due = due_time(context["dag_run"])
         return [
             (timeframe, requested_range(timeframe, whole_day.start, whole_day.end, known_until=due))
-            for timeframe in map(get_timeframe, params["timeframes"])
+            for timeframe in map(settings.timeframe, params["timeframes"])
             # The current day has no complete window of a long timeframe yet.
             if whole_day.start + timeframe.length <= due
         ]
@@ -179,7 +179,7 @@ def validate_day_task(day: str, settings: Settings) -> BaseOperator:
     return _validate_task(
         settings,
         resolve_targets,
-        list(DEFAULT_TIMEFRAMES.values()),
+        list(settings.timeframes.values()),
         REPROCESS_WEIGHT,
         "Recompute the day's candles from the trades with DuckDB, and compare every field.",
         day=day,

@@ -17,7 +17,7 @@ from ohlcv.iceberg.write_lock import LockedTableError, write_lock
 from ohlcv.model.audit_records import DECISIONS_PROPERTY, Decisions, HeldSeries, Waiver, values_digest
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import iso
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 from ohlcv.quality.failed_candles import failed_candles, recompute_failures
 
 # Runs hold the lock while they work: most of them for less than this.
@@ -75,7 +75,7 @@ def waive(settings: Settings, key: str, *, reason: str, author: str, now: dateti
 def timeframe_of(settings: Settings, key: str) -> Timeframe:
     """Return the timeframe that a key begins with."""
     name = key.partition(":")[0]
-    if name not in DEFAULT_TIMEFRAMES or ":" not in key:
+    if name not in TIMEFRAMES or ":" not in key:
         raise InputError(
             f"'{key}' is no key of a held series, such as 1m:2026-03-01T12:binance:BTC/USD: see 'ohlcv audit status'"
         )

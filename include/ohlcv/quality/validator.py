@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
@@ -26,7 +26,7 @@ from ohlcv.model.intervals import (
     to_microseconds,
 )
 from ohlcv.model.source_hours import hours_overlapping
-from ohlcv.model.timeframes import DAY, DEFAULT_TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import DAY, Timeframe
 from ohlcv.quality.audit import held_key
 from ohlcv.quality.measures import stores_measures
 from ohlcv.quality.recomputation import validate_against_trades
@@ -59,7 +59,7 @@ def validate(settings: Settings, timeframe: Timeframe, time_range: Range, run_id
     if not run_id:
         result = _downgrade_pending(result, timeframe, checkpoint)
         result = _drop_expired(result, timeframe, candles, datetime.now(UTC).date())
-    finer = _next_finer(timeframe)
+    finer = next_finer(settings.timeframes.values(), timeframe)
     if finer is not None:
         finer_candles = load_table(catalog, settings.candles_contract(finer))
         findings = _finer_mismatches(timeframe, finer, ranges, trades, candles, finer_candles, memory)
@@ -84,7 +84,7 @@ def _days_with_data(settings: Settings, timeframe: Timeframe, time_range: Range)
     trades = load_trades(catalog, settings.trades_contract)
     last = time_range.end - MICROSECOND
     days: set[date] = set()
-    for each in filter(None, (timeframe, _next_finer(timeframe))):
+    for each in filter(None, (timeframe, next_finer(settings.timeframes.values(), timeframe))):
         stored = StoredCandles(load_table(catalog, settings.candles_contract(each)))
         for partition in stored.partitions(time_condition(time_range.start, time_range.end)):
             first, end = each.partition_start(partition), each.partition_start(partition + 1)
@@ -211,12 +211,9 @@ def _window_start(timeframe: Timeframe, time: str) -> datetime:
     return floor_time(datetime.fromisoformat(time), timeframe.length)
 
 
-def _next_finer(timeframe: Timeframe) -> Timeframe | None:
-    dividing = [
-        each
-        for each in DEFAULT_TIMEFRAMES.values()
-        if each.length < timeframe.length and not timeframe.length % each.length
-    ]
+def next_finer(enabled: Iterable[Timeframe], timeframe: Timeframe) -> Timeframe | None:
+    """Return the longest enabled timeframe whose windows divide those of a longer one, None if there is none."""
+    dividing = [each for each in enabled if each.length < timeframe.length and not timeframe.length % each.length]
     return max(dividing, key=lambda each: each.length, default=None)
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import parse_time
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, TIMEFRAMES, get_timeframe
 
 # pyarrow, pyiceberg and DuckDB take seconds to import. Functions import them when needed.
 if TYPE_CHECKING:
@@ -58,7 +57,8 @@ def candles(
     >>> import ohlcv
     >>> ohlcv.candles("1h", "BTC-USD", "coinbase", start="2026-03-01", end="2026-03-02", fill="previous").to_pandas()
     """
-    settings, chosen = settings or load_settings(), get_timeframe(timeframe)
+    settings = settings or load_settings()
+    chosen = settings.timeframe(timeframe)
     first, last = _utc_time("start", start), _utc_time("end", end)
     if as_of is None and as_of_snapshot is None and vintage is None:
         from ohlcv.readers.candles import read_candles
@@ -112,7 +112,8 @@ def revisions(
 
     first, last = _utc_time("start", start), _utc_time("end", end)
     query = FeedQuery(since, symbol, exchange, first, last, cause, insertions)
-    found, number = read_revisions(settings or load_settings(), get_timeframe(timeframe), query, limit)
+    settings = settings or load_settings()
+    found, number = read_revisions(settings, settings.timeframe(timeframe), query, limit)
     return found.replace_schema_metadata({SINCE: str(number)})
 
 
@@ -152,17 +153,18 @@ def series(timeframe: str, *, settings: Settings | None = None) -> list[tuple[st
     """
     from ohlcv.readers.latest import recent_series
 
-    return recent_series(settings or load_settings(), get_timeframe(timeframe))
+    settings = settings or load_settings()
+    return recent_series(settings, settings.timeframe(timeframe))
 
 
-def timeframes() -> list[str]:
-    """Return the names of all timeframes, the shortest first.
+def timeframes(*, settings: Settings | None = None) -> list[str]:
+    """Return the names of the enabled timeframes, the shortest first.
 
     >>> import ohlcv
     >>> ohlcv.timeframes()
     ['1m', '5m', '30m', '1h', '1d']
     """
-    return sorted(DEFAULT_TIMEFRAMES, key=lambda name: TIMEFRAMES[name].length)
+    return list((settings or load_settings()).timeframes)
 
 
 def _utc_time(name: str, value: datetime | date | str | None) -> datetime | None:

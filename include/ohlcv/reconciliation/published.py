@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from ohlcv.ingest.file_readers import LINE, PROBLEM
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import format_duration, from_microseconds, iso, parse_time, to_microseconds
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 
 START, CLOSE_TIME = "window_start", "close_time"
 PRICES = ("open", "high", "low", "close")
@@ -157,11 +157,11 @@ class _Checker:
             return timeframe
         lengths = (self._whole(CLOSE_TIME).to_numpy() + 1) * unit - starts
         length = int(lengths[0])
-        found = next((each for each in DEFAULT_TIMEFRAMES.values() if each.microseconds == length), None)
+        found = next((each for each in TIMEFRAMES.values() if each.microseconds == length), None)
         path = self._texts.path
         if found is None:
             duration = format_duration(from_microseconds(max(length, 0)) - from_microseconds(0))
-            raise InputError(f"{path} has windows of {duration}: give candles of {', '.join(DEFAULT_TIMEFRAMES)}")
+            raise InputError(f"{path} has windows of {duration}: give candles of {', '.join(TIMEFRAMES)}")
         if timeframe is not None and timeframe.name != found.name:
             raise InputError(f"{path} has candles of {found}, not of {timeframe}: correct --timeframe")
         self._refuse(

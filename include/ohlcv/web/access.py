@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ohlcv.config.candle_api import ApiSettings
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from ohlcv.web.problems import ProblemError, as_problem, bad_request, one_line, problem_response
 from ohlcv.web.tokens import TokenFile, digest
 
@@ -56,8 +55,9 @@ class RateLimit:
 class Access:
     """ASGI middleware that admits requests with a valid token, and answers unexpected errors of the application."""
 
-    def __init__(self, app: ASGIApp, settings: ApiSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ApiSettings, enabled: tuple[str, ...]) -> None:
         self._app = app
+        self._enabled = enabled
         self._gateway_digest = digest(settings.gateway_token) if settings.gateway_token else None
         self._tokens = TokenFile(settings.tokens_file) if settings.tokens_file else None
         self._rate = RateLimit(settings.rate)
@@ -107,7 +107,7 @@ class Access:
             if TIMEFRAMES_HEADER not in headers:
                 raise bad_request(f"the gateway's token needs the header {TIMEFRAMES_HEADER}: send it")
             names = {name.strip() for name in headers[TIMEFRAMES_HEADER].split(",")}
-            _state(scope)["timeframes"] = tuple(name for name in DEFAULT_TIMEFRAMES if name in names)
+            _state(scope)["timeframes"] = tuple(name for name in self._enabled if name in names)
         else:
             found = self._tokens.find(token) if self._tokens else None
             if found is None:
@@ -119,7 +119,7 @@ class Access:
                     "too many requests with this token: wait for the seconds of Retry-After",
                     {"Retry-After": str(math.ceil(wait))},
                 )
-            _state(scope)["timeframes"] = tuple(DEFAULT_TIMEFRAMES)
+            _state(scope)["timeframes"] = self._enabled
         if len(scope["query_string"]) > MAX_QUERY_BYTES:
             raise bad_request(f"the query is longer than {MAX_QUERY_BYTES} bytes: shorten it")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import quote
 
 from ohlcv.config.settings import AirflowAddress, Settings
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from ohlcv.monitoring.airflow_client import AirflowApi, RefusedRequestError
 from ohlcv.monitoring.health import JOB_TASK, RunCounts, count_runs
 from ohlcv.quality.report import VERDICT_KEY
@@ -75,9 +74,9 @@ class Verdict:
 class AirflowReader:
     """Reader of one Airflow that remembers what cannot change."""
 
-    def __init__(self, address: AirflowAddress) -> None:
+    def __init__(self, address: AirflowAddress, dag_ids: Sequence[str]) -> None:
         self._api = AirflowApi(address.url, address.user, address.password, REQUEST_SECONDS)
-        self._dag_ids = [timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values()]
+        self._dag_ids = dag_ids
         self._known_dags: dict[str, tuple[float, Any, DagFacts]] = {}
         self._known_lists: dict[str, tuple[float, Any, list[EntryKey]]] = {}
         self._known_verdicts: dict[EntryKey, Verdict] = {}
@@ -186,12 +185,14 @@ def _entry_key(entry: Json) -> EntryKey:
 
 def airflow_reader(settings: Settings) -> AirflowReader | None:
     """Return the reader of the Airflow in the settings, None if they contain none."""
-    return None if settings.airflow is None else _reader(settings.airflow)
+    if settings.airflow is None:
+        return None
+    return _reader(settings.airflow, tuple(timeframe.dag_id for timeframe in settings.timeframes.values()))
 
 
 @lru_cache(maxsize=1)
-def _reader(address: AirflowAddress) -> AirflowReader:
-    return AirflowReader(address)
+def _reader(address: AirflowAddress, dag_ids: tuple[str, ...]) -> AirflowReader:
+    return AirflowReader(address, dag_ids)
 
 
 def airflow_document(problem: str | None) -> Json:

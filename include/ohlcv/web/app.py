@@ -30,7 +30,7 @@ strings with all digits. Errors are `application/problem+json`. Candles change w
 def create_app(service: Service) -> ASGIApp:
     """Return the application with access control around all its routes."""
     api = service.settings.api
-    application: ASGIApp = Access(create_routes(service), api)
+    application: ASGIApp = Access(create_routes(service), api, service.settings.enabled)
     return Cors(application, api.origins) if api.origins else application
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ohlcv.config.settings import Settings
 from ohlcv.model.errors import MissingTableError
 from ohlcv.model.measures import missing_measures
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import get_timeframe
 from ohlcv.web.candle_query import CandlePage, CandleQuery, CandleReader
 from ohlcv.web.file_cache import FileCache
 from ohlcv.web.index_refresher import REFRESH_SECONDS, IndexRefresher
@@ -27,7 +27,7 @@ _WAIT_SECONDS = 8.0
 
 
 class CandleData:
-    """Stored candles of all timeframes, their series, and provisional candles."""
+    """Stored candles of all enabled timeframes, their series, and provisional candles."""
 
     def __init__(
         self, settings: Settings, *, interval: float = REFRESH_SECONDS, cache: FileCache | None = None
@@ -37,11 +37,12 @@ class CandleData:
         self._refresher = IndexRefresher(
             settings, interval=interval, wait=_WAIT_SECONDS, after_refresh=self._scan_series
         )
-        self._readers = {name: CandleReader(self.cache, timeframe) for name, timeframe in DEFAULT_TIMEFRAMES.items()}
-        self._series = {name: SeriesRanges() for name in DEFAULT_TIMEFRAMES}
+        enabled = settings.timeframes
+        self._readers = {name: CandleReader(self.cache, timeframe) for name, timeframe in enabled.items()}
+        self._series = {name: SeriesRanges() for name in enabled}
         self._provisional = ProvisionalCandles(
             self._readers,
-            lambda timeframe: self.index(timeframe.name),
+            lambda timeframe: self.index(timeframe.name) if timeframe.name in enabled else None,
             lambda: self._refresher.index(self._names.trades),
         )
 
@@ -119,7 +120,7 @@ class CandleData:
 
     def _scan_series(self, until: float | None) -> None:
         """Scan files until a monotonic time, one of each timeframe in turn, the newest first."""
-        unfinished = set(DEFAULT_TIMEFRAMES)
+        unfinished = set(self._series)
         while unfinished and (until is None or time.monotonic() < until):
             for name in sorted(unfinished):
                 try:

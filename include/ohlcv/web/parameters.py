@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import parse_time
 from ohlcv.model.ledger_records import Cause
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, TIMEFRAMES
+from ohlcv.model.timeframes import TIMEFRAMES
 from ohlcv.web.problems import bad_request, quoted
 
 MAX_CANDLES = 5_000
@@ -41,8 +41,8 @@ def _name(value: str) -> str:
 
 
 def _timeframe(value: str) -> str:
-    if value not in DEFAULT_TIMEFRAMES:
-        raise ValueError(f"unknown timeframe {quoted(value)}: choose one of {', '.join(DEFAULT_TIMEFRAMES)}")
+    if value not in TIMEFRAMES:
+        raise ValueError(f"unknown timeframe {quoted(value)}: choose one of {', '.join(TIMEFRAMES)}")
     return value
 
 
@@ -63,7 +63,7 @@ Text = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_name)]
 TimeframeName = Annotated[
     str,
     AfterValidator(_timeframe),
-    WithJsonSchema({"type": "string", "enum": [*DEFAULT_TIMEFRAMES]}),
+    WithJsonSchema({"type": "string", "enum": [*TIMEFRAMES]}),
     Field(description="Timeframe of the candles."),
 ]
 Time = Annotated[

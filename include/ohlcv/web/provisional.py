@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from ohlcv.model.intervals import EPOCH, HOUR, floor_time, from_microseconds
 from ohlcv.model.source_hours import hour_number, hour_range
 from ohlcv.model.table_contracts import AMOUNT_LIMIT, AMOUNT_SCALE, MEASURES
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import Timeframe, get_timeframe
 from ohlcv.quality.recomputation import Recomputation, common_step
 from ohlcv.web.candle_query import CandleQuery, CandleReader
 from ohlcv.web.file_decoder import read_batches
@@ -28,8 +28,8 @@ _MAX_CANDLES = 150_000
 # DuckDB writes what needs more memory to temporary files.
 _MEMORY = "128m"
 
-# The hours from which longer candles are combined.
-_HOURLY = next(timeframe for timeframe in DEFAULT_TIMEFRAMES.values() if timeframe.length == HOUR)
+# The hours from which longer candles are combined, whether or not their table is enabled.
+_HOURLY = get_timeframe("1h")
 
 _WIDE = pa.decimal128(38, AMOUNT_SCALE)
 _AMOUNTS = ("open_price", "high_price", "low_price", "close_price", "volume", "vwap")
@@ -102,7 +102,7 @@ class ProvisionalCandles:
         self._readers = readers
         self._candles = candles
         self._trades = trades
-        self._newest = {name: _Newest() for name in DEFAULT_TIMEFRAMES}
+        self._newest = {name: _Newest() for name in {*readers, _HOURLY.name}}
 
     def candles(
         self, timeframe: Timeframe, index: TableIndex, symbol: str, exchange: str, now: datetime

@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ohlcv.config.settings import Settings
-from ohlcv.model.errors import OhlcvError
-from ohlcv.model.timeframes import TIMEFRAMES
+from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.timeframes import TIMEFRAMES, check_enabled
 from ohlcv.web.caching import ResponseCache
 from ohlcv.web.data import CandleData
-from ohlcv.web.problems import ProblemError, quoted, unavailable
+from ohlcv.web.problems import ProblemError, bad_request, quoted, unavailable
 from ohlcv.web.request_limits import WorkPool
 from ohlcv.web.table_index import TableIndex
 
@@ -87,7 +87,12 @@ def readable_timeframes(request: Request) -> tuple[str, ...]:
 
 
 def check_readable(request: Request, timeframe: str) -> None:
-    """Raise ProblemError if the client may not read a timeframe."""
+    """Raise ProblemError if a timeframe is not enabled, or the client may not read it."""
+    service: Service = request.app.state.service
+    try:
+        check_enabled(timeframe, service.settings.enabled)
+    except InputError as error:
+        raise bad_request(str(error)) from None
     if timeframe not in readable_timeframes(request):
         dag_id = TIMEFRAMES[timeframe].dag_id
         raise ProblemError(403, f"you may not read the timeframe {timeframe}: ask for read access to the DAG {dag_id}")

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import EPOCH
-from ohlcv.model.timeframes import DAY, DEFAULT_TIMEFRAMES, TIMEFRAMES, Timeframe
+from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
 from ohlcv.web.answers import SnapshotAnswer
 from ohlcv.web.candle_query import CandlePage, CandleQuery
 from ohlcv.web.encoding import json_list, one_chunk
@@ -73,7 +73,7 @@ def resolution(timeframe: Timeframe) -> str:
     return f"{timeframe.length.seconds}S" if rest else str(minutes)
 
 
-RESOLUTIONS = {resolution(timeframe): name for name, timeframe in DEFAULT_TIMEFRAMES.items()}
+RESOLUTIONS = {resolution(timeframe): name for name, timeframe in TIMEFRAMES.items()}
 
 
 @router.get("/config", summary="Configuration of the data feed")

@@ -196,7 +196,7 @@ INVALID: dict[str, tuple[str | bytes, tuple[str, ...], str]] = {
     "seconds": (klines(*((row, 0, start) for row, start in enumerate(STARTS))), KLINES, "not in milliseconds"),
     "milliseconds": (lines([(f"{STARTS[0]}000", 1, 1, 1, 1, 1, 1)]), KRAKEN, "is not in seconds"),
     "another close time": (klines((1, 6, MICRO[6])), KLINES, "ends no window of 1m"),
-    "another length": (klines((0, 6, STARTS[0] * 1_000 + 899_999)), KLINES, "has windows of 15 min"),
+    "another length": (klines((0, 6, STARTS[0] * 1_000 + 599_999)), KLINES, "has windows of 10 min"),
     "another timeframe": (klines(), (*KLINES, "--timeframe", "1h"), "has candles of 1m, not of 1h"),
     "no timeframe": (content("kraken csv", CANDLES, MINUTE), KRAKEN[:2], "give --timeframe"),
     "eleven columns": (klines().replace(",0\n", "\n", 1), KLINES, "line 1: 11 fields, expected 12"),

@@ -116,7 +116,8 @@ class TestInvalidRequests:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"timeframe": "2h"}, "unknown timeframe '2h': choose one of 1m, 5m, 30m, 1h, 1d"),
+            ({"timeframe": "3h"}, "unknown timeframe '3h': choose one of 1m, 5m, 15m, 30m, 1h, 2h, 4h, 1d"),
+            ({"timeframe": "2h"}, "timeframe '2h' is not enabled: add it to OHLCV_TIMEFRAMES"),
             (
                 {"start": MIDNIGHT.replace(tzinfo=None)},
                 r"^start 2026-03-01 00:00:00 has no time zone: use a datetime with",

@@ -85,7 +85,11 @@ def test_the_parameters_select(client: TestClient) -> None:
     ("parameters", "detail"),
     [
         ({}, "parameter 'timeframe' is missing: add it"),
-        ({"timeframe": "2h"}, "parameter 'timeframe': unknown timeframe '2h': choose one of 1m, 5m, 30m, 1h, 1d"),
+        (
+            {"timeframe": "3h"},
+            "parameter 'timeframe': unknown timeframe '3h': choose one of 1m, 5m, 15m, 30m, 1h, 2h, 4h, 1d",
+        ),
+        ({"timeframe": "2h"}, "timeframe '2h' is not enabled: add it to OHLCV_TIMEFRAMES"),
         ({"limit": "5001"}, "parameter 'limit' is too large: give at most 5,000"),
         ({**ONE_SERIES, "newest": "0"}, "parameter 'newest' is too small: give at least 1"),
         ({"symbol": ""}, "parameter 'symbol' is empty: give a value, or leave it out"),

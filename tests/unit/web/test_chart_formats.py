@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, get_timeframe
+from ohlcv.model.timeframes import get_timeframe
 from ohlcv.web.udf import RESOLUTIONS
 from support.candle_rows import HOUR, MINUTE, at, candle
 from support.memory_candles import MemoryCandles
@@ -34,7 +34,16 @@ def test_the_configuration_derives_from_the_registry(client: TestClient) -> None
         "supports_timescale_marks": False,
         "supports_time": True,
     }
-    assert list(RESOLUTIONS.values()) == list(DEFAULT_TIMEFRAMES)
+    assert RESOLUTIONS == {
+        "1": "1m",
+        "5": "5m",
+        "15": "15m",
+        "30": "30m",
+        "60": "1h",
+        "120": "2h",
+        "240": "4h",
+        "1D": "1d",
+    }
     time = client.get("/udf/time")
     assert time.headers["Content-Type"].startswith("text/plain")
     assert time.text.isdigit()
