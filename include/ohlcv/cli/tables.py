@@ -1,23 +1,32 @@
-"""`ohlcv tables`: create, register, relocate and extend the tables, or widen a volume column."""
+"""`ohlcv tables`: create, register, relocate, extend and examine the tables, or widen a volume column."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from ohlcv.cli.existing_tables import adopt, map_trades
-from ohlcv.cli.terminal import echo, note, report_of, show_progress
+from ohlcv.cli.terminal import echo, new_table, note, print_table, report_of, show_progress
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import WIDE_AMOUNT
 from ohlcv.model.table_names import dotted
 from ohlcv.spark.spark_submit import LOCAL_MASTER, run, views_job
 
+if TYPE_CHECKING:
+    from ohlcv.readers.table_progress import Days, TableProgress
+
+# A table shows so many ranges of days; JSON has all.
+MAX_RANGES = 5
+
 
 @click.group()
 def tables() -> None:
-    """Create, register, relocate and extend the tables, examine existing ones, or widen a volume column."""
+    """Create, register, relocate, extend and examine the tables, or widen a volume column."""
 
 
 tables.add_command(adopt)
@@ -151,3 +160,51 @@ def extend(name: str, views: bool) -> None:
             echo(f"exists   {table}")
     if views:
         _update_views(settings)
+
+
+@tables.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def progress(as_json: bool) -> None:
+    """Show which days of each enabled timeframe are built and have measures, and how to reprocess the others.
+
+    Nothing is changed. Days are complete UTC days within retention. The commands reprocess the days that have trades
+    and whose candles are missing or, in an extended table, have no measures.
+    """
+    from ohlcv.readers.table_progress import backfill_commands, read_progress
+
+    settings = load_settings()
+    with show_progress("reading the tables", quiet=as_json) as show:
+        found = read_progress(settings, settings.timeframes, datetime.now(UTC), show)
+    commands = backfill_commands(found, list(settings.timeframes))
+    if as_json:
+        click.echo(json.dumps({"timeframes": [each.to_json() for each in found], "commands": commands}))
+    else:
+        _print_progress(found, commands)
+
+
+def _print_progress(found: Sequence[TableProgress], commands: Sequence[str]) -> None:
+    numbers = ("candles", "with measures", "days with trades", "days built", "left", "expired")
+    table = new_table("Progress", "timeframe", "extended", *((name,) for name in numbers))
+    for each in found:
+        measured = f"{each.measured:,}" if each.is_extended else "-"
+        counts = (each.days_with_trades, each.days_built, each.days_left, each.days_expired)
+        table.add_row(
+            each.timeframe,
+            "yes" if each.is_extended else "no",
+            f"{each.candles:,}",
+            measured,
+            *(f"{count:,}" for count in counts),
+        )
+    print_table(table)
+    for each in found:
+        if each.to_reprocess:
+            echo(f"{each.timeframe}: left to reprocess: {_ranges_text(each.to_reprocess)}")
+        if each.expired:
+            echo(f"{each.timeframe}: trades have expired: {_ranges_text(each.expired)}")
+    for command in commands:
+        echo(command)
+
+
+def _ranges_text(ranges: Sequence[Days]) -> str:
+    shown = ", ".join(f"{first} to {last}" if first < last else f"{first}" for first, last in ranges[:MAX_RANGES])
+    return shown + (f" and {len(ranges) - MAX_RANGES:,} more ranges" if len(ranges) > MAX_RANGES else "")
