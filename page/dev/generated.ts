@@ -1,7 +1,7 @@
 /** Generated candles: the same for the same series and window. */
 
 import type { Candle } from "../src/api/types";
-import { toIso } from "../src/shared/times.ts";
+import { toIso, toSeconds } from "../src/shared/times.ts";
 
 export const STEPS: Record<string, number> = { "1m": 60, "5m": 300, "30m": 1800, "1h": 3600, "1d": 86_400 };
 export const SERIES: [string, string][] = [
@@ -70,5 +70,28 @@ export function candleAt(symbol: string, exchange: string, start: number, step: 
     vwap: decimal(100 * (prices.reduce((sum, value) => sum + value, 0) / prices.length), 4),
     created_at: updated,
     updated_at: updated,
+  };
+}
+
+/** Measures of a candle that has not been rebuilt since its table was extended, and of a provisional one. */
+export const NO_MEASURES = {
+  quote_volume: null,
+  taker_buy_volume: null,
+  taker_buy_quote_volume: null,
+  first_trade_at: null,
+  last_trade_at: null,
+};
+
+/** Return the measures of a candle. */
+export function measuresOf(candle: Candle) {
+  const start = toSeconds(candle.window_start);
+  const quote = Number(candle.volume) * Number(candle.vwap);
+  const share = 0.35 + 0.3 * noise(5, start);
+  return {
+    quote_volume: quote.toFixed(16),
+    taker_buy_volume: (Number(candle.volume) * share).toFixed(8),
+    taker_buy_quote_volume: (quote * share).toFixed(16),
+    first_trade_at: `${candle.window_start.slice(0, 19)}.250001Z`,
+    last_trade_at: toIso(toSeconds(candle.window_end) - 1),
   };
 }

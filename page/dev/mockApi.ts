@@ -2,7 +2,7 @@
 
 import type { Candle } from "../src/api/types";
 import { toIso, toSeconds } from "../src/shared/times.ts";
-import { candleAt, firstWindow, newestWindow, SERIES, STEPS } from "./generated.ts";
+import { candleAt, firstWindow, measuresOf, NO_MEASURES, newestWindow, SERIES, STEPS } from "./generated.ts";
 import { mockCoverage } from "./mockCoverage.ts";
 import { mockQuality, mockStatus } from "./mockStatus.ts";
 
@@ -14,6 +14,8 @@ export interface Answer {
 
 const API = "/ohlcv/api/v1/";
 const MAX_LIMIT = 5000;
+/** Timeframes whose candles have measures. */
+const EXTENDED = ["30m", "1h"];
 
 /** Return the answer to a request, or null if the path is not of an API. */
 export function answer(method: string, url: URL, now = Math.floor(Date.now() / 1000)): Answer | null {
@@ -81,6 +83,7 @@ function timeframe(name: string, step: number, now: number) {
     retention_days: 90,
     retention: "90 days",
     time_target_seconds: 20,
+    measures: EXTENDED.includes(name),
     snapshot: snapshot(step, now),
     first_window: toIso(firstWindow(step, now)),
     newest_window: toIso(newestWindow(step, now)),
@@ -112,15 +115,20 @@ function candles(query: URLSearchParams, now: number): Answer {
   if (!step) return problem(400, "timeframe: unknown. Use one of 1m, 5m, 30m, 1h, 1d.");
   const symbol = query.get("symbol") ?? "";
   const exchange = query.get("exchange") ?? "";
+  const measures = query.get("measures") === "true";
+  if (measures && !EXTENDED.includes(name)) {
+    return problem(400, `gold_ohlcv_${name} has no measures: run 'ohlcv tables extend --timeframe ${name}'`);
+  }
   const limit = Number(query.get("limit") ?? 1000);
   if (limit > MAX_LIMIT) return problem(400, `limit: at most ${MAX_LIMIT}.`);
   const newest = newestWindow(step, now);
   const count = Number(query.get("newest") ?? 0);
   const start = count ? newest - (count - 1) * step : toSeconds(query.get("start") ?? toIso(firstWindow(step, now)));
   const end = Math.min(newest + step, query.has("end") ? toSeconds(query.get("end") as string) : newest + step);
-  const found = windows(symbol, exchange, Math.max(start, firstWindow(step, now)), end, step, limit);
-  const provisional =
-    query.get("provisional") === "true" ? windows(symbol, exchange, newest + step, now, step, limit) : null;
+  const stored = windows(symbol, exchange, Math.max(start, firstWindow(step, now)), end, step, limit);
+  const found = measures ? stored.map((candle) => ({ ...candle, ...measuresOf(candle) })) : stored;
+  const computed = windows(symbol, exchange, newest + step, now, step, limit);
+  const provisional = query.get("provisional") === "true" ? computed : null;
   const known = SERIES.some((pair) => pair[0] === symbol && pair[1] === exchange);
   if (!known && !provisional)
     return problem(404, `no series '${symbol}' on '${exchange}' in ${name}: see /api/v1/series`);
@@ -137,7 +145,11 @@ function candles(query: URLSearchParams, now: number): Answer {
     provisional: provisional && {
       trades_snapshot: { id: String(now), committed_at: toIso(now) },
       computed_at: toIso(now),
-      candles: provisional.map((candle) => ({ ...candle, created_at: null, updated_at: null })),
+      candles: provisional.map((candle) => ({
+        ...candle,
+        ...{ created_at: null, updated_at: null },
+        ...(measures && NO_MEASURES),
+      })),
     },
   });
 }

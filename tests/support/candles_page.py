@@ -46,6 +46,8 @@ FIELDS = {
     "Trades": "trade_count",
     "VWAP": "vwap",
 }
+# Names of the measures in the legend.
+MEASURES = ("Quote volume", "Taker buy", "First trade", "Last trade")
 
 
 def shown(value: str | int, decimals: int = 0) -> str:
@@ -98,6 +100,11 @@ class CandlesPage:
         """Return the numbers of the legend of the first chart."""
         values: dict[str, str] = self.window.run(LEGEND)
         return {name: value for name, value in values.items() if name in FIELDS}
+
+    def measures(self) -> dict[str, str]:
+        """Return the measures of the legend of the first chart."""
+        values: dict[str, str] = self.window.run(LEGEND)
+        return {name: value for name, value in values.items() if name in MEASURES}
 
     @property
     def is_provisional(self) -> bool:

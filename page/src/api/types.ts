@@ -11,6 +11,8 @@ export interface TimeframeInfo {
   dag_id: string;
   retention: string;
   time_target_seconds: number;
+  /** Whether its candles have measures. */
+  measures: boolean;
   snapshot: Snapshot | null;
   first_window: string | null;
   newest_window: string | null;
@@ -50,6 +52,12 @@ export interface Candle {
   vwap: string | null;
   created_at: string | null;
   updated_at: string | null;
+  /** The measures, if they were asked for: null if they are not known. */
+  quote_volume?: string | null;
+  taker_buy_volume?: string | null;
+  taker_buy_quote_volume?: string | null;
+  first_trade_at?: string | null;
+  last_trade_at?: string | null;
 }
 
 export interface Provisional {

@@ -37,7 +37,7 @@ export function ChartPanes(props: ChartPanesProps) {
   // biome-ignore lint/correctness/useExhaustiveDependencies: a session is of one set of series.
   useEffect(() => {
     const shown = elements.current.slice(0, keys.length).filter((element) => element !== null);
-    const steps = timeframes.map(({ name, seconds }) => ({ name, seconds }));
+    const steps = timeframes.map(({ name, seconds, measures }) => ({ name, seconds, measures }));
     const created = new ChartSession(shown, keys, steps, first.current.timeframe, first.current.target, {
       onState,
       onHover: setHover,

@@ -2,6 +2,7 @@ import { useState } from "react";
 import { apiUrl, readAllCandles } from "../api/client";
 import { toIso } from "../shared/times";
 import type { SeriesKey } from "./bounds";
+import { selectionOf } from "./candleData";
 import { type Step, type View, windowsOf } from "./frame";
 
 interface ExportProps {
@@ -14,7 +15,7 @@ interface ExportProps {
 export function ExportLinks({ series, timeframe, view }: ExportProps) {
   const [state, setState] = useState<"idle" | "busy" | string>("idle");
   const { from, to } = windowsOf(view, timeframe.seconds);
-  const range = { timeframe: timeframe.name, ...series, start: toIso(from), end: toIso(to) };
+  const range = { ...selectionOf(timeframe), ...series, start: toIso(from), end: toIso(to) };
   const name = `${series.exchange}-${series.symbol}-${timeframe.name}`.replace(/[^\w.-]+/g, "_");
   const downloadJson = async () => {
     setState("busy");

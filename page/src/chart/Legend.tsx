@@ -1,5 +1,5 @@
-import { formatCount, formatDecimal } from "../shared/numbers";
 import { formatIso, formatTime, localZoneName, type Zone } from "../shared/times";
+import { legendValues } from "./legendValues";
 import type { Hover } from "./sessionEvents";
 
 interface LegendProps {
@@ -13,20 +13,7 @@ interface LegendProps {
 export function Legend({ hover, index, zone, loading }: LegendProps) {
   const drawn = hover?.candles[index];
   const candle = drawn?.candle;
-  // The last one is the exact text, where the shown one is shorter.
-  const values: [string, string, string?][] = candle
-    ? [
-        ["Open", formatDecimal(candle.open_price, 2)],
-        ["High", formatDecimal(candle.high_price, 2)],
-        ["Low", formatDecimal(candle.low_price, 2)],
-        ["Close", formatDecimal(candle.close_price, 2)],
-        ["Volume", formatDecimal(candle.volume)],
-        ["Trades", formatCount(candle.trade_count)],
-        ["VWAP", formatDecimal(candle.vwap, 2)],
-        ["Created", formatIso(candle.created_at, zone), candle.created_at ?? undefined],
-        ["Updated", formatIso(candle.updated_at, zone), candle.updated_at ?? undefined],
-      ]
-    : [];
+  const values = candle ? legendValues(candle, zone) : [];
   return (
     <div className="oc-legend" aria-live={hover?.crosshair ? "polite" : "off"}>
       <div className="oc-legend-time">

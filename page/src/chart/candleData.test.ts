@@ -5,7 +5,7 @@ import type { SeriesKey } from "./bounds";
 import { CandleData } from "./candleData";
 
 const NOW = 1_772_366_400 + 45 * 60;
-const STEP = { name: "1h", seconds: 3600 };
+const STEP = { name: "1h", seconds: 3600, measures: true };
 const NEWEST = newestWindow(3600, NOW);
 const KEYS = [
   { symbol: "BTC-USD", exchange: "kraken" },
@@ -50,6 +50,22 @@ it("loads the candles of a view once, for each series, below the base address of
   expect(data.find(1, STEP, NEWEST)?.candle.exchange).toBe("coinbase");
   expect(data.requests(view, STEP)).toEqual([]);
   expect(urls.every((url) => url.startsWith("http://airflow.test/prefix/ohlcv/api/v1/"))).toBe(true);
+});
+
+it("asks for measures only where the table has them: it would refuse others", async () => {
+  const data = await open();
+  await load(data, { from: NEWEST - 10 * 3600, to: NEWEST + 3600 });
+  await data.poll(STEP);
+  expect(data.find(0, STEP, NEWEST)?.candle.quote_volume).toMatch(/^\d+\.\d{16}$/);
+  expect(data.find(0, STEP, NEWEST + 3600)?.candle.quote_volume).toBeNull();
+  urls.length = 0;
+  const other = { name: "5m", seconds: 300, measures: false };
+  data.table(other.name);
+  await vi.waitFor(() => expect(data.bounds(other)).not.toBeNull());
+  const [request] = data.requests({ from: NEWEST - 3600, to: NEWEST }, other);
+  await request?.run(new AbortController().signal);
+  expect(data.find(0, other, NEWEST - 300)?.candle).not.toHaveProperty("quote_volume");
+  expect(urls.filter((url) => url.includes("measures"))).toEqual([]);
 });
 
 it("adds provisional candles after the newest stored one", async () => {

@@ -98,7 +98,7 @@ export class CandleData {
         key: `${series} ${step.name} ${range.from} ${range.to}`,
         run: async (signal: AbortSignal) => {
           const span = { start: toIso(range.from), end: toIso(range.to), limit: MAX_WINDOWS };
-          const candles = await readRange({ timeframe: step.name, ...key, ...span }, signal);
+          const candles = await readRange({ ...selectionOf(step), ...key, ...span }, signal);
           if (signal.aborted) return;
           cache.put(range, candles);
           this.events.onCandles(series, step);
@@ -114,7 +114,7 @@ export class CandleData {
   async poll(step: Step): Promise<boolean> {
     const answers = await Promise.all(
       this.keys.map((key) =>
-        readCandles({ timeframe: step.name, ...key, newest: 1, provisional: true }, this.closing.signal),
+        readCandles({ ...selectionOf(step), ...key, newest: 1, provisional: true }, this.closing.signal),
       ),
     );
     const table = this.tables.get(step.name);
@@ -153,4 +153,9 @@ export class CandleData {
     }
     return cache;
   }
+}
+
+/** Return the parameters of every request for candles of a timeframe. A table without measures refuses the second. */
+export function selectionOf(step: Step) {
+  return { timeframe: step.name, measures: step.measures || undefined };
 }

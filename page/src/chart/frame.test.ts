@@ -14,9 +14,9 @@ import {
 } from "./frame";
 
 const STEPS = [
-  { name: "1d", seconds: 86_400 },
-  { name: "1m", seconds: 60 },
-  { name: "1h", seconds: 3600 },
+  { name: "1d", seconds: 86_400, measures: false },
+  { name: "1m", seconds: 60, measures: false },
+  { name: "1h", seconds: 3600, measures: false },
 ];
 const YEAR = { first: 0, newest: 525_599 * 60 };
 

@@ -28,6 +28,8 @@ export interface Frame {
 export interface Step {
   name: string;
   seconds: number;
+  /** Whether its candles have measures. */
+  measures: boolean;
 }
 
 /** A finer timeframe is used again when it has at most this share of the limit in view. */
