@@ -15,7 +15,7 @@ import yaml
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.spark.jars import chosen_jars
-from support.candle_rows import HOUR, Row, at, candle, filled_candle, unfilled
+from support.candle_rows import HOUR, Row, at, candle, extend_table, filled_candle, measured, unfilled, write_candles
 from support.coverage_rows import hour_row, write_coverage
 from support.documents import named_blocks, run_block
 from support.ledger import RecordedHistory
@@ -31,6 +31,7 @@ OTHERS = {
     "api-arrow",
     "api-etag",
     "ohlcv-newest",
+    "measures",
     "history",
     "as-of",
     "vintage",
@@ -107,6 +108,16 @@ def test_the_newest_windows_are_filled(hours: list[Row]) -> None:
         filled_candle(HOUR, "2026-03-02T00:00", close, "BTC-USD", "coinbase"),
         unfilled(NEWER_HOUR),
     ]
+
+
+def test_measures_are_read_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OHLCV_HOME", str(tmp_path))
+    settings = load_settings({"OHLCV_HOME": str(tmp_path)})
+    create_tables(settings)
+    extend_table(settings, HOUR)
+    stored = measured(candle(HOUR, "2026-03-01T22:00", "84120.00000003", "BTC-USD", "coinbase"))
+    write_candles(settings, HOUR, stored)
+    assert rows(run_block(BLOCKS, "measures")["candles"]) == [stored]
 
 
 def test_an_old_snapshot_has_the_candles_of_its_time(hours: list[Row]) -> None:
