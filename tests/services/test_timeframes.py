@@ -81,9 +81,8 @@ def own_range(run: Run, timeframe: Timeframe) -> Range:
 def record(site: Site, run: Run) -> None:
     """Print a run for the record, with its range and its tasks."""
     tasks = site.airflow.tasks(run.dag_id, run.run_id)
-    print(
-        f"seen: {run.dag_id} {run.run_id}: {run.state}, {sorted((name, each['state']) for name, each in tasks.items())}"
-    )
+    states = ", ".join(f"{name} {each['state']}" for name, each in sorted(tasks.items()))
+    print(f"seen: {run.type} {run.dag_id} {run.run_id}: {run.state} ({states})")
 
 
 def test_airflow_has_the_dags_of_the_enabled_timeframes_only(loaded: OracleSite) -> None:

@@ -38,10 +38,11 @@ def record_publications(name: str, output_format: str) -> None:
     from ohlcv.ledger.recording import record
 
     settings = load_settings()
+    names = chosen_timeframes(settings, name)
     catalog = open_catalog(settings)
     reports: list[LedgerReport] = []
     errors: list[str] = []
-    for each in chosen_timeframes(settings, name):
+    for each in names:
         try:
             with show_progress(f"recording {each}", quiet=output_format == "json") as progress:
                 reports.append(record(settings, settings.timeframe(each), catalog, progress))
@@ -69,8 +70,9 @@ def status(name: str, output_format: str) -> None:
     from ohlcv.ledger.status import ledger_status
 
     settings = load_settings()
+    names = chosen_timeframes(settings, name)
     catalog = open_catalog(settings)
-    states = [ledger_status(settings, settings.timeframe(each), catalog) for each in chosen_timeframes(settings, name)]
+    states = [ledger_status(settings, settings.timeframe(each), catalog) for each in names]
     if output_format == "json":
         for state in states:
             click.echo(json.dumps(state.to_json()))

@@ -16,7 +16,7 @@ from ohlcv.model.timeframes import get_timeframe
 from ohlcv.web.candle_query import CandlePage, CandleQuery, CandleReader
 from ohlcv.web.file_cache import FileCache
 from ohlcv.web.index_refresher import REFRESH_SECONDS, IndexRefresher
-from ohlcv.web.provisional import Provisional, ProvisionalCandles
+from ohlcv.web.provisional import HOURLY, Provisional, ProvisionalCandles
 from ohlcv.web.series_ranges import SeriesRange, SeriesRanges
 from ohlcv.web.table_index import TableIndex
 
@@ -40,8 +40,10 @@ class CandleData:
         enabled = settings.timeframes
         self._readers = {name: CandleReader(self.cache, timeframe) for name, timeframe in enabled.items()}
         self._series = {name: SeriesRanges() for name in enabled}
+        # Longer candles are combined from hours, also if these have no table.
+        hourly = {HOURLY.name: CandleReader(self.cache, HOURLY)}
         self._provisional = ProvisionalCandles(
-            self._readers,
+            hourly | self._readers,
             lambda timeframe: self.index(timeframe.name) if timeframe.name in enabled else None,
             lambda: self._refresher.index(self._names.trades),
         )

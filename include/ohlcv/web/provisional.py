@@ -29,7 +29,7 @@ _MAX_CANDLES = 150_000
 _MEMORY = "128m"
 
 # The hours from which longer candles are combined, whether or not their table is enabled.
-_HOURLY = get_timeframe("1h")
+HOURLY = get_timeframe("1h")
 
 _WIDE = pa.decimal128(38, AMOUNT_SCALE)
 _AMOUNTS = ("open_price", "high_price", "low_price", "close_price", "volume", "vwap")
@@ -102,7 +102,7 @@ class ProvisionalCandles:
         self._readers = readers
         self._candles = candles
         self._trades = trades
-        self._newest = {name: _Newest() for name in {*readers, _HOURLY.name}}
+        self._newest = {name: _Newest() for name in readers}
 
     def candles(
         self, timeframe: Timeframe, index: TableIndex, symbol: str, exchange: str, now: datetime
@@ -132,10 +132,10 @@ class ProvisionalCandles:
 
     def _from_hours(self, timeframe: Timeframe, index: TableIndex, request: _Request) -> tuple[_Candles, pa.Table]:
         """Combine stored and provisional candles of one hour. Windows with an hour in neither of them are left out."""
-        hourly = self._candles(_HOURLY)
+        hourly = self._candles(HOURLY)
         # Without its table, every hour is computed from trades.
-        computed, provisional = self._from_trades(_HOURLY, hourly or index, request)
-        reader = self._readers[_HOURLY.name]
+        computed, provisional = self._from_trades(HOURLY, hourly or index, request)
+        reader = self._readers[HOURLY.name]
         first = floor_time(hour_range(request.hours[-1]).start, timeframe.length) - timeframe.length
         newest = self._newest_window(timeframe, index, request)
         if newest is not None:

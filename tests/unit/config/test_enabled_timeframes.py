@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from ohlcv.config.maintained_tables import maintained_table
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.timeframes import TIMEFRAMES
@@ -77,3 +78,17 @@ def test_reprocessing_has_the_tuning_of_the_longest_enabled_timeframe() -> None:
     values = {"OHLCV_TIMEFRAMES": "1m,4h", "OHLCV_4H_EXECUTOR_CORES": "3", "OHLCV_1D_EXECUTOR_CORES": "5"}
     assert load_settings(values).reprocess_tuning.executor_cores == 3
     assert load_settings({**values, "OHLCV_TIMEFRAMES": "4h,1d"}).reprocess_tuning.executor_cores == 5
+
+
+def test_what_is_recorded_of_other_timeframes_is_kept() -> None:
+    settings = load_settings({"OHLCV_TIMEFRAMES": "15m,2h"})
+    for name in ("publications", "revisions", "reconciliation"):
+        assert [str(each) for each in maintained_table(settings, name).timeframes] == ["15m", "2h"]
+    assert [str(each) for each in maintained_table(settings, "coverage").timeframes] == ["2h"]
+    with pytest.raises(InputError, match="not enabled"):
+        maintained_table(settings, "1d")
+
+
+def test_every_known_name_of_a_table_is_reserved() -> None:
+    with pytest.raises(InputError, match=r"give the name market_data\.gold_ohlcv_2h twice"):
+        load_settings({"OHLCV_TRADES_TABLE": "gold_ohlcv_2h"})
