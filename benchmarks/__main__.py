@@ -19,6 +19,7 @@ from benchmarks import (
     hours,
     live,
     mapped_tables,
+    measures,
     memory,
     merge,
     reprocessing,
@@ -42,6 +43,7 @@ SECTIONS = {
     "mapped": mapped_tables.measure,
     "audit": audited_runs.measure,
     "coverage": coverage.measure,
+    "measures": measures.measure,
 }
 # Sections that run by default. Together they take a quarter of an hour.
 DEFAULT_SECTIONS = ("small", "reprocessing", "growth")

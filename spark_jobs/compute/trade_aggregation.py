@@ -28,6 +28,7 @@ from spark_jobs.compute.trade_columns import (
     partition_hour,
     sequence_offset,
     taker_side,
+    timestamp_of_order,
     trade_order,
     upper_id,
     version_order,
@@ -40,6 +41,8 @@ TOTAL_COLUMNS = (*SERIES, "window", "open", "high", "low", "close", "volume", "n
 MEASURE_TOTALS = ("buy_volume", "buy_notional", "lowest_side", "first_trade", "last_trade")
 # Type of a sum of quantities: the one that Spark gives to it.
 VOLUME = "decimal(28,8)"
+# Type of a sum of notionals.
+NOTIONAL = "decimal(38,16)"
 # A broadcast of this many identities takes about 18 MB of a driver's 512 MB.
 MAX_BROADCAST_IDENTITIES = 60_000
 
@@ -113,6 +116,8 @@ def aggregate_trades(trades: DataFrame, step: int, ranges: Sequence[Range], *, m
         versions = again.join(repeated, keys, "left_semi")
         parts.append(_total_versions(versions, step, ranges, numeric_order(), measures=measures))
     once = ordered.where(F.col("identity").isNull() & F.col("window").isNotNull())
+    if measures:
+        once = _join_sides(once)
     if not parts:
         return TradeTotals(once.select(*total_columns(measures=measures)), step, summary, first, measures)
     totals = _merge([once, *parts], measures=measures).persist(StorageLevel.MEMORY_AND_DISK)
@@ -140,13 +145,14 @@ def first_totals(trades: DataFrame, step: int, ranges: Sequence[Range], *, measu
     """Return totals by hour, rejection reason, series and window; without a shuffle if an hour is one task.
 
     Trades that were delivered more than once have a row each, with their `identity`; it is null in all other rows.
+    For measures the two sides of a window have a row each: that costs less than sums over the trades of one side.
     """
     # Each value of a trade that was delivered once is the largest of its deliveries.
     values = ("timestamp", "price", "quantity")
-    side = [F.max(taker_side()).alias("taker_side")] if measures else []
+    side = ["taker_side"] if measures else []
     deliveries = trades.groupBy(*PARTITION, "rejected", *SERIES, *IDENTITY).agg(
         *(F.max(name).alias(name) for name in values),
-        *side,
+        *(F.max(taker_side()).alias(name) for name in side),
         F.min("source_sequence").alias("min_sequence"),
         F.max("source_sequence").alias("max_sequence"),
         F.count("source_sequence").alias("sequences"),
@@ -162,12 +168,34 @@ def first_totals(trades: DataFrame, step: int, ranges: Sequence[Range], *, measu
             **{name: F.when(is_repeated, F.col(name)) for name in IDENTITY},
         }
     )
-    return numbered.groupBy(*PARTITION, "rejected", *SERIES, "window", *IDENTITY).agg(
-        *_aggregates(F.col("order"), measures=measures),
+    return numbered.groupBy(*PARTITION, "rejected", *SERIES, "window", *IDENTITY, *side).agg(
+        *_aggregates(F.col("order"), measures=False),
         *_order_range(),
         F.sum("deliveries").alias("deliveries"),
         *(F.min(name).alias(f"{name}_low") for name in ("upper_id", "min_offset")),
         *(F.max(name).alias(f"{name}_high") for name in ("upper_id", "max_offset")),
+    )
+
+
+def _join_sides(once: DataFrame) -> DataFrame:
+    """Return one row for each window from the rows of its sides, with the columns of measures.
+
+    Only for series that their ids order. A window belongs to one hour, so Spark needs no shuffle.
+    """
+    is_bought = F.col("taker_side") == BUY_SIDE
+    sides = once.withColumns(
+        {
+            "buy_volume": F.when(is_bought, F.col("volume")).otherwise(F.lit(0).cast(VOLUME)),
+            "buy_notional": F.when(is_bought, F.col("notional")).otherwise(F.lit(0).cast(NOTIONAL)),
+            "lowest_side": F.col("taker_side"),
+            "first_trade": timestamp_of_order("first_order"),
+            "last_trade": timestamp_of_order("last_order"),
+        }
+    )
+    return sides.groupBy(*PARTITION, *SERIES, "window").agg(
+        *merge_aggregates(F.col("first_order"), F.col("last_order"), measures=True),
+        F.min("first_order").alias("first_order"),
+        F.max("last_order").alias("last_order"),
     )
 
 

@@ -88,6 +88,11 @@ def numeric_order() -> Column:
     return microsecond * F.lit(ID_RANGE) + F.col("number") % F.lit(ID_RANGE)
 
 
+def timestamp_of_order(order: str) -> Column:
+    """Return the timestamp of a trade from its `numeric_order` and its partition."""
+    return partition_hour() * F.lit(MICROSECONDS_PER_HOUR) + F.expr(f"{order} div {ID_RANGE}")
+
+
 def upper_id() -> Column:
     """Return the part of a numeric id that `numeric_order` leaves out, -1 if the id is no number."""
     return F.coalesce(F.expr(f"number div {ID_RANGE}"), F.lit(-1))
