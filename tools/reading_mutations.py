@@ -1,7 +1,8 @@
-"""Mutations of the rules of reads of the past for prove_rules.py."""
+"""Mutations of the rules of reads of the past, and of measures, for prove_rules.py."""
 
 from __future__ import annotations
 
+from measure_reading_mutations import MEASURE_READING_MUTATIONS
 from mutation import Mutation
 
 PAST = "tests/unit/readers/test_point_in_time.py"
@@ -296,4 +297,5 @@ READING_MUTATIONS = (
         "    needed: list[int | None] = []\n",
         (GAPS,),
     ),
+    *MEASURE_READING_MUTATIONS,
 )

@@ -76,7 +76,7 @@ class TestData:
         self, settings: Settings, data: CandleData, rows: list[Row], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A scan by pyiceberg would hold a whole file of any size in memory."""
-        monkeypatch.setattr(file_decoder, "_scan", None)
+        monkeypatch.setattr(file_decoder, "_scan", lambda *_: pytest.fail("the whole file is read"))
         assert data.candles("1h", CandleQuery("BTC", "X", measures=True)).table.to_pylist() == rows
 
     def test_the_newest_candles_and_the_first_after_a_gap(self, data: CandleData, rows: list[Row]) -> None:
