@@ -10,6 +10,7 @@ from mutation import Mutation
 from reading_mutations import READING_MUTATIONS
 from reconciliation_mutations import RECONCILIATION_MUTATIONS
 from recording_mutations import RECORDING_MUTATIONS
+from timeframe_mutations import TIMEFRAME_MUTATIONS
 
 CANDLES = "tests/spark/test_candles.py"
 TRADES = "tests/spark/test_trade_rules.py"
@@ -393,4 +394,5 @@ MUTATIONS = (
     *RECORDING_MUTATIONS,
     *READING_MUTATIONS,
     *RECONCILIATION_MUTATIONS,
+    *TIMEFRAME_MUTATIONS,
 )

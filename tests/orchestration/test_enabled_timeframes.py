@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import runpy
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ def _enabled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load_dags(name: str) -> dict[str, Any]:
-    from airflow.dag_processing.dagbag import DagBag
+    """Execute a DAG file with the settings of the test, and return its DAGs."""
+    from airflow.sdk import DAG
 
-    bag = DagBag(ROOT / "dags" / f"{name}.py")
-    assert bag.import_errors == {}
-    return dict(bag.dags)
+    found = runpy.run_path(str(ROOT / "dags" / f"{name}.py")).values()
+    return {each.dag_id: each for each in found if isinstance(each, DAG)}
 
 
 def test_there_are_dags_of_the_enabled_timeframes_only() -> None:
