@@ -18,8 +18,10 @@ Parameters of the form:
   become pending.
 
 The task `days` lists the days. For each day, `rebuild` is one Spark job and `validate` recomputes the candles with
-DuckDB. A scheduled candle run waits for at most one of these jobs. Each table gets one commit if a candle changed, and
-none otherwise. The current day is rebuilt up to its last complete window.
+DuckDB. At the end, `progress` logs which days of the timeframes are left, for candle tables that were extended or
+timeframes that were enabled later (`ohlcv tables progress`). A scheduled candle run waits for at most one of these
+jobs. Each table gets one commit if a candle changed, and none otherwise. The current day is rebuilt up to its last
+complete window.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
 from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
 from ohlcv.orchestration.parameters import timeframes_parameter
+from ohlcv.orchestration.progress_tasks import progress_task
 from ohlcv.orchestration.run_ranges import MACROS
 from ohlcv.orchestration.tasks import REPROCESS_WEIGHT, days_task, spark_task, validate_day_task
 from ohlcv.spark.spark_submit import reprocess_job
@@ -99,7 +102,7 @@ def build_dag(settings: Settings) -> DAG:
             rebuild.doc_md = "Rebuild one UTC day, with one commit for each table that changed."
             rebuild >> validate_day_task(day, settings)
 
-        one_day.expand(day=days_task())
+        one_day.expand(day=days_task()) >> progress_task()
     return dag
 
 

@@ -72,6 +72,9 @@ def test_a_reprocessing_run_has_one_job_and_one_validation_per_day(bag: DagBag) 
     assert rebuild.downstream_task_ids == {"one_day.validate"}
     assert rebuild.get_closest_mapped_task_group() is not None
     assert [asset.name for asset in validate.outlets] == [f"gold_ohlcv_{name}" for name in DEFAULT_TIMEFRAMES]
+    # The last task succeeds only if every day was rebuilt and validated, so its state is that of the run.
+    assert validate.downstream_task_ids == {"progress"}
+    assert dag.get_task("progress").trigger_rule == "all_success"
     assert rebuild.priority_weight < min(
         bag.dags[timeframe.dag_id].get_task("aggregate").priority_weight for timeframe in DEFAULT_TIMEFRAMES.values()
     )
