@@ -13,20 +13,20 @@ from pyiceberg.types import NestedField
 
 from ohlcv.iceberg.table_definitions import ICEBERG_TYPES
 from ohlcv.model.table_contracts import MEASURE_COLUMNS, MEASURES
+from ohlcv.quality.trade_versions import SIDE_NUMBERS
 
 # Columns of the table `partials`. `sides` is the number of trades with a side.
 PARTIAL_FIELDS = """,
     buy_volume HUGEINT, high_buy_notional HUGEINT, low_buy_notional HUGEINT, sides BIGINT, first_trade_at BIGINT,
     last_trade_at BIGINT
 """
-# 1 for a buy, 0 for a sell, null for a trade without a side.
-BOUGHT = ", CAST(CASE side WHEN 'BUY' THEN 1 WHEN 'SELL' THEN 0 END AS TINYINT) AS bought"
+_BUY, _SELL = SIDE_NUMBERS["BUY"], SIDE_NUMBERS["SELL"]
 # A notional is summed in two parts, as for the vwap.
-PARTIALS = """,
-    coalesce(sum(CAST(quantity AS HUGEINT)) FILTER (bought = 1), 0),
-    coalesce(sum(CAST(price // 1000000000 AS HUGEINT) * quantity) FILTER (bought = 1), 0),
-    coalesce(sum(CAST(price % 1000000000 AS HUGEINT) * quantity) FILTER (bought = 1), 0),
-    count(bought), min("timestamp"), max("timestamp")
+PARTIALS = f""",
+    coalesce(sum(CAST(quantity AS HUGEINT)) FILTER (side = {_BUY}), 0),
+    coalesce(sum(CAST(price // 1000000000 AS HUGEINT) * quantity) FILTER (side = {_BUY}), 0),
+    coalesce(sum(CAST(price % 1000000000 AS HUGEINT) * quantity) FILTER (side = {_BUY}), 0),
+    count(*) FILTER (side IN ({_BUY}, {_SELL})), min("timestamp"), max("timestamp")
 """
 COMBINED = """,
     sum(buy_volume) AS buy_volume, sum(high_buy_notional) AS high_buy_notional,

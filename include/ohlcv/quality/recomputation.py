@@ -68,7 +68,7 @@ keyed AS (
     SELECT symbol, exchange, "timestamp", source_sequence, price, quantity,
         floor_time("timestamp", {step}) AS start, coalesce(trade_id, message_id) AS id,
         CASE WHEN regexp_full_match(coalesce(trade_id, message_id), '[0-9]+')
-            THEN ltrim(coalesce(trade_id, message_id), '0') END AS digits{bought}
+            THEN ltrim(coalesce(trade_id, message_id), '0') END AS digits{side}
     FROM latest
 ),
 ordered AS (
@@ -184,7 +184,7 @@ class Recomputation:
         partials = _PARTIALS.format(
             latest=latest_version(trades.mapping, with_side=self._measures),
             step=self._step,
-            bought=self._if_measures(measure_sql.BOUGHT),
+            side=self._if_measures(", side"),
             measures=self._if_measures(measure_sql.PARTIALS),
             in_ranges=in_ranges(self._ranges, "start"),
         )

@@ -18,8 +18,13 @@ TRADE_FIELDS = """
     quantity BIGINT, source_sequence BIGINT, ingestion_timestamp BIGINT, platform_sequence BIGINT, hour_number BIGINT,
     valid BOOLEAN
 """
-# Only where measures are computed.
-SIDE_FIELD = ", side VARCHAR"
+# Only where measures are computed: a number that orders sides as their texts do, BUY or SELL among all others, which are
+# no side. It takes a byte; with the text, the order of versions would cost a quarter more.
+SIDE_FIELD = ", side TINYINT"
+SIDE_NUMBERS = {"BUY": 1, "SELL": 3}
+_SIDE = """,
+    CAST(CASE WHEN side = 'BUY' THEN 1 WHEN side = 'SELL' THEN 3 WHEN side < 'BUY' THEN 0 WHEN side < 'SELL' THEN 2
+        WHEN side > 'SELL' THEN 4 END AS TINYINT) AS side"""
 _TRADES = """
 SELECT symbol, exchange, trade_id, message_id, "timestamp", CAST(CAST(price AS DECIMAL(28, 8)) * 100000000 AS BIGINT),
     CAST(CAST(quantity AS DECIMAL(28, 8)) * 100000000 AS BIGINT), source_sequence, ingestion_timestamp,
@@ -53,7 +58,7 @@ def trades_query(trades: TradesTable, hours: Iterable[int], relation: str, *, wi
         mapped = projection(mapping, trades.kinds, relation, with_side=with_side)
         relation = f"({mapped}) WHERE {hour_of_trade(mapping)} IN ({numbers})"
     hour = _STORED_HOUR if mapping.has_hours else _HOUR_OF_TIMESTAMP
-    return _TRADES.format(hour=hour, identity=identity, side=", side" if with_side else "", source=relation)
+    return _TRADES.format(hour=hour, identity=identity, side=_SIDE if with_side else "", source=relation)
 
 
 def latest_version(mapping: TradeMapping, *, with_side: bool = False) -> str:
