@@ -6,6 +6,7 @@ from coverage_mutations import RECORDING_OF_COVERAGE
 from coverage_operation_mutations import COVERAGE_OPERATION_MUTATIONS
 from coverage_state_mutations import COVERAGE_STATE_MUTATIONS
 from ledger_mutations import LEDGER_MUTATIONS
+from measure_audit_mutations import MEASURE_AUDIT_MUTATIONS
 from mutation import Mutation
 from reading_mutations import READING_MUTATIONS
 from reconciliation_mutations import RECONCILIATION_MUTATIONS
@@ -392,6 +393,7 @@ MUTATIONS = (
     *RECORDING_OF_COVERAGE,
     *COVERAGE_OPERATION_MUTATIONS,
     *RECORDING_MUTATIONS,
+    *MEASURE_AUDIT_MUTATIONS,
     *READING_MUTATIONS,
     *RECONCILIATION_MUTATIONS,
     *TIMEFRAME_MUTATIONS,

@@ -18,8 +18,8 @@ TRADE_FIELDS = """
     quantity BIGINT, source_sequence BIGINT, ingestion_timestamp BIGINT, platform_sequence BIGINT, hour_number BIGINT,
     valid BOOLEAN
 """
-# Only where measures are computed: a number that orders sides as their texts do, BUY or SELL among all others, which are
-# no side. It takes a byte; with the text, the order of versions would cost a quarter more.
+# Only where measures are computed: a number that orders sides as their texts. All texts but BUY and SELL are no side.
+# It takes a byte; with the text, the order of versions would cost a quarter more.
 SIDE_FIELD = ", side TINYINT"
 SIDE_NUMBERS = {"BUY": 1, "SELL": 3}
 _SIDE = """,

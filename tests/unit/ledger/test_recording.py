@@ -11,11 +11,12 @@ from pyiceberg.table.snapshots import Operation
 from pyiceberg.types import LongType
 
 from ohlcv.config.settings import Settings
-from ohlcv.iceberg.tables import widen_volume
+from ohlcv.iceberg.tables import extend, widen_volume
 from ohlcv.ledger import recording, row_differences
 from ohlcv.model import summary_keys
 from support.audited_tables import built
 from support.candle_rows import DAY, MINUTE, Row, at
+from support.default_tables import candles_contract
 from support.ledger_site import STAMP, LedgerSite
 
 ONE, TWO, THREE = (Decimal(number) for number in (1, 2, 3))
@@ -380,3 +381,19 @@ def test_the_states_of_a_history_can_be_restored(site: LedgerSite) -> None:
             if row["publication"] == publication.number:
                 state[row["window_start"]] = {name: row[name] for name in expected[row["window_start"]]}
         assert state == expected, before.number
+
+
+def test_measures_are_no_revision(site: LedgerSite) -> None:
+    site.build(candle(0), candle(1))
+    site.record()
+    extend(site.settings, candles_contract(MINUTE))
+    filled = {"quote_volume": TWO, "first_trade_at": STAMP, "last_trade_at": STAMP}
+    # A candle is filled, and then its side is corrected.
+    for measures in (filled, filled | {"taker_buy_volume": TWO, "taker_buy_quote_volume": TWO}):
+        site.replace([site.rows[0] | measures, *site.rows[1:]], {summary_keys.DAG_ID: "ohlcv_1m"})
+    site.record()
+    site.build(candle(1, "2"))
+    site.record()
+    counts = [(each.inserted, each.updated, each.deleted) for each in site.publications()]
+    assert counts == [(0, 0, 0), (0, 0, 0), (0, 0, 0), (0, 1, 0)]
+    assert [change[:3] for change in site.changes()] == [(4, "updated", "12:01")]

@@ -9,12 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from ohlcv.cli.audit_details import print_details
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import extend
-from ohlcv.model.audit_records import NO_DECISIONS
+from ohlcv.model.audit_records import NO_DECISIONS, Rejection
 from ohlcv.model.intervals import Range
 from ohlcv.model.source_hours import hour_number
 from ohlcv.quality.audit import CARRIED_OVER, Audit, AuditResult, AuditScope
+from ohlcv.quality.failed_candles import FailedCandles
+from ohlcv.quality.failure_details import failure_details
 from support.audited_tables import add_trades, built, candle_table, publish, stage, trade
 from support.candle_rows import MINUTE, Row, at
 from support.default_tables import candles_contract
@@ -115,3 +118,36 @@ def test_rows_that_are_not_rebuilt_keep_their_measures(extended: Settings, scope
     assert [(each.rule, each.symbol) for each in result.findings] == [(CARRIED_OVER, "BTC")]
     assert "quote_volume NULL" in result.findings[0].stored
     assert "quote_volume 2.0000000000000000" in result.findings[0].expected
+
+
+def test_the_details_of_a_failure_show_measures_and_sides(
+    extended: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Versions that differ only in their side: that of the greater text is the latest.
+    snapshot = add_trades(extended, trade("2026-03-01T12:00") | {"side": "SELL"})
+    candidate = stage(extended, MINUTE, [measured(MINUTE, "2026-03-01T12:00"), ETH])
+    failed = FailedCandles(
+        MINUTE, candle_table(extended, MINUTE), candidate, source(extended), snapshot, [SPAN], None, []
+    )
+    details = failure_details(extended, failed)
+    (window,) = details.windows
+    assert {each.rule for each in details.findings} == {"measures_equal_the_trades"}
+    assert window.held is not None
+    assert window.recomputed is not None
+    assert (window.held["taker_buy_volume"], window.recomputed["taker_buy_volume"]) == ("2.00000000", "0.00000000")
+    assert window.recomputed["last_trade_at"] == "2026-03-01T12:00:00.000000Z"
+    assert [(each["side"], each["verdict"]) for each in window.trades] == [("SELL", "accepted"), ("BUY", "superseded")]
+    print_details(MINUTE, Rejection("dag", "run", candidate, snapshot, "", "", "", "", 2, 1, 2, ()), details)
+    output = capsys.readouterr().out
+    assert all(text in output for text in ("taker_buy_quote_volume", "side", "SELL", "superseded"))
+
+
+def test_the_details_of_a_table_without_measures_have_none(settings: Settings) -> None:
+    snapshot = add_trades(settings, trade("2026-03-01T12:00") | {"side": "SELL"})
+    candidate = stage(settings, MINUTE, [built(MINUTE, "2026-03-01T12:00") | {"trade_count": 2}])
+    failed = FailedCandles(
+        MINUTE, candle_table(settings, MINUTE), candidate, source(settings), snapshot, [SPAN], None, []
+    )
+    (window,) = failure_details(settings, failed).windows
+    assert "quote_volume" not in (window.held or {})
+    assert "side" not in window.trades[0]
