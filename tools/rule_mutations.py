@@ -5,6 +5,7 @@ from __future__ import annotations
 from coverage_mutations import RECORDING_OF_COVERAGE
 from coverage_operation_mutations import COVERAGE_OPERATION_MUTATIONS
 from coverage_state_mutations import COVERAGE_STATE_MUTATIONS
+from extension_mutations import EXTENSION_MUTATIONS
 from ledger_mutations import LEDGER_MUTATIONS
 from measure_audit_mutations import MEASURE_AUDIT_MUTATIONS
 from mutation import Mutation
@@ -389,6 +390,7 @@ MUTATIONS = (
         (f"{PUBLICATION}::test_the_checkpoint_of_a_candidate_is_not_read",),
     ),
     *COVERAGE_STATE_MUTATIONS,
+    *EXTENSION_MUTATIONS,
     *LEDGER_MUTATIONS,
     *RECORDING_OF_COVERAGE,
     *COVERAGE_OPERATION_MUTATIONS,

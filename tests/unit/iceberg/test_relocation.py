@@ -18,13 +18,16 @@ from ohlcv.iceberg.tables import (
     check_location,
     check_locations,
     create_tables,
+    extend,
     load_table,
     load_table_to_write,
     open_catalog,
 )
+from ohlcv.iceberg.views import extended_timeframes, view_states
 from ohlcv.ingest.loader import load_trades
 from ohlcv.model.errors import InputError, OhlcvError
 from support.default_tables import NAMESPACE, TRADES, contracts
+from support.stored_views import store_views
 from support.trade_files import HEADER, HOUR, NOON, stored_trades
 
 FIRST, SECOND = f"x,BTC-USD,{NOON},1,1,1", f"x,BTC-USD,{NOON + HOUR},2,1,2"
@@ -84,6 +87,24 @@ def test_a_relocated_copy_is_independent_of_the_original(original: Settings, cop
     assert [name for name, content in files_of(copy.home / "warehouse").items() if old_location in content] == []
     shutil.rmtree(original.home)
     assert len(stored_trades(copy)) == 2
+
+
+def test_extended_tables_and_current_views_stay_so_in_a_relocated_copy(original: Settings) -> None:
+    extend(original, original.candles_contract(original.timeframe("1h")))
+    store_views(original)
+    home = original.home.with_name("b")
+    shutil.copytree(original.home, home)
+    shutil.move(original.home, original.home.with_name("elsewhere"))
+    copy = home_settings(home)
+    relocate_tables(copy)
+    assert set(view_states(copy).values()) == {"current"}
+    assert extended_timeframes(copy, open_catalog(copy)) == ["1h"]
+    # After the catalog was lost.
+    for file in home.glob("catalog.db*"):
+        file.unlink()
+    register_tables(copy, open_catalog(copy), replace=False)
+    assert extended_timeframes(copy, open_catalog(copy)) == ["1h"]
+    assert set(view_states(copy).values()) == {"missing"}
 
 
 def test_the_history_of_a_relocated_table_remains_readable(original: Settings) -> None:
