@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from coverage_mutations import RECORDING_OF_COVERAGE
-from coverage_operation_mutations import COVERAGE_OPERATION_MUTATIONS
-from coverage_state_mutations import COVERAGE_STATE_MUTATIONS
-from extension_mutations import EXTENSION_MUTATIONS
-from ledger_mutations import LEDGER_MUTATIONS
-from measure_audit_mutations import MEASURE_AUDIT_MUTATIONS
+from area_mutations import AREA_MUTATIONS
 from mutation import Mutation
-from reading_mutations import READING_MUTATIONS
-from reconciliation_mutations import RECONCILIATION_MUTATIONS
-from recording_mutations import RECORDING_MUTATIONS
-from timeframe_mutations import TIMEFRAME_MUTATIONS
 
 CANDLES = "tests/spark/test_candles.py"
 TRADES = "tests/spark/test_trade_rules.py"
@@ -135,7 +126,7 @@ MUTATIONS = (
         "without a change there is no commit",
         "unchanged candles cause a commit",
         "spark_jobs/iceberg/candle_writer.py",
-        "if row.action in summary_keys.CHANGES",
+        "if row.action in summary_keys.WRITES",
         "if row.action is not None",
         (f"{BUILD}::test_a_rerun_commits_nothing",),
     ),
@@ -389,14 +380,5 @@ MUTATIONS = (
         "    while snapshot is not None:\n",
         (f"{PUBLICATION}::test_the_checkpoint_of_a_candidate_is_not_read",),
     ),
-    *COVERAGE_STATE_MUTATIONS,
-    *EXTENSION_MUTATIONS,
-    *LEDGER_MUTATIONS,
-    *RECORDING_OF_COVERAGE,
-    *COVERAGE_OPERATION_MUTATIONS,
-    *RECORDING_MUTATIONS,
-    *MEASURE_AUDIT_MUTATIONS,
-    *READING_MUTATIONS,
-    *RECONCILIATION_MUTATIONS,
-    *TIMEFRAME_MUTATIONS,
+    *AREA_MUTATIONS,
 )
