@@ -113,6 +113,23 @@ TIMEFRAME_MUTATIONS = (
     ),
     Mutation(
         WORK,
+        "there are DAGs of the default timeframes",
+        "dags/ohlcv_candles.py",
+        "for _timeframe in _settings.timeframes.values():\n",
+        "for _timeframe in load_settings({}).timeframes.values():\n",
+        (f"{DAGS}::test_there_are_dags_of_the_enabled_timeframes_only",),
+    ),
+    Mutation(
+        WORK,
+        "health measures the default timeframes",
+        "include/ohlcv/monitoring/health.py",
+        "    measurements = []\n    for timeframe in settings.timeframes.values():\n        state",
+        "    from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES\n\n    measurements = []\n"
+        "    for timeframe in DEFAULT_TIMEFRAMES.values():\n        state",
+        (f"{MONITORING}::test_every_measurement_is_of_an_enabled_timeframe",),
+    ),
+    Mutation(
+        WORK,
         "all timeframes have the same priority",
         "include/ohlcv/orchestration/tasks.py",
         "10 * (len(settings.enabled) - settings.enabled.index(timeframe.name))",
