@@ -14,7 +14,7 @@ from ohlcv.iceberg.tables import create_tables
 from ohlcv.ledger.recording import record
 from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
 from support.api_servers import ApiServer, api_server
-from support.candle_rows import HOUR, Row, at, candle, write_candles
+from support.candle_rows import HOUR, Row, at, candle, extend_table, write_candles
 from support.ledger import RecordedHistory
 
 REQUIRE_COMMANDS = Path(__file__).parents[2] / "tools" / "require_commands.sh"
@@ -44,6 +44,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             write_candles(settings, timeframe, *rows)
             record(settings, timeframe)
+    # Klines are of extended tables only.
+    extend_table(settings, HOUR)
     return home
 
 

@@ -33,6 +33,7 @@ QUERIES = {
     "/udf/search": "query=BTC&limit=5",
     "/udf/history": "symbol=coinbase:BTC-USD&resolution=60&from=1772323200&to=1772409600",
     "/ccxt/ohlcv": "exchange=coinbase&symbol=BTC-USD&timeframe=1h",
+    "/api/v1/klines": "exchange=coinbase&symbol=BTC-USD&interval=1h",
     "/health": "",
     "/openapi.json": "",
     "/docs": "",

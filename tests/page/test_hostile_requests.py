@@ -46,6 +46,7 @@ REFUSED = [
     f"/udf/search?query={LONG}&limit=5",
     f"/udf/history?symbol=coinbase:{LONG}&resolution=60&from=0&to=1",
     f"/ccxt/ohlcv?exchange=coinbase&symbol={LONG}&timeframe=1h",
+    f"/api/v1/klines?exchange=coinbase&symbol={LONG}&interval=1h",
     # Ranges, numbers and formats.
     f"/api/v1/candles?{SERIES}&start=0001-01-01&end=9999-12-31&fill=previous",
     f"/api/v1/candles?{SERIES}&start=2026-03-02&end=2026-03-01",
@@ -60,6 +61,10 @@ REFUSED = [
     "/udf/history?symbol=coinbase:BTC-USD&resolution=60&from=-9223372036854775808&to=9223372036854775807",
     "/udf/history?symbol=coinbase:BTC-USD&resolution=60&to=1772409600&countback=100000000",
     "/ccxt/ohlcv?exchange=coinbase&symbol=BTC-USD&timeframe=1h&since=99999999999999999",
+    "/api/v1/klines?exchange=coinbase&symbol=BTC-USD&interval=1h&startTime=2&endTime=1",
+    # This table is not extended.
+    "/api/v1/klines?exchange=coinbase&symbol=BTC-USD&interval=1m",
+    "/api/v1/candles?timeframe=1m&measures=true",
     "/api/v1/unknown",
     "/static/%2e%2e%2f%2e%2e%2fsettings.py",
     "/page/..%2f..%2fapp.py",
