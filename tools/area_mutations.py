@@ -8,6 +8,7 @@ from coverage_state_mutations import COVERAGE_STATE_MUTATIONS
 from extension_mutations import EXTENSION_MUTATIONS
 from ledger_mutations import LEDGER_MUTATIONS
 from measure_audit_mutations import MEASURE_AUDIT_MUTATIONS
+from measure_mutations import MEASURE_MUTATIONS
 from reading_mutations import READING_MUTATIONS
 from reconciliation_mutations import RECONCILIATION_MUTATIONS
 from recording_mutations import RECORDING_MUTATIONS
@@ -21,6 +22,7 @@ AREA_MUTATIONS = (
     *COVERAGE_OPERATION_MUTATIONS,
     *RECORDING_MUTATIONS,
     *MEASURE_AUDIT_MUTATIONS,
+    *MEASURE_MUTATIONS,
     *READING_MUTATIONS,
     *RECONCILIATION_MUTATIONS,
     *TIMEFRAME_MUTATIONS,

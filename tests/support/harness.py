@@ -103,10 +103,13 @@ class Harness:
         for name, value in catalog_properties(self.settings).items():
             if name != "spark.sql.extensions":  # cannot change after Spark has started
                 self.spark.conf.set(name, value)
-        # Iceberg's Java code finds the catalog through the active session: that of the newest harness.
-        jvm: Any = spark.sparkContext._jvm
-        jvm.org.apache.spark.sql.classic.SparkSession.setActiveSession(self.spark._jsparkSession)
+        self.activate()
         self.trades: list[Trade] = []
+
+    def activate(self) -> None:
+        """Let Iceberg's Java code find this catalog, through the active session: that of the newest harness."""
+        jvm: Any = self.spark.sparkContext._jvm
+        jvm.org.apache.spark.sql.classic.SparkSession.setActiveSession(self.spark._jsparkSession)
 
     def table(self, timeframe: str | None = None) -> Table:
         """Return the candle table of a timeframe, by default the trades table."""
