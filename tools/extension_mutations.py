@@ -43,6 +43,14 @@ EXTENSION_MUTATIONS = (
         (f"{EXTEND}::test_all_extends_the_tables_that_are_left",),
     ),
     Mutation(
+        "a table of a REST catalog is extended",
+        "the last column of a schema has no number",
+        "include/ohlcv/iceberg/rest_catalog.py",
+        "        _number_last_column(request)\n",
+        "        pass\n",
+        ("tests/unit/iceberg/test_rest_schema.py::test_the_adapter_sends_the_number_of_the_last_column",),
+    ),
+    Mutation(
         "a table of another program is extended if it has all measures",
         "its measures count as additional columns",
         "include/ohlcv/iceberg/adoption.py",

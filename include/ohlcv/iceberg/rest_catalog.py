@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,23 @@ CONNECT_SECONDS, READ_SECONDS = 10, 60
 MAX_BYTES = 256 * 2**20
 
 
+def _number_last_column(request: PreparedRequest) -> None:
+    """Add the number of the last column to a new schema. pyiceberg leaves it out, and Nessie 0.99 requires it."""
+    if request.method != "POST" or b'"add-schema"' not in (body := _bytes(request.body)):
+        return
+    document = json.loads(body)
+    for update in document.get("updates", ()):
+        if update.get("action") == "add-schema":
+            update.setdefault("last-column-id", max(field["id"] for field in update["schema"]["fields"]))
+    request.prepare_body(json.dumps(document).encode(), None)
+
+
+def _bytes(body: object) -> bytes:
+    if isinstance(body, str):
+        return body.encode()
+    return body if isinstance(body, bytes) else b""
+
+
 class LimitedAdapter(HTTPAdapter):
     """Transport that reads each response within the limits. requests waits for ever by default.
 
@@ -47,6 +65,7 @@ class LimitedAdapter(HTTPAdapter):
 
     def send(self, request: PreparedRequest, *arguments: Any, **options: Any) -> Response:
         """Send a request and return its complete response."""
+        _number_last_column(request)
         options["timeout"] = options.get("timeout") or (CONNECT_SECONDS, READ_SECONDS)
         options["verify"] = self._authority or options.get("verify", True)
         response = super().send(request, *arguments, **options)
