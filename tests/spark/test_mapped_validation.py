@@ -35,11 +35,14 @@ def some_trades(chance: random.Random) -> list[Trade]:
             trade(time, f"{chance.randrange(1, 10**12)}E-6", f"{chance.randrange(1, 10**6)}E-8", trade_id=str(number)),
             message_id=None,
             source_sequence=chance.randrange(5),
+            side=chance.choice(("BUY", "SELL", "SELL", None)),
             # Whole milliseconds: one shape stores no more.
             ingestion_timestamp=chance.randrange(10**6) * 1000,
         )
         corrected = replace(first, price=Decimal(chance.randrange(1, 100)), ingestion_timestamp=2 * 10**9 + 1000)
-        trades += [first, first, *([corrected] if chance.random() < 0.3 else [])]
+        # Only the side orders these versions.
+        other = replace(first, side="SELL")
+        trades += [first, other, *([corrected] if chance.random() < 0.3 else [])]
     chance.shuffle(trades)
     return trades
 
@@ -49,16 +52,22 @@ def test_both_engines_agree(spark: SparkSession, tmp_path: Path, shape: Shape) -
     harness = MappedHarness(spark, tmp_path / "home", shape)
     trades = some_trades(random.Random(3))
     harness.load(trades[:200], trades[200:])
+    harness.extend("1m")
     for name in ("1m", "1h"):
         harness.build(name, START, END)
         result = validate(harness.settings, TIMEFRAMES[name], Range(START, END))
         assert (result.failures, result.trades) == ([], len(trades))
         assert result.candles > 3
+    bought = [each and each.taker_buy_volume for each in harness.measures("1m").values()]
+    assert {each and bool(each) for each in bought} == {None, 0, True}
+    assert None not in harness.measures("1m").values()
     assert newest_trade(harness.settings) == max(
         START + (each.timestamp or 0) * timedelta(microseconds=1) - (START - at("1970-01-01 00:00")) for each in trades
     )
 
     # A candle that another writer changed is found.
+    # The session has loaded the table as it was before its extension.
+    harness.sql("REFRESH TABLE iceberg.market_data.gold_ohlcv_1m")
     harness.sql(
         f"DELETE FROM iceberg.market_data.gold_ohlcv_1m WHERE window_start >= TIMESTAMP '{at('2026-04-01 01:00')}'"
     )

@@ -85,7 +85,8 @@ def _time(trade: Trade) -> Any:
 
 # Timestamps and doubles, one file per hour and symbol.
 BY_HOUR = Shape(
-    columns="pair STRING, venue STRING, id STRING, ts TIMESTAMP, px DOUBLE, qty DOUBLE, seq BIGINT, loaded TIMESTAMP",
+    columns="pair STRING, venue STRING, id STRING, ts TIMESTAMP, px DOUBLE, qty DOUBLE, seq BIGINT, loaded TIMESTAMP, "
+    "maker BOOLEAN",
     partitions="PARTITIONED BY (pair, hours(ts))",
     mapping="""
 timestamp: ts
@@ -96,6 +97,7 @@ exchange: venue
 trade_id: id
 source_sequence: seq
 ingestion_timestamp: loaded
+side: {column: maker, buy: false, sell: true}
 """,
     row=lambda trade: {
         "pair": trade.symbol,
@@ -106,6 +108,7 @@ ingestion_timestamp: loaded
         "qty": None if trade.quantity is None else float(trade.quantity),
         "seq": trade.source_sequence,
         "loaded": from_microseconds(trade.ingestion_timestamp or 0),
+        "maker": {"BUY": False, "SELL": True}.get(trade.side or ""),
     },
 )
 
@@ -113,7 +116,7 @@ ingestion_timestamp: loaded
 BY_DAY = Shape(
     columns=(
         "`Trade ID` BIGINT, `select` STRING, `time of trade` TIMESTAMP_NTZ, price DECIMAL(20, 10), "
-        "size DECIMAL(38, 18), `loaded.ms` BIGINT, kind STRING, deleted_at DATE"
+        "size DECIMAL(38, 18), `loaded.ms` BIGINT, kind STRING, deleted_at DATE, taker STRING"
     ),
     partitions="PARTITIONED BY (days(`time of trade`))",
     mapping="""
@@ -124,6 +127,7 @@ symbol: select
 exchange: {value: kraken}
 trade_id: Trade ID
 ingestion_timestamp: {column: loaded.ms, unit: ms}
+side: {column: taker, buy: bid, sell: ask}
 filters:
   - {column: kind, in: [trade, block]}
   - {column: deleted_at, is: null}
@@ -137,12 +141,13 @@ filters:
         "loaded.ms": (trade.ingestion_timestamp or 0) // 1000,
         "kind": "trade",
         "deleted_at": None,
+        "taker": {"BUY": "bid", "SELL": "ask"}.get(trade.side or "", "BUY"),
     },
 )
 
 # Nanoseconds in one unpartitioned table, without an ingestion time.
 UNPARTITIONED = Shape(
-    columns="ns BIGINT, price DOUBLE, quantity DECIMAL(18, 8), id STRING, sequence INT",
+    columns="ns BIGINT, price DOUBLE, quantity DECIMAL(18, 8), id STRING, sequence INT, direction INT",
     partitions="",
     mapping="""
 timestamp: {column: ns, unit: ns}
@@ -152,6 +157,7 @@ symbol: {value: BTC-USD}
 exchange: {value: kraken}
 trade_id: id
 source_sequence: sequence
+side: {column: direction, buy: 1, sell: -1}
 """,
     row=lambda trade: {
         "ns": None if trade.timestamp is None else trade.timestamp * 1000 + 999,
@@ -159,5 +165,6 @@ source_sequence: sequence
         "quantity": trade.quantity,
         "id": trade.trade_id,
         "sequence": trade.source_sequence,
+        "direction": {"BUY": 1, "SELL": -1}.get(trade.side or "", 0),
     },
 )
