@@ -28,6 +28,8 @@ COMMAND_LINES = [
     ("tables", "adopt"),
     ("tables", "map"),
     ("tables", "widen-volume", "--timeframe", "1d"),
+    ("tables", "extend", "--timeframe", "1m"),
+    ("tables", "progress"),
     ("trades", "load", "x.csv"),
     ("trades", "sample"),
     ("trades", "feed"),
