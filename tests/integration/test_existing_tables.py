@@ -49,8 +49,9 @@ def test_map_shows_mapped_rows_and_rejections(warm: WarmCommandLine) -> None:
         ["BTC-USD", "kraken", "2026-03-01T12:00:00Z", "-", "1.00000000", "infinite"],
         ["BTC-USD", "kraken", "2026-03-01T12:00:00Z", "0.10000000", "0.00000000", "bad_quantity"],
     ]
-    assert lines[-3:] == [
+    assert lines[-4:] == [
         "3 rows read of 1 of 1 files: 1 valid, 2 rejected, 0 excluded by filters",
+        "side of the valid trades: 0 buy, 0 sell, 1 without one",
         "rejected: bad_quantity: 1",
         "rejected: infinite: 1",
     ]

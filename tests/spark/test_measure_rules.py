@@ -17,6 +17,7 @@ from ohlcv.spark.job_protocol import CODE_GENERATION_MIN_TRADES
 from spark_jobs.runtime.session import code_generation_for
 from support.computed_candles import job_measures
 from support.harness import WIDTHS, at, trade
+from support.lanes import spark_cases
 from support.reference_model import Trade, reference_candles, reference_measures
 from support.strategies import MAX_AMOUNT, MIN_AMOUNT, markets, range_lists
 
@@ -41,7 +42,8 @@ def assert_equal_to_reference(
 
 # Expressions are evaluated for few trades and compiled for many; 1d is merged from the totals of hours.
 @pytest.mark.parametrize(
-    ("name", "trades_read"), [("1m", 0), ("1d", CODE_GENERATION_MIN_TRADES)], ids=["1m-evaluated", "1d-compiled"]
+    ("name", "trades_read"),
+    spark_cases({"1m-evaluated": ("1m", 0), "1d-compiled": ("1d", CODE_GENERATION_MIN_TRADES)}, "1d-compiled"),
 )
 @EXAMPLES
 @given(data=st.data())
@@ -53,6 +55,7 @@ def test_every_measure_equals_the_reference_model(
     assert_equal_to_reference(spark, trades, name, spans, trades_read)
 
 
+@pytest.mark.spark_cases
 @EXAMPLES
 @given(lists=markets(2, bad_rows=False), seed=st.integers(0, 1000))
 def test_measures_of_trades_that_their_ids_order_equal_the_reference_model(

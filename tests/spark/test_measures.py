@@ -91,6 +91,7 @@ def test_a_correction_of_sides_alone_fills_and_is_no_revision(extended: Harness)
     assert times(extended.stored("5m")) == times(before)
 
 
+@pytest.mark.spark_cases
 def test_a_correction_of_a_price_is_a_revision(extended: Harness) -> None:
     before = extended.stored("5m")
     extended.load([replace(extended.trades[1], price=None), trade(NOON + timedelta(minutes=2), "3", side="SELL")])
@@ -129,6 +130,7 @@ def test_preserved_candles_keep_their_measures_or_none(harness: Harness) -> None
     assert filled.items() <= harness.measures("5m").items()
 
 
+@pytest.mark.spark_cases
 def test_a_preserved_candle_that_was_not_filled_has_no_measures(harness: Harness) -> None:
     """Only a part of its trades is left: their measures are not those of the candle."""
     day = (at("2026-03-01"), at("2026-03-02"))
@@ -162,6 +164,7 @@ def test_held_series_keep_their_measures(harness: Harness, monkeypatch: pytest.M
     assert harness.measures("5m") == {**expected, **held}
 
 
+@pytest.mark.spark_cases
 def test_measures_of_a_table_with_wide_volumes(harness: Harness) -> None:
     harness.load(some_trades(), [trade(NOON, "1", "9999999999.99999999", trade_id=f"w{n}", side="BUY") for n in (1, 2)])
     for change in (lambda: harness.extend("5m"), lambda: widen_volume(harness.settings, contract_of(harness))):
@@ -175,6 +178,7 @@ def contract_of(harness: Harness) -> TableContract:
     return harness.settings.candles_contract(harness.settings.timeframe("5m"))
 
 
+@pytest.mark.spark_cases
 def test_rows_of_another_writer_get_exact_measures(extended: Harness) -> None:
     """It wrote a candle twice, other measures, half of the measures, and columns of its own."""
     with extended.table("5m").update_schema() as update:
@@ -209,23 +213,16 @@ def test_a_day_is_reprocessed_in_extended_and_other_tables(harness: Harness) -> 
         assert harness.measures(name) == (dict.fromkeys(expected) if name == "1h" else expected)
 
 
-# Files of this table contain several hours.
-WITH_TAKER = replace(
-    UNPARTITIONED,
-    columns=f"{UNPARTITIONED.columns}, sold BOOLEAN",
-    mapping=f"{UNPARTITIONED.mapping}side: {{column: sold, buy: false, sell: true}}\n",
-    row=lambda each: {**UNPARTITIONED.row(each), "sold": {"SELL": True, "BUY": False}.get(each.side or "")},
-)
-
-
+@pytest.mark.spark_cases
 def test_a_correction_of_a_mapped_side_is_found_in_a_file_of_several_hours(spark: SparkSession, tmp_path: Path) -> None:
-    harness = MappedHarness(spark, tmp_path / "home", WITH_TAKER)
+    # Files of this table contain several hours.
+    harness = MappedHarness(spark, tmp_path / "home", UNPARTITIONED)
     two = ONE + timedelta(hours=1)
     harness.extend("5m")
     harness.load([*some_trades(), *some_trades(start=timedelta(hours=1))])
     harness.build("5m", NOON, two, rebuild_pending=True)
     assert harness.measures("5m") == harness.expected_measures("5m", (NOON, two))
-    harness.sql(f"UPDATE {{trades}} SET sold = NOT sold WHERE ns < {to_microseconds(ONE)}000")
+    harness.sql(f"UPDATE {{trades}} SET direction = -direction WHERE ns < {to_microseconds(ONE)}000")
     swapped = {"BUY": "SELL", "SELL": "BUY"}
     harness.trades = [
         replace(each, side=swapped.get(each.side or "")) if (each.timestamp or 0) < to_microseconds(ONE) else each
