@@ -89,16 +89,16 @@ MEASURE_AUDIT_MUTATIONS = (
         "stored measures equal the recomputed ones",
         "null equals every value",
         "include/ohlcv/quality/rules.py",
-        'f"AND stored_{_MEASURED} AND stored_{name} IS DISTINCT FROM expected_{name}"',
-        'f"AND stored_{_MEASURED} AND stored_{name} <> expected_{name}"',
+        'f"AND {stored}{name} IS DISTINCT FROM {expected}{name}"',
+        'f"AND {stored}{name} <> {expected}{name}"',
         (f"{_STORED}::test_stored_measures_are_validated",),
     ),
     Mutation(
         "a candle that was not filled fails no rule",
         "its measures are compared",
         "include/ohlcv/quality/rules.py",
-        'f"AND stored_{_MEASURED} AND stored_{name} IS',
-        'f"AND stored_{name} IS',
+        'rows = f"{_BOTH_SIDES} AND stored_{_MEASURED}"',
+        "rows = _BOTH_SIDES",
         (f"{_STORED}::test_stored_measures_are_validated",),
     ),
     Mutation(
@@ -168,9 +168,9 @@ MEASURE_AUDIT_MUTATIONS = (
     Mutation(
         "the measures of a candidate are audited",
         "they are not compared",
-        "include/ohlcv/quality/candidate_audit.py",
-        "wide=stores_wide_volumes(table), measures=stores_measures(table))",
-        "wide=stores_wide_volumes(table), measures=False)",
+        "include/ohlcv/quality/recomputation.py",
+        'measures = self._measures and has_measures(self.connection.table("stored").columns)',
+        "measures = False",
         (f"{_AUDITED}::test_the_measures_of_a_candidate_are_audited",),
     ),
     Mutation(

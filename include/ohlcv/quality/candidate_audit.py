@@ -24,7 +24,7 @@ from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, MEASURE_COLUMNS, TableContract
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.quality.audit import CARRIED_OVER, AuditResult, AuditScope
-from ohlcv.quality.measures import has_measures, stores_measures
+from ohlcv.quality.measures import stores_measures
 from ohlcv.quality.recomputation import Recomputation, common_step
 from ohlcv.quality.report import Finding
 from ohlcv.quality.rule_database import (
@@ -135,7 +135,7 @@ class CandidateAudit:
             raise OhlcvError(f"{contract} has no snapshot {candidate}, so nothing was published: run again")
         with self._recomputation.report_memory():
             self._load_candidate(scope, table, snapshot)
-            findings = self._compare(scope, wide=stores_wide_volumes(table), measures=stores_measures(table))
+            findings = self._compare(scope, wide=stores_wide_volumes(table))
             findings += self._find_changes(scope, table)
             return self._result(findings, decisions)
 
@@ -143,7 +143,7 @@ class CandidateAudit:
         """Return the findings of computed candles that are not written yet."""
         with self._recomputation.report_memory():
             load_rows(self._connection, "stored", rows, scope.ranges)
-            return self._result(self._compare(scope, wide=wide, measures=has_measures(rows.column_names)), decisions)
+            return self._result(self._compare(scope, wide=wide), decisions)
 
     def cancel(self) -> None:
         """End a running recomputation. Another thread may call this."""
@@ -179,7 +179,7 @@ class CandidateAudit:
         self._connection.execute(f"{statement} SELECT * FROM file_rows")
         self._connection.unregister("file_rows")
 
-    def _compare(self, scope: AuditScope, *, wide: bool, measures: bool) -> list[Finding]:
+    def _compare(self, scope: AuditScope, *, wide: bool) -> list[Finding]:
         """Return the violations of all rules by candles that are not held."""
         hours = hours_overlapping(scope.ranges)
         held = [key for key in sorted(scope.held) if key[2] in hours]
@@ -187,9 +187,7 @@ class CandidateAudit:
         if held:
             self._connection.executemany("INSERT INTO held VALUES (?, ?, ?)", held)
         set_variables(self._connection, scope.timeframe, wide=wide)
-        found = self._recomputation.find_violations(
-            scope.timeframe, scope.ranges, _is_held(scope.timeframe), measures=measures
-        )
+        found = self._recomputation.find_violations(scope.timeframe, scope.ranges, _is_held(scope.timeframe))
         return audited(found)
 
     def _find_changes(self, scope: AuditScope, table: Table) -> list[Finding]:

@@ -102,10 +102,9 @@ def recompute(settings: Settings, failed: FailedCandles) -> Iterator[Recomputati
 def find_failures(recomputation: Recomputation, failed: FailedCandles) -> list[Finding]:
     """Return the findings of the failed candles, of those that main has if the failed ones are not stored."""
     load_stored(recomputation.connection, failed.timeframe, failed.candles, failed.ranges, snapshot=failed.candidate)
-    found = recomputation.find_violations(failed.timeframe, failed.ranges, measures=stores_measures(failed.candles))
     return [
         finding
-        for finding in audited(found)
+        for finding in audited(recomputation.find_violations(failed.timeframe, failed.ranges))
         if failed.includes(finding.symbol, finding.exchange, datetime.fromisoformat(finding.window_start))
     ]
 

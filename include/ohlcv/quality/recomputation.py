@@ -22,7 +22,7 @@ from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.table_contracts import MEASURES
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.quality import measures as measure_sql
-from ohlcv.quality.measures import stores_measures
+from ohlcv.quality.measures import has_measures, stores_measures
 from ohlcv.quality.report import Finding, ValidationResult
 from ohlcv.quality.rule_database import find_violations, in_ranges, load_stored, report_memory, rule_database
 from ohlcv.quality.rules import VALUES, Basis, rules_of
@@ -209,14 +209,12 @@ class Recomputation:
         )
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE expected AS {expected}")
 
-    def find_violations(
-        self, timeframe: Timeframe, ranges: list[Range], excluded: str = "false", *, measures: bool = False
-    ) -> list[Finding]:
-        """Run the rules on the candles in the table `stored` (`load_stored`).
+    def find_violations(self, timeframe: Timeframe, ranges: list[Range], excluded: str = "false") -> list[Finding]:
+        """Run the rules on the candles in the table `stored` (`load_stored`), with its measures if it has them.
 
-        `excluded` is the SQL condition of candles that are not compared. `measures` says whether `stored` has measures.
+        `excluded` is the SQL condition of candles that are not compared.
         """
-        measures = measures and self._measures
+        measures = self._measures and has_measures(self.connection.table("stored").columns)
         with self.report_memory():
             self.create_expected(timeframe, ranges)
             for name in ("stored", "expected"):
@@ -287,6 +285,6 @@ def validate_against_trades(
     with Recomputation(ranges, common_step([timeframe]), memory, measures=measures) as recomputation:
         recomputation.run(trades, snapshot)
         load_stored(recomputation.connection, timeframe, candles, ranges)
-        findings = recomputation.find_violations(timeframe, ranges, measures=measures)
+        findings = recomputation.find_violations(timeframe, ranges)
         findings += recomputation.find_source_violations()
         return ValidationResult(timeframe.name, ranges, recomputation.stored, recomputation.trades, findings, [])

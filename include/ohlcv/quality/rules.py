@@ -18,7 +18,7 @@ A violation has the columns symbol, exchange, window_start, stored, expected.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +36,10 @@ VALUES = ("open_price", "high_price", "low_price", "close_price", "volume", "tra
 # has too many digits.
 LENGTH = "getvariable('length')"
 FITS = "(expected_volume < getvariable('volume_limit') AND expected_vwap IS NOT NULL)"
+
+# Candles that are stored and recomputed; stored candles that the ones of the finer timeframe combine to.
+_BOTH_SIDES = "pairs WHERE is_stored AND is_expected"
+_COMBINED = "stored JOIN combined USING (symbol, exchange, window_start) WHERE true"
 
 Violations = Callable[[], str]
 
@@ -93,6 +97,19 @@ _TEXTS = {
 def text_of(name: str, column: str) -> str:
     """Return the SQL of the text of a column with values of that name."""
     return _TEXTS.get(name, "amount({})").format(column)
+
+
+def _differing(names: Iterable[str], rows: str, stored: str, expected: str, shown: str) -> str:
+    """Return the SQL of the rows in which a stored value differs from the expected one, for each of the names.
+
+    `stored` and `expected` are what precedes the name of a value in the rows. `shown` formats an expected value.
+    """
+    return " UNION ALL ".join(
+        f"SELECT symbol, exchange, window_start, '{name} ' || coalesce({text_of(name, stored + name)}, 'NULL') AS "
+        f"stored, {shown.format(text_of(name, expected + name))} AS expected FROM {rows} "
+        f"AND {stored}{name} IS DISTINCT FROM {expected}{name}"
+        for name in names
+    )
 
 
 def _stored_where_not(condition: str, stored: str, expected: str) -> str:
@@ -170,15 +187,7 @@ def key_is_unique() -> str:
 
 @_rule("fields_equal_the_trades", "FAIL", "every field equals the recomputation from the trades", "trades")
 def fields_match_recomputation() -> str:
-    def differs(name: str) -> str:
-        stored, expected = text_of(name, f"stored_{name}"), text_of(name, f"expected_{name}")
-        return (
-            f"SELECT symbol, exchange, window_start, '{name} ' || coalesce({stored}, 'NULL') AS stored, "
-            f"coalesce({expected}, 'a withheld candle') AS expected FROM pairs "
-            f"WHERE is_stored AND is_expected AND stored_{name} IS DISTINCT FROM expected_{name}"
-        )
-
-    return " UNION ALL ".join(differs(name) for name in VALUES)
+    return _differing(VALUES, _BOTH_SIDES, "stored_", "expected_", "coalesce({}, 'a withheld candle')")
 
 
 @_rule("none_is_missing", "FAIL", "every window with trades has its candle", "trades", reports_missing=True)
@@ -222,21 +231,14 @@ def matches_finer_timeframe() -> str:
     # The exact vwap cannot be computed from finer candles. The rule vwap_in_range checks it.
     fields = ("open_price", "high_price", "low_price", "close_price", "volume", "trade_count")
 
-    def differs(name: str) -> str:
-        stored, expected = text_of(name, f"stored.{name}"), text_of(name, f"combined.{name}")
-        return (
-            f"SELECT symbol, exchange, window_start, '{name} ' || coalesce({stored}, 'NULL') AS stored, "
-            f"{expected} || ' in ' || getvariable('finer_name') AS expected FROM stored JOIN combined "
-            f"USING (symbol, exchange, window_start) WHERE stored.{name} IS DISTINCT FROM combined.{name}"
-        )
-
     combined = (
         f"SELECT symbol, exchange, floor_time(window_start, {LENGTH}) AS window_start, "
         "arg_min(open_price, window_start) AS open_price, max(high_price) AS high_price, "
         "min(low_price) AS low_price, arg_max(close_price, window_start) AS close_price, "
         "sum(volume) AS volume, sum(trade_count) AS trade_count FROM finer GROUP BY ALL"
     )
-    return f"WITH combined AS ({combined}) " + " UNION ALL ".join(differs(name) for name in fields)
+    shown = "{} || ' in ' || getvariable('finer_name')"
+    return f"WITH combined AS ({combined}) {_differing(fields, _COMBINED, 'stored.', 'combined.', shown)}"
 
 
 # A candle that was not rebuilt since the extension of its table has no measures.
@@ -269,15 +271,8 @@ def measures_are_complete() -> str:
     of_measures=True,
 )
 def measures_match_recomputation() -> str:
-    def differs(name: str) -> str:
-        stored, expected = text_of(name, f"stored_{name}"), text_of(name, f"expected_{name}")
-        return (
-            f"SELECT symbol, exchange, window_start, '{name} ' || coalesce({stored}, 'NULL') AS stored, "
-            f"coalesce({expected}, 'NULL') AS expected FROM pairs WHERE is_stored AND is_expected "
-            f"AND stored_{_MEASURED} AND stored_{name} IS DISTINCT FROM expected_{name}"
-        )
-
-    return " UNION ALL ".join(differs(name) for name in MEASURES)
+    rows = f"{_BOTH_SIDES} AND stored_{_MEASURED}"
+    return _differing(MEASURES, rows, "stored_", "expected_", "coalesce({}, 'NULL')")
 
 
 @_rule(
@@ -294,22 +289,15 @@ def measures_match_finer_timeframe() -> str:
         fits = f"count({name}) = count(*) AND {high} + {low} // {10**19} < {10**19}"
         return f"CASE WHEN {fits} THEN {high} * {10**19} + {low} END AS {name}"
 
-    def differs(name: str) -> str:
-        stored, expected = text_of(name, f"stored.{name}"), text_of(name, f"combined.{name}")
-        return (
-            f"SELECT symbol, exchange, window_start, '{name} ' || coalesce({stored}, 'NULL') AS stored, "
-            f"coalesce({expected}, 'NULL') || ' in ' || getvariable('finer_name') AS expected "
-            f"FROM stored JOIN combined USING (symbol, exchange, window_start) "
-            f"WHERE stored.{_MEASURED} AND stored.{name} IS DISTINCT FROM combined.{name}"
-        )
-
     totals = ", ".join(map(total, ("quote_volume", "taker_buy_volume", "taker_buy_quote_volume")))
     combined = (
         f"SELECT symbol, exchange, floor_time(window_start, {LENGTH}) AS window_start, {totals}, "
         "min(first_trade_at) AS first_trade_at, max(last_trade_at) AS last_trade_at "
         f"FROM finer GROUP BY ALL HAVING bool_and({_MEASURED})"
     )
-    return f"WITH combined AS ({combined}) " + " UNION ALL ".join(differs(name) for name in MEASURES)
+    rows = f"{_COMBINED} AND stored.{_MEASURED}"
+    shown = "coalesce({}, 'NULL') || ' in ' || getvariable('finer_name')"
+    return f"WITH combined AS ({combined}) {_differing(MEASURES, rows, 'stored.', 'combined.', shown)}"
 
 
 @_rule(

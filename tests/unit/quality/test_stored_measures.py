@@ -151,7 +151,7 @@ def test_a_snapshot_before_the_extension_has_no_measures(settings: Settings) -> 
     with Recomputation([SPAN], common_step([MINUTE]), measures=True) as recomputation:
         recomputation.run(source(settings), None)
         load_stored(recomputation.connection, MINUTE, candle_table(settings, MINUTE), [SPAN], before.snapshot_id)
-        assert recomputation.find_violations(MINUTE, [SPAN], measures=True) == []
+        assert recomputation.find_violations(MINUTE, [SPAN]) == []
         assert recomputation.connection.execute(f"SELECT {', '.join(MEASURES)} FROM stored").fetchall() == [(None,) * 5]
 
 
