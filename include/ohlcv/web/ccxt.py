@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ohlcv.model.intervals import EPOCH
 from ohlcv.web.answers import SnapshotAnswer
-from ohlcv.web.candle_query import CandleQuery
+from ohlcv.web.candle_query import CandlePage, CandleQuery
 from ohlcv.web.encoding import json_rows, one_chunk
 from ohlcv.web.parameters import MAX_CANDLES, Name, Number, Parameters, TimeframeName
 from ohlcv.web.service import Service, ServiceState
@@ -51,19 +51,25 @@ async def ohlcv(request: Request, service: ServiceState, given: Annotated[OhlcvP
 
 
 def _rows(service: Service, given: OhlcvParameters) -> tuple[bytes, TableIndex]:
-    start = None if given.since is None else time_of(given.since)
-    query = CandleQuery(
-        symbol=given.symbol,
-        exchange=given.exchange,
-        start=start,
-        newest=given.limit if start is None else None,
-        limit=None if start is None else given.limit,
-    )
-    page = service.data.candles(given.timeframe, query)
-    if not len(page.table):
-        service.check_series(given.timeframe, page.index, given.symbol, given.exchange)
+    query = rows_query(given.symbol, given.exchange, given.since, given.limit)
+    page = read_rows(service, given.timeframe, query)
     times = milliseconds(one_chunk(page.table["window_start"])).cast(pa.string())
     return json_rows([times, *(number_texts(one_chunk(page.table[name])) for name in AMOUNTS)]), page.index
+
+
+def rows_query(symbol: str, exchange: str, since: int | None, limit: int) -> CandleQuery:
+    """Return the query of the candles of a series from a time in milliseconds on; without it, of the newest ones."""
+    if since is None:
+        return CandleQuery(symbol=symbol, exchange=exchange, newest=limit)
+    return CandleQuery(symbol=symbol, exchange=exchange, start=time_of(since), limit=limit)
+
+
+def read_rows(service: Service, timeframe: str, query: CandleQuery) -> CandlePage:
+    """Return the candles of a series. Raise ProblemError if there is no such series."""
+    page = service.data.candles(timeframe, query)
+    if not len(page.table):
+        service.check_series(timeframe, page.index, query.symbol, query.exchange)
+    return page
 
 
 def time_of(number: int) -> datetime:

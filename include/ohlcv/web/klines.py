@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import pyarrow as pa
@@ -12,8 +13,7 @@ from starlette.responses import Response
 
 from ohlcv.model.intervals import MICROSECOND
 from ohlcv.web.answers import SnapshotAnswer
-from ohlcv.web.candle_query import CandleQuery
-from ohlcv.web.ccxt import DEFAULT_ROWS, Milliseconds, time_of
+from ohlcv.web.ccxt import AMOUNTS, DEFAULT_ROWS, Milliseconds, read_rows, rows_query, time_of
 from ohlcv.web.encoding import json_rows, json_texts, one_chunk
 from ohlcv.web.parameters import MAX_CANDLES, Name, Number, Parameters, TimeframeName
 from ohlcv.web.problems import bad_request
@@ -23,8 +23,7 @@ from ohlcv.web.texts import milliseconds
 
 router = APIRouter(tags=["Binance"])
 
-# The columns between the times of a row, and those after the second time.
-_AMOUNTS = ("open_price", "high_price", "low_price", "close_price", "volume")
+# The columns after the second time of a row.
 _MEASURES = ("quote_volume", "trade_count", "taker_buy_volume", "taker_buy_quote_volume")
 
 
@@ -60,24 +59,14 @@ async def klines(request: Request, service: ServiceState, given: Annotated[Kline
 
 
 def _rows(service: Service, given: KlineParameters) -> tuple[bytes, TableIndex]:
-    start = None if given.start_time is None else time_of(given.start_time)
-    query = CandleQuery(
-        symbol=given.symbol,
-        exchange=given.exchange,
-        start=start,
-        end=None if given.end_time is None else time_of(given.end_time) + MICROSECOND,
-        newest=given.limit if start is None else None,
-        limit=None if start is None else given.limit,
-        measures=True,
-    )
-    page = service.data.candles(given.interval, query)
-    if not len(page.table):
-        service.check_series(given.interval, page.index, given.symbol, given.exchange)
+    query = rows_query(given.symbol, given.exchange, given.start_time, given.limit)
+    end = None if given.end_time is None else time_of(given.end_time) + MICROSECOND
+    page = read_rows(service, given.interval, replace(query, end=end, measures=True))
     columns = {name: one_chunk(page.table[name]) for name in page.table.column_names}
     close_times = pc.subtract(milliseconds(columns["window_end"]), 1)
     rows = [
         milliseconds(columns["window_start"]).cast(pa.string()),
-        *(json_texts(columns[name]) for name in _AMOUNTS),
+        *(json_texts(columns[name]) for name in AMOUNTS),
         close_times.cast(pa.string()),
         *(json_texts(columns[name]) for name in _MEASURES),
         # A value without a meaning, which clients expect.
