@@ -14,16 +14,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
+from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table
+from pyiceberg.types import TimestamptzType
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.tables import load_table, open_catalog
-from ohlcv.model.intervals import EPOCH, MICROSECOND
-from ohlcv.model.source_hours import HOURS_PER_DAY
+from ohlcv.model.intervals import Range, from_microseconds
+from ohlcv.model.partition_units import merge_partitions, partition_number
+from ohlcv.model.source_hours import HOURS_PER_DAY, hour_start, hours_overlapping
 from ohlcv.model.table_contracts import MEASURES
 from ohlcv.model.timeframes import DAY, Timeframe
 from ohlcv.readers.trades import TradesTable
@@ -33,7 +36,6 @@ REPROCESS_DELAY = timedelta(hours=1, minutes=30)
 WINDOW_START, TRADE_COUNT = "window_start", "trade_count"
 # Null only in a candle without measures.
 QUOTE_VOLUME = MEASURES[0]
-_HOUR_MICROSECONDS = timedelta(hours=1) // MICROSECOND
 # Files with candles that are read at once.
 _BATCH = 100
 
@@ -133,7 +135,7 @@ def _command(days: Days, names: Sequence[str], enabled: Sequence[str]) -> str:
 def _trade_hours(settings: Settings, catalog: Catalog, begin: date, until: date) -> dict[int, int | None]:
     """Return the hours with trades, and how many each has at most; None if metadata do not tell."""
     trades = TradesTable(load_table(catalog, settings.trades_contract), settings.trades_mapping)
-    considered = range(_day_number(begin) * HOURS_PER_DAY, _day_number(until) * HOURS_PER_DAY)
+    considered = range(*(partition_number("day", day) * HOURS_PER_DAY for day in (begin, until)))
     scan = trades.table.scan()
     with report_damage(trades.table, scan):
         files = [task.file for task in scan.plan_files()]
@@ -225,7 +227,7 @@ def _described(table: Table, task: FileScanTask, *, is_extended: bool) -> tuple[
     measured = _count_measured(table, file) if is_extended else 0
     if measured is None:
         return None
-    first, last = (EPOCH + int.from_bytes(each[start], "little", signed=True) * MICROSECOND for each in (lower, upper))
+    first, last = (from_microseconds(int(from_bytes(TimestamptzType(), each[start]))) for each in (lower, upper))
     return file.record_count, measured, first, last
 
 
@@ -260,7 +262,7 @@ def _progress(table: _CandleDays, hours: Mapping[int, int | None], known: Iterab
     begin = table.timeframe.cutoff(until)
     hours_by_day: dict[date, list[int]] = {}
     for hour in hours:
-        hours_by_day.setdefault(EPOCH.date() + hour // HOURS_PER_DAY * DAY, []).append(hour)
+        hours_by_day.setdefault(hour_start(hour).date(), []).append(hour)
     with_trades = {day for day in hours_by_day if begin <= day < until}
     left = {day for day in with_trades if not _is_built(table, day, hours_by_day[day], hours)}
     # Without trades, only another table shows that there were some.
@@ -297,7 +299,7 @@ def _is_built(table: _CandleDays, day: date, found: Sequence[int], hours: Mappin
     exact = [hour for hour in found if hours[hour] is not None]
     if not exact:
         return True
-    first_hour_ends, last_hour_starts = (EPOCH + timedelta(hours=hour) for hour in (min(exact) + 1, max(exact)))
+    first_hour_ends, last_hour_starts = hour_start(min(exact) + 1), hour_start(max(exact))
     return candles.first < first_hour_ends and candles.last + table.timeframe.length > last_hour_starts
 
 
@@ -306,17 +308,11 @@ def _has_trades(timeframe: Timeframe, start: datetime, trades: int, hours: Mappi
 
     A candle is preserved if one of the hours of its window has no trades and a rebuild would count fewer than before.
     """
-    first = (start - EPOCH) // MICROSECOND // _HOUR_MICROSECONDS
-    last = (start + timeframe.length - MICROSECOND - EPOCH) // MICROSECOND // _HOUR_MICROSECONDS
-    window = range(first, last + 1)
+    window = hours_overlapping([Range(start, start + timeframe.length)])
     if all(hour in hours for hour in window):
         return True
     counts = [hours[hour] for hour in window if hour in hours]
     return bool(counts) and (None in counts or sum(filter(None, counts)) >= trades)
-
-
-def _day_number(day: date) -> int:
-    return (day - EPOCH.date()).days
 
 
 def _length(days: Days) -> int:
@@ -325,10 +321,4 @@ def _length(days: Days) -> int:
 
 def _ranges(days: Iterable[date]) -> list[Days]:
     """Return ranges of consecutive days that contain exactly these days."""
-    found: list[Days] = []
-    for day in sorted(set(days)):
-        if found and found[-1][1] + DAY == day:
-            found[-1] = (found[-1][0], day)
-        else:
-            found.append((day, day))
-    return found
+    return [(first, end - DAY) for first, end in merge_partitions("day", set(days))]
