@@ -102,7 +102,7 @@ EXTENSION_MUTATIONS = (
         "outdated views are replaced, and current ones start no job",
         "the job starts for current views",
         "include/ohlcv/cli/tables.py",
-        '    if set(view_states(settings).values()) != {"current"}:\n',
+        "    if not are_views_current(settings):\n",
         "    if True:\n",
         (f"{EXTEND}::test_current_views_start_no_job",),
     ),

@@ -16,7 +16,7 @@ from spark_jobs.compute.trade_aggregation import merge_aggregates
 from spark_jobs.compute.trade_columns import NO_SIDE, SERIES
 
 # Types of the measures in Spark.
-MEASURE_TYPES = {column.name: column.type.replace("timestamptz", "timestamp") for column in MEASURE_COLUMNS}
+MEASURE_TYPES = {column.name: column.spark_type for column in MEASURE_COLUMNS}
 
 
 def common_step(timeframes: Iterable[Timeframe]) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ohlcv.cli.existing_tables import adopt, map_trades
+from ohlcv.cli.options import chosen_timeframes
 from ohlcv.cli.terminal import echo, new_table, note, print_table, report_of, show_progress
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
@@ -64,13 +65,13 @@ def create(views: bool, create_bucket: bool) -> None:
 
 def _update_views(settings: Settings) -> None:
     """Create missing views and replace outdated ones, and print what was done. Spark starts only if it is needed."""
-    from ohlcv.iceberg.views import view_states
+    from ohlcv.iceberg.views import are_views_current
 
     if not settings.catalog.has_views:
         note(f"the catalog {settings.catalog} has no views in Iceberg: query the tables themselves")
         return
     report: dict[str, list[str]] = {}
-    if set(view_states(settings).values()) != {"current"}:
+    if not are_views_current(settings):
         with show_progress("creating views"):
             result = run(views_job(settings), LOCAL_MASTER)
         if result.exit_code:
@@ -150,7 +151,7 @@ def extend(name: str, views: bool) -> None:
     from ohlcv.iceberg.extension import extend_tables
 
     settings = load_settings()
-    names = list(settings.timeframes) if name == "all" else [settings.timeframe(name).name]
+    names = chosen_timeframes(settings, name)
     with show_progress("extending"):
         result = extend_tables(settings, names)
     with report_of("the tables are extended"):

@@ -13,7 +13,7 @@ from typing import Any
 from ohlcv.config.settings import Settings
 from ohlcv.demo.local_airflow import LocalAirflow, local_airflow
 from ohlcv.iceberg.tables import create_tables
-from ohlcv.iceberg.views import view_states
+from ohlcv.iceberg.views import are_views_current
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.ingest.sample_feed import HISTORY, load_history, run_feed
 from ohlcv.model.errors import OhlcvError
@@ -119,7 +119,7 @@ def demo_services(settings: Settings, trades: int, show_progress: Working, print
     """Start everything: tables, sample trades up to now, Spark, Airflow, and a feed of new trades."""
     with show_progress("creating the tables"):
         create_tables(settings)
-    if set(view_states(settings).values()) != {"current"}:
+    if not are_views_current(settings):
         with show_progress("creating the views"):
             outcome = run(views_job(settings), LOCAL_MASTER)
             if outcome.exit_code:

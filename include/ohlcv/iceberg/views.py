@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchViewError
@@ -16,6 +16,9 @@ from ohlcv.iceberg.file_io import name_unreadable
 from ohlcv.iceberg.tables import as_sql, load_table, open_catalog
 from ohlcv.model.table_names import Identifier, dotted
 from ohlcv.model.views import view_statements
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog.sql import SqlCatalog
 
 # outdated: its query is not that of the enabled tables and their columns. unknown: pyiceberg cannot read the views of
 # this catalog, so only the job of the views finds out.
@@ -43,6 +46,11 @@ def view_states(settings: Settings) -> dict[Identifier, ViewState]:
         return {view: _state(catalog, view, select) for view, select in statements.items()}
 
 
+def are_views_current(settings: Settings) -> bool:
+    """Return whether all views exist with the query of the enabled tables."""
+    return set(view_states(settings).values()) == {"current"}
+
+
 def _state(catalog: Catalog, view: Identifier, select: str) -> ViewState:
     try:
         stored = _stored_query(catalog, view)
@@ -55,16 +63,16 @@ def _state(catalog: Catalog, view: Identifier, select: str) -> ViewState:
 
 def _stored_query(catalog: Catalog, view: Identifier) -> str | None:
     """Return the query of a view in Spark SQL, None if it has none. Raise NoSuchViewError if there is no such view."""
-    if as_sql(catalog) is None:
-        metadata = catalog.load_view(view).metadata.model_dump(by_alias=True)
+    if sql := as_sql(catalog):
+        metadata = _read_metadata(sql, view)
     else:
-        metadata = _read_metadata(catalog, view)
+        metadata = catalog.load_view(view).metadata.model_dump(by_alias=True)
     [current] = [each for each in metadata["versions"] if each["version-id"] == metadata["current-version-id"]]
     queries = [each["sql"] for each in current["representations"] if each.get("dialect") == "spark"]
     return queries[0] if queries else None
 
 
-def _read_metadata(catalog: Catalog, view: Identifier) -> dict[str, Any]:
+def _read_metadata(catalog: SqlCatalog, view: Identifier) -> dict[str, Any]:
     """Return the metadata of a view. pyiceberg does not implement views for its SQL catalog."""
     location = _metadata_location(catalog, view)
     # Not the catalog's own access to files, which checks that a metadata file is that of a table.
@@ -74,19 +82,17 @@ def _read_metadata(catalog: Catalog, view: Identifier) -> dict[str, Any]:
     return metadata
 
 
-def _metadata_location(catalog: Catalog, view: Identifier) -> str:
-    sql = as_sql(catalog)
-    assert sql is not None, "only SQL catalogs have no views in pyiceberg"
+def _metadata_location(catalog: SqlCatalog, view: Identifier) -> str:
     from pyiceberg.catalog.sql import IcebergTables
     from sqlalchemy import select
 
     query = select(IcebergTables.metadata_location).where(
-        IcebergTables.catalog_name == sql.name,
+        IcebergTables.catalog_name == catalog.name,
         IcebergTables.table_namespace == dotted(view[:-1]),
         IcebergTables.table_name == view[-1],
         IcebergTables.iceberg_type == "VIEW",
     )
-    with sql.engine.connect() as connection:
+    with catalog.engine.connect() as connection:
         row = connection.execute(query).first()
     if row is None:
         raise NoSuchViewError(dotted(view))

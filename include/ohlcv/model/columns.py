@@ -11,3 +11,8 @@ class Column:
 
     name: str
     type: str
+
+    @property
+    def spark_type(self) -> str:
+        """Return the type in the notation of Spark SQL. Only times have another name there."""
+        return "timestamp" if self.type == "timestamptz" else self.type

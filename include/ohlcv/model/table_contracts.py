@@ -58,7 +58,7 @@ class TableContract:
 
     def is_extended(self, columns: Iterable[str]) -> bool:
         """Return whether a table with these columns has those of the extension."""
-        return any(column.name in set(columns) for column in self.extension)
+        return not {column.name for column in self.extension}.isdisjoint(columns)
 
     @property
     def holds_trades(self) -> bool:

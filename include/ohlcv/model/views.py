@@ -43,5 +43,4 @@ def _contract_values() -> Iterator[str]:
 
 def _measure_values(is_extended: bool) -> Iterator[str]:
     for column in MEASURE_COLUMNS:
-        kind = "timestamp" if column.type == "timestamptz" else column.type
-        yield column.name if is_extended else f"CAST(NULL AS {kind}) AS {column.name}"
+        yield column.name if is_extended else f"CAST(NULL AS {column.spark_type}) AS {column.name}"
