@@ -94,6 +94,7 @@ def test_tables_with_other_names_are_built_read_and_maintained(
     assert [each.subject for each in storage(named.settings)][:2] == ["order", "bars_1m"]
 
 
+@pytest.mark.services
 def test_tables_with_other_names_are_moved_and_registered(
     named: Harness, cold: ColdCommandLine, warm: WarmCommandLine, tmp_path: Path
 ) -> None:
