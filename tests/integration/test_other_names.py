@@ -65,6 +65,7 @@ def newest_close(data: CandleData) -> Any:
     return data.candles("1m", CandleQuery("BTC-USD", "kraken", newest=1)).table["close_price"][0].as_py()
 
 
+@pytest.mark.services
 def test_tables_with_other_names_are_built_read_and_maintained(
     named: Harness, cold: ColdCommandLine, warm: WarmCommandLine
 ) -> None:
@@ -94,7 +95,6 @@ def test_tables_with_other_names_are_built_read_and_maintained(
     assert [each.subject for each in storage(named.settings)][:2] == ["order", "bars_1m"]
 
 
-@pytest.mark.services
 def test_tables_with_other_names_are_moved_and_registered(
     named: Harness, cold: ColdCommandLine, warm: WarmCommandLine, tmp_path: Path
 ) -> None:
