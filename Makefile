@@ -31,7 +31,7 @@ test: setup ## Run the tests (ORDER=random: in random order)
 test-unit: setup ## Run the unit tests: no Spark, no server (a minute)
 	@$(PYTEST) -n 2 $(ORDER_OPTION) tests/unit
 
-LANES := archives benchmarks engines crash-recovery hostile servers spark-cases services catalogs page containers compose
+LANES := archives benchmarks engines crash-recovery faults hostile servers spark-cases services catalogs page containers compose
 
 .PHONY: test-all
 test-all: ## Run the tests and every lane, one after another (two hours)
@@ -52,6 +52,10 @@ test-engines: setup ## Run the tests of the Spark jobs on the native engine
 .PHONY: test-crash-recovery
 test-crash-recovery: setup ## Kill jobs at many moments, and let two writers compete on PostgreSQL
 	@$(PYTEST) -m crash_recovery -rP tests/crash_recovery tests/unit/coverage
+
+.PHONY: test-faults
+test-faults: setup ## Check random histories (EXAMPLES=200 SEED=1), concurrent writers and injected faults
+	@SEED=$(SEED) EXAMPLES=$(EXAMPLES) $(PYTEST) -m faults -rP tests
 
 .PHONY: test-hostile
 test-hostile: setup ## Run generated hostile cases (CASES=1000 SEED=1), or repeat one (SEED=1 CASE=17)
