@@ -110,6 +110,10 @@ bench-live: setup ## Measure the time from cron tick to validated candles with a
 bench-maintenance: setup ## Simulate seven weeks of five-minute commits and weekly maintenance (half an hour)
 	@$(VENV)/python benchmarks/simulated_month.py
 
+.PHONY: bench-endurance
+bench-endurance: setup ## Make RUNS=300 scheduled runs of 1m and 5m through Airflow, and measure growth (JSON=file, three hours)
+	@RUNS=$(RUNS) JSON=$(JSON) $(VENV)/python -m benchmarks.endurance $(PLOT:%=--plot %)
+
 .PHONY: check
 check: setup ## Check style, types, layers, locks, documents, shell and YAML; changes nothing
 	@tools/check.sh

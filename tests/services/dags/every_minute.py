@@ -6,6 +6,7 @@ could win, in random order from parse to parse. So the original file is executed
 
 import dataclasses
 import runpy
+from collections.abc import Mapping
 from pathlib import Path
 from unittest.mock import patch
 
@@ -14,14 +15,14 @@ from ohlcv.model.timeframes import Timeframe
 
 CANDLE_DAGS = Path(__file__).parents[3] / "dags" / "ohlcv_candles.py"
 
-_original = Settings.timeframe
+_original = Settings.timeframes
 
 
-def _timeframe(settings: Settings, name: str) -> Timeframe:
-    """Return a timeframe; 1m has a run every minute."""
-    found = _original(settings, name)
-    return dataclasses.replace(found, cron="* * * * *") if name == "1m" else found
+def _timeframes(settings: Settings) -> dict[str, Timeframe]:
+    """Return the timeframes; 1m has a run every minute."""
+    found: Mapping[str, Timeframe] = _original.__get__(settings)
+    return {**found, "1m": dataclasses.replace(found["1m"], cron="* * * * *")}
 
 
-with patch.object(Settings, "timeframe", _timeframe):
+with patch.object(Settings, "timeframes", property(_timeframes)):
     ohlcv_1m = runpy.run_path(str(CANDLE_DAGS))["ohlcv_1m"]
