@@ -170,6 +170,7 @@ def test_ids_and_parameters_of_dags_and_tasks_are_those_stored(bag: DagBag) -> N
     assert set(bag.dags) == {
         *("ohlcv_1m", "ohlcv_5m", "ohlcv_30m", "ohlcv_1h", "ohlcv_1d"),
         *("ohlcv_reprocess", "ohlcv_retention", "ohlcv_health", "ohlcv_ledger", "ohlcv_coverage", "ohlcv_reconcile"),
+        "ohlcv_fsck",
     }
     tasks = {dag_id: sorted(dag.task_ids) for dag_id, dag in bag.dags.items()}
     for dag_id, stored in SERIALIZED_DAGS.items():

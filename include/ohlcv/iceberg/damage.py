@@ -99,7 +99,7 @@ def check_files(table: Table) -> CheckedFiles:
     files = _check_metadata(table)
     checked = files[:MAX_CHECKED_FILES]
     with ThreadPoolExecutor(_THREADS) as pool:
-        for _ in pool.map(lambda file: _check_size(table.io, *file), checked):
+        for _ in pool.map(lambda file: check_size(table.io, *file), checked):
             pass
     return CheckedFiles(len(checked), len(files))
 
@@ -113,14 +113,15 @@ def _check_metadata(table: Table, snapshot_id: int | None = None) -> list[tuple[
         manifests = snapshot.manifests(table.io)
     files = []
     for manifest in manifests:
-        _check_size(table.io, manifest.manifest_path, manifest.manifest_length)
+        check_size(table.io, manifest.manifest_path, manifest.manifest_length)
         with name_unreadable(manifest.manifest_path):
             entries = manifest.fetch_manifest_entry(table.io)
         files += [(entry.data_file.file_path, entry.data_file.file_size_in_bytes) for entry in entries]
     return files
 
 
-def _check_size(io: FileIO, path: str, expected: int) -> None:
+def check_size(io: FileIO, path: str, expected: int) -> None:
+    """Raise DamagedFileError if a file is missing or has another size."""
     with name_unreadable(path):
         size = len(io.new_input(path))
     if size != expected:
@@ -134,7 +135,7 @@ def _check_task(io: FileIO, task: FileScanTask) -> None:
 
 def _check_content(io: FileIO, path: str, size: int) -> None:
     """Read a data file completely and compare the checksums of its pages, which other readers do not do."""
-    _check_size(io, path, size)
+    check_size(io, path, size)
     with name_unreadable(path):
         with io.new_input(path).open() as stream:
             content = pa.BufferReader(stream.read())

@@ -1,19 +1,34 @@
-"""File access of pyiceberg that checks metadata files when they are opened, and names a damaged file."""
+"""File access of pyiceberg that checks metadata files when they are opened, and names a damaged file.
+
+Data files are written with checksums of their pages, as Spark writes them: pyiceberg has no setting for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Any
 
 import pyarrow as pa
+import pyiceberg.io.pyarrow as pyiceberg_files
 from pyiceberg.io import InputStream
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 from pyiceberg.serializers import Compressor, FromByteStream
+from pyiceberg.typedef import Properties
 
 from ohlcv.iceberg.avro_files import is_complete_avro
 from ohlcv.iceberg.object_store import is_store_error
 from ohlcv.model.errors import DamagedFileError, OhlcvError
+
+_writer_arguments = pyiceberg_files._get_parquet_writer_kwargs
+
+
+def _with_page_checksums(table_properties: Properties) -> dict[str, Any]:
+    return {**_writer_arguments(table_properties), "write_page_checksum": True}
+
+
+pyiceberg_files._get_parquet_writer_kwargs = _with_page_checksums
 
 
 class CheckingFileIO(PyArrowFileIO):

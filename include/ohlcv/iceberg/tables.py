@@ -33,7 +33,7 @@ from ohlcv.iceberg.local_folders import create_folder, existing_folder, find_fol
 from ohlcv.iceberg.object_store import find_store_problem
 from ohlcv.iceberg.registration import check_no_files, create_namespace, table_folder
 from ohlcv.iceberg.table_definitions import ICEBERG_TYPES, iceberg_partitions, iceberg_schema
-from ohlcv.model.errors import InputError, MissingTableError, OhlcvError
+from ohlcv.model.errors import InputError, MissingTableError, OhlcvError, UnusableMetadataError
 from ohlcv.model.source_hours import PartitionBlock, partition_blocks, partition_predicate
 from ohlcv.model.table_contracts import (
     TableContract,
@@ -127,7 +127,7 @@ def _open_catalog(settings: Settings) -> Catalog:
 
 def load_table(catalog: Catalog, contract: TableContract) -> Table:
     """Return a table. Raise OhlcvError if it does not exist or does not match its contract."""
-    table = _load_any_table(catalog, contract)
+    table = load_any_table(catalog, contract)
     if problem := contract_problem(shape_of(table), contract):
         raise OhlcvError(problem)
     return table
@@ -146,25 +146,27 @@ def load_table_at(settings: Settings, contract: TableContract, metadata: str) ->
     return table
 
 
-def _load_any_table(catalog: Catalog, contract: TableContract) -> Table:
+def load_any_table(catalog: Catalog, contract: TableContract) -> Table:
     """Return a table, which may differ from its contract. Errors are one line."""
     try:
         return catalog.load_table(contract.identifier)
     except NoSuchTableError:
         raise MissingTableError(missing_table_problem(contract)) from None
     except FileNotFoundError as error:
-        raise OhlcvError(
+        raise UnusableMetadataError(
             f"the metadata file of {contract} is missing ({error}): "
             "run 'ohlcv tables relocate' if the home was copied or moved, check OHLCV_WAREHOUSE, or restore it from a "
-            "backup (see Damaged files in docs/runbook.md)"
+            f"backup or by 'ohlcv tables restore {contract}' (see Damaged files in docs/runbook.md)",
+            "is missing",
         ) from None
     except catalog_errors():
         raise
     except (ValidationError, ValueError, ArrowException) as error:
         cause = str(error).strip().splitlines()[0]
-        raise OhlcvError(
+        raise UnusableMetadataError(
             f"the catalog's entry of {contract} does not name a metadata file ({cause}): restore the "
-            "catalog from a backup, or see Damaged files in docs/runbook.md"
+            f"catalog from a backup, run 'ohlcv tables restore {contract}', or see Damaged files in docs/runbook.md",
+            f"is not a metadata file ({cause})",
         ) from None
     except OSError as error:
         # An error of the object store.
@@ -199,7 +201,7 @@ def check_locations(settings: Settings) -> None:
     known = existing_tables(catalog, settings.names)
     for contract in settings.contracts():
         if contract.identifier in known and contract.mapping.is_default:
-            check_location(settings, _load_any_table(catalog, contract))
+            check_location(settings, load_any_table(catalog, contract))
 
 
 def existing_tables(catalog: Catalog, names: TableNames) -> set[Identifier]:

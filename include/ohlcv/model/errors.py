@@ -28,8 +28,18 @@ class DamagedFileError(OhlcvError):
 
     def __init__(self, file: str, problem: str) -> None:
         """Name the file without the scheme of a local one, the problem, and the recovery."""
-        path = re.sub(r"^file:/+", "/", file)
-        super().__init__(f"{path} {problem}: restore it from a backup, or see Damaged files in docs/runbook.md")
+        self.path = re.sub(r"^file:/+", "/", file)
+        self.problem = problem
+        super().__init__(f"{self.path} {problem}: restore it from a backup, or see Damaged files in docs/runbook.md")
+
+
+class UnusableMetadataError(OhlcvError):
+    """A table whose catalog entry names no metadata file that exists."""
+
+    def __init__(self, message: str, problem: str) -> None:
+        """`problem` is what is wrong, without the recovery."""
+        self.problem = problem
+        super().__init__(message)
 
 
 class EqualityDeletesError(OhlcvError):

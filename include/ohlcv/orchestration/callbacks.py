@@ -29,24 +29,26 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 RETENTION_DAG, LEDGER_DAG, COVERAGE_DAG = "ohlcv_retention", "ohlcv_ledger", "ohlcv_coverage"
-RECONCILE_DAG = "ohlcv_reconcile"
+RECONCILE_DAG, FSCK_DAG = "ohlcv_reconcile", "ohlcv_fsck"
 # XCom key of a task's error. Airflow passes the exception to callbacks of tasks, but not to those of DAGs.
 ERROR_KEY = "ohlcv_error"
 # Sections of docs/runbook.md.
 FAILED_SECTION, LATE_SECTION, RETENTION_SECTION = "a-run-failed", "a-run-is-late", "retention-see-first-then-do"
 LEDGER_SECTION, COVERAGE_SECTION = "the-ledger-is-behind", "the-coverage-is-behind"
-RECONCILE_SECTION = "published-candles-differ"
+RECONCILE_SECTION, DAMAGE_SECTION = "published-candles-differ", "damaged-files"
 _SECTIONS = {
     RETENTION_DAG: RETENTION_SECTION,
     LEDGER_DAG: LEDGER_SECTION,
     COVERAGE_DAG: COVERAGE_SECTION,
     RECONCILE_DAG: RECONCILE_SECTION,
+    FSCK_DAG: DAMAGE_SECTION,
 }
 # What runs without a range of their own read.
 _RANGES = {
     LEDGER_DAG: "publications since the last run",
     COVERAGE_DAG: "hours whose trades changed since the last run",
     RECONCILE_DAG: "files of the last days",
+    FSCK_DAG: "files of the tables",
 }
 NO_ERROR = "no error was recorded: the task process was killed or lost"
 # Incident of the health checks that makes runs fail.

@@ -53,6 +53,7 @@ COMMAND_LINES = [
     ("coverage", "note", "list"),
     ("coverage", "note", "withdraw", "n", "--author", "x"),
     ("health",),
+    ("fsck",),
     ("doctor",),
     ("serve",),
     ("demo",),
