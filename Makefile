@@ -59,7 +59,7 @@ test-faults: setup ## Check random histories (EXAMPLES=200 SEED=1), concurrent w
 
 .PHONY: test-hostile
 test-hostile: setup ## Run generated hostile cases (CASES=1000 SEED=1), or repeat one (SEED=1 CASE=17)
-	@CASES=$(CASES) SEED=$(SEED) CASE=$(CASE) $(PYTEST) -m hostile tests/hostile
+	@CASES=$(CASES) SEED=$(SEED) CASE=$(CASE) $(PYTEST) -m hostile tests/hostile tests/orchestration
 
 .PHONY: test-servers
 test-servers: setup ## Test the test servers: PostgreSQL and its proxy

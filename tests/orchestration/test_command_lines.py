@@ -187,6 +187,25 @@ def test_an_invalid_range_fails_without_retries(given: dict[str, str], message: 
         rendered("ohlcv_1h", dag_run("manual"), given)
 
 
+def test_every_task_refuses_unknown_parameters_and_a_run_id_that_looks_like_an_option() -> None:
+    """A misspelled dry_run must not delete anything."""
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.sdk.exceptions import AirflowFailException
+
+    def check(task: Any, conf: dict[str, Any] | None, run_id: str = "manual__1") -> None:
+        run = SimpleNamespace(conf=conf, run_id=run_id)
+        task._pre_execute_hook({"dag": task.dag, "dag_run": run})
+
+    for dag in DagBag(ROOT / "dags").dags.values():
+        for task in dag.tasks:
+            check(task, None)
+            check(task, dict.fromkeys(dag.params))
+            with pytest.raises(AirflowFailException, match=r"unknown parameter 'dryrun': (use|trigger) \w+"):
+                check(task, {"dryrun": True})
+            with pytest.raises(AirflowFailException, match="the run id '--start' begins with '-': trigger the run"):
+                check(task, {}, "--start")
+
+
 def test_expiry_keeps_the_snapshots_that_the_ledger_needs() -> None:
     found = script_arguments(rendered(RETENTION, dag_run("scheduled"), task_id="1m.expire"))
     assert (found["--timeframe"], found["--steps"]) == ("1m", "expire")

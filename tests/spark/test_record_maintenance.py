@@ -105,7 +105,7 @@ def test_expired_months_of_a_timeframe_are_deleted_in_a_metadata_only_commit(
     for timeframe in ("1m", "1h"):
         add_ledger_rows(harness.settings, name, timeframe, *times)
     before = data_files(record_table(harness, name))
-    plans = plan_record_retention(harness.settings, [name], ["1m", "1h"], TODAY)
+    plans = plan_record_retention(harness.settings, [name], ["1m", "1h"], TODAY, TODAY)
     days = ",".join(day for plan in plans if plan.table.name == name for day in plan.days)
     arguments = ["--table", name, "--steps", "delete", "--as-of", str(TODAY), "--days", days]
     request = read_request(harness.settings, arguments)
@@ -156,7 +156,7 @@ def test_maintenance_keeps_the_rows_and_the_checkpoint_of_the_coverage(
     clock[0] = NOW
     before = record_table(harness, "coverage")
     rows = sorted_rows(before)
-    [plan] = plan_record_retention(harness.settings, ["coverage"], ["1d"], TODAY)
+    [plan] = plan_record_retention(harness.settings, ["coverage"], ["1d"], TODAY, TODAY)
     arguments = ["--table", "coverage", "--steps", "delete,compact,expire", "--as-of", str(TODAY)]
     request = read_request(harness.settings, [*arguments, "--days", ",".join(plan.days)])
     report = maintain(harness.spark, harness.settings, request)

@@ -52,7 +52,7 @@ def retention(name: str, dry_run: bool, as_of: str | None, max_share: float, out
     records = RecordTables.find(settings)
     if records.missing:
         note(f"nothing is deleted from {records.missing}")
-    plans += [plan for plan in plan_record_retention(settings, records.names, names, day) if plan.expired]
+    plans += [plan for plan in plan_record_retention(settings, records.names, names, day, today) if plan.expired]
     if output_format == "table":
         print_plans(plans)
     jobs = {} if dry_run else _plans_by_table(plans)

@@ -113,8 +113,7 @@ def plan_retention(
 ) -> RetentionPlan:
     """Return the partitions that have expired as of a day. Raise InputError for a plan that is probably a mistake."""
     check_as_of(as_of, today)
-    if not 0 < max_share <= 1:
-        raise InputError(f"max-share is {max_share:g}: give a share above 0 and up to 1")
+    check_max_share(max_share)
     maintained = maintained_table(settings, timeframe.name)
     [plan] = find_expired(load_table_to_write(settings, maintained.contract), maintained, as_of)
     _check_plan(plan, maintained.contract, max_share)
@@ -142,13 +141,14 @@ class RecordTables:
 
 
 def plan_record_retention(
-    settings: Settings, tables: Iterable[str], names: Collection[str], as_of: date
+    settings: Settings, tables: Iterable[str], names: Collection[str], as_of: date, today: date
 ) -> list[RetentionPlan]:
     """Return the partitions of record tables that have expired as of a day, with the retention of these timeframes.
 
     Records are retained as long as their candles, so they are deleted after them. There is no limit of their own,
-    because most revisions of a timeframe can be in one month.
+    because most revisions of a timeframe can be in one month. Raise InputError for a day before 1970 or in the future.
     """
+    check_as_of(as_of, today)
     plans = []
     for table in (maintained_table(settings, name) for name in tables):
         if table.timeframes:
@@ -200,6 +200,12 @@ def check_as_of(as_of: date, today: date) -> None:
         raise InputError(f"as-of {as_of} is before 1970: give today ({today}) or a day before")
     if as_of > today:
         raise InputError(f"as-of {as_of} is in the future: give today ({today}) or a day before")
+
+
+def check_max_share(max_share: float) -> None:
+    """Raise InputError if it is no share. NaN passes the check of Airflow's form."""
+    if not 0 < max_share <= 1:
+        raise InputError(f"max-share is {max_share:g}: give a share above 0 and up to 1")
 
 
 def _check_plan(plan: RetentionPlan, contract: TableContract, max_share: float) -> None:

@@ -2,6 +2,19 @@
 
 import re
 
+# Characters of a given text that a message repeats.
+MAX_QUOTED = 50
+
+
+def quoted(text: str) -> str:
+    """Return the beginning of a given text, in quotes, for a message."""
+    return f"'{one_line(text[:MAX_QUOTED])}{'…' if len(text) > MAX_QUOTED else ''}'"
+
+
+def one_line(text: str) -> str:
+    """Return the text with escapes in place of line breaks, control characters and invisible characters."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
 
 class OhlcvError(Exception):
     """An error that the user can fix. The message is one line that says what is wrong and what to do."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from ohlcv.model.errors import InputError
+from ohlcv.model.errors import InputError, quoted
 from ohlcv.model.timeframes import DAY, Timeframe
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -71,19 +71,24 @@ def parse_time(text: str) -> tuple[datetime, bool]:
     try:
         time = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise InputError(f"'{text}' is not an ISO time such as 2026-01-31T13:00:00Z") from None
+        raise InputError(f"{quoted(text)} is not an ISO time such as 2026-01-31T13:00:00Z") from None
     if time.tzinfo is None:
         return time.replace(tzinfo=UTC), True
     try:
         return time.astimezone(UTC), False
     except OverflowError:
-        raise InputError(f"'{text}' lies outside the years 1 to 9999 in UTC") from None
+        raise InputError(f"{quoted(text)} lies outside the years 1 to 9999 in UTC") from None
 
 
 def scheduled_range(timeframe: Timeframe, interval_end: datetime) -> Range:
     """Return the range of a scheduled run: the lookback before the last window boundary of its data interval."""
     end = floor_time(interval_end, timeframe.length)
-    return Range(floor_time(end - timeframe.lookback, timeframe.length), end)
+    try:
+        return Range(floor_time(end - timeframe.lookback, timeframe.length), end)
+    except OverflowError:
+        raise InputError(
+            f"the range before {iso(interval_end)} begins before the year 1: choose a later date"
+        ) from None
 
 
 def requested_range(timeframe: Timeframe, start: datetime, end: datetime, known_until: datetime) -> Range:
@@ -121,10 +126,12 @@ def run_range(
 
     Scheduled, backfilled and cleared runs have a data interval, and so has a manual run with a logical date.
     A manual run without one uses `run_after`, the time it was triggered. The run parameters `start` and `end`
-    override the data interval. They are cut at the last window that was complete at `run_after`.
+    override the data interval. Every range is cut at the last window that was complete at `run_after`: who triggers a
+    run can give a data interval in the future, too.
     """
     if not start and not end:
-        return scheduled_range(timeframe, interval_end or run_after)
+        own_range = scheduled_range(timeframe, interval_end or run_after)
+        return requested_range(timeframe, own_range.start, own_range.end, known_until=run_after)
     if not start or not end:
         raise InputError("give both start and end, or neither")
     return requested_range(timeframe, parse_time(start)[0], parse_time(end)[0], known_until=run_after)
@@ -135,7 +142,7 @@ def parse_day(text: str) -> date:
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
-        raise InputError(f"'{text}' is not an ISO date such as 2026-01-31") from None
+        raise InputError(f"{quoted(text)} is not an ISO date such as 2026-01-31") from None
 
 
 def day_range(day: date) -> Range:
@@ -153,7 +160,16 @@ def run_days(
     incomplete day of `run_after`.
     """
     if not start and not end:
-        return [floor_time(interval_end or run_after, DAY).date() - DAY]
+        end_of_day = floor_time(interval_end or run_after, DAY)
+        try:
+            day = end_of_day - DAY
+        except OverflowError:
+            raise InputError(f"there is no day before {iso(end_of_day)}: choose a later date") from None
+        if day >= run_after:
+            raise InputError(
+                f"the day {day.date()} lies in the future: the run was due at {iso(run_after)}; choose an earlier date"
+            )
+        return [day.date()]
     if not start or not end:
         raise InputError("give both start and end, or neither")
     first, last = parse_time(start)[0], parse_time(end)[0]

@@ -111,6 +111,7 @@ def plan_records_task() -> Any:
     def plan() -> dict[str, Any] | bool:
         from ohlcv.iceberg.retention_plan import (
             RecordTables,
+            check_max_share,
             has_expired_candles,
             measure_table,
             plan_record_retention,
@@ -119,11 +120,16 @@ def plan_records_task() -> Any:
         context = get_current_context()
         params = dict(context["params"])
         settings = load_settings()
-        day = as_of_day(context["dag_run"], params)
         tables = RecordTables.find(settings)
         if tables.missing:
             log.warning("nothing is maintained of %s", tables.missing)
-        plans = plan_record_retention(settings, tables.names, params["timeframes"], day)
+        try:
+            # The plans of the candles have failed already.
+            check_max_share(params["max_share"])
+            day = as_of_day(context["dag_run"], params)
+            plans = plan_record_retention(settings, tables.names, params["timeframes"], day, datetime.now(UTC).date())
+        except InputError as error:
+            raise AirflowFailException(str(error)) from None
         for line in (line for found in plans for line in format_plan(found.to_json())):
             log.info("%s", line)
         if params["dry_run"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -56,7 +56,7 @@ def dag_run_days(dag_run: DagRunProtocol, params: dict[str, Any]) -> list[date]:
     try:
         days = run_days(
             interval_end=dag_run.data_interval_end,
-            run_after=due_time(dag_run),
+            run_after=dag_run.run_after,
             start=params.get("start"),
             end=params.get("end"),
         )
@@ -67,19 +67,14 @@ def dag_run_days(dag_run: DagRunProtocol, params: dict[str, Any]) -> list[date]:
     return days
 
 
-def due_time(dag_run: DagRunProtocol) -> datetime:
-    """Return when a run was due. It builds only the windows that were complete then."""
-    return max(dag_run.run_after, dag_run.data_interval_end or dag_run.run_after)
-
-
 def due(dag_run: DagRunProtocol) -> str:
-    """Return when a run was due, for a template."""
-    return iso(due_time(dag_run))
+    """Return when a run was due, for a template. It builds only the windows that were complete then."""
+    return iso(dag_run.run_after)
 
 
 def as_of_day(dag_run: DagRunProtocol, params: dict[str, Any]) -> date:
     """Return the day from which retention counts: the parameter `as_of`, or the day on which the run was due."""
-    return parse_day(params["as_of"]) if params.get("as_of") else due_time(dag_run).date()
+    return parse_day(params["as_of"]) if params.get("as_of") else dag_run.run_after.astimezone(UTC).date()
 
 
 MACROS = {"range_start": range_start, "range_end": range_end, "rebuilds_pending": rebuilds_pending, "due": due}

@@ -17,7 +17,7 @@ from ohlcv.orchestration.health_alerts import evaluate
 from ohlcv.orchestration.links import SparkLink, application_page
 from ohlcv.orchestration.prerequisites import SPARK_CONNECTION, SPARK_POOL, connection_problem
 from ohlcv.orchestration.priority import ScheduleFirst
-from ohlcv.orchestration.run_ranges import dag_run_days, dag_run_range, due_time
+from ohlcv.orchestration.run_ranges import dag_run_days, dag_run_range
 from ohlcv.orchestration.validate_operator import TargetResolver, ValidateOperator, ValidationTarget, asset_of
 from ohlcv.spark.job_protocol import APPLICATION_ID_PREFIX
 from ohlcv.spark.spark_submit import SparkJob, profile_path
@@ -168,7 +168,7 @@ def validate_day_task(day: str, settings: Settings) -> BaseOperator:
         if params["dry_run"]:
             raise AirflowSkipException("a dry run writes nothing, so there is nothing to validate")
         whole_day = day_range(parse_day(day))
-        due = due_time(context["dag_run"])
+        due = context["dag_run"].run_after
         return [
             (timeframe, requested_range(timeframe, whole_day.start, whole_day.end, known_until=due))
             for timeframe in map(settings.timeframe, params["timeframes"])

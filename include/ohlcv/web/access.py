@@ -14,7 +14,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ohlcv.config.candle_api import ApiSettings
-from ohlcv.web.problems import ProblemError, as_problem, bad_request, one_line, problem_response
+from ohlcv.model.errors import one_line
+from ohlcv.web.problems import ProblemError, as_problem, bad_request, problem_response
 from ohlcv.web.tokens import TokenFile, digest
 
 LOG = logging.getLogger(__name__)

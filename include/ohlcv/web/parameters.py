@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 from fastapi import Request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from ohlcv.model.errors import InputError
+from ohlcv.model.errors import InputError, quoted
 from ohlcv.model.intervals import parse_time
 from ohlcv.model.ledger_records import Cause
 from ohlcv.model.timeframes import TIMEFRAMES
-from ohlcv.web.problems import bad_request, quoted
+from ohlcv.web.problems import bad_request
 
 MAX_CANDLES = 5_000
 DEFAULT_CANDLES = 1_000

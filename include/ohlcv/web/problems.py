@@ -15,12 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ohlcv.model.errors import InputError, OhlcvError, UnknownSeriesError
+from ohlcv.model.errors import InputError, OhlcvError, UnknownSeriesError, one_line, quoted
 
 LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 300
-MAX_QUOTED = 50
 # Innermost frames of an unexpected error in its log line.
 LOGGED_FRAMES = 8
 # Details by the type of the validation error.
@@ -51,16 +50,6 @@ def bad_request(detail: str) -> ProblemError:
 def unavailable(detail: str, retry_seconds: int = 5) -> ProblemError:
     """Return the error of a service that can answer later."""
     return ProblemError(503, detail, {"Retry-After": str(retry_seconds)})
-
-
-def quoted(text: str) -> str:
-    """Return the beginning of a text of the request, in quotes, for a detail."""
-    return f"'{one_line(text[:MAX_QUOTED])}{'…' if len(text) > MAX_QUOTED else ''}'"
-
-
-def one_line(text: str) -> str:
-    """Return the text with escapes in place of line breaks, control characters and invisible characters."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def problem_response(problem: ProblemError, path: str = "") -> Response:

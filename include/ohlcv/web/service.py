@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ohlcv.config.settings import Settings
-from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.errors import InputError, OhlcvError, quoted
 from ohlcv.model.timeframes import TIMEFRAMES, check_enabled
 from ohlcv.web.caching import ResponseCache
 from ohlcv.web.data import CandleData
-from ohlcv.web.problems import ProblemError, bad_request, quoted, unavailable
+from ohlcv.web.problems import ProblemError, bad_request, unavailable
 from ohlcv.web.request_limits import WorkPool
 from ohlcv.web.table_index import TableIndex
 

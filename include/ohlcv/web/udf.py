@@ -13,14 +13,14 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from ohlcv.model.errors import InputError
+from ohlcv.model.errors import InputError, quoted
 from ohlcv.model.intervals import EPOCH
 from ohlcv.model.timeframes import DAY, TIMEFRAMES, Timeframe
 from ohlcv.web.answers import SnapshotAnswer
 from ohlcv.web.candle_query import CandlePage, CandleQuery
 from ohlcv.web.encoding import json_list, one_chunk
 from ohlcv.web.parameters import MAX_CANDLES, Name, Number, Parameters, Text
-from ohlcv.web.problems import bad_request, quoted
+from ohlcv.web.problems import bad_request
 from ohlcv.web.service import Service, ServiceState, readable_timeframes
 from ohlcv.web.table_index import TableIndex
 from ohlcv.web.texts import number_texts, seconds

@@ -31,7 +31,7 @@ def test_months_of_the_ledger_expire_with_the_retention_of_their_timeframe(setti
     days = ["2026-06-30T23:59:59", "2026-07-01", "2026-07-31", "2026-08-01", "2026-11-20"]
     for name in ("1m", "1h"):
         add_ledger_rows(settings, "revisions", name, *days)
-    plans = {plan.subject: plan for plan in plan_record_retention(settings, LEDGER, ["1m", "1h"], AS_OF)}
+    plans = {plan.subject: plan for plan in plan_record_retention(settings, LEDGER, ["1m", "1h"], AS_OF, AS_OF)}
     assert list(plans) == ["1m publications", "1h publications", "1m revisions", "1h revisions"]
     # 90 days before the day is 23 August: that month is kept.
     found = plans["1m revisions"]
@@ -46,7 +46,7 @@ def test_the_months_from_the_checkpoint_on_never_expire(settings: Settings) -> N
     days = ["2026-01-05", "2026-02-05", "2026-02-06", "2026-03-05"]
     add_ledger_rows(settings, "publications", "1m", *days)
     add_ledger_rows(settings, "publications", "5m", "2026-11-01")
-    plans = {plan.subject: plan for plan in plan_record_retention(settings, LEDGER, ["1m"], AS_OF)}
+    plans = {plan.subject: plan for plan in plan_record_retention(settings, LEDGER, ["1m"], AS_OF, AS_OF)}
     assert list(plans) == ["1m publications", "1m revisions"]
     assert [str(each.day) for each in plans["1m publications"].expired] == ["2026-01-01", "2026-02-01"]
     assert plans["1m publications"].cutoff == date(2026, 3, 1)
@@ -73,18 +73,18 @@ def test_a_job_deletes_only_expired_months_of_the_ledger(settings: Settings) -> 
 def test_months_of_reconciliation_expire_with_the_retention_of_their_timeframe(settings: Settings) -> None:
     for name in ("1m", "1d"):
         add_ledger_rows(settings, "reconciliation", name, "2026-07-31", "2026-08-01")
-    found = plan_record_retention(settings, RECORD_TABLES, ["1m", "1d"], AS_OF)
+    found = plan_record_retention(settings, RECORD_TABLES, ["1m", "1d"], AS_OF, AS_OF)
     expired = {plan.subject: plan.days for plan in found if plan.expired}
     assert expired == {"1m reconciliation": ["1m:2026-07-01"]}
 
 
 def test_days_of_the_coverage_expire_with_the_last_candles_of_the_longest_retention(settings: Settings) -> None:
     add_coverage_rows(settings, "2021-10-31T23", "2021-11-01T00", "2021-11-20T00", "2026-11-20T00")
-    [plan] = plan_record_retention(settings, ["coverage"], ["1h", "1d"], AS_OF)
+    [plan] = plan_record_retention(settings, ["coverage"], ["1h", "1d"], AS_OF, AS_OF)
     # Five years before the day is 21 November 2021. Daily candles are deleted by months.
     assert (plan.subject, plan.timeframe, plan.cutoff) == ("coverage", "1d", date(2021, 11, 1))
     assert (plan.days, plan.rows, plan.total_rows) == (["2021-10-31"], 1, 4)
-    assert plan_record_retention(settings, ["coverage"], ["1m", "1h"], AS_OF) == []
+    assert plan_record_retention(settings, ["coverage"], ["1m", "1h"], AS_OF, AS_OF) == []
     table = maintained_table(settings, "coverage")
     assert table.parse_partitions("2021-10-31", AS_OF) == (ExpiredPartition("1d", date(2021, 10, 31)),)
     for text in ("2021-11-01", "1d:2021-10-31"):
@@ -96,12 +96,12 @@ def test_a_longer_retention_of_another_timeframe_keeps_the_coverage(tmp_path: Pa
     found = load_settings({"OHLCV_HOME": str(tmp_path), "OHLCV_1M_RETENTION_DAYS": "10000"})
     create_tables(found)
     add_coverage_rows(found, "1999-07-05T23", "1999-07-06T00")
-    [plan] = plan_record_retention(found, ["coverage"], ["1m", "1d"], AS_OF)
+    [plan] = plan_record_retention(found, ["coverage"], ["1m", "1d"], AS_OF, AS_OF)
     assert (plan.timeframe, plan.days) == ("1m", ["1999-07-05"])
 
 
 def test_notes_never_expire(settings: Settings) -> None:
-    assert plan_record_retention(settings, ["coverage_notes"], ["1m", "1d"], AS_OF) == []
+    assert plan_record_retention(settings, ["coverage_notes"], ["1m", "1d"], AS_OF, AS_OF) == []
     with pytest.raises(InputError, match="names no timeframe of coverage_notes: nothing is deleted"):
         maintained_table(settings, "coverage_notes").parse_partitions("2000-01-01", AS_OF)
 
@@ -114,3 +114,10 @@ def test_record_tables_that_do_not_exist_are_named_in_one_line(settings: Setting
         ("publications", "revisions", "coverage_notes"),
         "coverage, reconciliation: there is no table market_data.gold_ohlcv_coverage: run 'ohlcv tables create'",
     )
+
+
+def test_as_of_a_day_in_the_future_no_record_expires(settings: Settings) -> None:
+    add_coverage_rows(settings, "2026-11-20T00")
+    for as_of, problem in ((date(2999, 1, 1), "is in the future"), (date(1, 1, 1), "is before 1970")):
+        with pytest.raises(InputError, match=f"as-of {as_of} {problem}: give today"):
+            plan_record_retention(settings, ["coverage"], ["1d"], as_of, AS_OF)

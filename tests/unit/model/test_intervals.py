@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import pairwise
 from typing import Any
 
@@ -21,8 +21,11 @@ from ohlcv.model.intervals import (
     from_microseconds,
     iso,
     merge_ranges,
+    parse_day,
     parse_time,
     requested_range,
+    run_days,
+    run_range,
     scheduled_range,
     to_microseconds,
 )
@@ -174,6 +177,40 @@ def test_a_requested_range_is_widened_to_whole_windows_and_cut_at_the_last_compl
     assert span.end <= last_complete
     assert span.start <= start < span.start + timeframe.length
     assert span.end == min(last_complete, ceil_time(end, timeframe.length))
+
+
+FUTURE = at("2099-01-01 00:00")
+NOON = at("2026-03-01 12:07")
+
+
+def test_a_run_whose_data_interval_ends_in_the_future_builds_no_incomplete_window() -> None:
+    """Who triggers a run can give it any data interval."""
+    five_minutes = TIMEFRAMES["5m"]
+    span = run_range(five_minutes, interval_end=at("2026-03-01 12:20"), run_after=NOON)
+    assert span == Range(at("2026-03-01 12:00"), at("2026-03-01 12:05"))
+    with pytest.raises(InputError, match="no 5m window is complete yet between 2098-12-31T23:40:00Z and 2099"):
+        run_range(five_minutes, interval_end=FUTURE, run_after=NOON)
+    # The current day is rebuilt up to its last complete window.
+    assert run_days(interval_end=at("2026-03-02 00:00"), run_after=NOON) == [date(2026, 3, 1)]
+    with pytest.raises(InputError, match="the day 2026-03-02 lies in the future"):
+        run_days(interval_end=at("2026-03-03 00:00"), run_after=NOON)
+
+
+def test_a_run_before_the_first_year_is_an_error_of_one_line() -> None:
+    first = datetime(1, 1, 1, 0, 5, tzinfo=UTC)
+    with pytest.raises(InputError, match="begins before the year 1: choose a later date"):
+        run_range(TIMEFRAMES["1m"], interval_end=None, run_after=first)
+    with pytest.raises(InputError, match="there is no day before 0001-01-01T00:00:00Z: choose a later date"):
+        run_days(interval_end=None, run_after=first)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\x1b[31m", "x" * 1_000_000])
+def test_the_error_of_an_invalid_time_is_one_short_line(text: str) -> None:
+    for parse in (parse_time, parse_day):
+        with pytest.raises(InputError) as error:
+            parse(text)
+        assert str(error.value).isprintable()
+        assert len(str(error.value)) < 150
 
 
 @given(spans=st.lists(ranges, max_size=8))
