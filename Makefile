@@ -114,6 +114,10 @@ bench-maintenance: setup ## Simulate seven weeks of five-minute commits and week
 bench-endurance: setup ## Make RUNS=300 scheduled runs of 1m and 5m through Airflow, and measure growth (JSON=file, three hours)
 	@RUNS=$(RUNS) JSON=$(JSON) $(VENV)/python -m benchmarks.endurance $(PLOT:%=--plot %)
 
+.PHONY: bench-day
+bench-day: setup ## Run a day of TRADES=100000000 and SERIES=1000 through the schedule, and compare it (JSON=file, hours)
+	@TRADES=$(TRADES) SERIES=$(SERIES) $(VENV)/python -m benchmarks.large_day $(JSON:%=--json %)
+
 .PHONY: check
 check: setup ## Check style, types, layers, locks, documents, shell and YAML; changes nothing
 	@tools/check.sh

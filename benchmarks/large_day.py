@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import tempfile
 import time
 from collections import defaultdict
@@ -189,6 +190,8 @@ def _show(runs: Sequence[Run], hours: float) -> None:
 @click.option("--folder", type=click.Path(path_type=Path), help="Folder of the tables, by default a temporary one.")
 def main(trades: int, series: int, path: Path | None, folder: Path | None) -> None:
     """Run the day, compare its candles and print its cost."""
+    # KeyboardInterrupt leaves the blocks, which stops cluster and session.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(dir=folder) as temporary, local_cluster(Path(temporary) / "spark") as cluster:
         home = Path(temporary)
         catalog = BenchCatalog(home / "home")
