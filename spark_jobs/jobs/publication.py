@@ -109,11 +109,14 @@ class _Candidate:
 def _commit(report: Report, audit: Mapping[str, str] = NOT_AUDITED) -> int | None:
     """Write the changes to main, or only the checkpoint if there are none."""
     target = report.target
-    if report.has_changes:
-        return int(_write(report, uuid.uuid4().hex, audit).snapshotId())
-    if report.checkpoint != target.checkpoint:
-        record_checkpoint(target.table, report.checkpoint)
-    return None
+    if not report.has_changes:
+        if report.checkpoint != target.checkpoint:
+            record_checkpoint(target.table, report.checkpoint)
+        return None
+    if target.guard.has_lock:
+        # The lock may be lost while Spark writes. Then the publication of a candidate finds that main has moved.
+        return _publish(report, [_stage(report, audit)], audit, has_lock=True)
+    return int(_write(report, uuid.uuid4().hex, audit).snapshotId())
 
 
 def _write(report: Report, attempt: str, audit: Mapping[str, str], branch: str | None = None) -> JavaObject:

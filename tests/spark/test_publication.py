@@ -117,7 +117,7 @@ def test_the_totals_of_a_commit_are_those_of_the_table(harness: Harness) -> None
     assert snapshot.summary.additional_properties["total-data-files"] == "1"
 
 
-def test_without_the_audit_nothing_is_staged(spark: SparkSession, tmp_path: Path) -> None:
+def test_without_the_audit_one_snapshot_is_published(spark: SparkSession, tmp_path: Path) -> None:
     harness = Harness(spark, tmp_path / "home", {"OHLCV_1M_AUDIT": "after"})
     harness.load(some_trades())
     report = harness.build("1m", NOON, ONE)
@@ -125,6 +125,7 @@ def test_without_the_audit_nothing_is_staged(spark: SparkSession, tmp_path: Path
     assert snapshot.summary is not None
     assert summary_keys.AUDIT not in snapshot.summary.additional_properties
     assert "audit" not in report["seconds"]
+    assert candidate_branches(harness.table("1m")) == []
 
 
 @pytest.mark.parametrize("name", spark_cases({name: name for name in DEFECTS}, "wrong value"))

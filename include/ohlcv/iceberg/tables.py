@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pyarrow import ArrowException
@@ -94,8 +94,15 @@ def open_catalog(settings: Settings) -> Catalog:
             from sqlalchemy import event
 
             event.listen(sql.engine, "handle_error", lambda context: _damage_error(settings, context))
+            event.listen(sql.engine, "checkout", _prepare_no_statements)
         return catalog
     raise AssertionError("unreachable")
+
+
+def _prepare_no_statements(connection: Any, *_: object) -> None:
+    """Stop the driver of PostgreSQL from preparing statements, which a pooler in transaction mode may not know."""
+    if hasattr(connection, "prepare_threshold"):
+        connection.prepare_threshold = None
 
 
 def as_sql(catalog: Catalog) -> SqlCatalog | None:

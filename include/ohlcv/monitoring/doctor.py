@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from ohlcv.config.catalogs.adapters import PostgresqlCatalog
 from ohlcv.config.catalogs.pyiceberg_form import VARIABLES
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.config.values import is_port
@@ -224,10 +225,15 @@ def check_views(settings: Settings) -> Check:
 
 
 def check_catalog(settings: Settings) -> str:
-    """Check that the catalog answers, and that the file of a SQLite catalog is undamaged."""
+    """Check that the catalog answers, that a SQLite file is undamaged, and that a database keeps write locks."""
     if settings.catalog.embedded_database is not None:
         check_catalog_file(settings.catalog.embedded_database)
     open_catalog(settings)
+    if isinstance(settings.catalog, PostgresqlCatalog):
+        from ohlcv.iceberg.database_lock import check_locks
+
+        check_locks(settings.catalog)
+        return f"{settings.catalog} answers and keeps locks"
     return f"{settings.catalog} answers"
 
 

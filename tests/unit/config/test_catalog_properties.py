@@ -48,11 +48,20 @@ def test_the_embedded_catalog() -> None:
     }
 
 
+# Options of libpq and of the JDBC driver without which a client waits for ever for a server that is gone.
+LIMITS = "connect_timeout=30&keepalives_idle=30&keepalives_interval=10&keepalives_count=3&tcp_user_timeout=60000"
+DRIVER = {
+    f"{PREFIX}.jdbc.prepareThreshold": "0",
+    f"{PREFIX}.jdbc.socketTimeout": "60",
+    f"{PREFIX}.jdbc.tcpKeepAlive": "true",
+}
+
+
 def test_a_postgresql_catalog() -> None:
     settings = catalog_settings("postgresql://candles@db:6432/market?sslmode=require", "pw", "file:///shared/candles")
     assert settings.catalog.pyiceberg_properties() == {
         "type": "sql",
-        "uri": "postgresql+psycopg://candles:pw@db:6432/market?sslmode=require",
+        "uri": f"postgresql+psycopg://candles:pw@db:6432/market?{LIMITS}&sslmode=require",
         "warehouse": "file:///shared/candles",
         "py-io-impl": "ohlcv.iceberg.file_io.CheckingFileIO",
     }
@@ -65,12 +74,18 @@ def test_a_postgresql_catalog() -> None:
         f"{PREFIX}.uri": "jdbc:postgresql://db:6432/market?sslmode=require",
         f"{PREFIX}.jdbc.user": "candles",
         f"{PREFIX}.jdbc.password": "pw",
+        **DRIVER,
     }
+
+
+def test_an_address_overrides_the_limits_of_its_connections() -> None:
+    settings = catalog_settings("postgresql://candles@db/market?connect_timeout=5")
+    assert make_url(settings.catalog.pyiceberg_properties()["uri"]).query["connect_timeout"] == "5"
 
 
 def test_without_a_password_the_properties_contain_none() -> None:
     settings = catalog_settings("postgresql://candles@db/market")
-    assert settings.catalog.pyiceberg_properties()["uri"] == "postgresql+psycopg://candles@db:5432/market"
+    assert settings.catalog.pyiceberg_properties()["uri"] == f"postgresql+psycopg://candles@db:5432/market?{LIMITS}"
     assert settings.catalog.spark_properties()[f"{PREFIX}.jdbc.password"] == ""
 
 
@@ -190,7 +205,8 @@ def test_pyiceberg_and_spark_use_the_same_password_with_any_characters(password:
     spark = settings.catalog.spark_properties()
     assert (spark[f"{PREFIX}.jdbc.user"], spark[f"{PREFIX}.jdbc.password"]) == ("can@dles", password)
     # Only a property that Spark redacts contains the password.
-    assert not any(value == password for name, value in spark.items() if "password" not in name)
+    others = {name: value for name, value in spark.items() if name not in DRIVER and "password" not in name}
+    assert password not in others.values()
 
 
 def test_settings_and_addresses_do_not_show_the_password() -> None:

@@ -217,6 +217,16 @@ class PostgresqlCatalog(Catalog):
         given = self.description.properties
         return postgresql_address(self.setting("uri"), given["uri"], given.get("jdbc.password"), with_password=True)
 
+    def _defaults(self, given: Mapping[str, str]) -> dict[str, str]:
+        return {
+            **super()._defaults(given),
+            # A pooler in transaction mode may not know the prepared statements of its clients.
+            "spark.jdbc.prepareThreshold": "0",
+            # Without a limit a job waits for ever for a server that is gone. The driver repeats a lost commit.
+            "spark.jdbc.socketTimeout": "60",
+            "spark.jdbc.tcpKeepAlive": "true",
+        }
+
     def _addresses(self) -> dict[str, str]:
         return {
             **_SQL_TYPE,

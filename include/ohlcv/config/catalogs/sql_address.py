@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from ohlcv.config.values import absolute_path, local_path
 from ohlcv.model.errors import InputError
 
+# Options of libpq that an address may override: a connection whose other side is gone ends within a minute.
+CONNECTION_OPTIONS = {
+    "connect_timeout": "30",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
 # Options of a PostgreSQL connection that are secrets. `passfile` and `sslkey` name files.
 _CREDENTIAL_OPTION = re.compile(r"(?i)password|passwd|pwd|secret|token")
 
@@ -33,17 +42,16 @@ class PostgresqlAddress:
         """Return the address for SQLAlchemy, with the password."""
         # The driver is explicit, because the default of SQLAlchemy for postgresql:// depends on its version.
         login = quote(self.user, safe="") + (f":{quote(self.password, safe='')}" if self.password else "")
-        return f"postgresql+psycopg://{login}@{self._place}"
+        return f"postgresql+psycopg://{login}@{self._place({**CONNECTION_OPTIONS, **dict(self.options)})}"
 
     @property
     def for_jdbc(self) -> str:
         """Return the address for Java, without user and password."""
-        return f"jdbc:postgresql://{self._place}"
+        return f"jdbc:postgresql://{self._place(dict(self.options))}"
 
-    @property
-    def _place(self) -> str:
-        options = f"?{urlencode(self.options)}" if self.options else ""
-        return f"{self.host}:{self.port}/{quote(self.database)}{options}"
+    def _place(self, options: Mapping[str, str]) -> str:
+        query = f"?{urlencode(options)}" if options else ""
+        return f"{self.host}:{self.port}/{quote(self.database)}{query}"
 
 
 def postgresql_address(name: str, text: str, password: str | None, *, with_password: bool) -> PostgresqlAddress:
