@@ -11,6 +11,7 @@ import click
 
 from ohlcv.cli.existing_tables import adopt, map_trades
 from ohlcv.cli.options import chosen_timeframes
+from ohlcv.cli.table_repairs import repair, restore
 from ohlcv.cli.terminal import echo, new_table, note, print_table, report_of, show_progress
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
@@ -32,6 +33,8 @@ def tables() -> None:
 
 tables.add_command(adopt)
 tables.add_command(map_trades)
+tables.add_command(restore)
+tables.add_command(repair)
 
 
 @tables.command()

@@ -17,6 +17,7 @@ from pyiceberg.io.pyarrow import ArrowScan, write_file
 from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import FileScanTask, Table, Transaction, WriteTask
+from pyiceberg.table.snapshots import Operation
 from pyiceberg.typedef import Record
 
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
@@ -77,11 +78,12 @@ def commit_files(
     assert_lock_held: AssertLockHeld,
     properties: Mapping[str, str] | None = None,
     snapshot_property: str | None = None,
+    summary: Mapping[str, str] | None = None,
 ) -> Table:
     """Add rows, remove files and set properties in one commit, and return the table after it.
 
-    A new snapshot is named by the property `snapshot_property`. Raise OhlcvError if another task has committed since
-    the table was loaded.
+    A new snapshot has `summary` and is named by the property `snapshot_property`. Raise OhlcvError if another task has
+    committed since the table was loaded.
     """
     attempt = uuid4().hex
     new_properties = dict(properties or {})
@@ -91,9 +93,13 @@ def commit_files(
         with commit_or_remove(table) as transaction:
             files = list(_write(table, added))
             if files or removed or not properties:
-                update = transaction.update_snapshot(snapshot_properties={summary_keys.ATTEMPT: attempt})
+                named = {**(summary or {}), summary_keys.ATTEMPT: attempt}
+                update = transaction.update_snapshot(snapshot_properties=named)
                 with update.overwrite() if removed else update.merge_append() as producer:
                     _evaluate_separately(producer)
+                    if not files and removed:
+                        # pyiceberg calls every such commit an overwrite.
+                        producer._operation = Operation.DELETE
                     for file in removed:
                         producer.delete_data_file(file)
                     for file in files:

@@ -76,12 +76,17 @@ def table_folder(settings: Settings, identifier: Identifier) -> str:
     return "/".join((settings.warehouse, *identifier))
 
 
+def warehouse_files(settings: Settings, location: str) -> tuple[FileSystem, str]:
+    """Return the file system of a location in the warehouse, and its path there."""
+    path = to_local_path(location)
+    if settings.store is not None and path is None:
+        return file_system(settings.store), location.removeprefix("s3://")
+    return LocalFileSystem(), path or location
+
+
 def _list(settings: Settings, location: str) -> list[str]:
     """Return the names in a folder of the warehouse; none if it does not exist."""
-    path = to_local_path(location)
-    files: FileSystem = LocalFileSystem()
-    if settings.store is not None and path is None:
-        files, path = file_system(settings.store), location.removeprefix("s3://")
+    files, path = warehouse_files(settings, location)
     try:
         return [info.base_name for info in files.get_file_info(FileSelector(path, allow_not_found=True))]
     except OSError as error:
@@ -90,22 +95,34 @@ def _list(settings: Settings, location: str) -> list[str]:
         raise OhlcvError(f"{path} cannot be read ({error.strerror or error}): grant access") from None
 
 
+def metadata_files(settings: Settings, folder: str) -> dict[int, list[str]]:
+    """Return the locations of the metadata files in a folder by their version."""
+    versions: dict[int, list[str]] = {}
+    for name in sorted(_list(settings, folder)):
+        if found := re.fullmatch(_METADATA_NAME, name):
+            versions.setdefault(int(found[1]), []).append(f"{folder}/{name}")
+    return versions
+
+
+def metadata_folder(settings: Settings, contract: TableContract) -> str:
+    """Return the location of a table's metadata in the warehouse."""
+    return f"{table_folder(settings, contract.identifier)}/metadata"
+
+
 def _newest_metadata(settings: Settings, contract: TableContract) -> str | None:
     """Return the location of the metadata file with the highest version in the folder of a table."""
-    folder = f"{table_folder(settings, contract.identifier)}/metadata"
-    versions: dict[int, list[str]] = {}
-    for name in _list(settings, folder):
-        if found := re.fullmatch(_METADATA_NAME, name):
-            versions.setdefault(int(found[1]), []).append(name)
+    folder = metadata_folder(settings, contract)
+    versions = metadata_files(settings, folder)
     if not versions:
         return None
-    newest = sorted(versions[max(versions)])
+    newest = versions[max(versions)]
     if len(newest) > 1:
+        names = ", ".join(location.removeprefix(f"{folder}/") for location in newest)
         raise OhlcvError(
-            f"{folder} contains {len(newest)} metadata files of the newest version ({', '.join(newest)}): "
+            f"{folder} contains {len(newest)} metadata files of the newest version ({names}): "
             "move all but one of them to another place, then register again"
         )
-    return f"{folder}/{newest[0]}"
+    return newest[0]
 
 
 def _is_newer(catalog: Catalog, contract: TableContract, location: str) -> bool:

@@ -57,6 +57,8 @@ class CheckedTable:
             return f"{_BACKUP}, or let the table's own writer replace it"
         if kind in ("metadata file", "manifest list", "manifest"):
             return f"{_BACKUP}, or run 'ohlcv tables restore {self.name}' (shows what is lost)"
+        if self.role == "records":
+            return f"{_BACKUP}, or start the records again (see Damaged files in docs/runbook.md)"
         return f"{_BACKUP}, or run 'ohlcv tables repair {self.name}' (shows what is dropped)"
 
     def partition_text(self, file: DataFile) -> str:

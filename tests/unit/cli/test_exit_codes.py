@@ -30,6 +30,8 @@ COMMAND_LINES = [
     ("tables", "widen-volume", "--timeframe", "1d"),
     ("tables", "extend", "--timeframe", "1m"),
     ("tables", "progress"),
+    ("tables", "restore", "t"),
+    ("tables", "repair", "t"),
     ("trades", "load", "x.csv"),
     ("trades", "sample"),
     ("trades", "feed"),
