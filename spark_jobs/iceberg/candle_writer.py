@@ -20,9 +20,9 @@ from ohlcv.model.intervals import EPOCH, HOUR, MICROSECOND, Range, to_microsecon
 from ohlcv.model.source_hours import windows_of_hour
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, KEY, MEASURES, VALUES, TableContract
 from ohlcv.model.timeframes import Timeframe
-from spark_jobs.compute.candle_builder import MEASURE_TYPES
 from spark_jobs.compute.time_predicates import starts_within
 from spark_jobs.iceberg.partial_overwrite import PartialOverwrite, plan_overwrites
+from spark_jobs.iceberg.snapshot_columns import with_present_columns
 from spark_jobs.iceberg.staging import writing_to
 from spark_jobs.iceberg.table_metadata import find_after_error, find_snapshot, table_name
 from spark_jobs.runtime.py4j_bridge import JavaObject
@@ -35,16 +35,12 @@ ACTIONS = (*summary_keys.WRITES, "unchanged", PRESERVED)
 def read_stored(spark: SparkSession, contract: TableContract, table: JavaObject) -> DataFrame:
     """Return the candles of the table's current snapshot; later commits do not change the result."""
     snapshot = table.currentSnapshot()
-    reader = spark.read
-    if snapshot is not None:
-        reader = reader.option("versionAsOf", str(snapshot.snapshotId()))
-    # Spark reads a snapshot with the schema it was written with; `volume` may have been widened since, and the table
-    # extended.
-    rows = reader.table(table_name(spark, contract)).withColumn("volume", F.col("volume").cast(volume_type(table)))
-    if not is_extended(table):
-        return rows
-    missing = MEASURE_TYPES.keys() - set(rows.columns)
-    return rows.withColumns({name: F.lit(None).cast(MEASURE_TYPES[name]) for name in missing})
+    if snapshot is None:
+        return spark.read.table(table_name(spark, contract))
+    number = int(snapshot.snapshotId())
+    rows = spark.read.option("versionAsOf", str(number)).table(table_name(spark, contract))
+    # `volume` may have been widened since the commit, and the table extended.
+    return with_present_columns(rows, table, number)
 
 
 def volume_type(table: JavaObject) -> str:

@@ -65,7 +65,7 @@ class TableHistory:
         self._row_budget = row_budget
         self._with_side = with_side
         kinds = {} if contract.mapping.is_default else column_types(self._table)
-        self.table = TradesTable(contract, self.snapshot, kinds)
+        self.table = TradesTable(contract, self.snapshot, kinds, self._table)
         # What a run should report about the search for changed hours.
         self.notes: list[str] = []
         if self._current is not None and self._current.summary().get("total-equality-deletes") not in (None, "0"):
@@ -279,7 +279,10 @@ class TableHistory:
 
     def _scan(self, condition: JavaObject) -> JavaObject:
         scan = self._table.newScan().filter(condition)
-        return scan if self._current is None else scan.useSnapshot(self._current.snapshotId())
+        newest = self._table.currentSnapshot()
+        # Without a snapshot, the condition has the present names of columns; with one, those of its commit.
+        is_newest = self._current is None or self._current.snapshotId() == newest.snapshotId()
+        return scan if is_newest else scan.useSnapshot(self._current.snapshotId())
 
     def _files(self, condition: JavaObject) -> list[JavaObject]:
         """Return the data files that may contain trades that meet a condition."""

@@ -14,7 +14,9 @@ from ohlcv.model.trade_mapping import MAPPED_COLUMNS, TradeMapping
 from spark_jobs.compute.mapped_trades import FAULTS, any_of, mapped_trades
 from spark_jobs.compute.time_predicates import in_hours
 from spark_jobs.compute.trade_columns import SERIES
+from spark_jobs.iceberg.snapshot_columns import with_present_columns
 from spark_jobs.iceberg.table_metadata import table_name
+from spark_jobs.runtime.py4j_bridge import JavaObject
 from spark_jobs.runtime.session import executor_cores
 
 # Number of trades from which an hour is split, and the size of a part of its files.
@@ -30,6 +32,8 @@ class TradesTable:
     snapshot: int | None
     # Iceberg types of its columns.
     kinds: Mapping[str, str]
+    # The table as loaded by Iceberg's Java library; needed if it has a snapshot.
+    loaded: JavaObject = None
 
     @property
     def mapping(self) -> TradeMapping:
@@ -42,10 +46,13 @@ class TradesTable:
 
     def read(self, spark: SparkSession, condition: Column, **options: str) -> DataFrame:
         """Return the trades that meet a condition on the stored columns, with the columns of the contract."""
-        if self.snapshot is not None:
-            options["versionAsOf"] = str(self.snapshot)
-        reader = spark.read.options(**options)
-        return self.as_contract(reader.table(table_name(spark, self.contract)).where(condition))
+        name = table_name(spark, self.contract)
+        if self.snapshot is None:
+            rows = spark.read.options(**options).table(name)
+        else:
+            rows = spark.read.options(**options, versionAsOf=str(self.snapshot)).table(name)
+            rows = with_present_columns(rows, self.loaded, self.snapshot)
+        return self.as_contract(rows.where(condition))
 
     def as_contract(self, rows: DataFrame) -> DataFrame:
         """Return rows of the table as trades with the columns of the contract that candles depend on.

@@ -9,7 +9,7 @@ from ohlcv.model.columns import Column
 from ohlcv.model.coverage_columns import COVERAGE_COLUMNS, NOTE_COLUMNS, RECONCILIATION_COLUMNS
 from ohlcv.model.table_names import Identifier, TableNames, dotted
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.model.trade_mapping import DEFAULT_MAPPING, TradeMapping, mapping_problems
+from ohlcv.model.trade_mapping import DEFAULT_MAPPING, EXCHANGE_HOUR, TradeMapping, mapping_problems
 
 # Type of every price and quantity. The jobs compute on the unscaled integers (value = integer * 10^-8).
 AMOUNT = "decimal(18, 8)"
@@ -201,6 +201,8 @@ def trades_contract(names: TableNames, mapping: TradeMapping = DEFAULT_MAPPING) 
         columns=TRADE_COLUMNS,
         partitions=(Partition("exchange_date", "identity"), Partition("exchange_hour", "identity")),
         properties=_properties(256),
+        # Other writers have only 64 bits; Iceberg cannot change the type back.
+        widened={EXCHANGE_HOUR: "long"},
         mapping=mapping,
     )
 
@@ -309,7 +311,10 @@ def contract_problem(shape: TableShape, contract: TableContract) -> str | None:
     if not differences:
         return None
     if contract.mapping.is_default:
-        return f"{contract} does not match its contract: {differences}"
+        remedy = (
+            "or map other columns (OHLCV_TRADES_MAPPING)" if contract.holds_trades else "nothing is changed by itself"
+        )
+        return f"{contract} does not match its contract: {differences}: undo this change, {remedy}"
     return f"{contract} does not fit its mapping (OHLCV_TRADES_MAPPING): {differences}: correct the mapping"
 
 

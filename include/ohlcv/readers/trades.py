@@ -25,6 +25,7 @@ from pyiceberg.expressions import (
 )
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import DataFile
+from pyiceberg.schema import Schema
 from pyiceberg.table import DataScan, FileScanTask, StaticTable, Table
 from pyiceberg.types import PrimitiveType
 
@@ -75,7 +76,7 @@ class TradesTable:
         """
         ordered = sorted(set(hours))
         columns = self.mapping.columns_read(with_side=with_side)
-        scan = self._scan(ordered, snapshot, columns)
+        scan = self._scan(ordered, snapshot)
         with report_damage(self.table, scan):
             tasks = list(scan.plan_files())
         files: dict[int, list[FileScanTask]] = {}
@@ -87,14 +88,35 @@ class TradesTable:
                 rows[hour] = rows.get(hour, 0) + task.file.record_count / len(within)
         for chunk in _split(sorted(files), rows.__getitem__, max_rows):
             chosen = {task.file.file_path: task for hour in chunk for task in files[hour]}
-            yield chunk, self._read_files(self._scan(chunk, snapshot, columns), list(chosen.values()), max_rows)
+            schema = self._schema_at(snapshot, columns)
+            yield chunk, self._read_files(self._scan(chunk, snapshot), schema, list(chosen.values()), max_rows)
 
-    def _scan(self, hours: Iterable[int], snapshot: int | None, columns: tuple[str, ...]) -> DataScan:
+    def _scan(self, hours: Iterable[int], snapshot: int | None) -> DataScan:
         condition = hours_filter(hours) if self.mapping.is_default else self.hours_condition(hours)
-        return self.table.scan(condition, selected_fields=columns, snapshot_id=snapshot)
+        return self.table.scan(condition, snapshot_id=snapshot)
 
-    def _read_files(self, scan: DataScan, tasks: list[FileScanTask], max_rows: int) -> Iterator[pa.Table]:
-        reader = ArrowScan(scan.table_metadata, scan.io, scan.projection(), scan.row_filter, scan.case_sensitive)
+    def _schema_at(self, snapshot: int | None, columns: tuple[str, ...]) -> Schema:
+        """Return the columns, under their present names, with the field ids that they have in a snapshot.
+
+        A column keeps its id when it is renamed. One that replaced another one has the name and type of that one.
+        """
+        present = self.table.schema().select(*columns)
+        found = None if snapshot is None else self.table.snapshot_by_id(snapshot)
+        written = None if found is None else self.table.schemas().get(found.schema_id or 0)
+        if written is None:
+            return present
+        replaced = {field.name: field for field in written.fields if field.name in columns}
+        fields = []
+        for field in present.fields:
+            other = replaced.get(field.name, field)
+            is_replaced = field.field_id not in written.field_ids and other.field_type == field.field_type
+            fields.append(other if is_replaced else field)
+        return Schema(*fields)
+
+    def _read_files(
+        self, scan: DataScan, schema: Schema, tasks: list[FileScanTask], max_rows: int
+    ) -> Iterator[pa.Table]:
+        reader = ArrowScan(scan.table_metadata, scan.io, schema, scan.row_filter, scan.case_sensitive)
         for group in _split(tasks, lambda task: task.file.record_count, max_rows):
             with report_damage(self.table, scan):
                 rows = reader.to_table(group)

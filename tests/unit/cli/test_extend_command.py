@@ -95,7 +95,10 @@ def test_nothing_is_extended_if_one_of_the_tables_cannot_be(warm: WarmCommandLin
         update.delete_column("vwap")
     before = metadata_files(site)
     error = warm.fail(1, "tables", "extend", "--timeframe", "all")
-    assert error == "market_data.gold_ohlcv_1d does not match its contract: column vwap is missing"
+    assert error == (
+        "market_data.gold_ohlcv_1d does not match its contract: column vwap is missing: "
+        "undo this change, nothing is changed by itself"
+    )
     assert metadata_files(site) == before
 
 

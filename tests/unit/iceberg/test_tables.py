@@ -263,7 +263,8 @@ def test_a_table_that_differs_from_the_contract_is_refused_and_not_changed(site:
         update.rename_column("vwap", "average")
     before = tables(site)["gold_ohlcv_5m"].metadata_location
     message = (
-        "^market_data.gold_ohlcv_5m does not match its contract: column vwap is missing; unexpected column average$"
+        "^market_data.gold_ohlcv_5m does not match its contract: column vwap is missing; unexpected column average: "
+        "undo this change, nothing is changed by itself$"
     )
     with pytest.raises(OhlcvError, match=message):
         create_tables(site)

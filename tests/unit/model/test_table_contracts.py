@@ -86,6 +86,11 @@ def test_only_the_volume_column_may_be_widened() -> None:
     ) == ["column price is decimal(38, 8), not decimal(18, 8)"]
 
 
+def test_the_hour_of_a_trade_may_have_64_bits() -> None:
+    columns = tuple(_columns_with_type(shape_of(TRADES), "exchange_hour", "long"))
+    assert contract_differences(replace(shape_of(TRADES), columns=columns), TRADES) == []
+
+
 def _columns_with_type(shape: TableShape, name: str, kind: str) -> list[tuple[str, str]]:
     return [(each, kind if each == name else found) for each, found in shape.columns]
 
