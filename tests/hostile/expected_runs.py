@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hostile.run_requests import CANDLES, COVERAGE, HEALTH, LEDGER, RECONCILE, REPROCESS, RETENTION, RunRequest
+from hostile.run_requests import CANDLES, COVERAGE, FSCK, HEALTH, LEDGER, RECONCILE, REPROCESS, RETENTION, RunRequest
 from hostile.values import DAY_SECONDS, MICROSECONDS, civil
 
 MINUTE = 60 * MICROSECONDS
@@ -38,7 +38,17 @@ def expected_run(request: RunRequest, interval_end: int | None, run_after: int, 
         RECONCILE: {"days": float(request.meaning("days", 7))},
         COVERAGE: {},
         HEALTH: {},
+        FSCK: _checked(request),
     }[request.dag_id]
+
+
+def _checked(request: RunRequest) -> Any:
+    return {
+        "timeframes": sorted(request.meaning("timeframes", list(LENGTHS))),
+        "trades": request.meaning("trades", True),
+        "records": request.meaning("records", True),
+        "since": request.meaning("since"),
+    }
 
 
 def date_of(time: int) -> str:

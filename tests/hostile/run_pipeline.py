@@ -27,7 +27,7 @@ from jsonschema import FormatChecker  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
 from hostile.expected_runs import REFUSED
-from hostile.run_requests import CANDLES, COVERAGE, HEALTH, LEDGER, RECONCILE, REPROCESS, RETENTION, RunRequest
+from hostile.run_requests import CANDLES, COVERAGE, FSCK, HEALTH, LEDGER, RECONCILE, REPROCESS, RETENTION, RunRequest
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, to_microseconds
@@ -126,6 +126,7 @@ class Pipeline:
             RECONCILE: _reconcile_run,
             COVERAGE: _without_parameters,
             HEALTH: _without_parameters,
+            FSCK: _fsck_run,
         }
         return works[dag_id](tasks)
 
@@ -278,6 +279,23 @@ def _reconcile_run(tasks: _Tasks) -> Any:
     with patch("ohlcv.reconciliation.folder.reconcile_folder", reconcile):
         tasks.call("reconcile")
     return {"days": ages[0] / timedelta(days=1)}
+
+
+def _fsck_run(tasks: _Tasks) -> Any:
+    checked: list[Any] = []
+
+    def check(_: Any, tables: list[Any], since: datetime | None, __: Any) -> tuple[()]:
+        checked.append((tables, since))
+        return ()
+
+    with patch("ohlcv.integrity.check.check_tables", check):
+        tasks.call("fsck")
+    [(tables, since)] = checked
+    return {
+        "timeframes": sorted(each.subject for each in tables if each.role == "candles"),
+        **{role: any(each.role == role for each in tables) for role in ("trades", "records")},
+        "since": None if since is None else to_microseconds(since),
+    }
 
 
 def _without_parameters(tasks: _Tasks) -> Any:

@@ -14,10 +14,11 @@ RANGE = ("start", "end")
 CANDLES = tuple(timeframe.dag_id for timeframe in DEFAULT_TIMEFRAMES.values())
 REPROCESS, RETENTION = "ohlcv_reprocess", "ohlcv_retention"
 LEDGER, COVERAGE, RECONCILE, HEALTH = "ohlcv_ledger", "ohlcv_coverage", "ohlcv_reconcile", "ohlcv_health"
+FSCK = "ohlcv_fsck"
 # DAG -> its share of the requests.
 SHARES = {
     **dict.fromkeys(CANDLES, 6),
-    **{REPROCESS: 30, RETENTION: 20, LEDGER: 5, COVERAGE: 2, RECONCILE: 5, HEALTH: 2},
+    **{REPROCESS: 30, RETENTION: 20, LEDGER: 5, COVERAGE: 2, RECONCILE: 5, HEALTH: 2, FSCK: 8},
 }
 FLAGS = ("prune", "dry_run", "new_source")
 Outcome = Literal["accepted", "either", "refused"]
@@ -238,4 +239,5 @@ PARAMETERS: dict[str, dict[str, Maker]] = {
     COVERAGE: {},
     RECONCILE: {"days": _days},
     HEALTH: {},
+    FSCK: {"timeframes": _timeframes, "trades": _flag, "records": _flag, "since": _time},
 }

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.intervals import parse_time
+from ohlcv.orchestration.parameters import invalid_input_fails
 from ohlcv.orchestration.priority import ScheduleFirst
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def chosen_tables(settings: Settings, params: Mapping[str, Any]) -> list[Checked
 
 def since(params: Mapping[str, Any]) -> datetime | None:
     """Return the time from which data files are read, None for all."""
-    return parse_time(params["since"])[0] if params["since"] else None
+    with invalid_input_fails():
+        return parse_time(params["since"])[0] if params["since"] else None
 
 
 def format_report(report: TableCheck) -> str:

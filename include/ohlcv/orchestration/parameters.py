@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 
 from ohlcv.config.settings import Settings
-from ohlcv.model.errors import quoted
+from ohlcv.model.errors import InputError, quoted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,6 +28,15 @@ def timeframes_parameter(settings: Settings, description: str) -> Param:
         uniqueItems=True,
         description=description,
     )
+
+
+@contextmanager
+def invalid_input_fails() -> Iterator[None]:
+    """Fail a task without retries if a parameter of its run is invalid: the next try would get the same."""
+    try:
+        yield
+    except InputError as error:
+        raise AirflowFailException(str(error)) from None
 
 
 def check_run_arguments(context: Context) -> None:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import TriggerRule, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from ohlcv.config.maintained_tables import RECORD_TABLES, maintained_table
 from ohlcv.config.settings import load_settings
-from ohlcv.model.errors import InputError
 from ohlcv.orchestration.ledger_tasks import RECORDING_TIMEOUT, record_before_expiry
+from ohlcv.orchestration.parameters import invalid_input_fails
 from ohlcv.orchestration.priority import ScheduleFirst
 from ohlcv.orchestration.run_ranges import as_of_day
 
@@ -53,12 +53,10 @@ def plan_task(name: str) -> Any:
             raise AirflowSkipException("this timeframe is not among the timeframes of the run")
         settings = load_settings()
         timeframe = settings.timeframe(name)
-        try:
+        # Also for a plan that must be confirmed, which does not change with a retry.
+        with invalid_input_fails():
             day = as_of_day(context["dag_run"], params)
             found = plan_retention(settings, timeframe, day, datetime.now(UTC).date(), params["max_share"])
-        except InputError as error:
-            # An invalid parameter and a plan that must be confirmed do not change with a retry.
-            raise AirflowFailException(str(error)) from None
         for line in format_plan(found.to_json()):
             log.info("%s", line)
         if params["dry_run"]:
@@ -123,13 +121,11 @@ def plan_records_task() -> Any:
         tables = RecordTables.find(settings)
         if tables.missing:
             log.warning("nothing is maintained of %s", tables.missing)
-        try:
+        with invalid_input_fails():
             # The plans of the candles have failed already.
             check_max_share(params["max_share"])
             day = as_of_day(context["dag_run"], params)
             plans = plan_record_retention(settings, tables.names, params["timeframes"], day, datetime.now(UTC).date())
-        except InputError as error:
-            raise AirflowFailException(str(error)) from None
         for line in (line for found in plans for line in format_plan(found.to_json())):
             log.info("%s", line)
         if params["dry_run"]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, date
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException
-
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, iso, parse_day, run_days, run_range
+from ohlcv.orchestration.parameters import invalid_input_fails
 
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol
@@ -20,7 +19,7 @@ MAX_DAYS = 1_000
 
 def dag_run_range(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any]) -> Range:
     """Return the range that a run builds. An invalid range fails the task without retries."""
-    try:
+    with invalid_input_fails():
         return run_range(
             load_settings().timeframe(timeframe),
             interval_end=dag_run.data_interval_end,
@@ -28,8 +27,6 @@ def dag_run_range(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any
             start=params.get("start"),
             end=params.get("end"),
         )
-    except InputError as error:
-        raise AirflowFailException(str(error)) from None
 
 
 def range_start(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
@@ -53,7 +50,7 @@ def rebuilds_pending(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
 
 def dag_run_days(dag_run: DagRunProtocol, params: dict[str, Any]) -> list[date]:
     """Return the UTC days that a reprocessing run rebuilds. Invalid days fail the task without retries."""
-    try:
+    with invalid_input_fails():
         days = run_days(
             interval_end=dag_run.data_interval_end,
             run_after=dag_run.run_after,
@@ -62,8 +59,6 @@ def dag_run_days(dag_run: DagRunProtocol, params: dict[str, Any]) -> list[date]:
         )
         if len(days) > MAX_DAYS:
             raise InputError(f"{len(days):,} days are too many for one run (at most {MAX_DAYS:,}): use a backfill")
-    except InputError as error:
-        raise AirflowFailException(str(error)) from None
     return days
 
 
