@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg import tables as iceberg_tables
@@ -118,18 +119,25 @@ def write_candles(settings: Settings, timeframe: Timeframe, *rows: Row) -> None:
     Uses `add_files`, because `append` needs pyiceberg-core to partition by day and month. Only Spark jobs write candles
     otherwise.
     """
-    table = iceberg_tables.load_table(iceberg_tables.open_catalog(settings), candles_contract(timeframe))
-    schema = pa.schema([(field.name, field.type) for field in table.schema().as_arrow()])
     partitions: dict[str, list[Row]] = {}
     for row in rows:
         name = str(row["window_date"])
         partitions.setdefault(name if timeframe.partition == "day" else name[:7], []).append(row)
-    files = []
-    for name, partition_rows in partitions.items():
-        file = settings.home / f"gold_ohlcv_{timeframe}-{name}-{uuid4()}.parquet"
-        pq.write_table(pa.Table.from_pylist(partition_rows, schema=schema), file)
-        files.append(file.as_uri())
-    table.add_files(files, check_duplicate_files=False)
+    files = [candle_file(settings, timeframe, rows) for rows in partitions.values()]
+    _candle_table(settings, timeframe).add_files(files, check_duplicate_files=False)
+
+
+def candle_file(settings: Settings, timeframe: Timeframe, rows: list[Row]) -> str:
+    """Write the rows of one partition to a file that is not yet part of the candle table, and return its location."""
+    arrow_schema = _candle_table(settings, timeframe).schema().as_arrow()
+    schema = pa.schema([(field.name, field.type) for field in arrow_schema])
+    file = settings.home / f"gold_ohlcv_{timeframe}-{uuid4()}.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)
+    return file.as_uri()
+
+
+def _candle_table(settings: Settings, timeframe: Timeframe) -> Table:
+    return iceberg_tables.load_table(iceberg_tables.open_catalog(settings), candles_contract(timeframe))
 
 
 def window_starts(table: pa.Table) -> list[str]:

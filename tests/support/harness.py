@@ -208,11 +208,12 @@ class Harness:
         return read_checkpoint(load_java_table(self.spark, self._contract(timeframe)))
 
 
-def append(table: Table, trades: Iterable[Trade]) -> None:
-    """Append trades in one commit."""
+def append(table: Table, trades: Iterable[Trade], properties: Mapping[str, str] | None = None) -> None:
+    """Append trades in one commit, with properties of its snapshot."""
     rows = [{**asdict(trade), "asset_class": "crypto"} for trade in trades]
     if rows:
-        table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
+        arrow = pa.Table.from_pylist(rows, schema=table.schema().as_arrow())
+        table.append(arrow, snapshot_properties=dict(properties or {}))
 
 
 def published_ids(table: Table) -> list[int]:
@@ -230,6 +231,11 @@ def read_stored_candles(table: Table) -> dict[Key, Stored]:
         assert row["window_date"] == row["window_start"].date()
         found[key] = stored
     return found
+
+
+def candles_of(rows: Iterable[Mapping[str, Any]]) -> list[Candle]:
+    """Return the candles of rows of a candle table."""
+    return [_stored(row).candle for row in rows]
 
 
 def trade(

@@ -39,11 +39,12 @@ def run_maintenance(
     as_of: date = TODAY,
     days: tuple[date, ...] = (),
     keep_since: datetime | None = None,
+    run_id: str = "run",
 ) -> dict[str, Any]:
     """Run maintenance steps on the candle table of a timeframe and return their reports."""
     expired = tuple(ExpiredPartition(name, day) for day in days)
     table = maintained_table(harness.settings, name)
-    request = Request(table, steps, as_of, expired, "dag", "run", keep_since=keep_since)
+    request = Request(table, steps, as_of, expired, "dag", run_id, keep_since=keep_since)
     report = maintain(harness.spark, harness.settings, request)
     return {step: report[step] for step in steps}
 
