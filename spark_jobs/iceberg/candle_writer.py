@@ -347,7 +347,11 @@ def _group_by_file(
 
 
 def _find_commit(table: JavaObject, attempt: str, branch: str | None) -> JavaObject | None:
-    return table.snapshot(branch) if branch else find_snapshot(table, summary_keys.ATTEMPT, attempt)
+    if branch is None:
+        return find_snapshot(table, summary_keys.ATTEMPT, attempt)
+    # If the write failed, the branch is still at the snapshot at which it began.
+    snapshot = table.snapshot(branch)
+    return snapshot if snapshot is not None and snapshot.summary().get(summary_keys.ATTEMPT) == attempt else None
 
 
 def overwrite_filter(timeframe: Timeframe, parts: Mapping[date, PartialOverwrite]) -> Column:

@@ -18,16 +18,10 @@ from pyspark.sql import SparkSession
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.errors import OhlcvError
 from ohlcv.spark.job_protocol import ERROR_PREFIX
+from spark_jobs.runtime.failures import describe_failure
 from spark_jobs.runtime.parent_watchdog import watch_parents
 from spark_jobs.runtime.session import open_session
-from spark_jobs.runtime.spark_errors import (
-    LostRaceError,
-    find_damage,
-    find_denial,
-    find_store_denial,
-    first_line,
-    is_lost_race,
-)
+from spark_jobs.runtime.spark_errors import LostRaceError, first_line, is_lost_race
 
 # Attempts of a job that loses races, and the seconds by which the pause grows with each attempt.
 MAX_ATTEMPTS = 5
@@ -87,13 +81,9 @@ def run_job(prepare: Callable[[Settings], tuple[str, Job]]) -> int:
     except OhlcvError as error:
         print(f"{ERROR_PREFIX}{error}", file=sys.stderr, flush=True)
         return error.exit_code
-    except (PySparkException, Py4JJavaError) as error:
-        catalog = settings.catalog
-        print(catalog.without_secrets(traceback.format_exc()), file=sys.stderr, end="")
-        damage = find_damage(error, catalog.embedded_database)
-        known = damage or find_denial(error, catalog) or find_store_denial(error, catalog)
-        text = known or f"Spark failed: {first_line(error)}"
-        print(f"{ERROR_PREFIX}{catalog.without_secrets(str(text))}", file=sys.stderr, flush=True)
+    except Exception as error:
+        print(settings.catalog.without_secrets(traceback.format_exc()), file=sys.stderr, end="")
+        print(f"{ERROR_PREFIX}{describe_failure(error, settings)}", file=sys.stderr, flush=True)
         return 1
     print(json.dumps(result), flush=True)
     spark.stop()

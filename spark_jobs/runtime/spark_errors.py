@@ -132,4 +132,4 @@ def first_line(error: BaseException) -> str:
     # Without a further cause pyspark's own text is better: it omits the Java class name.
     use_own_text = isinstance(error, CapturedException) and len(causes) < 2
     text = str(causes[-1].toString()) if causes and not use_own_text else str(error)
-    return text.strip().splitlines()[0]
+    return (text.strip() or type(error).__name__).splitlines()[0]

@@ -9,18 +9,15 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from ohlcv.spark.processes import HOST
-from support.catalog_servers.forwarding import forward
 from support.catalog_servers.moto import MotoServer, moto_server
+from support.catalog_servers.s3_relay import RelayHandler
 from support.catalog_servers.vended_keys import SessionKeys
 from support.processes import wait_for
 from support.server_thread import running
-
-# Headers that belong to one connection.
-OWN_HEADERS = ("transfer-encoding", "connection", "expect", "server", "date")
 
 
 @dataclass
@@ -84,57 +81,17 @@ class _Server(ThreadingHTTPServer):
         super().__init__((HOST, 0), _Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(RelayHandler):
     server: _Server
 
     def relay(self) -> None:
-        body = self._body()
+        body = self.read_body()
         token = self.headers.get("X-Amz-Security-Token") or ""
         refusal = self.server.store.accept(self.path, self.headers.get("Authorization") or "", token)
         if refusal is not None:
-            code, message = refusal
-            content = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
-            length = {"Content-Type": "application/xml", "Content-Length": str(len(content))}
-            self._answer(403, length, content)
+            self.answer_error(403, *refusal)
         else:
-            self._answer(*self._forward(body))
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        body = b""
-        while size := int(self.rfile.readline().partition(b";")[0], 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass  # a trailer
-        return body
-
-    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        address = self.server.store.moto.address
-        status, received, content = forward(address, self.command, self.path, body, _relayed(dict(self.headers)))
-        # The answer to HEAD has the length of the object.
-        length = {} if self.command == "HEAD" else {"Content-Length": str(len(content))}
-        return status, {**_relayed(dict(received)), **length}, content
-
-    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    do_GET = do_POST = do_HEAD = do_DELETE = do_PUT = relay  # noqa: N815 - names of the library
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
-def _relayed(headers: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name.lower() not in OWN_HEADERS}
+            self.answer(*self.forward(self.server.store.moto.address, body))
 
 
 @contextmanager

@@ -1,0 +1,93 @@
+"""Full disks during a job: the error names the folder, readers see the state before, and a rerun is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from ohlcv.model.errors import OhlcvError
+from spark_jobs.runtime.failures import describe_failure
+from support.harness import Harness, at, trade
+from support.small_disk import SmallDisk, small_disk
+
+pytestmark = pytest.mark.faults
+
+DAY = at("2026-03-01 00:00")
+NEXT = at("2026-03-02 00:00")
+# From a disk that takes no byte to one that is full when the last files of a commit are written.
+FREE_BYTES = [0, 4_096, 16_384, 40_960, 65_536, 98_304, 131_072, 196_608]
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def prepare(spark: SparkSession, home: Path, environment: dict[str, str]) -> Harness:
+    """Build a day, then load late trades into some of its windows."""
+    harness = Harness(spark, home, environment)
+    harness.load(
+        trade(DAY + timedelta(seconds=second), f"{100 + second % 13}", symbol=symbol)
+        for symbol in ("BTC-USD", "ETH-USD")
+        for second in range(0, 6 * 3600, 61)
+    )
+    harness.build("1m", DAY, NEXT)
+    harness.load(trade(DAY + timedelta(minutes=7 * n, seconds=3), "777", trade_id=f"late-{n}") for n in range(40))
+    return harness
+
+
+def fail_and_repeat(harness: Harness, disk: SmallDisk, folder: Path) -> list[str]:
+    """Run a build with less and less space, then with enough. Return the messages of the failed runs."""
+    before, expected = harness.stored("1m"), harness.expected("1m", (DAY, NEXT)).candles
+    messages = []
+    for free in FREE_BYTES:
+        disk.fill(free)
+        try:
+            harness.build("1m", DAY, NEXT)
+        except Exception as error:
+            messages.append(str(error) if isinstance(error, OhlcvError) else describe_failure(error, harness.settings))
+            print(f"{free:>8,} bytes free: {messages[-1]}")
+        else:
+            print(f"{free:>8,} bytes free: success")
+            break
+        finally:
+            disk.empty()
+        assert harness.stored("1m") == before
+    assert messages
+    for message in messages:
+        assert message.startswith("no space left in "), message
+        assert str(folder) in message
+    # What failed runs have left disturbs no rerun.
+    harness.build("1m", DAY, NEXT)
+    assert harness.candles("1m") == expected
+    assert len(harness.snapshots("1m")) == 2
+    assert list(harness.table("1m").metadata.refs) == ["main"]
+    assert harness.build("1m", DAY, NEXT)["snapshot"] is None
+    return messages
+
+
+def test_a_job_whose_data_disk_is_full_names_it_and_its_rerun_is_exact(
+    spark: SparkSession, tmp_path: Path, mounts: ExitStack
+) -> None:
+    disk = mounts.enter_context(small_disk(tmp_path / "disk", 8))
+    warehouse = disk.folder / "warehouse"
+    harness = prepare(spark, tmp_path / "home", {"OHLCV_WAREHOUSE": f"file://{warehouse}"})
+    fail_and_repeat(harness, disk, warehouse)
+
+
+def test_a_job_whose_catalog_disk_is_full_names_it_and_its_rerun_is_exact(
+    spark: SparkSession, tmp_path: Path, mounts: ExitStack
+) -> None:
+    disk = mounts.enter_context(small_disk(tmp_path / "disk", 8))
+    environment = {
+        "OHLCV_CATALOG_URI": f"sqlite:///{disk.folder}/catalog.db",
+        "OHLCV_WAREHOUSE": f"file://{tmp_path}/warehouse",
+    }
+    harness = prepare(spark, tmp_path / "home", environment)
+    fail_and_repeat(harness, disk, disk.folder)
