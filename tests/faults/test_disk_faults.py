@@ -20,7 +20,7 @@ pytestmark = pytest.mark.faults
 DAY = at("2026-03-01 00:00")
 NEXT = at("2026-03-02 00:00")
 # From a disk that takes no byte to one that is full when the last files of a commit are written.
-FREE_BYTES = [0, 4_096, 16_384, 40_960, 65_536, 98_304, 131_072, 196_608]
+FREE_BYTES = [0, 16_384, 40_960, 65_536, 131_072]
 
 
 @pytest.fixture

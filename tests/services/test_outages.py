@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ohlcv.ingest.loader import append_trades
-from ohlcv.ingest.sample_data import Feed
 from ohlcv.model.intervals import Range, floor_time, merge_ranges
 from ohlcv.model.source_hours import hours_overlapping, parse_hours
+from support.live_sites import DAG, MINUTE, live, successful_runs, successful_runs_due_after
 from support.processes import command_line, processes_with_environment, wait_for
 from support.sites import ENDED, POLL_SECONDS, Run, Site, wait_until
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 
-MINUTE = timedelta(minutes=1)
-DAG = "ohlcv_1m"
 OUTAGE = timedelta(hours=48)
 # As in the standard sample: 636,263 trades in thirteen hours. At this rate no minute of a series is without a trade.
 TRADES_PER_HOUR = 49_000
@@ -28,30 +24,8 @@ TRADES_PER_HOUR = 49_000
 
 @pytest.fixture(scope="module")
 def live_site(minutely_site: Site) -> Iterator[Site]:
-    """Append new trades every five seconds while the 1m DAG runs every minute."""
-    stopped = threading.Event()
-    feed = Feed(floor_time(datetime.now(UTC), MINUTE) - 2 * MINUTE)
-
-    def run() -> None:
-        while not stopped.wait(5):
-            append_trades(minutely_site.settings, feed.batch(datetime.now(UTC), 200))
-
-    append_trades(minutely_site.settings, feed.batch(datetime.now(UTC), 2_000))
-    thread = threading.Thread(target=run)
-    thread.start()
-    minutely_site.airflow.unpause(DAG)
-    wait_for(lambda: successful_runs(minutely_site), "the first run", POLL_SECONDS)
-    yield minutely_site
-    stopped.set()
-    thread.join()
-
-
-def successful_runs(site: Site) -> list[Run]:
-    return [run for run in site.runs(DAG, "scheduled") if run.state == "success"]
-
-
-def successful_runs_due_after(site: Site, time: datetime) -> list[Run]:
-    return [run for run in successful_runs(site) if datetime.fromisoformat(run.interval_end or "") > time]
+    with live(minutely_site):
+        yield minutely_site
 
 
 def test_a_pause_of_three_runs_leaves_no_gap(live_site: Site) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -15,9 +13,9 @@ from ohlcv.iceberg.tables import open_catalog
 from ohlcv.iceberg.write_lock import write_lock
 from ohlcv.model.intervals import HOUR, floor_time, iso
 from ohlcv.model.timeframes import DAY, get_timeframe
-from ohlcv.spark.processes import descendants
 from support.default_tables import NAMESPACE, candles_contract
-from support.processes import command_line, processes_with_environment, wait_for
+from support.processes import wait_for
+from support.site_processes import ProcessTable, job_processes, kill, print_processes
 from support.sites import POLL_SECONDS, Run, Site
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
@@ -27,9 +25,6 @@ BEGIN = TODAY - 2 * DAY
 DAG, TIMEFRAME, TABLE = "ohlcv_30m", "30m", "gold_ohlcv_30m"
 # From the trigger of a run to the end of its second attempt.
 TWO_ATTEMPTS = timedelta(minutes=6)
-
-# Kind of process by process id.
-ProcessTable = dict[int, str]
 
 
 @pytest.fixture(scope="module")
@@ -44,40 +39,6 @@ def idle_site(loaded_site: Site) -> Site:
     """Wait until no scheduled run can start during the test: its processes would be taken for those of the test."""
     loaded_site.wait_until_no_run_is_due(DAG, TWO_ATTEMPTS)
     return loaded_site
-
-
-def job_processes(site: Site) -> ProcessTable:
-    """Find the processes of tasks and jobs."""
-    kinds = {"org.apache.spark.deploy.SparkSubmit": "spark-submit (JVM of the driver)", "spark_jobs/ohlcv_": "driver"}
-    found: ProcessTable = {}
-    # Airflow's processes rename themselves, which removes their environment, so they are found as descendants of the
-    # scheduler. The processes of a job keep their environment, also when their parents have died.
-    scheduler = site.airflow.processes["scheduler"].pid
-    for pid in {*processes_with_environment(f"OHLCV_HOME={site.settings.home}"), *descendants(scheduler)}:
-        command = command_line(pid)
-        kind = next((kind for text, kind in kinds.items() if text in command), None)
-        # The supervisor's name is "airflow worker -- LocalExecutor: …", that of the task process has the bare id.
-        if kind is None and command.startswith("airflow worker -- ") and "LocalExecutor" not in command:
-            kind = "task"
-        if kind:
-            found[pid] = kind
-    for name, process in site.cluster.processes.items():
-        if name.startswith("worker") and process.poll() is None:
-            found |= {
-                pid: "executor"
-                for pid in descendants(process.pid)
-                if "CoarseGrainedExecutorBackend" in command_line(pid)
-            }
-    return found
-
-
-def print_processes(title: str, table: ProcessTable) -> None:
-    print(f"{title}:", *(f"  {pid:>7}  {kind}" for pid, kind in sorted(table.items())), sep="\n")
-
-
-def kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ohlcv.demo.local_postgres import postgres_server
 from ohlcv.model.errors import OhlcvError
@@ -42,6 +43,13 @@ class LocalAirflow(AirflowApi):
         self.environment = environment
         self.folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start_service(self, name: str) -> None:
+        """Start a service. Its log is NAME.log; that of an earlier start is replaced."""
+        port = str(urlsplit(self.url).port)
+        arguments = [name, "--port", port, "--host", HOST] if name == "api-server" else [name]
+        command = [str(Path(sys.executable).with_name("airflow")), *arguments]
+        self.processes[name] = start(command, self.environment, self.folder / f"{name}.log")
 
     def check_alive(self) -> None:
         """Raise if a service has ended."""
@@ -104,9 +112,7 @@ def local_airflow(
         airflow.command("pools", "import", str(pool_file))
         stack.callback(_stop_services, airflow)
         for name in SERVICES:
-            arguments = [name, "--port", str(port), "--host", HOST] if name == "api-server" else [name]
-            command = [str(Path(sys.executable).with_name("airflow")), *arguments]
-            airflow.processes[name] = start(command, airflow.environment, folder / f"{name}.log")
+            airflow.start_service(name)
         _await_healthy(airflow)
         stack.enter_context(published_environment(folder, settings))
         yield airflow

@@ -52,7 +52,7 @@ class RelayHandler(BaseHTTPRequestHandler):
         content = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
         self.answer(status, {"Content-Type": "application/xml", "Content-Length": str(len(content))}, content)
 
-    def do_GET(self) -> None:  # noqa: N802 - name of the library
+    def do_GET(self) -> None:
         self.relay()
 
     do_POST = do_HEAD = do_DELETE = do_PUT = do_GET  # noqa: N815 - names of the library

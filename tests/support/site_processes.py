@@ -1,0 +1,79 @@
+"""Processes of an installation: those of its jobs, and kill -9 and restart of its services and its Spark master."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+
+from ohlcv.spark.processes import descendants
+from support.processes import command_line, processes_with_environment
+from support.sites import Site
+
+# Kind of process by process id.
+ProcessTable = dict[int, str]
+
+
+def job_processes(site: Site) -> ProcessTable:
+    """Find the processes of tasks and jobs."""
+    kinds = {"org.apache.spark.deploy.SparkSubmit": "spark-submit (JVM of the driver)", "spark_jobs/ohlcv_": "driver"}
+    found: ProcessTable = {}
+    # Airflow's processes rename themselves, which removes their environment, so they are found as descendants of the
+    # scheduler. The processes of a job keep their environment, also when their parents have died.
+    scheduler = site.airflow.processes["scheduler"].pid
+    for pid in {*processes_with_environment(f"OHLCV_HOME={site.settings.home}"), *descendants(scheduler)}:
+        command = command_line(pid)
+        kind = next((kind for text, kind in kinds.items() if text in command), None)
+        # The supervisor's name is "airflow worker -- LocalExecutor: …", that of the task process has the bare id.
+        if kind is None and command.startswith("airflow worker -- ") and "LocalExecutor" not in command:
+            kind = "task"
+        if kind:
+            found[pid] = kind
+    for name, process in site.cluster.processes.items():
+        if name.startswith("worker") and process.poll() is None:
+            found |= {
+                pid: "executor"
+                for pid in descendants(process.pid)
+                if "CoarseGrainedExecutorBackend" in command_line(pid)
+            }
+    return found
+
+
+def print_processes(title: str, table: ProcessTable) -> None:
+    print(f"{title}:", *(f"  {pid:>7}  {kind}" for pid, kind in sorted(table.items())), sep="\n")
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_service(site: Site, name: str) -> None:
+    """Kill the main process of an Airflow service with SIGKILL, and no other process."""
+    process = site.airflow.processes[name]
+    process.kill()
+    process.wait()
+
+
+def restart_service(site: Site, name: str) -> None:
+    """Start a service again, as a supervisor of processes does."""
+    site.airflow.start_service(name)
+
+
+def kill_master(site: Site) -> None:
+    """Kill the Spark master with SIGKILL."""
+    process = site.cluster.processes["master"]
+    process.kill()
+    process.wait()
+
+
+def restart_master(site: Site) -> None:
+    """Start the Spark master again on its address."""
+    site.cluster.start_master()
+
+
+def crash_metadata_database(site: Site) -> None:
+    """Kill a session of Airflow's database with SIGKILL: PostgreSQL then ends all sessions and recovers."""
+    postmaster = int((site.airflow.folder / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+    session = next(pid for pid in descendants(postmaster) if " idle" in command_line(pid))
+    os.kill(session, signal.SIGKILL)
