@@ -66,7 +66,7 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server(folder: Path, *, volatile: bool = False) -> Iterator[PostgresServer]:
+def postgres_server(folder: Path, *, volatile: bool = False, preferred_port: int = 0) -> Iterator[PostgresServer]:
     """Run a server with its data and its log (postgres.log) in a folder; an existing database is kept."""
     folder.mkdir(parents=True, exist_ok=True)
     binaries = find_binaries()
@@ -77,7 +77,7 @@ def postgres_server(folder: Path, *, volatile: bool = False) -> Iterator[Postgre
         _create_cluster(binaries, data, account, password, folder / "postgres.log")
     settings = {
         "listen_addresses": HOST,
-        "port": str(free_port()),
+        "port": str(free_port(preferred_port)),
         # TCP only: the path of a socket may be longer than the 107 bytes that are allowed.
         "unix_socket_directories": "",
         **SETTINGS,
