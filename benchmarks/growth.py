@@ -19,8 +19,8 @@ from benchmarks.harness import Bench, Cost, Grid, Section, Verdict, measure_inte
 from benchmarks.measured_run import MeasuredRun
 from ohlcv.ingest.sample_data import Feed
 from ohlcv.model import summary_keys
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.source_hours import parse_hours
 from ohlcv.model.timeframes import DAY
 from spark_jobs.iceberg.partial_overwrite import MAX_SINGLE_FILE_ROWS

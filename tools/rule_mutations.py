@@ -123,6 +123,14 @@ MUTATIONS = (
         PLANNING,
     ),
     Mutation(
+        "no pending hour is lost",
+        "hours that a backfill built from newer trades are not built again when these change back",
+        "include/ohlcv/model/build_planner.py",
+        "hours_ahead = checkpoint.hours_ahead | (changed & plan.hours)",
+        "hours_ahead = checkpoint.hours_ahead",
+        PLANNING,
+    ),
+    Mutation(
         "without a change there is no commit",
         "unchanged candles cause a commit",
         "spark_jobs/iceberg/candle_writer.py",

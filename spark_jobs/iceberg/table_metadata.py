@@ -16,8 +16,8 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.avro_files import is_complete_avro
 from ohlcv.model import summary_keys
 from ohlcv.model.audit_records import DECISIONS_PROPERTY, REJECTION_PROPERTY, Decisions, Rejection
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.errors import DamagedFileError, OhlcvError
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.table_contracts import (
     TableContract,
     TableShape,

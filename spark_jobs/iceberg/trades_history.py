@@ -14,9 +14,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ohlcv.config.settings import Settings
-from ohlcv.model.build_planner import SourceIdentity
 from ohlcv.model.errors import EqualityDeletesError
 from ohlcv.model.intervals import EPOCH
+from ohlcv.model.source_checkpoint import SourceIdentity
 from ohlcv.model.source_hours import HOURS_PER_DAY, partition_hour
 from ohlcv.model.table_contracts import Partition
 from ohlcv.model.trade_layout import (

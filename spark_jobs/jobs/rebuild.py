@@ -19,9 +19,10 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.write_lock import AssertLockHeld
 from ohlcv.model import summary_keys
 from ohlcv.model.audit_records import HeldSeries
-from ohlcv.model.build_planner import BuildPlan, SourceCheckpoint
+from ohlcv.model.build_planner import BuildPlan
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, iso
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.source_hours import format_hours, hours_overlapping
 from ohlcv.model.table_contracts import TableContract
 from ohlcv.model.timeframes import Timeframe

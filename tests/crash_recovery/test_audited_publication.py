@@ -19,9 +19,9 @@ from pyspark.sql import functions as F
 from ohlcv.iceberg.snapshot_summary import job_summary, main_snapshots
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import from_microseconds
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.source_hours import hour_number
 from ohlcv.quality.audit import Audit
 from spark_jobs.iceberg import candle_writer

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ohlcv.model.source_hours import format_hours
+from ohlcv.model.source_hours import format_hours, hour_number
 from support.harness import Harness, at, total_changes, trade
 from support.lanes import spark_cases
 from support.reference_model import Trade
@@ -142,17 +142,40 @@ def test_only_a_run_that_rebuilds_pending_hours_advances_the_checkpoint(harness:
     scheduled_run(harness, NOON)
     first = harness.checkpoint("1m")
     harness.load([trade(NOON - 26 * HOUR, "1")], [trade(NOON - timedelta(seconds=30), "2")])
-    # A backfill commits and carries the checkpoint over unchanged.
+    # A backfill commits and carries the checkpoint over, with the hours that it has built from newer trades.
     assert total_changes(harness.build("1m", NOON - HOUR, NOON)["candles"]) == 1
-    assert harness.checkpoint("1m") == first
+    ahead = replace(first, hours_ahead=frozenset([hour_number(NOON - HOUR)]))
+    assert harness.checkpoint("1m") == ahead
     # A compaction of the candle table carries no checkpoint; the last one is still found.
     harness.sql(
         "CALL iceberg.system.rewrite_data_files("
         "table => 'market_data.gold_ohlcv_1m', options => map('rewrite-all', 'true'))"
     )
-    assert harness.checkpoint("1m") == first
+    assert harness.checkpoint("1m") == ahead
     report = scheduled_run(harness, NOON)
     assert report["candles"]["inserted"] == 1
+    assert harness.checkpoint("1m").hours_ahead == frozenset()
+
+
+@pytest.mark.parametrize("undo", spark_cases({"deleted": "deleted", "rolled back": "rolled back"}, "rolled back"))
+def test_trades_that_change_back_after_a_backfill_are_built_again(harness: Harness, undo: str) -> None:
+    """The trades are those of the checkpoint again, but the candles are not."""
+    old = NOON - 26 * HOUR
+    harness.load(trade_every_minute(old, 30), trade_every_minute(NOON - HOUR, 60))
+    harness.build("1m", old, NOON)
+    scheduled_run(harness, NOON)
+    right = harness.snapshots()[-1]
+    harness.load([trade(old, "5000", trade_id="wrong")])
+    assert harness.build("1m", old, old + HOUR)["candles"]["updated"] == 1
+    if undo == "deleted":
+        harness.sql("DELETE FROM {trades} WHERE trade_id = 'wrong'")
+    else:
+        harness.table().manage_snapshots().rollback_to_snapshot(right).commit()
+    del harness.trades[-1]
+    report = scheduled_run(harness, NOON)
+    assert report["repaired_hours"] == format_hours([hour_number(old)])
+    assert harness.candles("1m") == harness.expected("1m", (old, NOON)).candles
+    assert harness.checkpoint("1m").hours_ahead == frozenset()
 
 
 def test_the_first_scheduled_run_builds_only_its_own_range(harness: Harness) -> None:

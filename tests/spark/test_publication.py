@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 
 from ohlcv.model import summary_keys
 from ohlcv.model.audit_records import REJECTION_PROPERTY, Rejection
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.errors import OhlcvError
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.quality.candidate_audit import CandidateAudit
 from spark_jobs.iceberg import candle_writer
 from spark_jobs.iceberg.candle_writer import Comparison

@@ -12,8 +12,8 @@ from pyspark.sql import SparkSession
 
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables
-from ohlcv.model.build_planner import SourceIdentity
 from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.source_checkpoint import SourceIdentity
 from ohlcv.model.source_hours import format_hours
 from spark_jobs.jobs.reprocess_day import read_request, reprocess
 from support.harness import WIDTHS, Harness, at, trade

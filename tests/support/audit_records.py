@@ -10,8 +10,8 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
 from ohlcv.model.audit_records import REJECTION_PROPERTY, HeldSeries, Rejection, finding_digest, values_digest
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import HOUR, iso
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.source_hours import hour_number
 from ohlcv.model.timeframes import Timeframe
 from support.audited_tables import stage

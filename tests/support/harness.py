@@ -20,8 +20,8 @@ from ohlcv.config.execution import NATIVE_PROPERTY, Engine
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.snapshot_summary import main_snapshots
 from ohlcv.iceberg.tables import create_tables, extend, load_table, open_catalog
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import EPOCH, MICROSECOND, Range, from_microseconds, to_microseconds
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.table_contracts import MEASURES, TableContract
 from ohlcv.spark.jars import jar_paths, library_folder
 from ohlcv.spark.toolchain import spark_environment
@@ -225,7 +225,7 @@ def read_stored_candles(table: Table) -> dict[Key, Stored]:
     """Return all candles of a table; a key stored twice is an error."""
     found: dict[Key, Stored] = {}
     for row in table.scan().to_arrow().to_pylist():
-        stored = _stored(row)
+        stored = row_to_stored(row)
         key = (stored.candle.symbol, stored.candle.exchange, stored.candle.window_start_us)
         assert key not in found, f"{key} is stored twice"
         assert row["window_date"] == row["window_start"].date()
@@ -235,7 +235,7 @@ def read_stored_candles(table: Table) -> dict[Key, Stored]:
 
 def candles_of(rows: Iterable[Mapping[str, Any]]) -> list[Candle]:
     """Return the candles of rows of a candle table."""
-    return [_stored(row).candle for row in rows]
+    return [row_to_stored(row).candle for row in rows]
 
 
 def trade(
@@ -285,7 +285,9 @@ def total_changes(counts: Mapping[str, int]) -> int:
     return sum(Counter(counts)[action] for action in ("inserted", "updated", "deleted"))
 
 
-def _stored(row: Mapping[str, Any]) -> Stored:
+def row_to_stored(row: Mapping[str, Any]) -> Stored:
+    """Return the stored candle in a row of a candle table."""
+
     def micros(name: str) -> int:
         return int((row[name] - EPOCH) // MICROSECOND)
 

@@ -23,8 +23,8 @@ from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.ledger.recording import record
 from ohlcv.ledger.reports import LedgerReport
 from ohlcv.model import summary_keys
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.ledger_records import Publication
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.timeframes import Timeframe
 from support.audited_tables import built
 from support.candidates import stage

@@ -8,8 +8,8 @@ from typing import Any
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import extend, open_catalog
 from ohlcv.model import summary_keys
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import iso
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.table_contracts import MEASURES
 from ohlcv.model.timeframes import Timeframe, get_timeframe
 from ohlcv.quality.audit import AuditResult

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from ohlcv.model.audit_records import NO_DECISIONS, Decisions, HeldSeries
-from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, SourceIdentity, plan_build
+from ohlcv.model.build_planner import HOUR_COST, BuildPlan, plan_build
 from ohlcv.model.intervals import (
     EPOCH,
     HOUR,
@@ -23,6 +23,7 @@ from ohlcv.model.intervals import (
     parse_time,
     scheduled_range,
 )
+from ohlcv.model.source_checkpoint import SourceCheckpoint, SourceIdentity
 from ohlcv.model.source_hours import hour_number, hours_overlapping, windows_of_hour
 from ohlcv.model.timeframes import TIMEFRAMES, Timeframe
 

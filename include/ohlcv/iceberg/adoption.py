@@ -15,8 +15,9 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.retention_plan import find_expired
 from ohlcv.iceberg.snapshot_summary import newest_commit, read_checkpoint
 from ohlcv.iceberg.tables import check_location, existing_tables, load_table, open_catalog
-from ohlcv.model.build_planner import SourceIdentity, source_problem
+from ohlcv.model.build_planner import source_problem
 from ohlcv.model.errors import MissingTableError, OhlcvError
+from ohlcv.model.source_checkpoint import SourceIdentity
 from ohlcv.model.table_contracts import TableContract, missing_snapshot_problem
 from ohlcv.model.table_names import dotted
 from ohlcv.model.timeframes import Timeframe

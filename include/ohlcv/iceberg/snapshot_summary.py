@@ -8,8 +8,8 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from ohlcv.model import summary_keys
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import Range, iso, merge_ranges, parse_time
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.source_hours import parse_hours, windows_of_hour
 from ohlcv.model.timeframes import Timeframe
 

@@ -15,9 +15,9 @@ from ohlcv.iceberg.snapshot_summary import ancestors, job_summary
 from ohlcv.ledger.row_differences import Released
 from ohlcv.model import summary_keys
 from ohlcv.model.audit_records import HeldSeries
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import parse_time
 from ohlcv.model.ledger_records import Publication, Trigger
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.timeframes import Timeframe
 
 REPROCESS_DAG = "ohlcv_reprocess"

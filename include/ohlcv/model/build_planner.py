@@ -6,16 +6,16 @@ builds the same windows. `TradesHistory` is the interface to the metadata; the S
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
-from ohlcv.model.audit_records import NO_DECISIONS, Decisions, HeldSeries, held_from_json, held_to_json
+from ohlcv.model.audit_records import NO_DECISIONS, Decisions, HeldSeries
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, MICROSECOND, Range, day_range, merge_ranges, parse_time
-from ohlcv.model.source_hours import format_hours, hour_number, hours_overlapping, parse_hours, windows_of_hour
+from ohlcv.model.source_checkpoint import SourceCheckpoint, SourceIdentity
+from ohlcv.model.source_hours import hour_number, hours_overlapping, windows_of_hour
 from ohlcv.model.timeframes import Timeframe
 
 # Fixed cost of rebuilding one more old hour (open its files, carry its candles over), expressed in trades read.
@@ -24,61 +24,6 @@ HOUR_COST = 5_000
 INGESTION_SLACK = HOUR
 # A scheduled run tries a held series again this long after the last try.
 RETRY_INTERVAL = HOUR
-
-
-@dataclass(frozen=True)
-class SourceIdentity:
-    """What trades are read: a table, and the mapping of its columns."""
-
-    # UUID of the table. A table that replaces another one has another UUID.
-    table: str
-    # Fingerprint of the mapping, empty for the default.
-    mapping: str = ""
-
-
-@dataclass(frozen=True)
-class SourceCheckpoint:
-    """How far a candle table has processed the changes of the trades table."""
-
-    # All changes up to this snapshot of the trades table are built or pending. None before the first scheduled run.
-    trades_snapshot: int | None = None
-    # Commit time of that snapshot in milliseconds. Used when the snapshot has expired.
-    committed_at: int | None = None
-    # Changed hours that are not built yet, or not to their end.
-    pending_hours: frozenset[int] = frozenset()
-    # Every hour from this one on is built or pending.
-    built_since: int | None = None
-    # The trades that the candles were built from. None in checkpoints of versions that did not record it.
-    source: SourceIdentity | None = None
-    # Series whose candles failed the audit.
-    held: frozenset[HeldSeries] = frozenset()
-
-    def to_text(self) -> str:
-        """Return the JSON stored in a snapshot summary or a table property. Existing tables fix its key names."""
-        values: dict[str, Any] = {
-            "snapshot": self.trades_snapshot,
-            "at": self.committed_at,
-            "owed": format_hours(self.pending_hours),
-            "since": self.built_since,
-        }
-        if self.source is not None:
-            values |= {"table": self.source.table, "mapping": self.source.mapping}
-        if self.held:
-            values |= {"held": held_to_json(self.held)}
-        return json.dumps(values)
-
-    @classmethod
-    def from_text(cls, text: str) -> SourceCheckpoint:
-        """Return the checkpoint that `to_text` wrote."""
-        values = json.loads(text)
-        return cls(
-            trades_snapshot=values["snapshot"],
-            committed_at=values["at"],
-            pending_hours=frozenset(parse_hours(values["owed"])),
-            built_since=values["since"],
-            source=SourceIdentity(values["table"], values["mapping"]) if "table" in values else None,
-            held=held_from_json(values.get("held", ())),
-        )
 
 
 class TradesHistory(Protocol):
@@ -121,7 +66,7 @@ class BuildPlan:
     # Hours of the own range whose trades have not changed since their windows were built. They are not read again.
     unchanged_hours: set[int] = field(default_factory=set)
     # Held series that the run builds are not in the checkpoint: they are released unless the audit fails again.
-    checkpoint: SourceCheckpoint = SourceCheckpoint()
+    checkpoint: SourceCheckpoint = field(default_factory=SourceCheckpoint)
     notes: list[str] = field(default_factory=list)
 
 
@@ -146,9 +91,10 @@ def plan_build(
     checkpoint = _without_expired(timeframe, own_range, checkpoint)
     plan = BuildPlan(timeframe, own_range, [own_range], hours_overlapping([own_range]), checkpoint=checkpoint)
     if not rebuild_pending or history.snapshot is None:
-        return _with_held_series(plan)
+        return _with_hours_ahead(_with_held_series(plan), history)
 
     changed, is_complete, notes = _find_changed_hours(timeframe, own_range, history, checkpoint)
+    changed = changed | checkpoint.hours_ahead
     # Pruning removes candles of hours without trades. Such an hour need not have changed since the checkpoint.
     build_whole_range = prune or not is_complete
     own_ranges = [own_range] if build_whole_range else _changed_windows(timeframe, own_range, changed, checkpoint)
@@ -250,6 +196,17 @@ def _with_held_series(plan: BuildPlan) -> BuildPlan:
         rebuilt_hours=plan.rebuilt_hours | added,
         checkpoint=replace(plan.checkpoint, held=held - released),
     )
+
+
+def _with_hours_ahead(plan: BuildPlan, history: TradesHistory) -> BuildPlan:
+    """Return a plan whose checkpoint names the hours that it builds from newer trades than those of the checkpoint."""
+    checkpoint = plan.checkpoint
+    if checkpoint.trades_snapshot is None or checkpoint.trades_snapshot == history.snapshot:
+        return plan
+    # Of an expired snapshot the changes are not known. The next scheduled run finds them by ingestion time.
+    changed = history.changed_hours(checkpoint.trades_snapshot) or set()
+    hours_ahead = checkpoint.hours_ahead | (changed & plan.hours)
+    return replace(plan, checkpoint=replace(checkpoint, hours_ahead=hours_ahead))
 
 
 def _tried(held: HeldSeries) -> datetime:

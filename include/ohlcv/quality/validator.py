@@ -14,7 +14,6 @@ from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.snapshot_summary import built_ranges, newest_commit, read_checkpoint, run_commit
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import (
     MICROSECOND,
     Range,
@@ -25,6 +24,7 @@ from ohlcv.model.intervals import (
     merge_ranges,
     to_microseconds,
 )
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.source_hours import hours_overlapping
 from ohlcv.model.timeframes import DAY, Timeframe
 from ohlcv.quality.audit import held_key

@@ -15,7 +15,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.adoption import Adoption, find_view_problems, plan_adoption
 from ohlcv.iceberg.table_definitions import ICEBERG_TYPES
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
-from ohlcv.model.build_planner import SourceCheckpoint, SourceIdentity
+from ohlcv.model.source_checkpoint import SourceCheckpoint, SourceIdentity
 from ohlcv.model.summary_keys import CHECKPOINT
 from ohlcv.model.table_contracts import MEASURE_COLUMNS, MEASURES
 from ohlcv.model.timeframes import get_timeframe

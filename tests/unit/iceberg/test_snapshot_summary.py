@@ -11,8 +11,8 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.snapshot_summary import main_snapshots, newest_commit, read_checkpoint, run_commit
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import Range, iso
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.readers.latest import built_until
 from support.candidates import stage
 from support.candle_rows import MINUTE, at, candle, write_candles

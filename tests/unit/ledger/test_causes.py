@@ -16,8 +16,8 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ledger import causes
 from ohlcv.model.audit_records import DECISIONS_PROPERTY, Decisions, Waiver
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import MICROSECOND, to_microseconds
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.source_hours import hour_number
 from ohlcv.model.summary_keys import CHECKPOINT_BASE_PROPERTY, CHECKPOINT_PROPERTY
 from support.audit_records import held_series

@@ -18,8 +18,8 @@ from ohlcv.model.audit_records import (
     held_to_json,
     values_digest,
 )
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import HOUR, Range
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.timeframes import TIMEFRAMES
 from support.planner_simulation import DAY_START, FIRST_HOUR, held_series
 

@@ -8,9 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, SourceIdentity, plan_build
+from ohlcv.model.build_planner import HOUR_COST, BuildPlan, plan_build
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import HOUR, Range, scheduled_range
+from ohlcv.model.source_checkpoint import SourceCheckpoint, SourceIdentity
 from ohlcv.model.timeframes import TIMEFRAMES
 from support.planner_simulation import (
     DAY_START,
@@ -250,3 +251,25 @@ def test_the_stored_names_of_a_checkpoint_do_not_change() -> None:
         "table": "a UUID",
         "mapping": "a fingerprint",
     }
+
+
+def test_hours_that_a_backfill_built_from_newer_trades_count_as_changed() -> None:
+    table = table_with_changed_hours("1m", [3, 5])
+    end = DAY_START + 12 * HOUR
+    table.run(end, 1_000_000)
+    assert table.checkpoint.hours_ahead == frozenset()
+    table.trades.commit([Slot(FIRST_HOUR + 3, 0), Slot(FIRST_HOUR + 5, 0)], 1, timedelta(0))
+    table.backfill(Range(DAY_START + 5 * HOUR, DAY_START + 6 * HOUR))
+    assert table.checkpoint.hours_ahead == {FIRST_HOUR + 5}
+    # The trades are those of the checkpoint again.
+    table.trades.commits.pop()
+    assert rebuilt_hours(table.plan(end, 1_000_000)) == [5]
+
+
+def test_a_backfill_whose_checkpoint_has_expired_knows_no_hours_ahead() -> None:
+    table = table_with_changed_hours("1m", [3])
+    table.run(DAY_START + 12 * HOUR, 1_000_000)
+    table.trades.commit([Slot(FIRST_HOUR + 3, 0)], 1, timedelta(0))
+    table.trades.expired_before = 3
+    table.backfill(Range(DAY_START + 3 * HOUR, DAY_START + 4 * HOUR))
+    assert table.checkpoint.hours_ahead == frozenset()

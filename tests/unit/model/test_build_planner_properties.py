@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ohlcv.model.audit_records import HeldSeries
-from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, SourceIdentity, plan_build
+from ohlcv.model.build_planner import HOUR_COST, BuildPlan, plan_build
 from ohlcv.model.intervals import HOUR, Range, ceil_time, floor_time, scheduled_range
+from ohlcv.model.source_checkpoint import SourceCheckpoint, SourceIdentity
 from ohlcv.model.source_hours import hour_number, hours_overlapping, windows_of_hour
 from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, TIMEFRAMES, Timeframe
 from support.planner_simulation import DAY_START, FIRST_HOUR, MINUTE, SimulatedCandleTable, Slot, check_plan
@@ -141,7 +142,12 @@ def test_a_repeated_run_builds_the_same_and_a_backfill_does_not_advance_the_chec
     backfill = plan_build(
         timeframe, own_range, table.trades, table.checkpoint, rebuild_pending=False, trade_budget=budget
     )
-    checkpoint = replace(table.checkpoint, source=table.trades.source)
+    # Only what it builds from newer trades than those of the checkpoint is added.
+    hours_ahead = table.checkpoint.hours_ahead
+    if table.checkpoint.trades_snapshot is not None:
+        changed = table.trades.changed_hours(table.checkpoint.trades_snapshot) or set()
+        hours_ahead |= changed & hours_overlapping([own_range])
+    checkpoint = replace(table.checkpoint, source=table.trades.source, hours_ahead=hours_ahead)
     assert backfill == BuildPlan(
         timeframe, own_range, [own_range], hours_overlapping([own_range]), checkpoint=checkpoint
     )
@@ -154,6 +160,7 @@ def test_a_repeated_run_builds_the_same_and_a_backfill_does_not_advance_the_chec
     since=st.none() | st.integers(0, 600_000),
     source=st.none() | st.builds(SourceIdentity, st.text(), st.text()),
     held=st.frozensets(st.builds(HeldSeries)),
+    ahead=st.frozensets(st.integers(0, 600_000)),
 )
 def test_storing_and_reading_a_checkpoint_is_lossless(
     snapshot: int | None,
@@ -162,6 +169,7 @@ def test_storing_and_reading_a_checkpoint_is_lossless(
     since: int | None,
     source: SourceIdentity | None,
     held: frozenset[HeldSeries],
+    ahead: frozenset[int],
 ) -> None:
-    checkpoint = SourceCheckpoint(snapshot, committed_at, pending, since, source, held)
+    checkpoint = SourceCheckpoint(snapshot, committed_at, pending, since, source, held, ahead)
     assert SourceCheckpoint.from_text(checkpoint.to_text()) == checkpoint

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from ohlcv.model.audit_records import Decisions, HeldSeries, Retry
-from ohlcv.model.build_planner import HOUR_COST, BuildPlan, SourceCheckpoint, SourceIdentity, plan_build
+from ohlcv.model.build_planner import HOUR_COST, BuildPlan, plan_build
 from ohlcv.model.intervals import HOUR, Range, iso
+from ohlcv.model.source_checkpoint import SourceCheckpoint, SourceIdentity
 from support.planner_simulation import (
     DAY_START,
     FIRST_HOUR,

@@ -9,8 +9,8 @@ import pytest
 from ohlcv.config.settings import Settings
 from ohlcv.model import summary_keys
 from ohlcv.model.audit_records import DECISIONS_PROPERTY, Decisions, HeldSeries, Waiver, values_digest
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.intervals import Range, iso
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.source_hours import hour_number
 from ohlcv.model.timeframes import Timeframe, get_timeframe
 from ohlcv.quality import validator

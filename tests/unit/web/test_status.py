@@ -13,9 +13,9 @@ import pytest
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import load_table, open_catalog
 from ohlcv.model import summary_keys
-from ohlcv.model.build_planner import SourceCheckpoint
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import floor_time, iso
+from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.spark.processes import HOST, free_port
 from ohlcv.web import airflow_reader, refreshed
 from ohlcv.web.data import CandleData
