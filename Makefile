@@ -54,8 +54,14 @@ test-crash-recovery: setup ## Kill jobs at many moments, and let two writers com
 	@$(PYTEST) -m crash_recovery -rP tests/crash_recovery tests/unit/coverage
 
 .PHONY: test-faults
-test-faults: setup ## Check random histories (EXAMPLES=200 SEED=1), concurrent writers and injected faults
-	@SEED=$(SEED) EXAMPLES=$(EXAMPLES) $(PYTEST) -m faults -rP tests
+test-faults: setup ## Check random histories (EXAMPLES=6 SEED=1, or one by EXAMPLE=4), concurrent writers, injected faults
+	@SEED=$(SEED) EXAMPLES=$(EXAMPLES) EXAMPLE=$(EXAMPLE) EXCHANGES=$(EXCHANGES) $(PYTEST) -m faults -rP \
+		$(if $(EXAMPLE),tests/faults/test_random_histories.py,tests)
+
+.PHONY: soak
+soak: setup ## Check new random histories until a time is over (MINUTES=10, SEED=7, EXCHANGES=100, JSON=file)
+	@PYTHONPATH=tests:. $(VENV)/python tests/faults/soak.py $(MINUTES:%=--minutes %) $(SEED:%=--seed %) \
+		$(EXCHANGES:%=--exchanges %) $(JSON:%=--json %)
 
 .PHONY: test-hostile
 test-hostile: setup ## Run generated hostile cases (CASES=1000 SEED=1), or repeat one (SEED=1 CASE=17)
