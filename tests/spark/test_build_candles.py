@@ -113,12 +113,12 @@ def test_a_range_without_trades_succeeds_with_a_note(harness: Harness) -> None:
 
 
 def test_overlapping_ranges_count_no_trade_twice(harness: Harness) -> None:
-    harness.load(some_trades(minutes=120))
-    for minutes in (10, 35, 110):
+    harness.load(some_trades(minutes=90))
+    for minutes in (10, 75):
         end = NOON + timedelta(minutes=minutes)
         harness.build("1m", end - timedelta(minutes=10), end)
         harness.build("1m", NOON, end)
-    assert harness.candles("1m") == harness.expected("1m", (NOON, NOON + timedelta(minutes=110))).candles
+    assert harness.candles("1m") == harness.expected("1m", (NOON, NOON + timedelta(minutes=75))).candles
 
 
 def test_duplicates_count_once_and_corrections_replace_trades(harness: Harness) -> None:

@@ -63,6 +63,7 @@ SEQUENCES: dict[str, Callable[[int], int | None]] = {
 }
 
 
+@pytest.mark.spark_cases
 @EXAMPLES
 @given(lists=markets(len(SEQUENCES), bad_rows=False), seed=st.integers(0, 1000))
 def test_consecutive_numeric_ids_are_ordered_like_all_others(
@@ -145,6 +146,7 @@ def test_deliveries_equal_in_every_field_count_once(spark: SparkSession, copies:
     assert job_result(spark, listed, "1m", span) == reference_candles(listed, 60_000_000, span)
 
 
+@pytest.mark.spark_cases
 @EXAMPLES
 @given(lists=markets(bad_rows=False), seed=st.integers(0, 1000))
 def test_the_order_of_files_does_not_matter(spark: SparkSession, lists: list[list[Trade]], seed: int) -> None:

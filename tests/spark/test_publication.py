@@ -170,6 +170,7 @@ def test_a_held_series_keeps_the_candles_that_it_had(harness: Harness, damage: C
     assert after.keys() == before.keys()
 
 
+@pytest.mark.spark_cases
 def test_a_shorter_run_replaces_the_record_of_a_held_series(
     harness: Harness, damage: Callable[[Defect | None], None]
 ) -> None:

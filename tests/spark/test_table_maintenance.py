@@ -324,6 +324,7 @@ def test_a_table_with_gc_disabled_is_reported_without_failing(harness: Harness) 
     assert report == {"note": "the catalog expires old snapshots and files itself (gc.enabled=false): nothing is done"}
 
 
+@pytest.mark.spark_cases
 def test_old_tables_get_a_limit_of_metadata_files(harness: Harness) -> None:
     name = "iceberg.market_data.gold_ohlcv_1m"
     harness.sql(f"ALTER TABLE {name} UNSET TBLPROPERTIES ('write.metadata.delete-after-commit.enabled')")
