@@ -32,7 +32,7 @@ def build(spark: SparkSession, settings: Settings, request: Request) -> dict[str
     """Build the candles of one timeframe and range and return the report."""
 
     def work(execution: Execution) -> dict[str, Any]:
-        return retry_after_conflicts(settings, lambda: _build_once(spark, settings, request, execution))
+        return retry_after_conflicts(lambda: _build_once(spark, settings, request, execution))
 
     return run_on_engine(spark, settings, settings.tuning[request.timeframe.name], work)
 

@@ -48,7 +48,7 @@ def reprocess(spark: SparkSession, settings: Settings, request: DayRequest) -> d
     """Rebuild a day and return the report, by timeframe."""
 
     def work(execution: Execution) -> dict[str, Any]:
-        return retry_after_conflicts(settings, lambda: _reprocess_once(spark, settings, request, execution))
+        return retry_after_conflicts(lambda: _reprocess_once(spark, settings, request, execution))
 
     return run_on_engine(spark, settings, settings.reprocess_tuning, work)
 

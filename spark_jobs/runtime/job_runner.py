@@ -48,14 +48,16 @@ class PhaseTimer:
         return {**self.seconds, "total": round(time.monotonic() - self._begin, 3)}
 
 
-def retry_after_conflicts(settings: Settings, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the result of the work. Repeat it when another writer commits first: what it read is out of date."""
+def retry_after_conflicts(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the result of the work. Repeat it when another writer commits first: what it read is out of date.
+
+    This happens also with a write lock: maintenance and other programs commit without it.
+    """
     for attempt in range(MAX_ATTEMPTS):
         try:
             return work()
         except (PySparkException, Py4JJavaError, LostRaceError) as error:
-            # With a write lock only the publication of a candidate can lose a race, against a writer without the lock.
-            if not isinstance(error, LostRaceError) and (settings.catalog.has_lock or not is_lost_race(error)):
+            if not isinstance(error, LostRaceError) and not is_lost_race(error):
                 raise
             print(f"another writer committed first, trying again: {first_line(error)}", file=sys.stderr, flush=True)
             # The random part prevents two writers from colliding at every attempt.

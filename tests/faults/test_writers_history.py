@@ -39,6 +39,7 @@ from support.concurrent_writers import (
 )
 from support.databases import catalog_environment, new_database
 from support.operation_history import History
+from support.poolers import pooler
 from support.processes import QUICK_JAVA
 from support.reference_model import reference_candles
 
@@ -74,6 +75,13 @@ LOADS = 5
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     with postgres_server(tmp_path_factory.mktemp("postgres"), volatile=True) as running:
         yield running
+
+
+@pytest.fixture
+def pooler_port(server: PostgresServer, tmp_path: Path) -> Iterator[int]:
+    """Return the port of PgBouncer in transaction mode."""
+    with pooler(server, tmp_path / "pooler", "transaction") as running:
+        yield running.port
 
 
 @contextmanager
@@ -153,9 +161,20 @@ def run_writers(create: Callable[[], Writer], recorder: Recorder, seed: int, cou
         raise ExceptionGroup("writers failed", [each for each in errors if isinstance(each, Exception)])
 
 
-@pytest.mark.parametrize("lock", ["lock", "lost lock"])
-@pytest.mark.parametrize("writers", [2, 4, 8])
-@pytest.mark.parametrize("catalog", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(
+    ("catalog", "writers", "lock"),
+    [
+        ("sqlite", 2, "lock"),
+        ("sqlite", 4, "lost lock"),
+        ("sqlite", 8, "lock"),
+        ("sqlite", 8, "lost lock"),
+        ("postgresql", 2, "lost lock"),
+        ("postgresql", 4, "lock"),
+        ("postgresql", 8, "lock"),
+        ("postgresql", 8, "lost lock"),
+        ("pooler", 4, "lock"),
+    ],
+)
 def test_concurrent_writers_have_a_serial_explanation(
     request: pytest.FixtureRequest,
     spark: SparkSession,
@@ -168,9 +187,10 @@ def test_concurrent_writers_have_a_serial_explanation(
     """From the first insert on. The history begins with an empty table and ends with all candles correct."""
     environment = {"OHLCV_HOME": str(tmp_path / "home"), "OHLCV_AUDIT": "after" if writers == 4 else "before"}
     (tmp_path / "home").mkdir()
-    if catalog == "postgresql":
+    if catalog != "sqlite":
         server: PostgresServer = request.getfixturevalue("server")
-        environment |= catalog_environment(server, new_database(server))
+        port = request.getfixturevalue("pooler_port") if catalog == "pooler" else None
+        environment |= catalog_environment(server, new_database(server), port)
     for name, value in (*environment.items(), QUICK_JAVA):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(job_runner, "PAUSE_SECONDS", 0.1)
