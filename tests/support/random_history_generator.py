@@ -81,13 +81,15 @@ class Generator:
     def generate(self) -> History:
         """Return the history."""
         self._deliver()
+        # Most ledgers begin with an empty table.
+        self._steps += [Record(name) for name in self._names if self._chance.random() < 0.7]
         for number in range(self._rounds):
             for _ in range(self._chance.choice((1, 1, 2))):
                 self._deliver()
             if number:
                 self._change_source()
             self._run_schedule()
-            for _ in range(self._chance.choice((1, 2))):
+            for _ in range(self._chance.choice((1, 2, 3))):
                 self._operate()
             self._now += timedelta(minutes=self._chance.choice(PACES))
             self._steps.append(Advance(self._now))
@@ -163,7 +165,7 @@ class Generator:
     def _run_schedule(self) -> None:
         """Start the runs that are due; some are left out, as if the schedule had been paused."""
         for name in self._names:
-            if self._chance.random() < 0.55:
+            if self._chance.random() < 0.5:
                 self._steps.append(Scheduled(name, self._crash(BUILD_POINTS)))
 
     def _crash(self, points: tuple[str, ...]) -> Crash | None:
@@ -176,7 +178,7 @@ class Generator:
             self._build: 4,
             self._reprocess: 2,
             self._maintain: 3,
-            self._rollback: 1.5,
+            self._rollback: 2,
             self._change_columns: 1,
             self._record: 2,
         }
