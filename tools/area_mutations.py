@@ -12,6 +12,7 @@ from measure_mutations import MEASURE_MUTATIONS
 from reading_mutations import READING_MUTATIONS
 from reconciliation_mutations import RECONCILIATION_MUTATIONS
 from recording_mutations import RECORDING_MUTATIONS
+from run_parameter_mutations import RUN_PARAMETER_MUTATIONS
 from timeframe_mutations import TIMEFRAME_MUTATIONS
 
 AREA_MUTATIONS = (
@@ -25,5 +26,6 @@ AREA_MUTATIONS = (
     *MEASURE_MUTATIONS,
     *READING_MUTATIONS,
     *RECONCILIATION_MUTATIONS,
+    *RUN_PARAMETER_MUTATIONS,
     *TIMEFRAME_MUTATIONS,
 )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import json
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -36,6 +38,18 @@ from spark_jobs.jobs import build_candles, reprocess_day, table_maintenance
 
 # Longest error of a task.
 MAX_ERROR = 500
+
+
+class RefusedByJobError(Exception):
+    """The script of a job has refused its arguments. Its task fails with the line, after retries."""
+
+
+@contextmanager
+def arguments_of_a_job() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise RefusedByJobError(str(error)) from None
 
 
 @dataclass
@@ -76,7 +90,7 @@ class Pipeline:
         try:
             outcome.result = self._run_tasks(request.dag_id, run)
             outcome.stage = "run"
-        except (AirflowFailException, InputError) as error:
+        except (AirflowFailException, RefusedByJobError) as error:
             outcome.message = str(error)
             if not outcome.message or not outcome.message.isprintable() or len(outcome.message) > MAX_ERROR:
                 outcome.problems.append(f"error line: {outcome.message[:1000]!r}")
@@ -184,7 +198,8 @@ def _span(span: Range) -> list[int]:
 def _candle_run(tasks: _Tasks, timeframe: str) -> Any:
     arguments = tasks.arguments("aggregate")
     script = load_settings().timeframe(timeframe).script
-    request = build_candles.read_request(script, load_settings(), arguments)
+    with arguments_of_a_job():
+        request = build_candles.read_request(script, load_settings(), arguments)
     assert (request.timeframe.name, request.dag_id, request.run_id) == (
         timeframe,
         f"ohlcv_{timeframe}",
@@ -198,10 +213,11 @@ def _candle_run(tasks: _Tasks, timeframe: str) -> Any:
 
 def _reprocess_run(tasks: _Tasks) -> Any:
     days = tasks.call("days")
-    requests = [
-        reprocess_day.read_request(load_settings(), tasks.arguments("one_day.rebuild", day))
-        for day in (days[0], days[-1])
-    ]
+    with arguments_of_a_job():
+        requests = [
+            reprocess_day.read_request(load_settings(), tasks.arguments("one_day.rebuild", day))
+            for day in (days[0], days[-1])
+        ]
     ranges = [{timeframe.name: _span(span) for timeframe, span in each.ranges.items()} for each in requests]
     flags = {name: getattr(requests[0], name) for name in ("prune", "dry_run", "new_source")}
     assert [each.day.isoformat() for each in requests] == [days[0], days[-1]]
@@ -249,7 +265,8 @@ def _maintained(tasks: _Tasks, name: str) -> str:
     days = set()
     for each in names:
         arguments = tasks.arguments(f"{name}.{each}")
-        request = table_maintenance.read_request(load_settings(), arguments)
+        with arguments_of_a_job():
+            request = table_maintenance.read_request(load_settings(), arguments)
         assert request.table.name == (name if name in load_settings().timeframes else each)
         assert not request.expired
         days.add(request.as_of.isoformat())
