@@ -24,7 +24,7 @@ from pathlib import Path
 from rule_mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("dags", "include", "spark_jobs", "tests", "pyproject.toml")
+COPIED = ("dags", "include", "plugins", "spark_jobs", "tests", "pyproject.toml")
 # A mutation can cause an endless loop.
 TIMEOUT_SECONDS = 900
 # Code that the native engine can run instead of Spark's own.
