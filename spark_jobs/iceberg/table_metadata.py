@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, IllegalArgumentException
 from pyspark.sql import SparkSession
 
 from ohlcv.config.locations import find_location_problem
@@ -16,6 +16,7 @@ from ohlcv.config.settings import Settings
 from ohlcv.iceberg.avro_files import is_complete_avro
 from ohlcv.model import summary_keys
 from ohlcv.model.audit_records import DECISIONS_PROPERTY, REJECTION_PROPERTY, Decisions, Rejection
+from ohlcv.model.commit_times import future_problem, now_milliseconds, unordered_problem
 from ohlcv.model.errors import DamagedFileError, OhlcvError
 from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.table_contracts import (
@@ -47,11 +48,16 @@ def load_table(spark: SparkSession, contract: TableContract) -> JavaObject:
         # If the catalog cannot be opened, Spark would search the table in spark_catalog and report that error only.
         loader.loadIcebergCatalog(spark._jsparkSession, catalog_name(spark))
         table = loader.loadIcebergTable(spark._jsparkSession, table_name(spark, contract))
+        table.refresh()
     except AnalysisException as error:
         if error.getCondition() not in ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND"):
             raise
         raise OhlcvError(missing_table_problem(contract)) from None
-    table.refresh()
+    except IllegalArgumentException as error:
+        # Iceberg says only that the entries of a log are not sorted.
+        if "Expected sorted" not in str(error):
+            raise
+        raise OhlcvError(unordered_problem(str(contract))) from None
     if problem := contract_problem(_shape_of(table), contract):
         raise OhlcvError(problem)
     _check_manifest_list(table)
@@ -137,7 +143,12 @@ def read_checkpoint(table: JavaObject) -> SourceCheckpoint:
 
 def metadata_file(table: JavaObject) -> str:
     """Return the metadata file of the loaded state of a table."""
-    return str(table.operations().current().metadataFileLocation())
+    return str(_metadata(table).metadataFileLocation())
+
+
+def _metadata(table: JavaObject) -> JavaObject:
+    # The Table interface has no method for it.
+    return table.operations().current()
 
 
 def read_decisions(table: JavaObject) -> Decisions:
@@ -173,6 +184,8 @@ def load_table_to_write(spark: SparkSession, settings: Settings, contract: Table
     table = load_table(spark, contract)
     if not settings.catalog.has_lock and table.currentSnapshot() is None:
         raise OhlcvError(missing_snapshot_problem(contract))
+    if problem := future_problem(str(contract), int(_metadata(table).lastUpdatedMillis()), now_milliseconds()):
+        raise OhlcvError(problem)
     if settings.catalog.decides_locations:
         return table
     if problem := find_location_problem(str(contract), str(table.location()), settings.warehouse):

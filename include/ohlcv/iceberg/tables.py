@@ -28,6 +28,7 @@ from ohlcv.config.locations import find_location_problem
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg import sqlite_catalog
 from ohlcv.iceberg.catalog_errors import catalog_errors, describe_catalog_error
+from ohlcv.iceberg.commit_times import find_time_problem
 from ohlcv.iceberg.damage import is_catalog_damage
 from ohlcv.iceberg.local_folders import create_folder, existing_folder, find_folder_problem
 from ohlcv.iceberg.object_store import find_store_problem
@@ -191,6 +192,8 @@ def load_table_to_write(settings: Settings, contract: TableContract, catalog: Ca
     check_location(settings, table)
     if not settings.catalog.has_lock and table.current_snapshot() is None:
         raise OhlcvError(missing_snapshot_problem(contract))
+    if problem := find_time_problem(table, str(contract)):
+        raise OhlcvError(problem)
     return table
 
 

@@ -21,6 +21,7 @@ from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import StaticTable, Table
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.commit_times import find_time_problem
 from ohlcv.iceberg.damage import check_size
 from ohlcv.iceberg.object_store import is_store_error
 from ohlcv.iceberg.registration import metadata_files, metadata_folder, warehouse_files
@@ -104,7 +105,7 @@ def find_restoration(settings: Settings, catalog: Catalog, contract: TableContra
         if table is None:
             problems[location] = error
             continue
-        if problem := checks.find_problem(table):
+        if problem := checks.find_problem(table) or find_time_problem(table, str(contract)):
             problems[location] = problem
             given_up.append(table)
             continue

@@ -1,0 +1,83 @@
+"""Wrong clocks of writers: jobs stop in one line before they write, and the run after the correction is exact."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+
+from ohlcv.iceberg.tables import open_catalog
+from ohlcv.integrity.restoration import find_restoration, restore
+from ohlcv.model.errors import OhlcvError
+from support.harness import Harness, at, trade
+from support.reference_model import Trade
+
+pytestmark = pytest.mark.faults
+NOON = at("2026-03-01 12:00")
+ONE = at("2026-03-01 13:00")
+
+
+def some_trades(minute: int) -> list[Trade]:
+    return [trade(NOON + timedelta(minutes=minute + n, seconds=n), f"{100 + n}") for n in range(3)]
+
+
+def run(harness: Harness) -> None:
+    harness.build("1m", NOON, ONE, rebuild_pending=True)
+
+
+def set_clock(patch: pytest.MonkeyPatch, error: timedelta) -> None:
+    """Let the clock of this machine be wrong, as Python reads it."""
+    right = time.time
+    patch.setattr(time, "time", lambda: right() + error.total_seconds())
+
+
+def restored(harness: Harness, timeframe: str | None = None) -> None:
+    """Set a table back as `ohlcv tables restore` does."""
+    catalog = open_catalog(harness.settings)
+    restore(harness.settings, catalog, find_restoration(harness.settings, catalog, harness._contract(timeframe)))
+
+
+def test_trades_committed_out_of_order_stop_runs_in_one_line_and_are_loaded_again_after_the_restoration(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.load(some_trades(0))
+    run(harness)
+    with monkeypatch.context() as patch:
+        set_clock(patch, timedelta(hours=2))
+        harness.load(some_trades(10))
+    # A commit of a clock ahead alone is read as usual.
+    run(harness)
+    assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
+    # A foreign writer whose clock is right again.
+    harness.load(some_trades(20))
+    with pytest.raises(OhlcvError) as error:
+        run(harness)
+    assert str(error.value) == (
+        "market_data.gold_crypto_trades has commits whose times are not in order, so Spark cannot read it: a writer's "
+        "clock was wrong, correct it and run 'ohlcv tables restore market_data.gold_crypto_trades'"
+    )
+    restored(harness)
+    lost, harness.trades = harness.trades[3:], harness.trades[:3]
+    harness.load(lost)
+    run(harness)
+    assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
+
+
+def test_candles_committed_by_a_clock_ahead_stop_runs_in_one_line_until_they_are_restored(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.load(some_trades(0))
+    run(harness)
+    with monkeypatch.context() as patch:
+        set_clock(patch, timedelta(hours=2))
+        table = harness.table("1m")
+        table.append(table.schema().as_arrow().empty_table())
+    harness.load(some_trades(20))
+    with pytest.raises(OhlcvError) as error:
+        run(harness)
+    assert str(error.value).startswith("market_data.gold_ohlcv_1m was changed at ")
+    assert str(error.value).endswith("or undo its commit by 'ohlcv tables restore market_data.gold_ohlcv_1m'")
+    restored(harness, "1m")
+    run(harness)
+    assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
