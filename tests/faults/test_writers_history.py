@@ -67,8 +67,8 @@ WEIGHTS = {
     "read": 2,
 }
 FIRST_KINDS = ("build", "scheduled run", "reprocessing")
-OPERATIONS = 4
-LOADS = 5
+OPERATIONS = 3
+LOADS = 4
 
 
 @pytest.fixture(scope="module")

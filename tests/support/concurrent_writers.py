@@ -42,6 +42,7 @@ QUIET_HOUR = 12
 SYMBOLS = ("BTC-USD", "ETH-USD")
 FOREIGN = "FOREIGN"
 ATTEMPTS = 5
+STALE_SEQUENCE = "Cannot add snapshot with sequence number"
 # The longest pause at a point between two steps of a job.
 PAUSE_SECONDS = 3.0
 
@@ -106,9 +107,10 @@ class Writer:
         try:
             result = (work or KINDS[kind])(self, name)
             outcome = result.outcome
-        except (OhlcvError, CommitFailedException) as error:
+        except (OhlcvError, CommitFailedException, ValueError) as error:
             message = str(error)
-            if "may or may not" in message:
+            # pyiceberg raises ValueError if a run has written a candidate since it read the table.
+            if "may or may not" in message or (isinstance(error, ValueError) and STALE_SEQUENCE not in message):
                 raise
         returned = None if outcome == "unknown" else time.monotonic_ns()
         operation = Operation(
