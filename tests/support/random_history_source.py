@@ -52,10 +52,11 @@ class SourceTable:
             condition: Any = In
             self._table.delete(condition(NUMBER, [str(number) for number in numbers]))
         else:
-            with self._table.transaction() as transaction:
-                transaction.set_properties({"write.delete.mode": step.by})
             listed = ", ".join(f"'{number}'" for number in numbers)
+            self._set_delete_mode(step.by)
             self._sql(f"DELETE FROM {{trades}} WHERE {NUMBER} IN ({listed})")
+            # pyiceberg warns of the other mode.
+            self._set_delete_mode("copy-on-write")
         self.model.remove(numbers)
         self._committed()
 
@@ -106,6 +107,10 @@ class SourceTable:
 
     def rows_without_hour(self) -> int:
         return sum(not has_hour(trade) for trade in self.model.rows.values())
+
+    def _set_delete_mode(self, mode: str) -> None:
+        with self._table.transaction() as transaction:
+            transaction.set_properties({"write.delete.mode": mode})
 
     def _sql(self, statement: str) -> None:
         # Spark remembers the tables of a session, and pyiceberg has changed them.
