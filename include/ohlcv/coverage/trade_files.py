@@ -96,7 +96,7 @@ def _read_batches(
     table = trades.table
     if trades.mapping.is_default and not task.delete_files and task.file.file_format == FileFormat.PARQUET:
         with table.io.new_input(task.file.file_path).open() as stream:
-            reader = pq.ParquetFile(stream, pre_buffer=False)
+            reader = pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True)
             if _has_columns(reader.schema_arrow, table.schema(), columns):
                 # pyiceberg reads two million rows ahead.
                 yield from reader.iter_batches(_BATCH_ROWS, columns=list(columns))

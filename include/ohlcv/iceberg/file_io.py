@@ -1,19 +1,23 @@
 """File access of pyiceberg that checks metadata files when they are opened, and names a damaged file.
 
-Data files are written with checksums of their pages, as Spark writes them: pyiceberg has no setting for it.
+Data files are written with checksums of their pages, as Spark writes them, and the checksums are compared when files
+are read: a changed bit is an error, not another value. pyiceberg has no setting for either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyiceberg.io.pyarrow as pyiceberg_files
 from pyiceberg.io import InputStream
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
+from pyiceberg.manifest import FileFormat
 from pyiceberg.serializers import Compressor, FromByteStream
 from pyiceberg.typedef import Properties
 
@@ -29,6 +33,16 @@ def _with_page_checksums(table_properties: Properties) -> dict[str, Any]:
 
 
 pyiceberg_files._get_parquet_writer_kwargs = _with_page_checksums
+_file_format = pyiceberg_files._get_file_format
+
+
+@lru_cache
+def _verifying_page_checksums(file_format: FileFormat, **options: Any) -> ds.FileFormat:
+    checked = {"page_checksum_verification": True} if file_format == FileFormat.PARQUET else {}
+    return _file_format(file_format, **checked, **options)
+
+
+pyiceberg_files._get_file_format = _verifying_page_checksums
 
 
 class CheckingFileIO(PyArrowFileIO):

@@ -25,7 +25,11 @@ KEY_COLUMNS = ("symbol", "exchange")
 TEXT = pa.dictionary(pa.int32(), pa.string())
 # Rows that are decoded at a time.
 _BATCH_ROWS = 16_384
-_OPTIONS: dict[str, Any] = {"buffer_size": 2**19, "coerce_int96_timestamp_unit": "us"}
+_OPTIONS: dict[str, Any] = {
+    "buffer_size": 2**19,
+    "coerce_int96_timestamp_unit": "us",
+    "page_checksum_verification": True,
+}
 # A smaller file is read with few requests; of a larger one, memory holds only a buffer per column.
 _PRE_BUFFER_BYTES = 16 * 2**20
 

@@ -20,8 +20,11 @@ from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import load_trades
 from ohlcv.integrity.check import Selection, check_tables
 from ohlcv.integrity.findings import TableCheck
-from ohlcv.model.errors import InputError
-from support.candle_rows import MINUTE, candle, write_candles
+from ohlcv.model.errors import InputError, OhlcvError
+from ohlcv.model.intervals import Range
+from ohlcv.quality.validator import validate
+from support.candle_rows import MINUTE, at, candle, write_candles
+from support.damaged_files import find_silent_change, flip_bit
 from support.default_tables import TRADES, candles_contract
 from support.trade_files import NOON, write_generic
 
@@ -78,10 +81,6 @@ def changed(path: Path, change: Callable[[bytes], bytes] | None) -> Iterator[Non
         path.write_bytes(content)
 
 
-def flip_bit(content: bytes, position: int) -> bytes:
-    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
-
-
 def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
     monkeypatch.setenv("OHLCV_HOME", str(settings.home))
     return CliRunner().invoke(fsck, arguments, standalone_mode=False)
@@ -124,8 +123,21 @@ def test_a_changed_bit_in_a_page_is_found(home: Settings) -> None:
     # The end of the dictionary with the ids of the trades. Its header has no checksum.
     end = pq.ParquetFile(file).metadata.row_group(0).column(0).data_page_offset
     for position in range(end - 30, end, 6):
-        with changed(file, partial(flip_bit, position=position)):
+        with changed(file, partial(flip_bit, bit=position * 8)):
             assert check(home, trades=True)[str(TRADES)].is_damaged
+
+
+def test_a_changed_value_is_an_error_of_every_reader(home: Settings) -> None:
+    file = files_of(home, trades=True)["data file"]
+    wrong = find_silent_change(file)
+    readers: list[Callable[[], object]] = [
+        lambda: load_trades(home, [write_generic(home.home, f"x00,BTC-USD,{NOON},1.5,2,0")]),
+        lambda: validate(home, MINUTE, Range(at("2026-01-31T12:00"), at("2026-01-31T13:00"))),
+    ]
+    with changed(file, lambda _: wrong):
+        for read in readers:
+            with pytest.raises(OhlcvError, match=rf"^{file} cannot be read \(.*CRC"):
+                read()
 
 
 def test_a_file_that_only_an_earlier_state_needs_is_reported_without_a_fault(

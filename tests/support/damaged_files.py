@@ -1,0 +1,33 @@
+"""Damage of files in tests: one changed bit, also one that only the comparison of checksums notices."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def flip_bit(content: bytes, bit: int) -> bytes:
+    """Return the content with one changed bit."""
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def find_silent_change(path: Path) -> bytes:
+    """Return a Parquet file with one changed bit, which a reader that compares no checksums takes for other values."""
+    content = path.read_bytes()
+    values = pq.read_table(pa.BufferReader(content))
+    for position in range(4, len(content)):
+        changed = flip_bit(content, position * 8 + 2)
+        with suppress(OSError, ValueError):
+            if not pq.read_table(pa.BufferReader(changed)).equals(values):
+                return changed
+    raise AssertionError("every change is an error")
+
+
+def checksum_file(path: Path) -> Path:
+    """Return the file with checksums that Hadoop writes beside a file."""
+    return path.with_name(f".{path.name}.crc")
