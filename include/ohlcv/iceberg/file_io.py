@@ -6,16 +6,19 @@ are read: a changed bit is an error, not another value. pyiceberg has no setting
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from io import BytesIO
+from io import BufferedWriter, BytesIO, FileIO
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyiceberg.io.pyarrow as pyiceberg_files
-from pyiceberg.io import InputStream
+from pyarrow.fs import LocalFileSystem
+from pyiceberg.io import InputStream, OutputStream
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 from pyiceberg.manifest import FileFormat
 from pyiceberg.serializers import Compressor, FromByteStream
@@ -24,6 +27,8 @@ from pyiceberg.typedef import Properties
 from ohlcv.iceberg.avro_files import is_complete_avro
 from ohlcv.iceberg.object_store import is_store_error
 from ohlcv.model.errors import DamagedFileError, OhlcvError
+
+_BUFFER_BYTES = 2**20
 
 _writer_arguments = pyiceberg_files._get_parquet_writer_kwargs
 
@@ -55,6 +60,53 @@ class CheckingFileIO(PyArrowFileIO):
         if location.endswith(".metadata.json"):
             return _MetadataFile(file.location, file._path, file._filesystem)
         return file
+
+    def new_output(self, location: str) -> PyArrowFile:
+        file = super().new_output(location)
+        return _LocalFile(file) if isinstance(file._filesystem, LocalFileSystem) else file
+
+
+class _LocalFile(PyArrowFile):
+    """A local file that is on the disk when it is closed.
+
+    The databases of catalogs sync a commit. After a power loss it must not name files that the disk never got.
+    """
+
+    def __init__(self, file: PyArrowFile) -> None:
+        super().__init__(file.location, file._path, file._filesystem)
+
+    def create(self, overwrite: bool = False) -> OutputStream:
+        path = Path(self._path)
+        existing = next(folder for folder in path.parents if folder.exists())
+        super().create(overwrite).close()
+        return _SyncedStream(path, [folder for folder in path.parents if folder.is_relative_to(existing)])
+
+
+class _SyncedStream(BufferedWriter):
+    """A file that is synced when it is closed, with the entries of its folder and of new folders above it."""
+
+    def __init__(self, path: Path, folders: list[Path]) -> None:
+        super().__init__(FileIO(path, "w"), _BUFFER_BYTES)
+        self._folders = folders
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            self.flush()
+            os.fsync(self.fileno())
+        finally:
+            super().close()
+        for folder in self._folders:
+            _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class _AvroFile(PyArrowFile):

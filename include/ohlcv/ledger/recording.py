@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThan
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, GreaterThan
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.typedef import Record
 
@@ -34,6 +34,7 @@ from ohlcv.ledger.causes import add_requests, create_requests, store_causes
 from ohlcv.ledger.publications import JOB_TRIGGERS, NOT_COMPARED, History, deleted_partitions, publication_of
 from ohlcv.ledger.reports import LedgerReport
 from ohlcv.ledger.row_differences import RowDifferences
+from ohlcv.model.errors import DamagedFileError
 from ohlcv.model.ledger_records import Ledger, Publication
 from ohlcv.model.partition_units import partition_number
 from ohlcv.model.table_contracts import CANDLE_COLUMNS, TableContract
@@ -162,18 +163,29 @@ class _Recorder:
             return publication
         assert entry.snapshot is not None, "an entry of the log has a snapshot"
         is_job = trigger in JOB_TRIGGERS
-        changed = differences.add(
-            self._candles,
-            entry.before,
-            entry.snapshot,
-            publication.number,
-            self._stamps if is_job else None,
-            self._history.released(entry, self._waived) if is_job else (),
-        )
+        try:
+            changed = differences.add(
+                self._candles,
+                entry.before,
+                entry.snapshot,
+                publication.number,
+                self._stamps if is_job else None,
+                self._history.released(entry, self._waived) if is_job else (),
+            )
+        except DamagedFileError as error:
+            if self._is_needed(error.path):
+                raise
+            # A repair has dropped the file, so nobody will restore it.
+            self._report.gap = entry.visible_at
+            return publication_of(entry, "gap", self._timeframe, publication.number)
         publication = replace(publication, **asdict(changed))
         if trigger != "rollback":
             add_requests(differences.connection, publication, self._first_trades, self._newest_trades)
         return publication
+
+    def _is_needed(self, path: str) -> bool:
+        """Return whether the present state of the candle table has a file, given by its path without a scheme."""
+        return any(path in task.file.file_path for task in plan(self._candles, AlwaysTrue()))
 
     @cached_property
     def _waived(self) -> set[tuple[str, str, int]]:
