@@ -125,7 +125,7 @@ def test_a_changed_value_stops_jobs_and_compaction_and_after_a_repair_the_candle
     assert [symbol for symbol, _, _ in harness.candles("1m")] == ["ZZZ"]
     recorded = record(harness.settings, harness.settings.timeframe("1m"))
     assert (recorded.publications, recorded.gap is not None) == (2, True)
-    report = harness.build("1m", DAY + HOUR, DAY + 2 * HOUR, rebuild_pending=True)
+    report = harness.build("1m", DAY + 23 * HOUR, DAY + 24 * HOUR, rebuild_pending=True)
     assert report["candles"]["inserted"] == 120
     assert harness.candles("1m") == expected
     assert harness.checkpoint("1m").pending_hours == frozenset()

@@ -55,6 +55,8 @@ def test_a_run_whose_files_are_lost_is_found_and_after_a_restore_the_next_run_is
     harness.load([trade(DAY + timedelta(minutes=5), "7777", trade_id="late")])
     harness.build("1m", DAY + HOUR, DAY + 2 * HOUR, rebuild_pending=True)
     expected = harness.candles("1m")
+    # A later job is another process, which has no table in memory.
+    later = Harness(spark, tmp_path / "home")
     lose(files_of(harness) - before, kind)
 
     settings, timeframe = harness.settings, harness.settings.timeframe("1m")
@@ -64,9 +66,6 @@ def test_a_run_whose_files_are_lost_is_found_and_after_a_restore_the_next_run_is
     assert any(report.is_damaged for report in check_tables(settings, tables, None))
     with pytest.raises(OhlcvError):
         read_candles(settings, timeframe)
-    # A later job is another process, which has no table in memory.
-    later = Harness(spark, tmp_path / "home")
-    later.trades = harness.trades
     with pytest.raises((Py4JJavaError, PySparkException, OhlcvError)) as raised:
         later.build("1m", DAY + HOUR, DAY + 2 * HOUR, rebuild_pending=True)
     damage = raised.value if isinstance(raised.value, OhlcvError) else find_damage(raised.value, "")
