@@ -79,6 +79,8 @@ class HistorySite:
     def run(self) -> None:
         """Make all steps. Raise HistoryError at the first difference."""
         with ExitStack() as stack:
+            # What a history that failed has left.
+            self._harness.spark.catalog.clearCache()
             for module, limit, value in LARGE_TABLES if self._history.is_large else ():
                 stack.enter_context(patch.object(module, limit, value))
             self._run_steps()
@@ -128,7 +130,11 @@ class HistorySite:
         self._totals.runs += 1
         with crashing(crash) as crashed:
             yield crashed
-        self._totals.crashes += len(crashed)
+        if crashed:
+            self._totals.crashes += 1
+            # The data frames that the run had cached would end with its process. They belong to all sessions of this
+            # one: Spark would read them again when another session changes a table of the same name.
+            self._harness.spark.catalog.clearCache()
 
     def _scheduled(self, step: Scheduled) -> None:
         table = self.tables[step.timeframe]
