@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -320,9 +321,14 @@ class JobResult:
 
     @property
     def error(self) -> str:
-        """Return the last error line of the log, or the last line if there is no error line."""
+        """Return the last error line of the log. Without one, say that the job was killed, or return the last line."""
         lines = [line for line in self.log.strip().splitlines() if not line.startswith("\tat ")]
         errors = [line for line in lines if line.startswith(ERROR_PREFIX)]
+        if not errors and self.exit_code == -signal.SIGKILL:
+            return (
+                "the job was killed (SIGKILL); if by nobody, the machine or its container has too little memory "
+                "('dmesg' shows it): free or add memory and run again"
+            )
         return (errors or lines or ["no output"])[-1].removeprefix(ERROR_PREFIX)
 
 

@@ -369,3 +369,10 @@ def test_a_job_whose_catalog_needs_another_jar_set_is_refused(monkeypatch: pytes
     settings = load_settings({"OHLCV_WAREHOUSE": "s3://bucket/candles"})
     with pytest.raises(OhlcvError, match=r"needs the jar set aws: run 'OHLCV_JAR_SETS=aws,hive make setup'$"):
         build_job(settings, "1m", OWN_RANGE)
+
+
+def test_the_error_of_a_killed_job_points_to_the_memory() -> None:
+    log = "26/11/27 10:00:00 WARN NativeCodeLoader: Unable to load native-hadoop library"
+    assert "killed (SIGKILL)" in JobResult(-signal.SIGKILL, "", log).error
+    assert "too little memory" in JobResult(-signal.SIGKILL, "", log).error
+    assert JobResult(-signal.SIGKILL, "", f"{log}\nerror: the cause").error == "the cause"
