@@ -17,7 +17,14 @@ from pyspark.sql import SparkSession
 from ohlcv.config.catalogs.adapters import SQLITE_WAIT_SECONDS
 from ohlcv.config.settings import Settings
 from ohlcv.model.catalog_causes import Cause, find_cause
-from spark_jobs.runtime.spark_errors import find_damage, find_denial, find_store_denial, first_line, java_causes
+from spark_jobs.runtime.spark_errors import (
+    S3_EXCEPTIONS,
+    find_damage,
+    find_denial,
+    find_store_denial,
+    first_line,
+    java_causes,
+)
 
 # Texts of Java, Parquet's native libraries and SQLite for a full disk.
 _FULL_DISK = ("No space left on device", "Disk quota exceeded", "[SQLITE_FULL")
@@ -106,7 +113,7 @@ def _find_store_failure(error: Exception, settings: Settings) -> str | None:
         return None
     catalog = settings.catalog
     store = settings.store or f"of the catalog {catalog}"
-    if "S3Exception" in " ".join(_texts(error)):
+    if any(S3_EXCEPTIONS in text for text in _texts(error)):
         return f"the store {store} reports an error ({first_line(error)}): check the store and run again"
     endpoint = catalog.setting("s3.endpoint")
     return f"the store {store} does not answer ({first_line(error)}): start it, or correct {endpoint}"

@@ -30,6 +30,8 @@ _NATIVE_FAILURE = re.compile(
 )
 # Packages of causes that say nothing about the file: the network and the object store.
 _STORE_ERRORS = ("java.net.", "javax.net.", "software.amazon.awssdk.")
+# Package of the errors that S3 itself reports.
+S3_EXCEPTIONS = "software.amazon.awssdk.services.s3.model."
 # Status of a response of S3.
 _FORBIDDEN = 403
 # SQLite's codes for a damaged catalog.
@@ -118,7 +120,8 @@ def _denial(error: BaseException) -> JavaObject | None:
 def find_store_denial(error: BaseException, catalog: Catalog) -> str | None:
     """Return one line with the remedy if the S3 store refuses the keys, otherwise None."""
     for cause in java_causes(error):
-        if cause.getClass().getSimpleName() == "S3Exception" and cause.statusCode() == _FORBIDDEN:
+        # S3Exception and its subclasses, such as AccessDeniedException.
+        if cause.getClass().getName().startswith(S3_EXCEPTIONS) and cause.statusCode() == _FORBIDDEN:
             # The answer to a HEAD request has no details.
             details = cause.awsErrorDetails()
             reason = (details is not None and details.errorMessage()) or first_line(error)

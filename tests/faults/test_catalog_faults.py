@@ -129,7 +129,7 @@ def test_commands_name_a_catalog_that_is_down(
     postgres.kill()
     try:
         for command in (
-            ["candles", "--timeframe", "1m", "--last", "5"],
+            ["candles", "--timeframe", "1m", "--limit", "5"],
             ["validate", "--timeframe", "1m", "--start", "2026-03-01T00:00Z", "--end", "2026-03-01T01:00Z"],
             ["build", "--timeframe", "1m", "--start", "2026-03-01T00:00Z", "--end", "2026-03-01T01:00Z"],
             ["trades", "sample", "--trades", "10", "--hours", "1"],

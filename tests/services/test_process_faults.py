@@ -7,24 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ohlcv.demo.local_airflow import SERVICES
 from ohlcv.model.intervals import floor_time
 from support.live_sites import DAG, MINUTE, live, successful_runs, successful_runs_due_after
 from support.processes import wait_for
-from support.site_processes import (
-    crash_metadata_database,
-    job_processes,
-    kill_master,
-    kill_service,
-    print_processes,
-    restart_master,
-    restart_service,
-)
+from support.site_processes import job_processes, kill_service, print_processes, restart_service
 from support.sites import ENDED, POLL_SECONDS, Run, Site
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 
-# A run whose job lost its master ends by its timeout of 300 s; the retry follows a minute later.
+# On a busy machine a run takes minutes.
 RECOVERY_SECONDS = 1200
 
 
@@ -75,25 +66,11 @@ def is_overdue(run: Run) -> bool:
     return datetime.fromisoformat(run.run_after) < floor_time(datetime.now(UTC), MINUTE) - timedelta(minutes=10)
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", ["api-server", "dag-processor"])
 def test_a_service_killed_under_load_and_restarted_loses_no_candle(live_site: Site, name: str) -> None:
     wait_for_running_job(live_site)
     kill_service(live_site, name)
     restart_service(live_site, name)
-    wait_for(is_answering(live_site), "the API answers", POLL_SECONDS)
-    assert_recovers(live_site)
-
-
-def test_a_spark_master_killed_under_load_and_restarted_loses_no_candle(live_site: Site) -> None:
-    wait_for_running_job(live_site)
-    kill_master(live_site)
-    restart_master(live_site)
-    assert_recovers(live_site)
-
-
-def test_a_crash_of_the_metadata_database_under_load_loses_no_candle(live_site: Site) -> None:
-    wait_for_running_job(live_site)
-    crash_metadata_database(live_site)
     wait_for(is_answering(live_site), "the API answers", POLL_SECONDS)
     assert_recovers(live_site)
 

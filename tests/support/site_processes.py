@@ -1,4 +1,4 @@
-"""Processes of an installation: those of its jobs, and kill -9 and restart of its services and its Spark master."""
+"""Processes of an installation: those of its jobs, and kill -9 and restart of its services."""
 
 from __future__ import annotations
 
@@ -58,22 +58,3 @@ def kill_service(site: Site, name: str) -> None:
 def restart_service(site: Site, name: str) -> None:
     """Start a service again, as a supervisor of processes does."""
     site.airflow.start_service(name)
-
-
-def kill_master(site: Site) -> None:
-    """Kill the Spark master with SIGKILL."""
-    process = site.cluster.processes["master"]
-    process.kill()
-    process.wait()
-
-
-def restart_master(site: Site) -> None:
-    """Start the Spark master again on its address."""
-    site.cluster.start_master()
-
-
-def crash_metadata_database(site: Site) -> None:
-    """Kill a session of Airflow's database with SIGKILL: PostgreSQL then ends all sessions and recovers."""
-    postmaster = int((site.airflow.folder / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
-    session = next(pid for pid in descendants(postmaster) if " idle" in command_line(pid))
-    os.kill(session, signal.SIGKILL)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from ohlcv.config.settings import load_settings
 from ohlcv.spark.processes import HOST, start, stop, wait_for_line
@@ -27,9 +26,8 @@ class LocalCluster:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start_master(self) -> None:
-        """Start the master and wait for its addresses. It gets its ports again if it ran before."""
-        ports = [str(urlsplit(address).port or 0) for address in (self.master, self.web)]
-        process, log = self._start("master", "master", *("--host", HOST, "--port", ports[0], "--webui-port", ports[1]))
+        """Start the master and wait for its addresses."""
+        process, log = self._start("master", "master", *("--host", HOST, "--port", "0", "--webui-port", "0"))
         self.master = wait_for_line(process, log, r"Starting Spark master at (spark://\S+)")
         port = wait_for_line(process, log, r"Successfully started service 'MasterUI' on port (\d+)")
         self.web = f"http://{HOST}:{port}"
