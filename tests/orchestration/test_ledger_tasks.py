@@ -182,7 +182,7 @@ def plan_of_records(monkeypatch: pytest.MonkeyPatch, **params: Any) -> Any:
 
     from ohlcv.orchestration import retention_tasks
 
-    given = {"timeframes": ["1m", "5m"], "as_of": "2026-11-21", "dry_run": False} | params
+    given = {"timeframes": ["1m", "5m"], "as_of": "2026-11-21", "dry_run": False, "max_share": 0.5} | params
     context = {**callback_context("ohlcv_retention"), "params": given}
     monkeypatch.setattr(retention_tasks, "get_current_context", lambda: context)
     plan: Any = DagBag(Path(__file__).parents[2] / "dags").dags["ohlcv_retention"].get_task("records.plan")

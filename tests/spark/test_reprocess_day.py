@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.tables import create_tables
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.source_checkpoint import SourceIdentity
-from ohlcv.model.source_hours import format_hours
+from ohlcv.model.source_hours import format_hours, hour_number
 from spark_jobs.jobs.reprocess_day import read_request, reprocess
 from support.harness import WIDTHS, Harness, at, trade
 
@@ -148,13 +149,14 @@ def test_only_windows_complete_at_the_due_time_are_rebuilt(harness: Harness) -> 
     assert report["notes"][0].startswith("1d is left out: no 1d window is complete")
 
 
-def test_reprocessing_does_not_change_the_checkpoint(harness: Harness) -> None:
+def test_reprocessing_adds_only_its_changed_hours_to_the_checkpoint(harness: Harness) -> None:
     harness.build("1h", at("2026-03-01 22:00"), at("2026-03-02 00:00"), rebuild_pending=True)
     recorded = harness.checkpoint("1h")
     harness.load([trade(at("2026-03-01 05:00"))])
     run(harness, "--timeframes", "1h")
     assert harness.candles("1h") == harness.expected("1h", WHOLE_DAY).candles
-    assert harness.checkpoint("1h") == recorded
+    # These may change back before the next scheduled run, which builds them again.
+    assert harness.checkpoint("1h") == replace(recorded, hours_ahead=frozenset({hour_number(at("2026-03-01 05:00"))}))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ COMMANDS = {
     "ledger": "Record what candles showed and why they changed; show its state.",
     "coverage": "Show how complete the trades are; record it, and notes on it.",
     "health": "Show freshness, run success, durations, workers and storage.",
-    "fsck": "Check the files of the tables for damage, and show how to repair it.",
+    "fsck": "Find damaged files of the tables, and show how to repair them.",
     "doctor": "Diagnose the installation and show how to fix faults.",
     "serve": "Serve candles by HTTP.",
     "demo": "Run the complete pipeline locally with sample trades.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from ohlcv.model.errors import InputError, UnknownSeriesError
 from ohlcv.model.intervals import iso
 from ohlcv.readers.point_in_time import read_past_candles
 from support.candle_rows import HOUR, MINUTE, Row, Scan, at, candle, dates_read, window_starts
+from support.commit_times import commits_at
 from support.default_tables import candles_contract
 from support.ledger import RecordedHistory, append, seen
 from support.past_reads import NOON, closes, hour
@@ -112,9 +114,15 @@ class TestUndoRules:
         table = read_past_candles(history.settings, HOUR, as_of=first.seen_at)
         assert seen(table.to_pylist()) == seen([odd])
 
-    def test_the_volume_column_was_widened_since(self, history: RecordedHistory) -> None:
+    def test_the_volume_column_was_widened_since(self, tmp_path: Path) -> None:
+        settings = load_settings({"OHLCV_HOME": str(tmp_path)})
+        # A table that is newer than its commits would not be changed.
+        with commits_at(lambda: NOON):
+            create_tables(settings)
+        history = RecordedHistory(settings, HOUR, NOON)
         first = history.job([hour("01T10"), hour("01T11")])
-        widen_volume(history.settings, candles_contract(HOUR))
+        with commits_at(lambda: history.now):
+            widen_volume(settings, candles_contract(HOUR))
         last = history.job([hour("01T10", volume=Decimal("10000000000.5"))])
         history.record()
         history.expire(last)
