@@ -20,19 +20,18 @@ ones.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import Timeframe
-from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
-from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.callbacks import deadline
+from ohlcv.orchestration.default_arguments import DAG_OPTIONS, DEFAULT_ARGUMENTS
 from ohlcv.orchestration.run_ranges import MACROS
 from ohlcv.orchestration.tasks import priority_of, spark_task, validate_task
 from ohlcv.spark.spark_submit import templated_job
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
 TIMEOUT = timedelta(seconds=300)
 
 
@@ -54,12 +53,8 @@ def build_dag(settings: Settings, timeframe: Timeframe) -> DAG:
         description=f"Build {timeframe} candles from trades and validate them",
         doc_md=__doc__,
         schedule=CronDataIntervalTimetable(timeframe.cron, timezone="UTC"),
-        start_date=START,
-        catchup=False,
         max_active_runs=1,
         default_args=DEFAULT_ARGUMENTS,
-        on_failure_callback=run_failed,
-        on_success_callback=run_succeeded,
         deadline=deadline(timeframe.deadline),
         user_defined_macros=MACROS,
         tags=["ohlcv", "candles", timeframe.name],
@@ -82,6 +77,7 @@ def build_dag(settings: Settings, timeframe: Timeframe) -> DAG:
                 description="Also delete candles of hours that have no trades at all. By default they are preserved.",
             ),
         },
+        **DAG_OPTIONS,
     ) as dag:
         aggregate = spark_task("aggregate", job, priority_of(timeframe, settings), TIMEOUT)
         aggregate.doc_md = f"Build the {timeframe} candles of the run's range and write the changes in one commit."

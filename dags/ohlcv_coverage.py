@@ -12,15 +12,14 @@ hours first; the others follow in the next runs. The task can be repeated at any
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
-from ohlcv.orchestration.callbacks import COVERAGE_DAG, deadline, run_failed, run_succeeded
+from ohlcv.orchestration.callbacks import COVERAGE_DAG, deadline
 from ohlcv.orchestration.coverage_tasks import record_coverage_task
-from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.default_arguments import DAG_OPTIONS, DEFAULT_ARGUMENTS
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
 # No candle run is due at this minute.
 CRON = "22 * * * *"
 DEADLINE = timedelta(minutes=40)
@@ -30,13 +29,10 @@ with DAG(
     description="Count the trades of each series and hour, with gaps, repetitions and rejections",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable(CRON, timezone="UTC"),
-    start_date=START,
-    catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGUMENTS,
-    on_failure_callback=run_failed,
-    on_success_callback=run_succeeded,
     deadline=deadline(DEADLINE),
     tags=["ohlcv", "coverage"],
+    **DAG_OPTIONS,
 ) as ohlcv_coverage:
     record_coverage_task()

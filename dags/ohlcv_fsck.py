@@ -16,17 +16,16 @@ damaged files are in the log. Files that only earlier states need are reported i
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
 from ohlcv.config.settings import load_settings
-from ohlcv.orchestration.callbacks import FSCK_DAG, deadline, run_failed, run_succeeded
-from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.callbacks import FSCK_DAG, deadline
+from ohlcv.orchestration.default_arguments import DAG_OPTIONS, DEFAULT_ARGUMENTS
 from ohlcv.orchestration.fsck_tasks import fsck_task
 from ohlcv.orchestration.parameters import timeframes_parameter
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
 # Few people work and few tables are maintained then.
 CRON = "0 6 * * 0"
 DEADLINE = timedelta(hours=7)
@@ -36,12 +35,8 @@ with DAG(
     description="Check the files of the tables for damage",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable(CRON, timezone="UTC"),
-    start_date=START,
-    catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGUMENTS,
-    on_failure_callback=run_failed,
-    on_success_callback=run_succeeded,
     deadline=deadline(DEADLINE),
     tags=["ohlcv", "fsck"],
     params={
@@ -57,5 +52,6 @@ with DAG(
             description="Read only data files that were committed at or after this time.",
         ),
     },
+    **DAG_OPTIONS,
 ) as ohlcv_fsck:
     fsck_task()

@@ -12,15 +12,14 @@ measurements.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
-from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
-from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.callbacks import deadline
+from ohlcv.orchestration.default_arguments import DAG_OPTIONS, DEFAULT_ARGUMENTS
 from ohlcv.orchestration.tasks import measure_task
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
 DEADLINE = timedelta(minutes=10)
 
 with DAG(
@@ -28,13 +27,10 @@ with DAG(
     description="Measure freshness, runs, Spark workers and storage, and send notifications",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("*/10 * * * *", timezone="UTC"),
-    start_date=START,
-    catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGUMENTS | {"retries": 1, "retry_delay": timedelta(seconds=30)},
-    on_failure_callback=run_failed,
-    on_success_callback=run_succeeded,
     deadline=deadline(DEADLINE),
     tags=["ohlcv", "health"],
+    **DAG_OPTIONS,
 ) as ohlcv_health:
     measure_task()

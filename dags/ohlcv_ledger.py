@@ -18,17 +18,16 @@ timeframe does not stop the others: the task fails at the end.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
 from ohlcv.config.settings import load_settings
-from ohlcv.orchestration.callbacks import LEDGER_DAG, deadline, run_failed, run_succeeded
-from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.callbacks import LEDGER_DAG, deadline
+from ohlcv.orchestration.default_arguments import DAG_OPTIONS, DEFAULT_ARGUMENTS
 from ohlcv.orchestration.ledger_tasks import record_task
 from ohlcv.orchestration.parameters import timeframes_parameter
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
 # No candle run is due at this minute.
 CRON = "52 * * * *"
 DEADLINE = timedelta(minutes=40)
@@ -38,16 +37,13 @@ with DAG(
     description="Record the publications of the candle tables and the values that they replaced",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable(CRON, timezone="UTC"),
-    start_date=START,
-    catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGUMENTS,
-    on_failure_callback=run_failed,
-    on_success_callback=run_succeeded,
     deadline=deadline(DEADLINE),
     tags=["ohlcv", "ledger"],
     params={
         "timeframes": timeframes_parameter(load_settings(), "Timeframes to record."),
     },
+    **DAG_OPTIONS,
 ) as ohlcv_ledger:
     record_task()

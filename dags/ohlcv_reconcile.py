@@ -16,15 +16,14 @@ the task fails at the end. Without a folder the task is skipped. No candle is ch
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
-from ohlcv.orchestration.callbacks import RECONCILE_DAG, deadline, run_failed, run_succeeded
-from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.callbacks import RECONCILE_DAG, deadline
+from ohlcv.orchestration.default_arguments import DAG_OPTIONS, DEFAULT_ARGUMENTS
 from ohlcv.orchestration.reconcile_tasks import reconcile_task
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
 # After the exchanges have published the files of the day before.
 CRON = "40 6 * * *"
 DEADLINE = timedelta(hours=3)
@@ -34,12 +33,8 @@ with DAG(
     description="Compare the candles with those that exchanges published",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable(CRON, timezone="UTC"),
-    start_date=START,
-    catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGUMENTS,
-    on_failure_callback=run_failed,
-    on_success_callback=run_succeeded,
     deadline=deadline(DEADLINE),
     tags=["ohlcv", "reconciliation"],
     params={
@@ -47,5 +42,6 @@ with DAG(
             7, type="integer", minimum=1, maximum=3650, description="Age of the files that are compared, in days."
         ),
     },
+    **DAG_OPTIONS,
 ) as ohlcv_reconcile:
     reconcile_task()

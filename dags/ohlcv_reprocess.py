@@ -26,20 +26,19 @@ complete window.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task_group
 
 from ohlcv.config.settings import Settings, load_settings
-from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
-from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.callbacks import deadline
+from ohlcv.orchestration.default_arguments import DAG_OPTIONS, DEFAULT_ARGUMENTS
 from ohlcv.orchestration.parameters import timeframes_parameter
 from ohlcv.orchestration.progress_tasks import progress_task
 from ohlcv.orchestration.run_ranges import MACROS
 from ohlcv.orchestration.tasks import REPROCESS_WEIGHT, days_task, spark_task, validate_day_task
 from ohlcv.spark.spark_submit import reprocess_job
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
 TIMEOUT = timedelta(minutes=15)
 # A day takes minutes. The rest is time that it may wait for due candle runs without a notification.
 DEADLINE = timedelta(hours=1)
@@ -52,13 +51,9 @@ def build_dag(settings: Settings) -> DAG:
         description="Rebuild whole days in all timeframes from one read of the trades",
         doc_md=__doc__,
         schedule=CronDataIntervalTimetable("30 1 * * *", timezone="UTC"),
-        start_date=START,
-        catchup=False,
         # A long manual run must not delay the scheduled run of the night.
         max_active_runs=2,
         default_args=DEFAULT_ARGUMENTS,
-        on_failure_callback=run_failed,
-        on_success_callback=run_succeeded,
         deadline=deadline(DEADLINE),
         user_defined_macros=MACROS,
         tags=["ohlcv", "reprocess"],
@@ -83,6 +78,7 @@ def build_dag(settings: Settings) -> DAG:
             ),
             "dry_run": Param(False, type="boolean", description="Write nothing. The log shows what would change."),
         },
+        **DAG_OPTIONS,
     ) as dag:
 
         @task_group(group_id="one_day")

@@ -26,15 +26,15 @@ Parameters of the form:
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
 from ohlcv.config.maintained_tables import RECORD_TABLES
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import DEFAULT_MAX_SHARE
-from ohlcv.orchestration.callbacks import deadline, run_failed, run_succeeded
-from ohlcv.orchestration.default_arguments import DEFAULT_ARGUMENTS
+from ohlcv.orchestration.callbacks import deadline
+from ohlcv.orchestration.default_arguments import DAG_OPTIONS, DEFAULT_ARGUMENTS
 from ohlcv.orchestration.parameters import timeframes_parameter
 from ohlcv.orchestration.retention_tasks import (
     RECORDS_GROUP,
@@ -52,7 +52,6 @@ from ohlcv.orchestration.tasks import (
 )
 from ohlcv.spark.spark_submit import maintenance_job
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
 TIMEOUT = timedelta(minutes=30)
 DEADLINE = timedelta(hours=3)
 
@@ -64,12 +63,8 @@ def build_dag(settings: Settings) -> DAG:
         description="Delete expired partitions, compact tables and expire snapshots",
         doc_md=__doc__,
         schedule=CronDataIntervalTimetable("0 3 * * 0", timezone="UTC"),
-        start_date=START,
-        catchup=False,
         max_active_runs=1,
         default_args=DEFAULT_ARGUMENTS,
-        on_failure_callback=run_failed,
-        on_success_callback=run_succeeded,
         deadline=deadline(DEADLINE),
         tags=["ohlcv", "retention"],
         params={
@@ -89,6 +84,7 @@ def build_dag(settings: Settings) -> DAG:
                 description="Largest share of a table that one run may delete.",
             ),
         },
+        **DAG_OPTIONS,
     ) as dag:
         deletions = []
         for name in settings.timeframes:

@@ -1,11 +1,11 @@
-"""Default arguments of the tasks of every DAG."""
+"""Options of every DAG, and default arguments of their tasks."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ohlcv.orchestration.callbacks import task_failed
+from ohlcv.orchestration.callbacks import run_failed, run_succeeded, task_failed
 from ohlcv.orchestration.parameters import check_run_arguments
 
 OWNER = "market-data"
@@ -17,4 +17,11 @@ DEFAULT_ARGUMENTS: dict[str, Any] = {
     "execution_timeout": timedelta(seconds=300),
     "pre_execute": check_run_arguments,
     "on_failure_callback": task_failed,
+}
+
+DAG_OPTIONS: dict[str, Any] = {
+    "start_date": datetime(2024, 1, 1, tzinfo=UTC),
+    "catchup": False,
+    "on_failure_callback": run_failed,
+    "on_success_callback": run_succeeded,
 }
