@@ -7,7 +7,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,12 @@ from spark_jobs.jobs import publication
 from spark_jobs.runtime.failures import describe_failure
 from support.command_line import WarmCommandLine
 from support.databases import MortalPostgres, catalog_environment, mortal_postgres, new_database
-from support.harness import Harness, at, trade
+from support.harness import Harness
+from support.late_candles import DAY, NEXT, build_then_load_late_trades
 
 # pyiceberg does not close the connections of its catalogs. The garbage collector does.
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")]
 
-DAY = at("2026-03-01 00:00")
-NEXT = at("2026-03-02 00:00")
 # Function of a job that is called at a moment -> what happens to the run.
 MOMENTS = {
     "before the candidate": (staging, "permit_staging"),
@@ -40,17 +38,6 @@ MOMENTS = {
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MortalPostgres]:
     with mortal_postgres(tmp_path_factory.mktemp("postgres")) as running:
         yield running
-
-
-def prepare(harness: Harness) -> None:
-    """Build a day, then load late trades into some of its windows."""
-    harness.load(
-        trade(DAY + timedelta(seconds=second), f"{100 + second % 13}", symbol=symbol)
-        for symbol in ("BTC-USD", "ETH-USD")
-        for second in range(0, 6 * 3600, 61)
-    )
-    harness.build("1m", DAY, NEXT)
-    harness.load(trade(DAY + timedelta(minutes=7 * n, seconds=3), "777", trade_id=f"late-{n}") for n in range(40))
 
 
 def call_before(patch: pytest.MonkeyPatch, owner: Any, name: str, action: Callable[[], None]) -> None:
@@ -79,6 +66,8 @@ def fail(harness: Harness) -> str:
 
 
 def assert_rerun_is_exact(harness: Harness) -> None:
+    # A rerun is a new process. In this one, a connection to the killed server could be used again.
+    harness.connect()
     harness.build("1m", DAY, NEXT)
     assert harness.candles("1m") == harness.expected("1m", (DAY, NEXT)).candles
     assert len(harness.snapshots("1m")) == 2
@@ -98,7 +87,7 @@ def test_a_job_whose_catalog_is_killed_publishes_nothing_and_its_rerun_is_exact(
 ) -> None:
     environment = catalog_environment(postgres.server, new_database(postgres.server))
     harness = Harness(spark, tmp_path / "home", environment)
-    prepare(harness)
+    build_then_load_late_trades(harness)
     before = harness.stored("1m")
 
     def crash() -> None:
@@ -157,7 +146,7 @@ def locked(harness: Harness) -> Iterator[sqlite3.Connection]:
 def test_a_job_waits_for_another_writer_of_the_sqlite_catalog(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare(harness)
+    build_then_load_late_trades(harness)
     with locked(harness) as connection:
         # The job needs the lock first for its candidate. The other writer ends a second later.
         timer = threading.Timer(1.0, connection.rollback)
@@ -173,7 +162,7 @@ def test_a_job_names_a_sqlite_catalog_that_stays_locked_and_its_rerun_is_exact(
         # Instead of a minute.
         patch.setattr(adapters, "SQLITE_WAIT_SECONDS", 1)
         harness = Harness(spark, tmp_path / "home")
-        prepare(harness)
+        build_then_load_late_trades(harness)
     before = harness.stored("1m")
     with locked(harness):
         line = fail(harness)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,12 @@ from pyspark.sql import SparkSession
 
 from ohlcv.model.errors import OhlcvError
 from spark_jobs.runtime.failures import describe_failure
-from support.harness import Harness, at, trade
+from support.harness import Harness
+from support.late_candles import DAY, NEXT, build_then_load_late_trades
 from support.small_disk import SmallDisk, small_disk
 
 pytestmark = pytest.mark.faults
 
-DAY = at("2026-03-01 00:00")
-NEXT = at("2026-03-02 00:00")
 # From a disk that takes no byte to one that is full when the last files of a commit are written.
 FREE_BYTES = [0, 16_384, 40_960, 65_536, 131_072]
 
@@ -29,16 +27,9 @@ def mounts(tmp_path: Path) -> Iterator[ExitStack]:
         yield stack
 
 
-def prepare(spark: SparkSession, home: Path, environment: dict[str, str]) -> Harness:
-    """Build a day, then load late trades into some of its windows."""
+def prepared(spark: SparkSession, home: Path, environment: dict[str, str]) -> Harness:
     harness = Harness(spark, home, environment)
-    harness.load(
-        trade(DAY + timedelta(seconds=second), f"{100 + second % 13}", symbol=symbol)
-        for symbol in ("BTC-USD", "ETH-USD")
-        for second in range(0, 6 * 3600, 61)
-    )
-    harness.build("1m", DAY, NEXT)
-    harness.load(trade(DAY + timedelta(minutes=7 * n, seconds=3), "777", trade_id=f"late-{n}") for n in range(40))
+    build_then_load_late_trades(harness)
     return harness
 
 
@@ -77,7 +68,7 @@ def test_a_job_whose_data_disk_is_full_names_it_and_its_rerun_is_exact(
 ) -> None:
     disk = mounts.enter_context(small_disk(tmp_path / "disk", 8))
     warehouse = disk.folder / "warehouse"
-    harness = prepare(spark, tmp_path / "home", {"OHLCV_WAREHOUSE": f"file://{warehouse}"})
+    harness = prepared(spark, tmp_path / "home", {"OHLCV_WAREHOUSE": f"file://{warehouse}"})
     fail_and_repeat(harness, disk, warehouse)
 
 
@@ -89,5 +80,5 @@ def test_a_job_whose_catalog_disk_is_full_names_it_and_its_rerun_is_exact(
         "OHLCV_CATALOG_URI": f"sqlite:///{disk.folder}/catalog.db",
         "OHLCV_WAREHOUSE": f"file://{tmp_path}/warehouse",
     }
-    harness = prepare(spark, tmp_path / "home", environment)
+    harness = prepared(spark, tmp_path / "home", environment)
     fail_and_repeat(harness, disk, disk.folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,11 @@ from ohlcv.model.errors import OhlcvError
 from spark_jobs.runtime.failures import describe_failure
 from support.command_line import WarmCommandLine
 from support.faulty_store import Fault, FaultyStore, Matches, StoreRequest, faulty_store
-from support.harness import Harness, at, trade
+from support.harness import Harness
+from support.late_candles import DAY, NEXT, build_then_load_late_trades
 
 pytestmark = pytest.mark.faults
 
-DAY = at("2026-03-01 00:00")
-NEXT = at("2026-03-02 00:00")
 # Properties of S3's client in Spark. By default it tries six times in half a minute, and waits 30 s for an answer.
 IMPATIENT = {"s3.retry.num-retries": "1", "s3.retry.min-wait-ms": "100", "http-client.apache.socket-timeout-ms": "2000"}
 
@@ -70,28 +68,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyStore]:
 def harness(spark: SparkSession, store: FaultyStore, tmp_path: Path) -> Iterator[Harness]:
     """Build a day in the store, then load late trades into some of its windows."""
     harness = Harness(spark, tmp_path / "home", store.environment())
-    harness.load(
-        trade(DAY + timedelta(seconds=second), f"{100 + second % 13}", symbol=symbol)
-        for symbol in ("BTC-USD", "ETH-USD")
-        for second in range(0, 6 * 3600, 601)
-    )
-    harness.build("1m", DAY, NEXT)
-    harness.load(trade(DAY + timedelta(minutes=7 * n, seconds=3), "777", trade_id=f"late-{n}") for n in range(10))
+    build_then_load_late_trades(harness, step=601, late=10)
     yield harness
     store.heal()
-
-
-def with_properties(harness: Harness, properties: dict[str, str]) -> None:
-    """Open the catalog again with other properties of S3's client."""
-    harness.spark = harness.spark.newSession()
-    name = harness.settings.catalog.name
-    for key, value in harness.settings.catalog.spark_properties().items():
-        if key != "spark.sql.extensions":
-            harness.spark.conf.set(key, value)
-    harness.spark.conf.set("spark.ohlcv.catalog", name)
-    for key, value in properties.items():
-        harness.spark.conf.set(f"spark.sql.catalog.{name}.{key}", value)
-    harness.activate()
 
 
 def assert_exact(harness: Harness) -> None:
@@ -104,7 +83,7 @@ def assert_exact(harness: Harness) -> None:
 def test_a_job_whose_store_fails_names_it_and_its_rerun_is_exact(
     harness: Harness, store: FaultyStore, fault: Fault, step: str
 ) -> None:
-    with_properties(harness, IMPATIENT)
+    harness.connect(IMPATIENT)
     before = harness.stored("1m")
     store.fail(fault, STEPS[step])
     with pytest.raises(Exception) as raised:  # noqa: PT011 - any error; its text is compared

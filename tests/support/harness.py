@@ -99,12 +99,19 @@ class Harness:
         modes = {"OHLCV_EXECUTION": engine, "OHLCV_REPROCESS_EXECUTION": engine}
         self.settings: Settings = load_settings({"OHLCV_HOME": str(home), **modes, **(environment or {})})
         create_tables(self.settings)
-        self.spark = spark.newSession()
+        self.spark = spark
+        self.connect()
+        self.trades: list[Trade] = []
+
+    def connect(self, properties: Mapping[str, str] | None = None) -> None:
+        """Open the catalog as a new process does, with connections of its own, and with further properties."""
+        self.spark = self.spark.newSession()
         for name, value in catalog_properties(self.settings).items():
             if name != "spark.sql.extensions":  # cannot change after Spark has started
                 self.spark.conf.set(name, value)
+        for name, value in (properties or {}).items():
+            self.spark.conf.set(f"spark.sql.catalog.{self.settings.catalog.name}.{name}", value)
         self.activate()
-        self.trades: list[Trade] = []
 
     def activate(self) -> None:
         """Let Iceberg's Java code find this catalog, through the active session: that of the newest harness."""
