@@ -6,10 +6,8 @@ import gc
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,7 +27,7 @@ from spark_jobs.iceberg.candle_writer import Comparison
 from support.databases import catalog_environment, new_database
 from support.default_tables import candles_contract
 from support.harness import Harness, at, trade
-from support.lock_users import count_file_users, lock_sessions
+from support.lock_users import count_file_users, lock_holder, lock_sessions, read_line
 from support.processes import QUICK_JAVA, running_job, wait_for
 from support.reference_model import Trade
 
@@ -132,38 +130,10 @@ def test_concurrent_writers_store_each_candle_once(
     assert len(snapshots) == len(set(spans))
 
 
-LOCK_HOLDER = """
-import sys
-from ohlcv.iceberg.write_lock import write_lock
-from ohlcv.config.settings import load_settings
-settings = load_settings()
-with write_lock(settings, settings.candles_contract(settings.timeframe("1m")), 120):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
-
-@contextmanager
-def lock_holder() -> Iterator[subprocess.Popen[str]]:
-    """Run a process that waits for the lock, prints "held" when it has it, and holds it until it reads a line."""
-    with subprocess.Popen(
-        [sys.executable, "-c", LOCK_HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def read_line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
 def test_the_lock_of_a_killed_process_passes_to_the_next(catalog: CatalogUnderTest) -> None:
-    with lock_holder() as first:
+    with lock_holder(catalog.environment) as first:
         assert read_line(first) == "held"
-        with lock_holder() as second:
+        with lock_holder(catalog.environment) as second:
             wait_for(
                 lambda: catalog.count_lock_users([first.pid, second.pid]) == 2, "the second process waits for the lock"
             )

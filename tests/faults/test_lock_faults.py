@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ from ohlcv.model.timeframes import get_timeframe
 from ohlcv.monitoring.doctor import check_catalog
 from support.databases import catalog_environment, new_database
 from support.default_tables import candles_contract
-from support.lock_users import lock_sessions
+from support.lock_users import lock_holder, lock_sessions, read_line
 from support.poolers import pooler
 from support.processes import wait_for
 from support.replicas import await_replay, promote, replica
@@ -35,16 +35,6 @@ from support.switching_proxy import SwitchingProxy
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")]
 
 MINUTES = candles_contract(get_timeframe("1m"))
-LOCK_HOLDER = """
-import sys
-from ohlcv.config.settings import load_settings
-from ohlcv.iceberg.write_lock import write_lock
-settings = load_settings()
-with write_lock(settings, settings.candles_contract(settings.timeframe("1m")), 120) as assert_lock_held:
-    assert_lock_held()
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -70,27 +60,6 @@ def environment_of(server: PostgresServer, port: int | None, database: str | Non
 def database_of(settings: Settings) -> str:
     assert isinstance(settings.catalog, PostgresqlCatalog)
     return settings.catalog.address.database
-
-
-@contextmanager
-def lock_holder(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """Run a process that waits for the lock, prints "held" when it has it, and holds it until it reads a line."""
-    with subprocess.Popen(
-        [sys.executable, "-c", LOCK_HOLDER],
-        env={**os.environ, **environment},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def read_line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,3 +32,17 @@ def find_silent_change(path: Path) -> bytes:
 def checksum_file(path: Path) -> Path:
     """Return the file with checksums that Hadoop writes beside a file."""
     return path.with_name(f".{path.name}.crc")
+
+
+@contextmanager
+def damaged(path: Path, change: Callable[[bytes], bytes] | None) -> Iterator[None]:
+    """Change a file inside the block, or remove it without a change, and restore it afterwards."""
+    content = path.read_bytes()
+    if change is None:
+        path.unlink()
+    else:
+        path.write_bytes(change(content))
+    try:
+        yield
+    finally:
+        path.write_bytes(content)

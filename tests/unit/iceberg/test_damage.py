@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from ohlcv.monitoring.health import health
 from ohlcv.quality.validator import validate
 from ohlcv.readers.candles import read_candles
 from support.candle_rows import MINUTE, at, candle, write_candles
+from support.damaged_files import damaged
 from support.default_tables import TRADES, candles_contract
 from support.trade_files import NOON, write_generic
 
@@ -61,20 +61,6 @@ DAMAGES: dict[str, Callable[[bytes], bytes] | None] = {
     "flipped": flip_middle,
     "missing": None,
 }
-
-
-@contextmanager
-def damaged(path: Path, change: Callable[[bytes], bytes] | None) -> Iterator[None]:
-    """Damage a file inside the block and restore it afterwards."""
-    content = path.read_bytes()
-    if change is None:
-        path.unlink()
-    else:
-        path.write_bytes(change(content))
-    try:
-        yield
-    finally:
-        path.write_bytes(content)
 
 
 @pytest.fixture(scope="module")

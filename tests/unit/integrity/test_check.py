@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.model.intervals import Range
 from ohlcv.quality.validator import validate
 from support.candle_rows import MINUTE, at, candle, write_candles
-from support.damaged_files import find_silent_change, flip_bit
+from support.damaged_files import damaged, find_silent_change, flip_bit
 from support.default_tables import TRADES, candles_contract
 from support.trade_files import NOON, write_generic
 
@@ -67,20 +67,6 @@ def files_of(settings: Settings, trades: bool, past: bool = False) -> dict[str, 
     return {kind: Path(location.removeprefix("file://")) for kind, location in locations.items()}
 
 
-@contextmanager
-def changed(path: Path, change: Callable[[bytes], bytes] | None) -> Iterator[None]:
-    """Change or remove a file inside the block and restore it afterwards."""
-    content = path.read_bytes()
-    if change is None:
-        path.unlink()
-    else:
-        path.write_bytes(change(content))
-    try:
-        yield
-    finally:
-        path.write_bytes(content)
-
-
 def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
     monkeypatch.setenv("OHLCV_HOME", str(settings.home))
     return CliRunner().invoke(fsck, arguments, standalone_mode=False)
@@ -105,7 +91,7 @@ def test_a_damaged_file_is_named_with_its_effect_and_repair(
 ) -> None:
     file, name = files_of(home, trades)[kind], str(TRADES if trades else MINUTES)
     changes = {"missing": None, "empty": lambda _: b"", "truncated": lambda content: content[:-20]}
-    with changed(file, changes[damage]):
+    with damaged(file, changes[damage]):
         reports = check(home, timeframes=["1m"], trades=True)
     assert [table for table, report in reports.items() if report.damages] == [name]
     damages = [each for each in reports[name].damages if not each.is_past]
@@ -123,7 +109,7 @@ def test_a_changed_bit_in_a_page_is_found(home: Settings) -> None:
     # The end of the dictionary with the ids of the trades. Its header has no checksum.
     end = pq.ParquetFile(file).metadata.row_group(0).column(0).data_page_offset
     for position in range(end - 30, end, 6):
-        with changed(file, partial(flip_bit, bit=position * 8)):
+        with damaged(file, partial(flip_bit, bit=position * 8)):
             assert check(home, trades=True)[str(TRADES)].is_damaged
 
 
@@ -134,7 +120,7 @@ def test_a_changed_value_is_an_error_of_every_reader(home: Settings) -> None:
         lambda: load_trades(home, [write_generic(home.home, f"x00,BTC-USD,{NOON},1.5,2,0")]),
         lambda: validate(home, MINUTE, Range(at("2026-01-31T12:00"), at("2026-01-31T13:00"))),
     ]
-    with changed(file, lambda _: wrong):
+    with damaged(file, lambda _: wrong):
         for read in readers:
             with pytest.raises(OhlcvError, match=rf"^{file} cannot be read \(.*CRC"):
                 read()
@@ -143,7 +129,7 @@ def test_a_changed_value_is_an_error_of_every_reader(home: Settings) -> None:
 def test_a_file_that_only_an_earlier_state_needs_is_reported_without_a_fault(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with changed(files_of(home, trades=True, past=True)["manifest list"], None):
+    with damaged(files_of(home, trades=True, past=True)["manifest list"], None):
         report = check(home)[str(TRADES)]
         result = run(home, monkeypatch, "--trades")
     (damage,) = report.damages
@@ -156,7 +142,7 @@ def test_a_file_that_only_an_earlier_state_needs_is_reported_without_a_fault(
 
 def test_a_damaged_catalog_is_reported_alone(home: Settings) -> None:
     file = Path(str(home.catalog.embedded_database))
-    with changed(file, lambda content: content[:4096] + bytes(len(content) - 4096)):
+    with damaged(file, lambda content: content[:4096] + bytes(len(content) - 4096)):
         reports = check(home)
     assert list(reports) == [CATALOG]
     assert reports[CATALOG].damages[0].affects == "all tables"
@@ -164,7 +150,7 @@ def test_a_damaged_catalog_is_reported_alone(home: Settings) -> None:
 
 def test_an_entry_without_a_metadata_file_is_reported(home: Settings) -> None:
     database = str(home.catalog.embedded_database)
-    with changed(Path(database), lambda content: content):
+    with damaged(Path(database), lambda content: content):
         with closing(sqlite3.connect(database)) as connection, connection:
             update = "UPDATE iceberg_tables SET metadata_location = ? WHERE table_name = ?"
             connection.execute(update, ("file:///nowhere/1.metadata.json", TRADES.name))
@@ -182,7 +168,7 @@ def test_an_entry_without_a_metadata_file_is_reported(home: Settings) -> None:
 def test_a_changed_letter_of_the_metadata_is_found(home: Settings, old: bytes, new: bytes, problem: str) -> None:
     file = files_of(home, trades=True)["metadata file"]
     assert old in file.read_bytes()
-    with changed(file, lambda content: content.replace(old, new)):
+    with damaged(file, lambda content: content.replace(old, new)):
         (damage,) = check(home, trades=True)[str(TRADES)].damages
     assert problem in damage.problem
 
@@ -214,7 +200,7 @@ def test_the_command_prints_json_and_exits_with_1_if_there_is_damage(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = files_of(home, trades=False)["data file"]
-    with changed(file, lambda content: content[:-1]):
+    with damaged(file, lambda content: content[:-1]):
         result = run(home, monkeypatch, "--timeframe", "1m", "--json")
     assert result.return_value == 1
     found = [json.loads(line) for line in result.stdout.splitlines()]
