@@ -22,8 +22,8 @@ SESSION_CONF = {
     "spark.sql.session.timeZone": "UTC",
     # A value that does not fit must be an error, never NULL. This is Spark 4's default, and the candles depend on it.
     "spark.sql.ansi.enabled": "true",
-    # A changed bit in a page is an error, not another value, which a rewrite of the file would give a new checksum. It
-    # costs nothing that can be measured. Object stores have checksums of their own: there Iceberg ignores this.
+    # A changed bit in a page is an error, not another value, which a rewrite of the file would give a new checksum.
+    # Iceberg passes this on for files of a folder, not of an object store.
     "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
     # One run is one small query: adaptive planning between its stages costs more than it saves.
     "spark.sql.adaptive.enabled": "false",

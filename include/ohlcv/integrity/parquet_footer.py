@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -118,12 +117,7 @@ def _column(fields: dict[int, Any]) -> ColumnChunk:
 
 def has_page_checksums(source: Any, footer: Footer) -> bool:
     """Return whether the first page of every column has a checksum. A writer adds it to all pages or to none."""
-    return all(_has_checksum(source, column) for column in _first_columns(footer))
-
-
-def _first_columns(footer: Footer) -> Iterator[ColumnChunk]:
-    for group in footer.groups[:1]:
-        yield from group.columns
+    return all(_has_checksum(source, column) for group in footer.groups[:1] for column in group.columns)
 
 
 def _has_checksum(source: Any, column: ColumnChunk) -> bool:

