@@ -3,6 +3,7 @@
 Trades arrive every five minutes of simulated time. After each arrival the timeframes that are due are built, with the
 range, the options and the audit of a scheduled run, by one warm driver and an executor of one core and 1 GiB, and
 validated as after a run. At the end every candle of the day is compared with what numpy computed from the same numbers.
+SIGTERM ends the day early, with the comparison and the report.
 
     make bench-day                          the day (some hours); progress in JSON=file
     TRADES=1000000 SERIES=100 make bench-day    a small day, only to check that it runs
@@ -30,7 +31,7 @@ from croniter import croniter
 
 from benchmarks.bench_catalog import KEY_ORDER, RESULT_COLUMNS, BenchCatalog
 from benchmarks.harness import Cost, log_progress, require_equal
-from benchmarks.large_day_trades import TICK, TICKS, LargeDay
+from benchmarks.large_day_trades import TICK, LargeDay
 from benchmarks.measured_process import MeasuredProcess
 from benchmarks.processes import WORKER
 from benchmarks.warm import warm_session
@@ -72,6 +73,12 @@ class Schedule:
         self.session = session
         self.runs: list[Run] = []
         self.loading = 0.0
+        self.interrupted = False
+
+    def interrupt(self, *_: object) -> None:
+        """End the day after the tick that runs."""
+        self.interrupted = True
+        log_progress("ends after this tick, and compares its candles")
 
     def load(self, rows: pa.Table) -> None:
         """Append the rows of a tick, as the feed of another system does."""
@@ -128,13 +135,14 @@ def _own_seconds() -> float:
 
 
 def _ticks(day: LargeDay, schedule: Schedule) -> Iterator[datetime]:
-    """Load tick by tick, and yield the time at which each tick of the day ends."""
-    rows = day.ticks()
-    for number in range(1, TICKS + 1):
-        schedule.load(next(rows))
+    """Load tick by tick, and yield the time at which each tick ends, until the day or the program is to end."""
+    for number, rows in enumerate(day.ticks(), 1):
+        schedule.load(rows)
         yield BEGIN + number * TICK
-    for late in rows:
-        schedule.load(late)
+        if schedule.interrupted:
+            break
+    for rows in day.late_rows():
+        schedule.load(rows)
 
 
 def _close(schedule: Schedule) -> None:
@@ -151,7 +159,7 @@ def _close(schedule: Schedule) -> None:
 
 
 def _compare(catalog: BenchCatalog, day: LargeDay) -> dict[str, int]:
-    """Compare every candle of the day with the expected ones, and return their numbers."""
+    """Compare every candle with the expected ones, and return their numbers."""
     counts = {}
     for timeframe in catalog.settings.timeframes.values():
         stored = catalog.candles(timeframe.name, Range(BEGIN, BEGIN + DAY)).select(RESULT_COLUMNS).combine_chunks()
@@ -190,14 +198,14 @@ def _show(runs: Sequence[Run], hours: float) -> None:
 @click.option("--folder", type=click.Path(path_type=Path), help="Folder of the tables, by default a temporary one.")
 def main(trades: int, series: int, path: Path | None, folder: Path | None) -> None:
     """Run the day, compare its candles and print its cost."""
-    # KeyboardInterrupt leaves the blocks, which stops cluster and session.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(dir=folder) as temporary, local_cluster(Path(temporary) / "spark") as cluster:
         home = Path(temporary)
         catalog = BenchCatalog(home / "home")
         day = LargeDay(BEGIN, trades, series)
         with warm_session(catalog, cluster, home) as session:
             schedule = Schedule(catalog, session)
+            signal.signal(signal.SIGTERM, schedule.interrupt)
+            now = BEGIN
             for now in _ticks(day, schedule):
                 schedule.run_due(now)
                 if path:
@@ -205,7 +213,7 @@ def main(trades: int, series: int, path: Path | None, folder: Path | None) -> No
                 if now.minute == 0:
                     last = schedule.runs[-1]
                     log_progress(f"{now:%H:%M}: {day.rows:,} rows, {len(schedule.runs)} runs, last {last.build}")
-            hours = DAY / timedelta(hours=1)
+            hours = (now - BEGIN) / timedelta(hours=1)
             of_day = len(schedule.runs)
             _close(schedule)
         counts = _compare(catalog, day)
@@ -214,8 +222,8 @@ def main(trades: int, series: int, path: Path | None, folder: Path | None) -> No
         _show(schedule.runs[:of_day], hours)
         size = sum(file.stat().st_size for file in (home / "home").rglob("*") if file.is_file())
         click.echo(
-            f"{day.rows:,} rows of {series:,} series; {sum(counts.values()):,} candles, 0 lost, 0 duplicated, 0 wrong; "
-            f"{len(schedule.runs) - of_day} runs after the day; {size / 1e9:.1f} GB; worker {WORKER}"
+            f"{hours:g} hours, {day.rows:,} rows of {series:,} series; {sum(counts.values()):,} candles, 0 lost, "
+            f"0 duplicated, 0 wrong; {len(schedule.runs) - of_day} runs after it; {size / 1e9:.1f} GB; worker {WORKER}"
         )
 
 

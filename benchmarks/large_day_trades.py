@@ -92,14 +92,17 @@ class LargeDay:
         self.rows = 0
 
     def ticks(self) -> Iterator[pa.Table]:
-        """Yield the rows that arrive in each tick of the day, then those that are still waiting."""
+        """Yield the rows that arrive in each tick of the day."""
         for number in range(TICKS):
             yield self._deliver(number)
+
+    def late_rows(self) -> Iterator[pa.Table]:
+        """Yield the rows that arrive after the ticks so far."""
         for number in sorted(self._waiting):
-            yield self._counted(self._waiting[number])
+            yield self._counted(self._waiting.pop(number))
 
     def candles(self, timeframe: Timeframe, schema: pa.Schema) -> pa.Table:
-        """Return the candles of the whole day, without the times at which they are written, ordered by key."""
+        """Return the candles of the ticks so far, without the times at which they are written, ordered by key."""
         cells = self._day().merged(timeframe.microseconds // MINUTE)
         start = self.begin_us + cells.window * timeframe.microseconds
         price, lot = self._price_unit[cells.series], self._lot[cells.series]

@@ -26,7 +26,7 @@ def test_the_expected_candles_equal_those_of_the_reference_model(tmp_path: Path)
     settings = load_settings({"OHLCV_HOME": str(tmp_path)})
     create_tables(settings)
     day = LargeDay(BEGIN, trades=20_000, series=6)
-    rows = pa.concat_tables(day.ticks())
+    rows = pa.concat_tables([*day.ticks(), *day.late_rows()])
     assert len(rows) == day.rows
     trades = [Trade(**{name: row[name] for name in TRADE_COLUMNS}) for row in rows.to_pylist()]
     begin = to_microseconds(BEGIN)
