@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from spark_jobs.runtime.job_runner import Job, run_job
@@ -19,6 +21,9 @@ def main() -> int:
     parser.add_argument("--limit", type=int, required=True)
     parser.add_argument("statements", nargs="+")
     arguments = parser.parse_args()
+    # PySpark returns times as local times of this process, in which an hour repeats when clocks are set back.
+    os.environ["TZ"] = "UTC"
+    time.tzset()
 
     def prepare(settings: Settings) -> tuple[str, Job]:
         def job(spark: SparkSession) -> dict[str, Any]:

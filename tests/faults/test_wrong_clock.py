@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from ohlcv.iceberg.tables import open_catalog
 from ohlcv.integrity.restoration import find_restoration, restore
 from ohlcv.model.errors import OhlcvError
+from ohlcv.model.intervals import Range
+from ohlcv.spark.spark_submit import JobResult, build_job
+from ohlcv.spark.spark_submit import run as run_job
 from support.harness import Harness, at, trade
+from support.processes import QUICK_JAVA
 from support.reference_model import Trade
 
 pytestmark = pytest.mark.faults
@@ -78,6 +83,53 @@ def test_candles_committed_by_a_clock_ahead_stop_runs_in_one_line_until_they_are
         run(harness)
     assert str(error.value).startswith("market_data.gold_ohlcv_1m was changed at ")
     assert str(error.value).endswith("or undo its commit by 'ohlcv tables restore market_data.gold_ohlcv_1m'")
+    restored(harness, "1m")
+    run(harness)
+    assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
+
+
+@pytest.fixture
+def library() -> Path:
+    """Return the library that changes the clock of a process, also of Java."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        pytest.skip("libfaketime is missing: apt-get install faketime")
+    return found[0]
+
+
+def run_with_clock(harness: Harness, patch: pytest.MonkeyPatch, library: Path, error: str) -> JobResult:
+    """Run a scheduled run as a process of its own whose Java and Python have a wrong clock."""
+    patch.setenv("OHLCV_HOME", str(harness.settings.home))
+    job = build_job(harness.settings, "1m", Range(NOON, ONE), rebuild_pending=True)
+    return run_job(job, "local[1]", {"LD_PRELOAD": str(library), "FAKETIME": error, QUICK_JAVA[0]: QUICK_JAVA[1]})
+
+
+def test_a_job_on_a_machine_whose_clock_is_behind_ends_in_one_line_and_writes_nothing(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, library: Path
+) -> None:
+    harness.load(some_trades(0))
+    before = harness.table("1m").metadata_location
+    result = run_with_clock(harness, monkeypatch, library, "-2h")
+    assert result.exit_code == 1
+    assert result.error.startswith("market_data.gold_ohlcv_1m was changed at ")
+    assert ": correct the wrong clock; if it was the writer's, " in result.error
+    assert harness.table("1m").metadata_location == before
+    run(harness)
+    assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
+
+
+def test_a_job_on_a_machine_whose_clock_is_ahead_stores_exact_candles_and_stops_later_runs_until_they_are_restored(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, library: Path
+) -> None:
+    harness.load(some_trades(0))
+    result = run_with_clock(harness, monkeypatch, library, "+2h")
+    assert result.exit_code == 0, result.error
+    assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
+    created = {each.created_at for each in harness.stored("1m").values()}
+    assert min(created) > datetime.now(UTC) + timedelta(hours=1)
+    harness.load(some_trades(10))
+    with pytest.raises(OhlcvError, match=r"^market_data\.gold_ohlcv_1m was changed at "):
+        run(harness)
     restored(harness, "1m")
     run(harness)
     assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles

@@ -20,7 +20,7 @@ from ohlcv.iceberg.ledger_tables import read_recorded_until
 from ohlcv.iceberg.snapshot_log import find_unavailable_reason, time_of
 from ohlcv.iceberg.tables import existing_tables, load_table, open_catalog
 from ohlcv.model.errors import OhlcvError
-from ohlcv.model.intervals import format_duration, iso
+from ohlcv.model.intervals import MAX_RANGE, Range, format_duration, iso
 from ohlcv.model.table_contracts import missing_table_problem
 from ohlcv.model.timeframes import Timeframe
 from ohlcv.monitoring.airflow_client import AirflowApi
@@ -74,7 +74,8 @@ def freshness(settings: Settings, timeframe: Timeframe, now: datetime) -> Measur
     if end is not None and end >= state.due:
         return Measurement(timeframe.name, "candles", found, target, "ok", age)
     if state.traded is None:
-        trade = newest_trade(settings)
+        # A trade whose timestamp lies in the future is none yet.
+        trade = newest_trade(settings, Range(now - MAX_RANGE, now))
         trades = "there are no trades" if trade is None else f"no trades since {iso(trade)}"
         return Measurement(timeframe.name, "candles", f"{found}; {trades}", target, "quiet", age)
     return Measurement(timeframe.name, "candles", f"{found}; there are later trades", target, "alert", age)

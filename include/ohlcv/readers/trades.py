@@ -38,8 +38,8 @@ from ohlcv.model.source_hours import (
     FIRST_DAY,
     HOURS_PER_DAY,
     LAST_DAY,
+    hour_number,
     hour_range,
-    hours_overlapping,
     partition_hour,
 )
 from ohlcv.model.table_contracts import TableContract
@@ -221,7 +221,8 @@ class TradesTable:
             partitions = [task.file.partition for task in everything.plan_files()]
         hours = {hour for partition in partitions if (hour := partition_hour(partition[0], partition[1])) is not None}
         if time_range is not None:
-            hours &= hours_overlapping([time_range])
+            first, last = hour_number(time_range.start), hour_number(time_range.end - MICROSECOND)
+            hours = {hour for hour in hours if first <= hour <= last}
         # Usually only the newest hour is read: every hour with files has trades, and few of them are rejected.
         for hour in sorted(hours, reverse=True):
             limits = hour_range(hour)
