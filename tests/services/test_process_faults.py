@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -10,13 +11,18 @@ import pytest
 from ohlcv.model.intervals import floor_time
 from support.live_sites import DAG, MINUTE, live, successful_runs, successful_runs_due_after
 from support.processes import wait_for
-from support.site_processes import job_processes, kill_service, print_processes, restart_service
+from support.site_processes import job_processes, kill_service, metadata_database, print_processes, restart_service
 from support.sites import ENDED, POLL_SECONDS, Run, Site
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 
 # On a busy machine a run takes minutes.
 RECOVERY_SECONDS = 1200
+# Sessions that have locked runs and wait for their client.
+LOCKED_RUNS = """
+    SELECT pid FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE state = 'idle in transaction' AND relation = 'dag_run'::regclass AND mode = 'RowShareLock'
+"""
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +72,41 @@ def is_overdue(run: Run) -> bool:
     return datetime.fromisoformat(run.run_after) < floor_time(datetime.now(UTC), MINUTE) - timedelta(minutes=10)
 
 
-@pytest.mark.parametrize("name", ["api-server", "dag-processor"])
+@pytest.mark.parametrize("name", ["api-server", "dag-processor", "triggerer"])
 def test_a_service_killed_under_load_and_restarted_loses_no_candle(live_site: Site, name: str) -> None:
     wait_for_running_job(live_site)
     kill_service(live_site, name)
     restart_service(live_site, name)
     wait_for(is_answering(live_site), "the API answers", POLL_SECONDS)
     assert_recovers(live_site)
+
+
+def test_a_scheduler_killed_in_a_transaction_and_restarted_loses_no_candle(live_site: Site) -> None:
+    wait_for_running_job(live_site)
+    kill_scheduler_in_a_transaction(live_site)
+    restart_service(live_site, "scheduler")
+    assert_recovers(live_site)
+
+
+def kill_scheduler_in_a_transaction(site: Site) -> None:
+    """Kill the scheduler with SIGKILL while a transaction of it has locked a run.
+
+    Its workers live on and have inherited its connections, so the database does not notice that it is dead.
+    """
+    scheduler = site.airflow.processes["scheduler"]
+    with metadata_database(site) as database:
+
+        def stopped_in_a_transaction() -> bool:
+            scheduler.send_signal(signal.SIGSTOP)
+            if database.execute(LOCKED_RUNS).fetchall():
+                return True
+            scheduler.send_signal(signal.SIGCONT)
+            return False
+
+        wait_for(stopped_in_a_transaction, "a transaction of the scheduler", poll_seconds=0.01)
+        kill_service(site, "scheduler")
+        assert database.execute(LOCKED_RUNS).fetchall()
+        wait_for(lambda: not database.execute(LOCKED_RUNS).fetchall(), "the transaction ends", POLL_SECONDS)
 
 
 def is_answering(site: Site) -> Callable[[], bool]:

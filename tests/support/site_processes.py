@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
 
 from ohlcv.spark.processes import descendants
 from support.processes import command_line, processes_with_environment
@@ -53,6 +57,14 @@ def kill_service(site: Site, name: str) -> None:
     process = site.airflow.processes[name]
     process.kill()
     process.wait()
+
+
+@contextmanager
+def metadata_database(site: Site) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """Connect to Airflow's metadata database in autocommit mode."""
+    address = site.airflow.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg", "")
+    with psycopg.connect(address, autocommit=True) as connection:
+        yield connection
 
 
 def restart_service(site: Site, name: str) -> None:

@@ -30,6 +30,9 @@ PASSWORD_FILES = {USER: "password", VIEWER: "viewer-password"}
 LOGINS_FILE = "passwords.json"
 # Tasks running at a time: Spark jobs share one slot anyway, the others validate.
 PARALLELISM = 4
+# Task processes inherit the connections of their scheduler. If it is killed, they would keep its transaction open, and
+# the runs that the transaction has locked would never go on.
+DATABASE_OPTIONS = "options=-cidle_in_transaction_session_timeout=60s"
 # The environment of a running Airflow, for `ohlcv env` and `ohlcv airflow`.
 ENVIRONMENT_FILE = "environment.json"
 
@@ -230,7 +233,7 @@ def _database_settings(folder: Path, stack: ExitStack) -> dict[str, str]:
     # Backfills and the scheduler write at the same time, which SQLite refuses with "database is locked".
     server = stack.enter_context(postgres_server(folder / "postgres"))
     # The generated password has hexadecimal digits only: nothing needs quoting.
-    address = f"{server.user}:{server.password}@{server.host}:{server.port}/{server.database}"
+    address = f"{server.user}:{server.password}@{server.host}:{server.port}/{server.database}?{DATABASE_OPTIONS}"
     return {
         # The drivers are named: Airflow would choose others, which are not installed.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg://{address}",
