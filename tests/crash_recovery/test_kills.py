@@ -261,3 +261,26 @@ def test_a_run_succeeds_after_its_executor_was_killed(scenario: Scenario, moment
     scenario.assert_complete()
     scenario.assert_all_processes_ended()
     assert scenario.harness.build("1m", FROM, TO)["snapshot"] is None
+
+
+@pytest.mark.crash_recovery
+@pytest.mark.parametrize("moment", ["executor starts", "rows written"])
+def test_a_run_and_the_next_one_succeed_after_the_master_was_killed_and_restarted(
+    scenario: Scenario, moment: str
+) -> None:
+    with scenario.running_build() as job:
+        reach(scenario, job, MOMENTS[moment])
+        master = scenario.cluster.processes["master"]
+        master.kill()
+        master.wait()
+        with pytest.MonkeyPatch.context() as patch:
+            # The master is no process of the job.
+            patch.delenv("OHLCV_HOME")
+            scenario.cluster.start_master()
+        code = job.wait()
+    assert code == 0, job.log + job.output
+    scenario.assert_complete()
+    scenario.assert_all_processes_ended()
+    result = run(build_job(scenario.harness.settings, "1m", Range(FROM, TO)), scenario.cluster.master)
+    assert result.exit_code == 0, result.log
+    assert len(scenario.harness.snapshots("1m")) == 2

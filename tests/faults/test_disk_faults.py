@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from ohlcv.model.errors import OhlcvError
 from spark_jobs.runtime.failures import describe_failure
+from support.command_line import ColdCommandLine
 from support.harness import Harness
 from support.late_candles import DAY, NEXT, build_then_load_late_trades
 from support.small_disk import SmallDisk, small_disk
@@ -82,3 +83,20 @@ def test_a_job_whose_catalog_disk_is_full_names_it_and_its_rerun_is_exact(
     }
     harness = prepared(spark, tmp_path / "home", environment)
     fail_and_repeat(harness, disk, disk.folder)
+
+
+def test_a_job_whose_disk_for_temporary_files_is_full_names_it_and_its_rerun_is_exact(
+    spark: SparkSession, tmp_path: Path, mounts: ExitStack
+) -> None:
+    disk = mounts.enter_context(small_disk(tmp_path / "disk", 64))
+    shell = ColdCommandLine(tmp_path)
+    harness = prepared(spark, shell.home, {})
+    before = harness.stored("1m")
+    build = ["build", "--timeframe", "1m", "--start", DAY.isoformat(), "--end", NEXT.isoformat()]
+    disk.fill()
+    message = shell.fail(1, *build, SPARK_LOCAL_DIRS=str(disk.folder))
+    assert f"no space left in {disk.folder} " in message
+    assert harness.stored("1m") == before
+    disk.empty()
+    shell.succeed(*build, SPARK_LOCAL_DIRS=str(disk.folder))
+    assert harness.candles("1m") == harness.expected("1m", (DAY, NEXT)).candles

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -28,6 +29,9 @@ JAVA_OPTIONS = (
     "-Dspark.metrics.conf.*.sink.prometheusServlet.class=org.apache.spark.metrics.sink.PrometheusServlet",
     "-Dspark.metrics.conf.*.sink.prometheusServlet.path=/metrics/prometheus",
     "-Dspark.metrics.conf.master.sink.prometheusServlet.path=/metrics/master/prometheus",
+    "-Dspark.deploy.recoveryMode=FILESYSTEM",
+    # Jobs are submitted in client mode. The REST server would accept drivers of anybody, also of who lacks the secret.
+    "-Dspark.master.rest.enabled=false",
 )
 
 
@@ -36,9 +40,9 @@ def command(role: Role, *arguments: str, home: Path | None = None) -> list[str]:
     return [str((home or spark_home()) / "bin" / "spark-class"), MAIN_CLASSES[role], *arguments]
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of a daemon."""
-    options = [*JAVA_OPTIONS]
+def environment(settings: Settings, recovery: Path) -> dict[str, str]:
+    """Return the environment of a daemon. A restarted master finds its workers and running jobs in a folder."""
+    options = [*JAVA_OPTIONS, f"-Dspark.deploy.recoveryDirectory={recovery}"]
     secret = {}
     if settings.spark_secret:
         options.append("-Dspark.authenticate=true")
@@ -50,6 +54,13 @@ def environment(settings: Settings) -> dict[str, str]:
         "SPARK_DAEMON_JAVA_OPTS": " ".join(options),
         **secret,
     }
+
+
+def recovery_folder(parent: Path) -> Path:
+    """Return the folder of a master's state. Others cannot read it: it has the secret."""
+    folder = parent / "spark-recovery"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def container_arguments(role: Role, settings: Settings) -> list[str]:
@@ -76,7 +87,7 @@ def main(arguments: list[str]) -> int:
     try:
         settings = load_settings()
         daemon = command(role, *container_arguments(role, settings))
-        os.execve(daemon[0], daemon, environment(settings))  # noqa: S606  # our own program, without a shell
+        os.execve(daemon[0], daemon, environment(settings, recovery_folder(Path(tempfile.gettempdir()))))  # noqa: S606  # our own program, without a shell
     except OhlcvError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
