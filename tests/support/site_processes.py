@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
+from sqlalchemy.engine import make_url
 
 from ohlcv.spark.processes import descendants
 from support.processes import command_line, processes_with_environment
@@ -62,8 +63,10 @@ def kill_service(site: Site, name: str) -> None:
 @contextmanager
 def metadata_database(site: Site) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """Connect to Airflow's metadata database in autocommit mode."""
-    address = site.airflow.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg", "")
-    with psycopg.connect(address, autocommit=True) as connection:
+    url = make_url(site.airflow.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+    with psycopg.connect(
+        host=url.host, port=url.port, user=url.username, password=url.password, dbname=url.database, autocommit=True
+    ) as connection:
         yield connection
 
 
