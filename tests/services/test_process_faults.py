@@ -11,7 +11,15 @@ import pytest
 from ohlcv.model.intervals import floor_time
 from support.live_sites import DAG, MINUTE, live, successful_runs, successful_runs_due_after
 from support.processes import wait_for
-from support.site_processes import job_processes, kill_service, metadata_database, print_processes, restart_service
+from support.site_processes import (
+    job_processes,
+    kill,
+    kill_service,
+    metadata_database,
+    print_processes,
+    restart_ended_services,
+    restart_service,
+)
 from support.sites import ENDED, POLL_SECONDS, Run, Site
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
@@ -45,9 +53,14 @@ def assert_recovers(site: Site) -> None:
     """Assert that later scheduled runs complete all candles, that every run ends, and that no process remains."""
     begin = datetime.fromisoformat(site.job_range(successful_runs(site)[0])[0])
     restarted = datetime.now(UTC)
-    # The second run due after the restart also has what the first one could not read yet.
+
+    def recovered() -> list[Run]:
+        restart_ended_services(site)
+        # The second run due after the restart also has what the first one could not read yet.
+        return successful_runs_due_after(site, restarted)[1:]
+
     last = wait_for(
-        lambda: successful_runs_due_after(site, restarted)[1:],
+        recovered,
         "two successful runs after the restart",
         POLL_SECONDS,
         patience=RECOVERY_SECONDS,
@@ -85,6 +98,19 @@ def test_a_scheduler_killed_in_a_transaction_and_restarted_loses_no_candle(live_
     wait_for_running_job(live_site)
     kill_scheduler_in_a_transaction(live_site)
     restart_service(live_site, "scheduler")
+    assert_recovers(live_site)
+
+
+def test_a_crash_of_the_metadata_database_under_load_loses_no_candle(live_site: Site) -> None:
+    wait_for_running_job(live_site)
+    with metadata_database(live_site) as database:
+        backends = database.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'").fetchall()
+    # When one of its processes is killed, PostgreSQL ends all others and recovers.
+    kill(backends[0][0])
+    wait_for(is_answering(live_site), "the API answers", POLL_SECONDS)
+    with metadata_database(live_site) as database:
+        found = database.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'").fetchall()
+    assert not set(found) & set(backends)
     assert_recovers(live_site)
 
 

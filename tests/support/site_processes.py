@@ -73,3 +73,11 @@ def metadata_database(site: Site) -> Iterator[psycopg.Connection[tuple[Any, ...]
 def restart_service(site: Site, name: str) -> None:
     """Start a service again, as a supervisor of processes does."""
     site.airflow.start_service(name)
+
+
+def restart_ended_services(site: Site) -> None:
+    """Start the services that have ended again."""
+    for name, process in list(site.airflow.processes.items()):
+        if process.poll() is not None:
+            print(f"{name} has ended with {process.returncode}")
+            restart_service(site, name)
