@@ -185,16 +185,15 @@ def _updated_index(table: Table, contract: TableContract, known: TableIndex | No
     if contract.mapping.is_default:
         return build_index(table, contract, compare(GreaterThanOrEqual, "exchange_date", _first_trade_day(table)))
     now = datetime.now(UTC)
+    present = hour_number(now)
     trades = TradesTable(table, contract.mapping)
     recent = trades.time_condition(to_microseconds(now - _TRADE_DAYS * DAY), to_microseconds(_LATEST))
     index = build_index(table, contract, recent)
-    if index.files:
+    if any(file.hours and file.hours[0] <= present for file in index.files):
         return index
     # Where another layout has its newest trades is known only from all manifests.
     index = build_index(table, contract)
-    newest = max(
-        (file.hours[-1] for file in index.files if file.hours and file.hours[-1] <= hour_number(now)), default=0
-    )
+    newest = max((file.hours[-1] for file in index.files if file.hours and file.hours[-1] <= present), default=0)
     first = newest - _TRADE_DAYS * HOURS_PER_DAY
     return dataclasses.replace(
         index, files=tuple(file for file in index.files if file.hours and file.hours[-1] > first)
