@@ -9,8 +9,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from support.processes import QUICK_JAVA, WAIT_SECONDS
+from support.processes import QUICK_JAVA
 
+# On a busy machine twenty commands take minutes.
+COMMANDS_SECONDS = 900
 LOCALE_SOURCES = Path("/usr/share/i18n/locales")
 # One process for many commands saves the imports of each.
 _PROGRAM = """
@@ -49,7 +51,7 @@ def run_commands(commands: Sequence[Sequence[str]], variables: Mapping[str, str]
         input=json.dumps(commands),
         capture_output=True,
         text=True,
-        timeout=WAIT_SECONDS,
+        timeout=COMMANDS_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
