@@ -6,6 +6,7 @@ from coverage_mutations import RECORDING_OF_COVERAGE
 from coverage_operation_mutations import COVERAGE_OPERATION_MUTATIONS
 from coverage_state_mutations import COVERAGE_STATE_MUTATIONS
 from extension_mutations import EXTENSION_MUTATIONS
+from integrity_mutations import INTEGRITY_MUTATIONS
 from ledger_mutations import LEDGER_MUTATIONS
 from measure_audit_mutations import MEASURE_AUDIT_MUTATIONS
 from measure_mutations import MEASURE_MUTATIONS
@@ -18,6 +19,7 @@ from timeframe_mutations import TIMEFRAME_MUTATIONS
 AREA_MUTATIONS = (
     *COVERAGE_STATE_MUTATIONS,
     *EXTENSION_MUTATIONS,
+    *INTEGRITY_MUTATIONS,
     *LEDGER_MUTATIONS,
     *RECORDING_OF_COVERAGE,
     *COVERAGE_OPERATION_MUTATIONS,

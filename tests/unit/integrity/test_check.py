@@ -113,6 +113,13 @@ def test_a_changed_bit_in_a_page_is_found(home: Settings) -> None:
             assert check(home, trades=True)[str(TRADES)].is_damaged
 
 
+def test_a_changed_value_is_found(home: Settings) -> None:
+    file = files_of(home, trades=True)["data file"]
+    wrong = find_silent_change(file, within_bounds=True)
+    with damaged(file, lambda _: wrong):
+        assert check(home, trades=True)[str(TRADES)].is_damaged
+
+
 def test_a_changed_value_is_an_error_of_every_reader(home: Settings) -> None:
     file = files_of(home, trades=True)["data file"]
     wrong = find_silent_change(file)

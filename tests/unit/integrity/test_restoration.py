@@ -151,6 +151,19 @@ def test_a_file_of_a_commit_that_failed_is_never_a_state(home: Settings) -> None
     assert found.target.endswith(f"/{older[0].name}")
 
 
+def test_a_complete_file_of_a_commit_that_failed_does_not_replace_damaged_states(home: Settings) -> None:
+    newest = newest_files(home)["metadata file"]
+    others = [path for path in newest.parent.glob("*.metadata.json") if path != newest]
+    first = next(path for path in others if path.name.startswith("00000-"))
+    shutil.copy(first, newest.parent / "00001-ffffffff-0000-4000-8000-000000000000.metadata.json")
+    for path in newest.parent.glob("*.avro"):
+        path.unlink()
+    for path in others:
+        path.write_bytes(b"")
+    with pytest.raises(OhlcvError, match="has no complete state"):
+        find_restoration(home, open_catalog(home), TRADES)
+
+
 def test_an_entry_that_names_nothing_is_replaced_by_the_newest_file(home: Settings) -> None:
     newest = newest_files(home)["metadata file"]
     with closing(sqlite3.connect(str(home.catalog.embedded_database))) as connection, connection:
