@@ -87,10 +87,11 @@ def without_write_times(output: str) -> str:
 
 @dataclass
 class Reference:
-    """Candles that this process builds, and what the readers print in UTC."""
+    """Candles that this process builds, and what the readers print in UTC: a home for each pair of days."""
 
-    harness: Harness
+    spark: SparkSession
     folder: Path
+    harnesses: dict[datetime, Harness] = field(default_factory=dict)
     _output: dict[datetime, str] = field(default_factory=dict)
 
     @property
@@ -100,12 +101,12 @@ class Reference:
     def output(self, begin: datetime) -> str:
         """Return what the readers of two days print in UTC; the first call builds their candles."""
         if begin not in self._output:
-            trades = some_trades(begin)
-            load_trades(self.harness.settings, [file_of(self.folder / f"{begin:%m-%d}", trades)])
-            self.harness.trades += trades
+            harness = self.harnesses[begin] = Harness(self.spark, self.folder / f"home-{begin:%m-%d}")
+            harness.trades += some_trades(begin)
+            load_trades(harness.settings, [file_of(self.folder / f"{begin:%m-%d}", harness.trades)])
             for timeframe in WIDTHS:
-                self.harness.build(timeframe, *built(timeframe, begin))
-            variables = environment_of("UTC", "C", self.locales) | {"OHLCV_HOME": str(self.harness.settings.home)}
+                harness.build(timeframe, *built(timeframe, begin))
+            variables = environment_of("UTC", "C", self.locales) | {"OHLCV_HOME": str(harness.settings.home)}
             run_commands([["coverage", "record"]], variables)
             self._output[begin] = run_commands(readers(begin), variables)
         return self._output[begin]
@@ -115,7 +116,7 @@ class Reference:
 def reference(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     folder = tmp_path_factory.mktemp("reference")
     compile_locales(folder / "locales", LOCALES)
-    return Reference(Harness(spark, folder / "home"), folder)
+    return Reference(spark, folder)
 
 
 @pytest.mark.parametrize(("zone", "locale", "begin"), [(zone, *place) for zone, place in PLACES.items()], ids=PLACES)
@@ -155,7 +156,7 @@ def test_jobs_and_readers_in_a_time_zone_and_a_locale_give_the_candles_and_outpu
     for timeframe in WIDTHS:
         table = load_table(open_catalog(settings), settings.candles_contract(settings.timeframe(timeframe)))
         stored = {key: row.candle for key, row in read_stored_candles(table).items()}
-        assert stored == reference.harness.expected(timeframe, built(timeframe, begin)).candles
+        assert stored == reference.harnesses[begin].expected(timeframe, built(timeframe, begin)).candles
     run_commands([["coverage", "record"]], variables)
     output = run_commands(readers(begin), variables)
     assert without_write_times(output) == without_write_times(wanted)
@@ -173,7 +174,7 @@ def check_sql(reference: Reference, begin: datetime, zone: str, locale: str, var
     machine, candles = (json.loads(line)["rows"] for line in lines)
     assert machine[0][0] == locale
     assert f'id="{zone}"' in machine[0][1]
-    expected = reference.harness.expected("30m", built("30m", begin)).candles
+    expected = reference.harnesses[begin].expected("30m", built("30m", begin)).candles
     starts = sorted(
         from_microseconds(start).replace(tzinfo=None) for symbol, _, start in expected if symbol == "TITLE-I"
     )
