@@ -135,7 +135,7 @@ def _own_seconds() -> float:
 
 
 def _ticks(day: LargeDay, schedule: Schedule) -> Iterator[datetime]:
-    """Load tick by tick, and yield the time at which each tick ends, until the day or the program is to end."""
+    """Load tick by tick, and yield the time at which each tick ends. SIGTERM ends the day early."""
     for number, rows in enumerate(day.ticks(), 1):
         schedule.load(rows)
         yield BEGIN + number * TICK

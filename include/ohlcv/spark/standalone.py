@@ -30,7 +30,7 @@ JAVA_OPTIONS = (
     "-Dspark.metrics.conf.*.sink.prometheusServlet.path=/metrics/prometheus",
     "-Dspark.metrics.conf.master.sink.prometheusServlet.path=/metrics/master/prometheus",
     "-Dspark.deploy.recoveryMode=FILESYSTEM",
-    # Jobs are submitted in client mode. The REST server would accept drivers of anybody, also of who lacks the secret.
+    # Jobs are submitted in client mode. The REST server would accept drivers without the secret.
     "-Dspark.master.rest.enabled=false",
 )
 
@@ -87,7 +87,8 @@ def main(arguments: list[str]) -> int:
     try:
         settings = load_settings()
         daemon = command(role, *container_arguments(role, settings))
-        os.execve(daemon[0], daemon, environment(settings, recovery_folder(Path(tempfile.gettempdir()))))  # noqa: S606  # our own program, without a shell
+        variables = environment(settings, recovery_folder(Path(tempfile.gettempdir())))
+        os.execve(daemon[0], daemon, variables)  # noqa: S606  # our own program, without a shell
     except OhlcvError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
