@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 
 # On a busy machine a run takes minutes.
 RECOVERY_SECONDS = 1200
+# Sessions of the services.
+OTHER_CLIENTS = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 # Sessions that have locked runs and wait for their client.
 LOCKED_RUNS = """
     SELECT pid FROM pg_stat_activity JOIN pg_locks USING (pid)
@@ -104,12 +106,12 @@ def test_a_scheduler_killed_in_a_transaction_and_restarted_loses_no_candle(live_
 def test_a_crash_of_the_metadata_database_under_load_loses_no_candle(live_site: Site) -> None:
     wait_for_running_job(live_site)
     with metadata_database(live_site) as database:
-        backends = database.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'").fetchall()
+        backends = database.execute(OTHER_CLIENTS).fetchall()
     # When one of its processes is killed, PostgreSQL ends all others and recovers.
     kill(backends[0][0])
     wait_for(is_answering(live_site), "the API answers", POLL_SECONDS)
     with metadata_database(live_site) as database:
-        found = database.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'").fetchall()
+        found = database.execute(OTHER_CLIENTS).fetchall()
     assert not set(found) & set(backends)
     assert_recovers(live_site)
 
