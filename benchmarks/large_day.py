@@ -5,7 +5,8 @@ range, the options and the audit of a scheduled run, by one warm driver and an e
 validated as after a run. At the end every candle of the day is compared with what numpy computed from the same numbers.
 SIGTERM ends the day early, with the comparison and the report.
 
-    make bench-day                          the day (some hours); progress in JSON=file
+    make bench-day                              the day (some hours); progress in JSON=file
+    ENGINE=native make bench-day                aggregated by the native engine
     TRADES=1000000 SERIES=100 make bench-day    a small day, only to check that it runs
 """
 
@@ -17,7 +18,7 @@ import resource
 import signal
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,7 @@ from benchmarks.measured_process import MeasuredProcess
 from benchmarks.processes import WORKER
 from benchmarks.warm import warm_session
 from ohlcv.cli.terminal import new_table, print_table
+from ohlcv.config.execution import ENGINES, Engine
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range, iso, scheduled_range
 from ohlcv.model.timeframes import Timeframe
@@ -55,6 +57,8 @@ class Run:
 
     timeframe: str
     due: str
+    # A run without trades is planned for the JVM.
+    engine: str
     build: Cost
     validation: Cost
     # Hours that were rebuilt because of late trades, and those left for later runs.
@@ -95,12 +99,16 @@ class Schedule:
     def run(self, timeframe: Timeframe, now: datetime) -> dict[str, Any]:
         """Run a timeframe as its DAG does, and validate the run's range."""
         span = scheduled_range(timeframe, now)
-        report, build = self.session.call("build", timeframe=timeframe.name, start=iso(span.start), end=iso(span.end))
-        validation = self._validate(timeframe, span)
+        run_id = f"scheduled {iso(now)}"
+        report, build = self.session.call(
+            "build", timeframe=timeframe.name, start=iso(span.start), end=iso(span.end), run_id=run_id
+        )
+        validation = self._validate(timeframe, span, run_id)
         self.runs.append(
             Run(
                 timeframe.name,
                 iso(now),
+                report["execution"]["engine"],
                 build,
                 validation,
                 report["repaired_hours"],
@@ -112,9 +120,9 @@ class Schedule:
         )
         return dict(report)
 
-    def _validate(self, timeframe: Timeframe, span: Range) -> Cost:
+    def _validate(self, timeframe: Timeframe, span: Range, run_id: str) -> Cost:
         begin, before = time.monotonic(), _own_seconds()
-        result = validate(self.catalog.settings, timeframe, span)
+        result = validate(self.catalog.settings, timeframe, span, run_id)
         if result.failures:
             raise OhlcvError(f"{timeframe} {span}: {result.failures[0]}")
         return Cost(time.monotonic() - begin, _own_seconds() - before)
@@ -145,32 +153,27 @@ def _ticks(day: LargeDay, schedule: Schedule) -> Iterator[datetime]:
         schedule.load(rows)
 
 
-def _close(schedule: Schedule) -> None:
-    """Run every timeframe after the day until a run finds nothing to change."""
-    for timeframe in schedule.catalog.settings.timeframes.values():
-        due = BEGIN + DAY
-        for _ in range(MAX_CLOSING_RUNS):
-            due = croniter(timeframe.cron, due).get_next(datetime)
-            schedule.run(timeframe, due)
-            if not schedule.runs[-1].changed:
-                break
-        else:
-            raise OhlcvError(f"{timeframe}: {MAX_CLOSING_RUNS} runs after the day have not built everything")
+def _close(schedule: Schedule, timeframe: Timeframe) -> None:
+    """Run a timeframe after the day until a run finds nothing to change."""
+    due = BEGIN + DAY
+    for _ in range(MAX_CLOSING_RUNS):
+        due = croniter(timeframe.cron, due).get_next(datetime)
+        schedule.run(timeframe, due)
+        if not schedule.runs[-1].changed:
+            return
+    raise OhlcvError(f"{timeframe}: {MAX_CLOSING_RUNS} runs after the day have not built everything")
 
 
-def _compare(catalog: BenchCatalog, day: LargeDay) -> dict[str, int]:
-    """Compare every candle with the expected ones, and return their numbers."""
-    counts = {}
-    for timeframe in catalog.settings.timeframes.values():
-        stored = catalog.candles(timeframe.name, Range(BEGIN, BEGIN + DAY)).select(RESULT_COLUMNS).combine_chunks()
-        expected = day.candles(timeframe, stored.schema).sort_by(KEY_ORDER).select(RESULT_COLUMNS)
-        expected = expected.cast(stored.schema).combine_chunks()
-        require_equal(f"number of {timeframe} candles", len(expected), len(stored))
-        for name in RESULT_COLUMNS:
-            require_equal(f"{name} of {timeframe}", expected[name], stored[name])
-        counts[timeframe.name] = len(stored)
-        log_progress(f"{timeframe}: {len(stored):,} candles are equal in every column")
-    return counts
+def _compare(catalog: BenchCatalog, day: LargeDay, timeframe: Timeframe) -> int:
+    """Compare every candle of a timeframe with the expected one, and return their number."""
+    stored = catalog.candles(timeframe.name, Range(BEGIN, BEGIN + DAY)).select(RESULT_COLUMNS).combine_chunks()
+    expected = day.candles(timeframe, stored.schema).sort_by(KEY_ORDER).select(RESULT_COLUMNS)
+    expected = expected.cast(stored.schema).combine_chunks()
+    require_equal(f"number of {timeframe} candles", len(expected), len(stored))
+    for name in RESULT_COLUMNS:
+        require_equal(f"{name} of {timeframe}", expected[name], stored[name])
+    log_progress(f"{timeframe}: {len(stored):,} candles are equal in every column")
+    return len(stored)
 
 
 def _show(runs: Sequence[Run], hours: float) -> None:
@@ -194,15 +197,16 @@ def _show(runs: Sequence[Run], hours: float) -> None:
 @click.command(help=__doc__)
 @click.option("--trades", type=click.IntRange(min=1_000), default=int(os.environ.get("TRADES") or TRADES))
 @click.option("--series", type=click.IntRange(min=8), default=int(os.environ.get("SERIES") or SERIES))
+@click.option("--engine", type=click.Choice(ENGINES), default=os.environ.get("ENGINE") or "jvm")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write every run to this file.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Folder of the tables, by default a temporary one.")
-def main(trades: int, series: int, path: Path | None, folder: Path | None) -> None:
+def main(trades: int, series: int, engine: Engine, path: Path | None, folder: Path | None) -> None:
     """Run the day, compare its candles and print its cost."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary, local_cluster(Path(temporary) / "spark") as cluster:
         home = Path(temporary)
         catalog = BenchCatalog(home / "home")
         day = LargeDay(BEGIN, trades, series)
-        with warm_session(catalog, cluster, home) as session:
+        with warm_session(catalog, cluster, home, engine, {"OHLCV_EXECUTION": engine}) as session:
             schedule = Schedule(catalog, session)
             signal.signal(signal.SIGTERM, schedule.interrupt)
             now = BEGIN
@@ -215,15 +219,20 @@ def main(trades: int, series: int, path: Path | None, folder: Path | None) -> No
                     log_progress(f"{now:%H:%M}: {day.rows:,} rows, {len(schedule.runs)} runs, last {last.build}")
             hours = (now - BEGIN) / timedelta(hours=1)
             of_day = len(schedule.runs)
-            _close(schedule)
-        counts = _compare(catalog, day)
+            # The largest runs come last.
+            candles = 0
+            for timeframe in catalog.settings.timeframes.values():
+                _close(schedule, timeframe)
+                candles += _compare(catalog, day, timeframe)
         if path:
             schedule.save(path)
         _show(schedule.runs[:of_day], hours)
+        engines = Counter(run.engine for run in schedule.runs if run.trades)
         size = sum(file.stat().st_size for file in (home / "home").rglob("*") if file.is_file())
         click.echo(
-            f"{hours:g} hours, {day.rows:,} rows of {series:,} series; {sum(counts.values()):,} candles, 0 lost, "
-            f"0 duplicated, 0 wrong; {len(schedule.runs) - of_day} runs after it; {size / 1e9:.1f} GB; worker {WORKER}"
+            f"{hours:g} hours, {day.rows:,} rows of {series:,} series; {candles:,} candles, 0 lost, "
+            f"0 duplicated, 0 wrong; {len(schedule.runs) - of_day} runs after it; {size / 1e9:.1f} GB; "
+            f"runs with trades by engine: {dict(engines)}; worker {WORKER}"
         )
 
 

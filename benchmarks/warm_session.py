@@ -48,9 +48,9 @@ class SessionService:
 
         return run_on_engine(self.spark, self.settings, self.settings.reprocess_tuning, work)
 
-    def build(self, timeframe: str, start: str, end: str) -> dict[str, Any]:
+    def build(self, timeframe: str, start: str, end: str, run_id: str = "") -> dict[str, Any]:
         """Run the job of a scheduled run, including the commit."""
-        request = Request(self.settings.timeframe(timeframe), _range(start, end), rebuild_pending=True)
+        request = Request(self.settings.timeframe(timeframe), _range(start, end), rebuild_pending=True, run_id=run_id)
         return build(self.spark, self.settings, request)
 
     def reprocess(self, day: str) -> dict[str, Any]:
