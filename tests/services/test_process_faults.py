@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ohlcv.model.intervals import floor_time
+from ohlcv.spark.processes import stop
 from support.live_sites import DAG, MINUTE, live, successful_runs, successful_runs_due_after
 from support.processes import wait_for
 from support.site_processes import (
@@ -98,9 +99,14 @@ def test_a_service_killed_under_load_and_restarted_loses_no_candle(live_site: Si
 
 def test_a_scheduler_killed_in_a_transaction_and_restarted_loses_no_candle(live_site: Site) -> None:
     wait_for_running_job(live_site)
+    killed = live_site.airflow.processes["scheduler"]
     kill_scheduler_in_a_transaction(live_site)
-    restart_service(live_site, "scheduler")
-    assert_recovers(live_site)
+    try:
+        restart_service(live_site, "scheduler")
+        assert_recovers(live_site)
+    finally:
+        # Ends the workers, which have lived on.
+        stop(killed)
 
 
 def test_a_crash_of_the_metadata_database_under_load_loses_no_candle(live_site: Site) -> None:
