@@ -8,25 +8,34 @@ from typing import TYPE_CHECKING, Any
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
 from ohlcv.model.intervals import Range, iso, parse_day, run_days, run_range
+from ohlcv.model.timeframes import DAY
 from ohlcv.orchestration.parameters import invalid_input_fails
 
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol
 
-# Each day of a reprocessing run is a mapped task in the web UI. Airflow allows 1,024 of them.
+# Each day of a reprocessing run is a mapped task in the web UI. Airflow allows 1,024 of them. One job for more days would
+# hold the slot of Spark until its timeout.
 MAX_DAYS = 1_000
 
 
 def dag_run_range(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any]) -> Range:
     """Return the range that a run builds. An invalid range fails the task without retries."""
     with invalid_input_fails():
-        return run_range(
+        found = run_range(
             load_settings().timeframe(timeframe),
             interval_end=dag_run.data_interval_end,
             run_after=dag_run.run_after,
             start=params.get("start"),
             end=params.get("end"),
         )
+        _require_few_days(-((found.start - found.end) // DAY))
+    return found
+
+
+def _require_few_days(days: int) -> None:
+    if days > MAX_DAYS:
+        raise InputError(f"{days:,} days are too many for one run (at most {MAX_DAYS:,}): use a backfill")
 
 
 def range_start(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
@@ -57,8 +66,7 @@ def dag_run_days(dag_run: DagRunProtocol, params: dict[str, Any]) -> list[date]:
             start=params.get("start"),
             end=params.get("end"),
         )
-        if len(days) > MAX_DAYS:
-            raise InputError(f"{len(days):,} days are too many for one run (at most {MAX_DAYS:,}): use a backfill")
+        _require_few_days(len(days))
     return days
 
 
