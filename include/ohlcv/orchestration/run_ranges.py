@@ -14,8 +14,8 @@ from ohlcv.orchestration.parameters import invalid_input_fails
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol
 
-# Each day of a reprocessing run is a mapped task in the web UI. Airflow allows 1,024 of them. One job for more days would
-# hold the slot of Spark until its timeout.
+# Each day of a reprocessing run is a mapped task in the web UI. Airflow allows 1,024 of them. In a run of a candle DAG
+# one job builds all days, and more would hold the slot of Spark until its timeout.
 MAX_DAYS = 1_000
 
 
