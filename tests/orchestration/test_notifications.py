@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,19 @@ def test_the_line_that_names_the_cause_is_found(error: str | None, line: str) ->
     from ohlcv.orchestration.callbacks import summarize_error
 
     assert summarize_error(error) == line
+
+
+def test_the_error_of_a_failed_task_is_stored_only_where_there_is_one() -> None:
+    """In the DAG processor, which calls the callback for a lost task process, an XCom cannot be stored."""
+    from ohlcv.orchestration.callbacks import ERROR_KEY, task_failed
+
+    stored: list[tuple[str, str]] = []
+    instance = SimpleNamespace(task_id="aggregate", xcom_push=lambda *, key, value: stored.append((key, value)))
+    lost: Any = {"ti": instance}
+    task_failed(lost)
+    assert stored == []
+    task_failed(lost | {"exception": ValueError("error: no table: run this")})
+    assert stored == [(ERROR_KEY, "aggregate: no table: run this")]
 
 
 def test_all_values_are_escaped() -> None:

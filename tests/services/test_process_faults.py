@@ -22,6 +22,7 @@ from support.site_processes import (
     restart_service,
 )
 from support.sites import ENDED, POLL_SECONDS, Run, Site
+from support.small_disk import small_disk
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 
@@ -120,6 +121,29 @@ def test_a_crash_of_the_metadata_database_under_load_loses_no_candle(live_site: 
         found = database.execute(OTHER_CLIENTS).fetchall()
     assert not set(found) & set(backends)
     assert_recovers(live_site)
+
+
+def test_tasks_without_space_for_their_logs_are_repeated_and_no_candle_is_lost(live_site: Site) -> None:
+    with small_disk(live_site.airflow.folder / "logs" / f"dag_id={DAG}", 4) as disk:
+        disk.fill()
+        failed = wait_for(
+            lambda: find_repeated(live_site), "a task has failed", POLL_SECONDS, patience=RECOVERY_SECONDS
+        )
+        disk.empty()
+        repeated = live_site.wait_until_ended(failed)
+    attempts = {name: task["try_number"] for name, task in live_site.airflow.tasks(DAG, failed.run_id).items()}
+    print(f"{failed.run_id}: {repeated.state}, attempts {attempts}")
+    assert repeated.state == "success"
+    assert_recovers(live_site)
+
+
+def find_repeated(site: Site) -> Run | None:
+    """Return a run with a task that waits for its next attempt."""
+    for run in active_runs(site):
+        states = {task["state"] for task in site.airflow.tasks(DAG, run.run_id).values()}
+        if "up_for_retry" in states:
+            return run
+    return None
 
 
 def kill_scheduler_in_a_transaction(site: Site) -> None:

@@ -36,8 +36,8 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
-    """Mount a disk on a new folder. Skip the test where this account may not mount one."""
-    folder.mkdir(parents=True)
+    """Mount a disk on a folder. Skip the test where this account may not mount one."""
+    folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -56,9 +56,14 @@ WORKERS_INCIDENT = "health:workers"
 
 
 def task_failed(context: Context) -> None:
-    """Store the error of a task for the callback of its DAG. Runs in the task process, after the last try."""
-    error = summarize_error(context.get("exception"))
-    context["ti"].xcom_push(key=ERROR_KEY, value=f"{context['ti'].task_id}: {error}")
+    """Store the error of a task for the callback of its DAG, after the last try.
+
+    If the task process was lost, the DAG processor calls it, without an error. A callback that stores an XCom there waits
+    for an answer until the processor is killed, and then all DAGs of the file are deactivated.
+    """
+    error = context.get("exception")
+    if error is not None:
+        context["ti"].xcom_push(key=ERROR_KEY, value=f"{context['ti'].task_id}: {summarize_error(error)}")
 
 
 def summarize_error(error: object) -> str:
