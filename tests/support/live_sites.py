@@ -32,7 +32,7 @@ def live(site: Site) -> Iterator[None]:
     thread.start()
     try:
         site.airflow.unpause(DAG)
-        wait_for(lambda: successful_runs(site), "the first run", POLL_SECONDS)
+        wait_for(lambda: successful_runs(site), "the first run", POLL_SECONDS, patience=600)
         yield
     finally:
         stopped.set()
