@@ -58,8 +58,8 @@ WORKERS_INCIDENT = "health:workers"
 def task_failed(context: Context) -> None:
     """Store the error of a task for the callback of its DAG, after the last try.
 
-    If the task process was lost, the DAG processor calls it, without an error. It cannot store an XCom: the callback
-    would wait for an answer until Airflow kills its process, and deactivates all DAGs of the file.
+    The task process calls this function. If it was lost, the DAG processor does, without an error, but it cannot store
+    an XCom: the function would wait until Airflow kills the process and deactivates all DAGs of the file.
     """
     error = context.get("exception")
     if error is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from ohlcv.config.settings import load_settings
@@ -29,7 +30,7 @@ def dag_run_range(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any
             start=params.get("start"),
             end=params.get("end"),
         )
-        _require_few_days(-((found.start - found.end) // DAY))
+        _require_few_days(ceil((found.end - found.start) / DAY))
     return found
 
 
