@@ -188,6 +188,12 @@ def test_an_invalid_range_fails_without_retries(given: dict[str, str], message: 
         rendered("ohlcv_1h", dag_run("manual"), given)
 
 
+def test_a_scheduled_run_may_have_a_lookback_of_more_days_than_a_given_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OHLCV_1H_LOOKBACK_MINUTES", str(2_000 * 24 * 60))
+    found = script_arguments(rendered("ohlcv_1h", dag_run("scheduled")))
+    assert found["--start"] < "2021"
+
+
 def test_every_task_refuses_unknown_parameters_and_a_run_id_that_looks_like_an_option() -> None:
     """A misspelled dry_run must not delete anything."""
     from airflow.dag_processing.dagbag import DagBag
