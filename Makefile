@@ -34,11 +34,11 @@ test-unit: setup ## Run the unit tests: no Spark, no server (a minute)
 LANES := archives benchmarks engines crash-recovery faults hostile servers spark-cases services catalogs page containers compose
 
 .PHONY: test-all
-test-all: ## Run the tests and every lane, one after another (two hours)
+test-all: ## Run the tests and every lane, one after another (more than three hours)
 	@$(MAKE) test $(LANES:%=test-%)
 
 .PHONY: test-archives
-test-archives: setup ## Test that real jobs use the archives of Java classes
+test-archives: setup ## Test that real jobs use the CDS archives
 	@$(PYTEST) -m archives tests/integration
 
 .PHONY: test-benchmarks
@@ -84,7 +84,7 @@ test-catalogs: require-catalogs setup ## Run the tests on real catalogs: SQLite,
 	@$(PYTEST) -m catalogs -rP tests/catalogs
 
 .PHONY: test-page
-test-page: require-page setup ## Test the candle page and its access on real API servers of Airflow, in a browser
+test-page: require-page setup ## Test the Candles page and its access on real API servers of Airflow, in a browser
 	@$(PYTEST) -m page -rP tests/orchestration tests/page
 
 .PHONY: test-containers

@@ -1,7 +1,8 @@
 """## Build candles from trades, one DAG per timeframe
 
 Each run has two tasks. `aggregate` is a Spark job that builds the candles of the run's range and writes them in one
-commit. `validate` recomputes these candles from the trades with DuckDB and fails if a field differs.
+commit, after an audit has recomputed them with DuckDB. `validate` checks the published candles by the rules, recomputes
+them if there was no audit, and fails if a field differs.
 
 The range of a run depends on how the run was started:
 
@@ -10,8 +11,8 @@ The range of a run depends on how the run was started:
 * **Cleared**: exactly the same range again, without older hours.
 * **Backfill** (`airflow backfill create`, `airflow dags backfill`, or the form in the web UI): the lookback before the
   end of each data interval.
-* **Triggered**: the range of a scheduled run at that time, or `start` to `end` if given. A given range is widened to
-  whole windows, and cut at the last complete window.
+* **Triggered**: the lookback before that time, without older hours, or `start` to `end` if given. A given range is
+  widened to whole windows, and cut at the last complete window.
 
 A run can be repeated at any time. It writes only the candles that changed, and commits nothing if none changed. All
 Spark jobs share a pool with one slot: scheduled runs have priority over backfills, and small timeframes over large

@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,6 +49,26 @@ def test_airflow_has_the_command_beside_its_own() -> None:
     values = parser.parse_args(["dags", "backfill", "-s", "2026-01-01", "-e", "2026-01-02", "ohlcv_1d", "--dry-run"])
     assert (values.dag_id, values.dry_run, values.max_active_runs) == ("ohlcv_1d", True, 1)
     assert parser.parse_args(["dags", "list-runs", "ohlcv_1d"]).dag_id == "ohlcv_1d"
+
+
+@pytest.mark.parametrize(
+    ("states", "paused", "line"),
+    [
+        ({"success": 2, "queued": 1}, False, "2 of 3 runs done, 1 queued"),
+        ({"failed": 1, "running": 1}, False, "1 of 2 runs done, 1 failed, 1 running"),
+        (
+            {"success": 1, "skipped": 2},
+            False,
+            "3 of 3 runs done, 2 skipped (their interval has a run: --reprocess-behavior completed repeats "
+            "completed runs)",
+        ),
+        ({"queued": 1}, True, "0 of 1 runs done, 1 queued (the DAG is paused: unpause it to start them)"),
+    ],
+)
+def test_the_progress_names_states_and_what_to_do(states: dict[str, int], paused: bool, line: str) -> None:
+    from ohlcv.orchestration.backfill_command import progress_line
+
+    assert progress_line(Counter(states), paused) == line
 
 
 def test_a_missing_database_is_one_line(tmp_path: Path) -> None:

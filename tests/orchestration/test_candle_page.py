@@ -1,4 +1,4 @@
-"""Entries of the candle page in Airflow's navigation."""
+"""Entries of the Candles page in Airflow's navigation."""
 
 from __future__ import annotations
 

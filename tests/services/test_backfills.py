@@ -111,6 +111,10 @@ def test_the_backfill_command_runs_whole_days_and_waits(loaded_site: Site) -> No
     assert [run.state for run in loaded_site.runs("ohlcv_1d", "backfill")] == ["success"] * 2
     assert loaded_site.assert_exact("1d", BEGIN, BEGIN + 2 * DAY) == 16
 
+    again = run_backfill_command(loaded_site, "-s", first, "-e", last, "ohlcv_1d")
+    assert again.returncode == 0, again.stderr
+    assert "2 of 2 runs done, 2 skipped (their interval has a run: --reprocess" in again.stderr.splitlines()[-1]
+
 
 def test_a_backfill_of_a_year_creates_a_run_per_day(loaded_site: Site) -> None:
     plan = run_backfill_command(loaded_site, "-s", "2025-01-01", "-e", "2025-12-31", "--dry-run", "ohlcv_reprocess")

@@ -149,9 +149,9 @@ def check_jars() -> Iterator[Check]:
 
 
 def check_archives() -> str:
-    """Check that JVMs use the class-data archives: a JVM silently ignores an archive that does not match."""
+    """Check that JVMs use the CDS archives: a JVM silently ignores an archive that does not match."""
     if not class_data_sharing.is_current():
-        raise OhlcvError("the class-data archives are missing or outdated, so jobs start slower: run 'make setup'")
+        raise OhlcvError("the CDS archives are missing or outdated, so jobs start slower: run 'make setup'")
     counts = {
         (engine, role): class_data_sharing.count_archived_classes(role, engine)
         for engine in chosen_engines()

@@ -144,19 +144,26 @@ def _wait(backfill_id: int) -> int:
     printed = ""
     while True:
         states, paused, has_ended = _states(backfill_id)
-        total = sum(states.values())
-        done = states["success"] + states["failed"] + states["skipped"]
-        line = f"{done} of {total} runs done" + "".join(
-            f", {count} {state}" for state, count in sorted(states.items()) if state != "success"
-        )
-        if paused:
-            line += " (the DAG is paused: unpause it to start them)"
+        line = progress_line(states, paused)
         if line != printed:
             _print(line)
             printed = line
         if has_ended:
             return 1 if states["failed"] else 0
         time.sleep(POLL_SECONDS)
+
+
+def progress_line(states: Counter[str], paused: bool) -> str:
+    """Return the progress of a backfill from the number of its runs by state."""
+    done = states["success"] + states["failed"] + states["skipped"]
+    line = f"{done} of {sum(states.values())} runs done" + "".join(
+        f", {count} {state}" for state, count in sorted(states.items()) if state != "success"
+    )
+    if states["skipped"]:
+        line += " (their interval has a run: --reprocess-behavior completed repeats completed runs)"
+    if paused:
+        line += " (the DAG is paused: unpause it to start them)"
+    return line
 
 
 def _states(backfill_id: int) -> tuple[Counter[str], bool, bool]:

@@ -1,7 +1,7 @@
 """Initialization of Airflow's database before the services start: `python -m ohlcv.orchestration.bootstrap`.
 
 It creates the schema, the pool, the connections and the users, and lets viewers list plugins, so that they see the
-candle page. A later start updates what a new version of the project may change (schema, pool, Spark connection) and
+Candles page. A later start updates what a new version of the project may change (schema, pool, Spark connection) and
 keeps what administrators may have changed (users, passwords, connections for notifications).
 
 Everything runs as `airflow` commands, but in one process: a process per command would load Airflow for seconds each,

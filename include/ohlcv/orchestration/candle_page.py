@@ -1,4 +1,4 @@
-"""The candle page in Airflow's web interface: its entries, and the mount point of its gateway.
+"""The Candles page in Airflow's web interface: its entries, and the mount point of its gateway.
 
 Every component of Airflow and every task loads this module through the plugin, so it imports no server.
 """
@@ -33,7 +33,7 @@ def react_apps(static: Path = STATIC) -> list[dict[str, Any]]:
     bundle = max(static.glob(BUNDLES), default=None)
     if bundle is None:
         if "api-server" in sys.argv:
-            log.warning("ohlcv: the candle page is not built: run 'make setup' to show it in the web interface")
+            log.warning("ohlcv: the Candles page is not built: run 'make setup' to show it in the web interface")
         return []
     base_path = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
     app = {"name": NAME, "bundle_url": f"{base_path}{PREFIX}/page/{bundle.name}"}

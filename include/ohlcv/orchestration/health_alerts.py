@@ -40,7 +40,8 @@ SECTIONS = {
     "coverage": COVERAGE_SECTION,
     "data": "an-exchange-has-no-data",
 }
-OTHER_SECTION = "daily-health-check"
+# Airflow does not answer, or does not know the DAG.
+NOT_MEASURED_SECTION = "runs-are-not-measured"
 # The failed runs of a day are counted for 24 hours, also after their cause has ended. An incident of this aspect that
 # was suppressed once stays suppressed.
 RUN_HISTORY_ASPECT = "runs in 24 h"
@@ -72,7 +73,7 @@ def _evaluate_group(key: str, group: list[Measurement], measurements: Sequence[M
         notification = Notification(
             f"OHLCV health: {_title(aspect, alerts)}",
             _facts(alerts),
-            run_links(run.dag_id, run.run_id, SECTIONS.get(aspect, OTHER_SECTION)),
+            run_links(run.dag_id, run.run_id, SECTIONS.get(aspect, NOT_MEASURED_SECTION)),
         )
         open_incident(key, notification, suppressed=_has_notified_cause(aspect, alerts))
         return

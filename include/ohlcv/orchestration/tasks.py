@@ -102,7 +102,7 @@ def spark_task(
         application=job.application,
         application_args=list(job.arguments),
         properties_file=str(profile_path(job.profile)),
-        # The spark-submit on the path would use pyspark's own home, which does not match the class-data archives.
+        # The spark-submit on the path would use pyspark's own home, which does not match the CDS archives.
         env_vars={"SPARK_HOME": str(spark_home())},
         conf=dict(job.conf),
         driver_memory=job.driver_memory,

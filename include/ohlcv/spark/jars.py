@@ -1,7 +1,7 @@
 """Jars of Iceberg, the catalogs, the stores and native execution: their pins, the chosen sets, and the download.
 
 The set-up stores the choice of OHLCV_JAR_SETS. Every process of an engine then uses the same class path, for which
-class-data archives exist.
+CDS archives exist.
 """
 
 from __future__ import annotations

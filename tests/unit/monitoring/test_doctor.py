@@ -40,7 +40,7 @@ def closed_port() -> int:
 
 
 def faults(environment: Mapping[str, str], project: Path) -> dict[str, str]:
-    """Return the faults by name, without that of the class-data archives: a checkout may have none."""
+    """Return the faults by name, without that of the CDS archives: a checkout may have none."""
     found = {check.name: check.found for check in run_checks(environment, project) if check.state == "fault"}
     assert not [text for text in found.values() if "\n" in text or ": " not in text]
     found.pop("archives", None)
