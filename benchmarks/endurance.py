@@ -51,7 +51,7 @@ TRADES_A_TICK = 2_000
 # Shares of the trades: late by one to 48 ticks, delivered twice, and invalid.
 LATE, REPEATED, INVALID = 0.01, 0.005, 0.002
 MAX_LATENESS = 48
-# The table has trades from so many ticks before the first run on.
+# Number of ticks before the first run that have trades.
 HISTORY = 12
 MEASURED_RUNS = 10
 POLL_SECONDS = 1.0
@@ -89,28 +89,23 @@ class SteadyFeed:
         while self.end < end:
             self._load_tick()
 
-    def load_late_trades(self) -> None:
-        """Load all trades that are still waiting."""
-        tables = [table for number in sorted(self._waiting) for table in self._waiting[number]]
-        self._waiting.clear()
-        self._append(tables)
-
     def _load_tick(self) -> None:
         self._ticks += 1
         trades = self._feed.batch(self.end, TRADES_A_TICK)
-        late = pa.array(self._random.random(len(trades)) < LATE)
-        delayed = trades.filter(late)
+        is_delayed = pa.array(self._random.random(len(trades)) < LATE)
+        delayed = trades.filter(is_delayed)
         for number in range(len(delayed)):
             self._waiting[self._ticks + int(self._random.integers(1, MAX_LATENESS + 1))].append(
                 delayed.slice(number, 1)
             )
-        on_time = trades.filter(pc.invert(late))
+        on_time = trades.filter(pc.invert(is_delayed))
         repeated = self._sample(on_time, REPEATED)
         invalid = _without_prices(self._sample(on_time, INVALID), f"{self._ticks}")
-        self.late += len(delayed)
+        late = self._waiting.pop(self._ticks, [])
+        self.late += len(late)
         self.repeated += len(repeated)
         self.invalid += len(invalid)
-        self._append([on_time, repeated, invalid, *self._waiting.pop(self._ticks, [])])
+        self._append([on_time, repeated, invalid, *late])
 
     def _sample(self, trades: pa.Table, share: float) -> pa.Table:
         return trades.filter(pa.array(self._random.random(len(trades)) < share))
@@ -190,7 +185,7 @@ class Endurance:
         self.interrupted = True
 
     def _ended(self, name: str) -> int:
-        """Return the number of ended runs. Raise OhlcvError if one failed or was tried again."""
+        """Return the number of ended runs. Raise OhlcvError if one failed; report one whose task was tried again."""
         dag_id = f"ohlcv_{name}"
         newest, total = self.airflow.newest_runs(dag_id, 5, run_type="scheduled")
         for run in newest:

@@ -32,7 +32,7 @@ MINUTE, HOUR = 60_000_000, 3_600_000_000
 EXPONENT, OFFSET = 1.05, 4
 # Shares of the trades: one tick late, delivered twice, of these with another price, and invalid.
 LATE, REPEATED, CORRECTED, INVALID = 0.002, 0.01, 0.25, 0.0001
-# So many ticks after an outage of one exchange its trades of that time are delivered.
+# First tick of an outage of one exchange -> number of ticks after which its trades are delivered.
 OUTAGES = {30: 24, 100: 60, 160: 12, 220: 36, 270: 90}
 
 
@@ -47,7 +47,7 @@ class Cells:
     low: Integers
     last: Integers
     lots: Integers
-    # Sum of price and lots.
+    # Sum of price times lots.
     product: Integers
     count: Integers
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from ohlcv.model.errors import OhlcvError
 from ohlcv.model.table_contracts import TableContract
+from ohlcv.model.table_names import GIVEN_UP_PREFIX
 from spark_jobs.iceberg.table_metadata import COLLECTIONS, table_name
 from spark_jobs.runtime.py4j_bridge import JavaObject, java_class
 from spark_jobs.runtime.session import catalog_name
@@ -48,11 +50,12 @@ def check_orphans(table: JavaObject, orphans: list[str], max_share: float) -> No
     """Raise OhlcvError if the orphan files are probably in use: by another table, or by a newer state of this one."""
     current = table.operations().current()
     for location in orphans:
-        if not location.endswith((".metadata.json", ".metadata.json.gz")):
+        name = location.rpartition("/")[2]
+        if not name.endswith((".metadata.json", ".metadata.json.gz")) or name.startswith(GIVEN_UP_PREFIX):
             continue
         try:
             found = java_class("org.apache.iceberg.TableMetadataParser").read(table.io(), location)
-        except Py4JJavaError:
+        except (Py4JJavaError, PySparkException):
             raise OhlcvError(
                 f"no orphan file of {table.name()} was deleted: {location} cannot be read, so it is not known to which "
                 "table the files in this folder belong; move it to another place if it is not needed"

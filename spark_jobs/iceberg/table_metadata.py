@@ -54,8 +54,8 @@ def load_table(spark: SparkSession, contract: TableContract) -> JavaObject:
             raise
         raise OhlcvError(missing_table_problem(contract)) from None
     except IllegalArgumentException as error:
-        # Iceberg says only that the entries of a log are not sorted.
-        if "Expected sorted" not in str(error):
+        # Iceberg says only that the entries of a log are not sorted, or that an update precedes the last entry.
+        if not any(text in str(error) for text in ("Expected sorted", "Invalid update timestamp")):
             raise
         raise OhlcvError(unordered_problem(str(contract))) from None
     if problem := contract_problem(_shape_of(table), contract):

@@ -14,19 +14,17 @@ import pytest
 from pyspark.sql import SparkSession
 
 from ohlcv.config.catalogs import adapters
-from ohlcv.model.errors import OhlcvError
 from spark_jobs.iceberg import staging
 from spark_jobs.jobs import publication
-from spark_jobs.runtime.failures import describe_failure
 from support.command_line import WarmCommandLine
 from support.databases import MortalPostgres, catalog_environment, mortal_postgres, new_database
 from support.harness import Harness
-from support.late_candles import DAY, NEXT, build_then_load_late_trades
+from support.late_candles import DAY, NEXT, assert_rerun_is_exact, build_then_load_late_trades, line_of
 
 # pyiceberg does not close the connections of its catalogs. The garbage collector does.
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")]
 
-# Function of a job that is called at a moment -> what happens to the run.
+# Moment of a job -> function that is called then.
 MOMENTS = {
     "before the candidate": (staging, "permit_staging"),
     "before the write": (publication, "_write"),
@@ -58,21 +56,9 @@ def fail(harness: Harness) -> str:
     """Run a build that must fail, and return its line."""
     with pytest.raises(Exception) as raised:  # noqa: PT011 - any error; its text is compared
         harness.build("1m", DAY, NEXT)
-    error = raised.value
-    line = str(error) if isinstance(error, OhlcvError) else describe_failure(error, harness.settings)
+    line = line_of(raised.value, harness.settings)
     print(line)
-    assert len(line.splitlines()) == 1
     return line
-
-
-def assert_rerun_is_exact(harness: Harness) -> None:
-    # A rerun is a new process. In this one, a connection to the killed server could be used again.
-    harness.connect()
-    harness.build("1m", DAY, NEXT)
-    assert harness.candles("1m") == harness.expected("1m", (DAY, NEXT)).candles
-    assert len(harness.snapshots("1m")) == 2
-    assert list(harness.table("1m").metadata.refs) == ["main"]
-    assert harness.build("1m", DAY, NEXT)["snapshot"] is None
 
 
 @pytest.mark.parametrize("restarts", [False, True], ids=["for minutes", "and restarted at once"])

@@ -35,10 +35,13 @@ SHAPES = {"contract": None, "hour(ts)": BY_HOUR, "unpartitioned": UNPARTITIONED}
 def some_trades(begin: datetime, *prices: str) -> list[Trade]:
     """Return trades that all tables can store."""
     return [
-        replace(
-            trade(begin + timedelta(minutes=n, seconds=n), price, trade_id=f"{begin:%d%H}{n}", ingested=ONE),
+        trade(
+            begin + timedelta(minutes=n, seconds=n),
+            price,
+            trade_id=f"{begin:%d%H}{n}",
             message_id=None,
-            source_sequence=n,
+            sequence=n,
+            ingested=ONE,
         )
         for n, price in enumerate(prices)
     ]
@@ -50,12 +53,12 @@ def source(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path) 
     home = tmp_path / "home"
     harness = Harness(spark, home) if request.param is None else MappedHarness(spark, home, request.param)
     harness.load(some_trades(NOON, "100", "101.5", "99"))
-    scheduled(harness, ONE)
+    run_schedule(harness, ONE)
     harness.load(*(some_trades(each, "200", "201.5") for each in (TODAY, SOON, NEVER)))
     return harness
 
 
-def scheduled(harness: Harness, end: datetime) -> str:
+def run_schedule(harness: Harness, end: datetime) -> str:
     """Run the schedule of a time, and return the hours that wait for later runs."""
     return str(harness.build("1m", end - HOUR, end, rebuild_pending=True)["owed_hours"])
 
@@ -65,15 +68,15 @@ def hours(*times: datetime) -> str:
 
 
 def test_trades_of_the_future_are_in_no_candle_until_scheduled_runs_build_them_when_due(source: Harness) -> None:
-    assert scheduled(source, ONE) == hours(TODAY, SOON, NEVER)
+    assert run_schedule(source, ONE) == hours(TODAY, SOON, NEVER)
     assert source.candles("1m") == source.expected("1m", (NOON, ONE)).candles
     source.build("1d", MIDNIGHT - DAY, MIDNIGHT, rebuild_pending=True)
     assert source.candles("1d") == {}
     # The runs between have failed: the next one builds the hour in addition to its own.
-    assert scheduled(source, MIDNIGHT + 20 * HOUR) == hours(SOON, NEVER)
+    assert run_schedule(source, MIDNIGHT + 20 * HOUR) == hours(SOON, NEVER)
     assert source.candles("1m") == source.expected("1m", (NOON, MIDNIGHT + 20 * HOUR)).candles
     source.build("1d", MIDNIGHT, MIDNIGHT + DAY, rebuild_pending=True)
-    assert scheduled(source, SOON + 2 * HOUR) == hours(NEVER)
+    assert run_schedule(source, SOON + 2 * HOUR) == hours(NEVER)
     expected = source.expected("1m", (NOON, SOON + 2 * HOUR)).candles
     assert len(expected) == 7
     assert source.candles("1m") == expected
@@ -88,7 +91,7 @@ def test_trades_of_the_future_are_in_no_candle_until_scheduled_runs_build_them_w
 
 
 def test_readers_do_not_take_trades_of_the_future_for_the_present(source: Harness) -> None:
-    scheduled(source, ONE)
+    run_schedule(source, ONE)
     settings, minute = source.settings, source.settings.timeframe("1m")
     assert validate(settings, minute, Range(NOON, ONE)).findings == []
     assert record(settings, minute).publications >= 1
@@ -119,13 +122,13 @@ def test_live_candles_contain_no_trades_of_the_future(source: Harness) -> None:
 
 def test_rows_under_a_date_of_the_future_enter_no_candle_and_are_rejected_when_it_comes(harness: Harness) -> None:
     harness.load(some_trades(NOON, "100", "101.5"))
-    scheduled(harness, ONE)
+    run_schedule(harness, ONE)
     wrong = [
         replace(each, exchange_date=date(2026, 3, 2)) for each in some_trades(NOON + timedelta(minutes=9), "7", "8")
     ]
     harness.load(wrong)
     noon = NOON + DAY
-    assert scheduled(harness, ONE) == hours(noon)
+    assert run_schedule(harness, ONE) == hours(noon)
     assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
     report = harness.build("1m", noon, ONE + DAY, rebuild_pending=True)
     assert (report["rejected"], report["owed_hours"]) == ({"wrong_partition": 2}, "")

@@ -43,12 +43,6 @@ def _close_catalogs() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("postgres"), volatile=True) as running:
-        yield running
-
-
 def settings_of(server: PostgresServer, home: Path, port: int | None = None, database: str | None = None) -> Settings:
     return load_settings({"OHLCV_HOME": str(home), **environment_of(server, port, database)})
 

@@ -25,10 +25,7 @@ REMEDY = "correct the mapping"
 
 def some_trades(first: int) -> list[Trade]:
     return [
-        replace(
-            trade(NOON + timedelta(minutes=n, seconds=n), f"{100 + n}.5", trade_id=str(n)),
-            message_id=None,
-        )
+        trade(NOON + timedelta(minutes=n, seconds=n), f"{100 + n}.5", trade_id=str(n), message_id=None)
         for n in range(first, first + 3)
     ]
 

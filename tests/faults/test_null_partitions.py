@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -79,10 +79,7 @@ CASES = {
 
 def some_trades(begin: datetime, first: int = 0) -> list[Trade]:
     return [
-        replace(
-            trade(begin + timedelta(minutes=n, seconds=n), f"{100 + n}.5", trade_id=str(n), ingested=ONE),
-            message_id=None,
-        )
+        trade(begin + timedelta(minutes=n, seconds=n), f"{100 + n}.5", trade_id=str(n), message_id=None, ingested=ONE)
         for n in range(first, first + 3)
     ]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from ohlcv.model.errors import OhlcvError
-from spark_jobs.runtime.failures import describe_failure
+from ohlcv.config.settings import load_settings
+from ohlcv.iceberg.tables import load_table, open_catalog
 from support.command_line import WarmCommandLine
 from support.faulty_store import Fault, FaultyStore, Matches, StoreRequest, faulty_store
 from support.harness import Harness
-from support.late_candles import DAY, NEXT, build_then_load_late_trades
+from support.late_candles import DAY, NEXT, assert_exact, assert_rerun_is_exact, build_then_load_late_trades, line_of
 
 pytestmark = pytest.mark.faults
 
@@ -73,12 +73,6 @@ def harness(spark: SparkSession, store: FaultyStore, tmp_path: Path) -> Iterator
     store.heal()
 
 
-def assert_exact(harness: Harness) -> None:
-    assert harness.candles("1m") == harness.expected("1m", (DAY, NEXT)).candles
-    assert len(harness.snapshots("1m")) == 2
-    assert list(harness.table("1m").metadata.refs) == ["main"]
-
-
 @pytest.mark.parametrize(("fault", "step"), CASES, ids=lambda value: value if isinstance(value, str) else value.name)
 def test_a_job_whose_store_fails_names_it_and_its_rerun_is_exact(
     harness: Harness, store: FaultyStore, fault: Fault, step: str
@@ -88,18 +82,14 @@ def test_a_job_whose_store_fails_names_it_and_its_rerun_is_exact(
     store.fail(fault, STEPS[step])
     with pytest.raises(Exception) as raised:  # noqa: PT011 - any error; its text is compared
         harness.build("1m", DAY, NEXT)
-    error = raised.value
-    line = str(error) if isinstance(error, OhlcvError) else describe_failure(error, harness.settings)
+    line = line_of(raised.value, harness.settings)
     print(f"{fault.name}, {store.failed} requests: {line}")
-    assert len(line.splitlines()) == 1
     assert MESSAGES[fault] in line
     assert store.environment()["OHLCV_S3_SECRET_KEY"] not in line
     store.heal()
     # No file of the table was deleted.
     assert harness.stored("1m") == before
-    harness.build("1m", DAY, NEXT)
-    assert_exact(harness)
-    assert harness.build("1m", DAY, NEXT)["snapshot"] is None
+    assert_rerun_is_exact(harness)
 
 
 @pytest.mark.parametrize("fault", [Fault.OVERLOADED, Fault.CUT], ids=lambda fault: fault.name)
@@ -141,9 +131,31 @@ def test_commands_name_a_store_that_fails(
             store.fail(fault, lambda request: True)
             line = command_line.fail(1, *command, **environment)
             print(f"{fault.name}, {' '.join(command[:2])}: {line}")
-            assert ":" in line
+            assert store.failed
+            # A table whose metadata cannot be read is named with the cause.
+            is_table = line.startswith("market_data.") and "AWS Error" in line and line.endswith("see 'ohlcv doctor'")
+            assert MESSAGES[fault] in line or is_table
             assert environment["OHLCV_S3_SECRET_KEY"] not in line
     finally:
         store.heal()
-    # The tables are as before.
-    command_line.succeed("trades", "sample", "--trades", "10", "--hours", "1", **environment)
+    # The tables are as before: ten trades of the load.
+    assert "10" in command_line.succeed("sql", "SELECT count(*) FROM market_data.gold_crypto_trades", **environment)
+
+
+def test_a_table_whose_newest_metadata_file_is_missing_in_the_store_is_restored(
+    store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = store.environment()
+    command_line = WarmCommandLine(tmp_path, monkeypatch, capsys)
+    command_line.succeed("tables", "create", "--no-views", **environment)
+    for seed in ("1", "2"):
+        command_line.succeed("trades", "sample", "--trades", "10", "--hours", "1", "--seed", seed, **environment)
+    settings = load_settings({**environment, "OHLCV_HOME": str(command_line.home)})
+    table = load_table(open_catalog(settings), settings.trades_contract)
+    table.io.delete(table.metadata_location)
+    shown = command_line.run("tables", "restore", "gold_crypto_trades", "--yes", **environment)
+    assert shown.returncode == 0, shown.stderr
+    assert "restored  market_data.gold_crypto_trades" in shown.stdout
+    assert "could not be renamed" not in shown.stderr
+    command_line.succeed("fsck", "--trades", **environment)
+    assert command_line.succeed("tables", "register", "--replace", **environment) == ""

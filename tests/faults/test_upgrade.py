@@ -74,7 +74,7 @@ def test_scheduled_runs_of_upgraded_tables_build_the_late_trades_of_the_first_re
         assert [each for each in validate(settings, timeframe, span).findings if each.severity == "FAIL"] == []
         assert record(settings, timeframe).publications > 0
         assert read_candles(settings, timeframe).num_rows == len(upgraded.stored(name))
-        [plan] = [plan_retention(settings, timeframe, END.date(), END.date(), 0.5)]
+        plan = plan_retention(settings, timeframe, END.date(), END.date(), 0.5)
         assert plan.rows == 0
     assert "2026-11-27T05" in repaired["1m"]
     assert record_coverage(settings, END + timedelta(hours=1)).hours > 20

@@ -18,7 +18,7 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyspark.sql import SparkSession
 
-from ohlcv.demo.local_postgres import PostgresServer, postgres_server
+from ohlcv.demo.local_postgres import PostgresServer
 from ohlcv.iceberg.write_lock import AssertLockHeld, write_lock
 from ohlcv.model.intervals import to_microseconds
 from spark_jobs.iceberg import candle_writer, staging
@@ -71,12 +71,6 @@ FIRST_KINDS = ("build", "scheduled run", "reprocessing")
 OPERATIONS = 3
 LOADS = 4
 WAIT_SECONDS = 600.0
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("postgres"), volatile=True) as running:
-        yield running
 
 
 @pytest.fixture
@@ -160,7 +154,7 @@ def run_writers(create: Callable[[], Writer], recorder: Recorder, seed: int, cou
     for thread in threads:
         thread.join()
     if errors:
-        raise ExceptionGroup("writers failed", [each for each in errors if isinstance(each, Exception)])
+        raise BaseExceptionGroup("writers failed", errors)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import Range
 from ohlcv.spark.spark_submit import JobResult, build_job
 from ohlcv.spark.spark_submit import run as run_job
+from support.commit_times import commits_at
 from support.harness import Harness, at, trade
 from support.processes import QUICK_JAVA
 from support.reference_model import Trade
@@ -37,10 +39,27 @@ def set_clock(patch: pytest.MonkeyPatch, error: timedelta) -> None:
     patch.setattr(time, "time", lambda: right() + error.total_seconds())
 
 
-def restored(harness: Harness, timeframe: str | None = None) -> None:
+def restore_table(harness: Harness, timeframe: str | None = None) -> None:
     """Set a table back as `ohlcv tables restore` does."""
     catalog = open_catalog(harness.settings)
     restore(harness.settings, catalog, find_restoration(harness.settings, catalog, harness._contract(timeframe)))
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["properties first", "properties last"])
+def test_a_change_of_properties_out_of_order_stops_runs_in_the_same_line(harness: Harness, first: bool) -> None:
+    harness.load(some_trades(0))
+    run(harness)
+
+    def set_property() -> None:
+        with harness.table().transaction() as transaction:
+            transaction.set_properties({"owner": "x"})
+
+    commits: list[Callable[[], None]] = [set_property, lambda: harness.load(some_trades(10))]
+    with commits_at(lambda: datetime.now(UTC) + timedelta(hours=2)):
+        commits[not first]()
+    commits[first]()
+    with pytest.raises(OhlcvError, match=r"^market_data.gold_crypto_trades has commits whose times are not in order, "):
+        run(harness)
 
 
 def test_trades_committed_out_of_order_stop_runs_in_one_line_and_are_loaded_again_after_the_restoration(
@@ -62,7 +81,7 @@ def test_trades_committed_out_of_order_stop_runs_in_one_line_and_are_loaded_agai
         "market_data.gold_crypto_trades has commits whose times are not in order, so Spark cannot read it: a writer's "
         "clock was wrong, correct it and run 'ohlcv tables restore market_data.gold_crypto_trades'"
     )
-    restored(harness)
+    restore_table(harness)
     lost, harness.trades = harness.trades[3:], harness.trades[:3]
     harness.load(lost)
     run(harness)
@@ -83,7 +102,7 @@ def test_candles_committed_by_a_clock_ahead_stop_runs_in_one_line_until_they_are
         run(harness)
     assert str(error.value).startswith("market_data.gold_ohlcv_1m was changed at ")
     assert str(error.value).endswith("or undo its commit by 'ohlcv tables restore market_data.gold_ohlcv_1m'")
-    restored(harness, "1m")
+    restore_table(harness, "1m")
     run(harness)
     assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles
 
@@ -130,6 +149,6 @@ def test_a_job_on_a_machine_whose_clock_is_ahead_stores_exact_candles_and_stops_
     harness.load(some_trades(10))
     with pytest.raises(OhlcvError, match=r"^market_data\.gold_ohlcv_1m was changed at "):
         run(harness)
-    restored(harness, "1m")
+    restore_table(harness, "1m")
     run(harness)
     assert harness.candles("1m") == harness.expected("1m", (NOON, ONE)).candles

@@ -88,11 +88,6 @@ class Case:
     # What the case does, for the report.
     note: str = ""
 
-    @property
-    def is_disturbed(self) -> bool:
-        """Return whether a stream, a signal or a disk may end a command that has already committed."""
-        return self.signal is not None or {self.stdout, self.stderr} != {"pipe"}
-
 
 Generator = Callable[[random.Random, Site], Case]
 

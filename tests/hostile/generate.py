@@ -40,11 +40,6 @@ KINDS: Mapping[Generator, int] = {
 }
 
 
-def kind_of(seed: int, number: int) -> Generator:
-    """Return the kind of a case."""
-    return _choose_kind(random.Random(f"{seed}/{number}"))
-
-
 def generate(seed: int, number: int, site: Site) -> Case:
     """Return a case and write its files into the folder of the site."""
     rng = random.Random(f"{seed}/{number}")

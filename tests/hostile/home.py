@@ -70,7 +70,9 @@ def prepare(home: Path) -> None:
     settings = load_settings({"OHLCV_HOME": str(home)})
     create_tables(settings)
     for part in range(2):
-        file = write_lines(home / "trades.csv", HEADER, *(_trade_line(part * PREPARED_ROWS + n) for n in range(120)))
+        file = write_lines(
+            home / "trades.csv", HEADER, *(_trade_line(part * PREPARED_ROWS + n) for n in range(PREPARED_ROWS))
+        )
         assert load_trades(settings, [file]).loaded == PREPARED_ROWS
         file.unlink()
     _write_reference_candles(settings)

@@ -42,7 +42,7 @@ class RunRequest:
     fields: dict[str, Any] = field(default_factory=dict)
     # In place of the parameters: something that is no JSON object with texts as names.
     replaced_conf: Any = None
-    # Airflow refuses it at once, whatever the parameters are.
+    # Airflow or the job refuses it, whatever the parameters are.
     is_malformed: bool = False
 
     @property

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -106,13 +108,56 @@ def test_only_scheduled_runs_are_late(recorder: AlertRecorder) -> None:
 
     for run_type, sent in (("backfill", []), ("manual", []), ("scheduled", ["ohlcv_1m is late"])):
         due = "2026-03-01T12:05:00Z"
-        run = {"dag_id": "ohlcv_1m", "dag_run_id": "r", "run_after": due, "data_interval_end": due}
+        run = {"dag_id": "ohlcv_1m", "dag_run_id": "r", "run_after": due, "data_interval_end": due, "state": "running"}
         asyncio.run(deadline_missed(10, {"dag_run": {**run, "run_type": run_type}}))
         assert recorder.sent == sent
     # The late run fails in the end: that is the same incident.
     fail_run("ohlcv_1m", "aggregate: x")
     complete_run("ohlcv_1m")
     assert recorder.sent[1:] == ["ohlcv_1m recovered"]
+
+
+@pytest.mark.parametrize("state", ["success", "failed"])
+def test_a_run_that_has_ended_when_its_deadline_is_handled_is_not_late(recorder: AlertRecorder, state: str) -> None:
+    from ohlcv.orchestration.callbacks import deadline_missed
+
+    due = "2026-03-01T06:00:00Z"
+    run = {"dag_id": "ohlcv_fsck", "dag_run_id": "r", "run_after": due, "data_interval_end": due, "state": state}
+    asyncio.run(deadline_missed(10, {"dag_run": {**run, "run_type": "scheduled"}}))
+    assert recorder.sent == []
+    fail_run("ohlcv_fsck", "fsck: a file is damaged")
+    assert recorder.sent == ["ohlcv_fsck failed"]
+
+
+def test_errors_of_several_days_are_shown_once_and_explained_by_the_same_error_elsewhere(
+    recorder: AlertRecorder,
+) -> None:
+    down = "one_day.rebuild: the catalog c does not answer (refused): check it"
+    fail_run("ohlcv_reprocess", [down, down])
+    assert [fact for fact in recorder.last.facts if fact[0] == "Error"] == [("Error", down)]
+    complete_run("ohlcv_reprocess")
+    fail_run("ohlcv_reprocess", [f"one_day.rebuild: {number}" for number in range(5)])
+    errors = [text for name, text in recorder.last.facts if name == "Error"]
+    assert errors == [*(f"one_day.rebuild: {number}" for number in range(3)), "and 2 other errors in the run"]
+    complete_run("ohlcv_reprocess")
+    fail_run("ohlcv_1m", "aggregate: the catalog c does not answer (refused): check it")
+    recorder.sent.clear()
+    fail_run("ohlcv_reprocess", [down, down])
+    assert recorder.sent == []
+
+
+def test_a_run_whose_last_task_no_longer_exists_is_notified_and_recovers(recorder: AlertRecorder) -> None:
+    """Airflow passes neither the run nor the task, for example after OHLCV_TIMEFRAMES was changed."""
+    from ohlcv.orchestration.callbacks import run_failed, run_succeeded
+
+    dag = SimpleNamespace(dag_id="ohlcv_retention")
+    for run_id, run_type in (("scheduled__2026-03-01", "scheduled"), ("by hand", "manual")):
+        context: Any = {"dag": dag, "run_id": run_id, "reason": "task_failure"}
+        run_failed(context)
+        assert list(recorder.variables) == [f"ohlcv_incident:ohlcv_retention:{run_type}"]
+        assert ("Error", "no error was recorded (task_failure)") in recorder.last.facts
+        run_succeeded(context)
+    assert recorder.sent == ["ohlcv_retention failed", "ohlcv_retention recovered"] * 2
 
 
 def test_a_failed_retention_run_is_notified_with_its_day_and_runbook_section(recorder: AlertRecorder) -> None:

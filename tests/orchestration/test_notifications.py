@@ -21,11 +21,12 @@ RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
         ),
         ("error: the first\nerror: the last", "the last"),
         ("\n  something else\nmore", "something else"),
-        (None, "no error was given"),
+        (MemoryError(), "MemoryError"),
+        (ValueError(" "), "ValueError"),
         ("x" * 600, "x" * 500),
     ],
 )
-def test_the_line_that_names_the_cause_is_found(error: str | None, line: str) -> None:
+def test_the_line_that_names_the_cause_is_found(error: object, line: str) -> None:
     from ohlcv.orchestration.callbacks import summarize_error
 
     assert summarize_error(error) == line

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -19,22 +18,18 @@ from ohlcv.config.maintained_tables import maintained_table
 from ohlcv.config.settings import load_settings
 from ohlcv.iceberg.relocation import relocate_tables
 from ohlcv.iceberg.retention_plan import TableSize, measure_table
-from ohlcv.iceberg.tables import open_catalog
 from ohlcv.model.errors import OhlcvError
 from spark_jobs.jobs import table_maintenance
 from spark_jobs.jobs.table_maintenance import (
     MIN_SNAPSHOTS_TO_KEEP,
-    ORPHAN_AGE,
     SNAPSHOT_AGE,
-    Request,
     TableMaintenance,
-    maintain,
 )
 from support.candidates import stage as stage_without_rows
 from support.commit_times import commits_at
 from support.default_tables import NAMESPACE
 from support.harness import Harness, at, trade
-from support.maintenance import OTHER_SYMBOL, append_small_files, data_files, fill, make_old, run_maintenance
+from support.maintenance import OTHER_SYMBOL, append_small_files, data_files, files_of, fill, run_maintenance
 
 NOON = at("2026-11-21 12:00")
 # Snapshots that expiry keeps in tests of old tables.
@@ -206,87 +201,6 @@ def test_maintenance_carries_the_checkpoint_over(harness: Harness) -> None:
     later = noon + timedelta(hours=5)
     built = harness.build("1m", later, later + timedelta(minutes=5), rebuild_pending=True)
     assert (built["candles"]["inserted"], built["notes"]) == (1, [])
-
-
-def test_old_orphan_files_are_deleted(harness: Harness) -> None:
-    harness.load([trade(NOON)])
-    harness.build("1m", NOON, NOON + timedelta(minutes=5))
-    folder = harness.settings.home / "warehouse" / NAMESPACE / "gold_ohlcv_1m" / "data"
-    old, young = folder / "window_date=2026-11-20" / "old.parquet", folder / "young.parquet"
-    old.parent.mkdir()
-    long_ago = (datetime.now(UTC) - ORPHAN_AGE - timedelta(hours=1)).timestamp()
-    for path in (old, young):
-        path.write_bytes(b"left by a killed job")
-    os.utime(old, (long_ago, long_ago))
-    referenced = [Path(urlsplit(path).path) for path in data_files(harness.table("1m"))]
-    for path in referenced:
-        os.utime(path, (long_ago, long_ago))
-    report = run_maintenance(harness, "1m", "expire", as_of=datetime.now(UTC).date())["expire"]
-    assert isinstance(report, dict)
-    assert report["orphans_deleted"] == 1
-    assert (old.exists(), young.exists(), all(path.exists() for path in referenced)) == (False, True, True)
-    assert len(harness.stored("1m")) == 1
-
-
-def files_of(folder: Path) -> set[Path]:
-    return {path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".crc")}
-
-
-def test_a_replaced_catalog_does_not_make_the_files_of_a_table_orphans(harness: Harness) -> None:
-    harness.load([trade(NOON)])
-    harness.build("1m", NOON, NOON + timedelta(minutes=5))
-    folder = harness.settings.home / "warehouse" / NAMESPACE / "gold_ohlcv_1m"
-    old_files = files_of(folder)
-    # A new table in the folder of the old one, as other programs can create it.
-    catalog = open_catalog(harness.settings)
-    old = harness.table("1m")
-    catalog.drop_table((NAMESPACE, "gold_ohlcv_1m"))
-    catalog.create_table((NAMESPACE, "gold_ohlcv_1m"), old.schema(), partition_spec=old.spec())
-    make_old(folder)
-    # A session that does not know the old table.
-    harness = Harness(harness.spark, harness.settings.home)
-    with pytest.raises(OhlcvError, match=r"no orphan file .* was deleted: .*metadata.json belongs to another table"):
-        run_maintenance(harness, "1m", "expire", as_of=datetime.now(UTC).date())
-    assert old_files <= files_of(folder)
-
-
-def test_a_restored_older_catalog_does_not_make_newer_files_orphans(harness: Harness) -> None:
-    harness.load([trade(NOON)])
-    harness.build("1m", NOON, NOON + timedelta(minutes=5))
-    catalog = open_catalog(harness.settings)
-    before = harness.table("1m").metadata_location
-    harness.load([trade(NOON + timedelta(minutes=1), "7")])
-    harness.build("1m", NOON, NOON + timedelta(minutes=5))
-    folder = harness.settings.home / "warehouse" / NAMESPACE / "gold_ohlcv_1m"
-    catalog.drop_table((NAMESPACE, "gold_ohlcv_1m"))
-    catalog.register_table((NAMESPACE, "gold_ohlcv_1m"), before)
-    newer = files_of(folder)
-    make_old(folder)
-    harness.sql("REFRESH TABLE iceberg.market_data.gold_ohlcv_1m")
-    with pytest.raises(
-        OhlcvError, match=r"is newer than the state in the catalog; .*'ohlcv tables register --replace'"
-    ):
-        run_maintenance(harness, "1m", "expire", as_of=datetime.now(UTC).date())
-    assert newer <= files_of(folder)
-
-
-def test_deleting_most_of_a_folder_must_be_confirmed(harness: Harness) -> None:
-    harness.load([trade(NOON)])
-    harness.build("1m", NOON, NOON + timedelta(minutes=5))
-    folder = harness.settings.home / "warehouse" / NAMESPACE / "gold_ohlcv_1m"
-    used = len(files_of(folder))
-    for number in range(used + 1):
-        (folder / "data" / f"{number}.parquet").write_bytes(b"left by a killed job")
-    make_old(folder)
-    share = (used + 1) / (2 * used + 1)
-    message = f"{used + 1} of the {2 * used + 1} files in its folder .{share:.1%}. would be deleted, more than 50%"
-    with pytest.raises(OhlcvError, match=rf"no orphan file .* was deleted: {message}"):
-        run_maintenance(harness, "1m", "expire", as_of=datetime.now(UTC).date())
-    assert len(files_of(folder)) >= 2 * used + 1
-    table = maintained_table(harness.settings, "1m")
-    request = Request(table, ("expire",), datetime.now(UTC).date(), max_orphan_share=share + 0.01)
-    assert maintain(harness.spark, harness.settings, request)["expire"]["orphans_deleted"] == used + 1
-    assert len(harness.stored("1m")) == 1
 
 
 def test_jobs_refuse_the_tables_of_a_copied_home_until_they_are_relocated(harness: Harness) -> None:

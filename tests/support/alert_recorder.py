@@ -40,8 +40,8 @@ class AlertRecorder:
         return self.reachable
 
 
-def callback_context(dag_id: str = "ohlcv_health", run_type: str = "scheduled", error: str = "") -> Any:
-    """Return the context that Airflow passes to the callback of a DAG."""
+def callback_context(dag_id: str = "ohlcv_health", run_type: str = "scheduled", error: Any = "") -> Any:
+    """Return the context that Airflow passes to the callback of a DAG. Several errors of a task are a list."""
     due = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
     run = SimpleNamespace(dag_id=dag_id, run_id="r", run_type=run_type, run_after=due, data_interval_end=due)
     dag = SimpleNamespace(task_ids=["aggregate"])
@@ -60,7 +60,7 @@ def evaluate_health(*measurements: tuple[str, str, str]) -> None:
     )
 
 
-def fail_run(dag_id: str, error: str = "", run_type: str = "scheduled") -> None:
+def fail_run(dag_id: str, error: str | list[str] = "", run_type: str = "scheduled") -> None:
     from ohlcv.orchestration.callbacks import run_failed
 
     run_failed(callback_context(dag_id, run_type, error))

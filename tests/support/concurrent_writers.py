@@ -97,7 +97,7 @@ class Writer:
     """One of the concurrent writers, with a Spark session of its own. Create it in its thread."""
 
     def __init__(self, spark: SparkSession, home: Path, environment: Mapping[str, str], recorder: Recorder) -> None:
-        self.home, self.environment, self.recorder = home, environment, recorder
+        self.home, self.recorder = home, recorder
         self.harness = Harness(spark, home, environment)
 
     def run(self, name: str, kind: str, work: Work | None = None) -> None:

@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +46,9 @@ class MortalPostgres:
         """Kill the server and all its sessions with SIGKILL."""
         sessions = descendants(self.server.pid)
         for pid in (self.server.pid, *sessions):
-            os.kill(pid, signal.SIGKILL)
+            # A session can end by itself.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._stack.close()
         wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in sessions), "the sessions have ended")
 

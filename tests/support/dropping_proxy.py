@@ -79,10 +79,10 @@ class DroppingProxy:
         with self._changed:
             self._refusing = False
 
-    def wait_dropped(self, timeout: float, count: int = 1) -> bool:
-        """Wait until `count` acknowledgements were lost in total. Return False on timeout."""
+    def wait_dropped(self, timeout: float) -> bool:
+        """Wait until an acknowledgement was lost. Return False on timeout."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.dropped >= count, timeout)
+            return self._changed.wait_for(lambda: self.dropped > 0, timeout)
 
     def close(self) -> None:
         """Stop listening and close every connection."""

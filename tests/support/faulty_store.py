@@ -50,7 +50,6 @@ class FaultyStore:
     endpoint: str = ""
     # Seconds before each answer.
     delay: float = 0.0
-    requests: list[StoreRequest] = field(default_factory=list)
     # Number of requests that failed.
     failed: int = 0
     _fault: Fault | None = None
@@ -87,7 +86,6 @@ class FaultyStore:
     def fault_of(self, request: StoreRequest) -> Fault | None:
         """Return the fault of a request, None if it is relayed."""
         with self._lock:
-            self.requests.append(request)
             if self._fault is None or (self._matches is not None and not self._matches(request)):
                 return None
             if self._lasts:

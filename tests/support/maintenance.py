@@ -77,3 +77,8 @@ def append_small_files(harness: Harness, time: datetime) -> None:
                 f"""INSERT INTO {name} SELECT '{OTHER_SYMBOL}', 'kraken', t, t + INTERVAL 1 MINUTE, CAST(t AS DATE),
                 1, 1, 1, 1, 1, 1, 1, t, t FROM (SELECT TIMESTAMP '{time:%F %T}' + INTERVAL {minute} MINUTE AS t)"""
             )
+
+
+def files_of(folder: Path) -> set[Path]:
+    """Return the files in a folder, without checksum files."""
+    return {path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".crc")}

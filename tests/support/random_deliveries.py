@@ -114,7 +114,7 @@ class RandomDeliveries:
             self.site.delete(self.chance.choice(sorted(hours)))
 
     def _rewrite(self) -> None:
-        """Store other deliveries in all files."""
+        """Rewrite all files, without some of the deliveries."""
         self.site.replace(*(trade for trade in self.site.trades if self.chance.random() < 0.9))
 
     def _nothing(self) -> None:

@@ -79,7 +79,6 @@ class Records:
         if name not in self._seen:
             # The ledger begins with the newest state, which is that of a table without a snapshot, too.
             self._seen[name] = len(table.publications)
-            self._moments[name] = self._moments[name][-1:]
             base = table.publications[-1] if table.publications else None
             expected.append(Publication(base.snapshot if base else 0, "first", {}, table.seen))
             self._moments[name] = []
@@ -131,14 +130,13 @@ class Records:
         moments = self._moments[table.name]
         for moment in {id(each): each for each in (*moments[:1], *moments[-MAX_MOMENTS:])}.values():
             rows = read_past_candles(self._harness.settings, table.model.timeframe, as_of=moment.time).to_pylist()
-            found = {(row["symbol"], row["exchange"], row["window_start"]): row for row in rows}
             stored = [row_to_stored(row) for row in rows]
-            assert len(found) == len(stored)
             wanted = {key: revision_of(each) for key, each in moment.candles.items()}
             past = {
                 (each.candle.symbol, each.candle.exchange, each.candle.window_start_us): revision_of(each)
                 for each in stored
             }
+            assert len(past) == len(stored)
             if past != wanted:
                 different = sorted(key for key in past.keys() | wanted.keys() if past.get(key) != wanted.get(key))
                 raise HistoryError(f"{table.name} as of {moment.time} differs in {different[:3]}")

@@ -15,8 +15,8 @@ from support.strategies import AMOUNTS, DEFECTS, MESSAGE_IDS, MINUTE, OFFSETS, T
 
 # Ways to store a row under a partition that is no hour.
 NO_HOURS: tuple[dict[str, Any], ...] = ({"exchange_hour": None}, {"exchange_hour": 24}, {"exchange_date": None})
-# Amounts whose sums do not fit the volume, used by few exchanges.
-LARGEST = 2
+# Number of amounts, the last ones, whose sums do not fit the volume. Few exchanges use them.
+TOO_LARGE = 2
 KINDS = {"new": 12, "copy": 2, "version": 5, "same id": 1, "invalid": 2, "no hour": 0.2}
 
 
@@ -31,7 +31,7 @@ class RandomSeries:
         self._ids = chance.choice(("numbers", "texts", "messages", "mixed", "mixed"))
         self._has_sequences = chance.random() < 0.5
         self._has_sides = chance.random() < 0.7
-        self._amounts = AMOUNTS if chance.random() < 0.08 else AMOUNTS[:-LARGEST]
+        self._amounts = AMOUNTS if chance.random() < 0.08 else AMOUNTS[:-TOO_LARGE]
         # Few times within an hour, so that timestamps are equal and windows contain several trades.
         self._offsets = [*chance.sample(OFFSETS, 3), *(chance.randrange(HOUR_MICROSECONDS) for _ in range(2))]
         self._delivered: list[Row] = []

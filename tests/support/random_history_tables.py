@@ -166,11 +166,11 @@ class CandleTable:
             self._totals.wrong += len(problems)
             raise self._failure(problems)
 
-    def roll_back(self, snapshots: int) -> bool:
+    def roll_back(self, snapshots: int) -> None:
         """Roll back by published snapshots that have not expired, and take their state over into the model."""
         published = self._harness.snapshots(self.name)[:-1]
         if not published:
-            return False
+            return
         target = published[-min(snapshots, len(published))]
         self.table.manage_snapshots().rollback_to_snapshot(target).commit()
         self.model.state, self.seen = self.states[target]
@@ -180,7 +180,6 @@ class CandleTable:
             raise self._failure([(key, "differs after the rollback") for key in different])
         self._add_publications(self.table, "rollback", stored)
         self._metadata = self.table.metadata_location
-        return True
 
     def _add_publications(self, table: Table, trigger: str, stored: dict[Key, Stored]) -> None:
         log = tuple((each.snapshot_id, each.timestamp_ms) for each in table.metadata.snapshot_log)

@@ -30,7 +30,7 @@ from support.reference_model import Trade
 
 CANDLES = "iceberg.market_data.gold_ohlcv_1m"
 MINUTES = timedelta(minutes=1)
-# Windows with trades: as many minutes before the history, so that it is at their vintages.
+# Number of windows with trades, one per minute before the history begins.
 WINDOWS = 16
 SERIES = [("BTC-USD", "kraken"), ("ETH-USD", "kraken"), ("BTC-USD", "binance")]
 # Valid trades by id.
@@ -312,12 +312,12 @@ class RandomLedger:
 
     def changes(self) -> list[Change]:
         """Return all changes since the ledger began."""
-        return [
-            self._change(number, key, before, after)
-            for number, (before, after) in enumerate(pairwise(self.states), 2)
-            for key in sorted(_by_key(before.rows).keys() | _by_key(after.rows).keys())
-            if _by_key(before.rows).get(key) != _by_key(after.rows).get(key)
-        ]
+        found = []
+        for number, (before, after) in enumerate(pairwise(self.states), 2):
+            old, new = _by_key(before.rows), _by_key(after.rows)
+            changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+            found += [self._change(number, key, before, after) for key in changed]
+        return found
 
     def _change(self, number: int, key: Key, before: State, after: State) -> Change:
         old, new = _by_key(before.rows).get(key), _by_key(after.rows).get(key)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import pyarrow as pa
 
 from ohlcv.iceberg.tables import open_catalog
 from support.harness import Harness
 from support.reference_model import Trade
-
-Rows = Callable[[Trade], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -23,8 +20,8 @@ class Drift:
     # The problem that every reader and job reports; empty if they work as before.
     problem: str = ""
     repair: tuple[str, ...] = ()
-    # Columns under which other writers store values after the change: name before -> name after, None if it is gone.
-    renamed: Mapping[str, str | None] = field(default_factory=dict)
+    # Columns under which other writers store values after the change: name before -> name after.
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def apply(harness: Harness, statements: Iterable[str]) -> None:
@@ -39,7 +36,6 @@ def append_drifted(harness: Harness, drift: Drift, *trades: Trade) -> None:
     rows = []
     for trade in trades:
         values = asdict(trade) | {"asset_class": "crypto"}
-        names = {name: drift.renamed.get(name, name) for name in values}
-        rows.append({new: values[name] for name, new in names.items() if new is not None})
+        rows.append({drift.renamed.get(name, name): value for name, value in values.items()})
     table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
     harness.trades += trades

@@ -31,8 +31,10 @@ def compile_locales(folder: Path, names: Iterable[str]) -> None:
     """Compile locales of the C library, if its sources are installed; without, programs in C use the locale C."""
     folder.mkdir()
     for name in names if LOCALE_SOURCES.exists() else ():
+        compiled = folder / f"{name}.UTF-8"
         # The exit code is not 0 after a warning.
-        subprocess.run(["localedef", "-i", name, "-f", "UTF-8", str(folder / f"{name}.UTF-8")], check=False)
+        subprocess.run(["localedef", "-i", name, "-f", "UTF-8", str(compiled)], check=False)
+        assert compiled.exists(), f"localedef did not compile {name}"
 
 
 def environment_of(zone: str, locale: str, locales: Path) -> dict[str, str]:

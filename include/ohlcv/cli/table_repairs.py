@@ -44,9 +44,11 @@ def restore(name: str, is_confirmed: bool) -> None:
     if not is_confirmed:
         note("nothing was changed: add --yes to restore")
         return
-    restore_table(settings, catalog, found)
+    kept = restore_table(settings, catalog, found)
     with report_of("the table is restored"):
         echo(f"restored  {checked.name} as of {iso(found.restored_at)}")
+    for location in kept:
+        note(f"{location} could not be renamed: move it to another place, or it may be registered again")
 
 
 def _print_restoration(checked: CheckedTable, found: Restoration) -> None:
@@ -84,7 +86,7 @@ def repair(name: str, is_confirmed: bool) -> None:
     with show_progress(f"checking {checked.name}") as progress:
         planned = plan_repair(settings, catalog, checked, progress)
     if not planned.files:
-        echo(f"{checked.name}: no data file is damaged, nothing to repair")
+        echo(f"{checked.name}: no data file of the current state is damaged, nothing to repair")
         return
     _print_repair(planned)
     if not is_confirmed:

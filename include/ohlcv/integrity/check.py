@@ -52,7 +52,7 @@ class Selection:
 def check_tables(
     settings: Settings, tables: Collection[CheckedTable], since: datetime | None, progress: Progress = lambda _: None
 ) -> Iterator[TableCheck]:
-    """Yield the result for the catalog's file, if it is SQLite, and for each table that exists."""
+    """Yield the result for the catalog's file, if it is SQLite, and for each table."""
     with described_catalog_errors(settings):
         if settings.catalog.embedded_database is not None:
             found = _check_catalog(settings.catalog.embedded_database)
@@ -65,8 +65,7 @@ def check_tables(
             try:
                 yield _check(settings, catalog, each, since, progress)
             except MissingTableError:
-                # A table that was added by a newer version.
-                continue
+                yield TableCheck(each.name, damages=[each.missing()])
 
 
 def _check_catalog(path: str) -> TableCheck:

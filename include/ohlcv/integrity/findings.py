@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-FileKind = Literal["catalog", "metadata file", "manifest list", "manifest", "data file", "delete file"]
+FileKind = Literal["catalog", "table", "metadata file", "manifest list", "manifest", "data file", "delete file"]
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A damaged file of a table or of the catalog."""
+    """A damaged file of a table or of the catalog, or a table that the catalog does not have."""
 
     # Full name. Empty for the catalog.
     table: str
@@ -22,6 +22,8 @@ class Damage:
     repair: str
     # Whether only earlier states of the table need the file.
     is_past: bool = False
+    # Whether of the current states only that of a branch or tag needs the file, not that of main.
+    is_beside: bool = False
 
     @property
     def line(self) -> str:

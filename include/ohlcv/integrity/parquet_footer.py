@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -52,12 +52,14 @@ class ColumnChunk:
             return None
         number = int.from_bytes(value, "big" if self.physical_type == _FIXED else "little", signed=True)
         if pa.types.is_decimal(kind):
-            return Decimal(number).scaleb(-kind.scale)
+            return Decimal(number).scaleb(-kind.scale, _EXACT)
         if pa.types.is_timestamp(kind):
             return number * _PER_SECOND["us"] // _PER_SECOND[kind.unit]
         return number if pa.types.is_integer(kind) or pa.types.is_date32(kind) else None
 
 
+# The default context would round to 28 digits.
+_EXACT = Context(prec=76)
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 

@@ -58,7 +58,9 @@ def plan_repair(settings: Settings, catalog: Catalog, checked: CheckedTable, pro
             "or see Damaged files in docs/runbook.md"
         )
     table = load_table_to_write(settings, checked.contract, catalog)
-    damages = [each for each in check_table(checked, table, progress=progress).damages if not each.is_past]
+    # A repair of main changes no other branch and no tag.
+    found = check_table(checked, table, progress=progress).damages
+    damages = [each for each in found if not each.is_past and not each.is_beside]
     for damage in damages:
         if damage.kind != "data file":
             raise OhlcvError(

@@ -34,14 +34,34 @@ class CheckedTable:
         return str(self.contract)
 
     def damage(
-        self, kind: FileKind, error: DamagedFileError, *, is_past: bool = False, file: DataFile | None = None
+        self,
+        kind: FileKind,
+        error: DamagedFileError,
+        *,
+        is_past: bool = False,
+        ref: tuple[str, str] | None = None,
+        file: DataFile | None = None,
     ) -> Damage:
-        """Return a damaged file with what depends on it and its repair."""
+        """Return a damaged file with what depends on it and its repair.
+
+        `ref` is the kind and the name of a branch or tag, if of the current states only its state needs the file.
+        """
         affects, repair = self._affected(kind, file), self._repair(kind)
         if is_past:
             affects = f"earlier states only ({affects})"
             repair = f"{_BACKUP}, or wait: maintenance expires the state after seven days"
-        return Damage(self.name, kind, error.path, error.problem, affects, repair, is_past)
+        elif ref is not None:
+            ref_kind, name = ref
+            affects = f"the {ref_kind} {name} only ({affects})"
+            repair = f"{_BACKUP}, or run 'ohlcv sql \"ALTER TABLE {self.name} DROP {ref_kind.upper()} {name}\"'"
+        return Damage(self.name, kind, error.path, error.problem, affects, repair, is_past, ref is not None)
+
+    def missing(self) -> Damage:
+        """Return that the catalog does not have the table."""
+        repair = "run 'ohlcv tables create' if it is new, or 'ohlcv tables register' if the catalog lost it"
+        return Damage(
+            self.name, "table", self.name, "is not in the catalog", "every reader and job of the table", repair
+        )
 
     def _affected(self, kind: FileKind, file: DataFile | None) -> str:
         if kind == "metadata file":

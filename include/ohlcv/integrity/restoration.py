@@ -15,6 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from pyarrow import ArrowException
+from pyarrow.fs import FileType
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import ValidationError
 from pyiceberg.manifest import ManifestFile
@@ -33,13 +34,10 @@ from ohlcv.model import summary_keys
 from ohlcv.model.errors import DamagedFileError, InputError, MissingTableError, OhlcvError
 from ohlcv.model.intervals import from_microseconds
 from ohlcv.model.table_contracts import TableContract, missing_table_problem
-from ohlcv.model.table_names import dotted
+from ohlcv.model.table_names import GIVEN_UP_PREFIX, dotted
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
-
-# Files of the states that are given up get this prefix, so that they are not registered by mistake.
-PREFIX = "damaged-"
 
 
 @dataclass(frozen=True)
@@ -202,18 +200,27 @@ def _lost(given_up: list[Table], target: Table) -> Iterator[tuple[int, datetime,
                 yield entry.snapshot_id, from_microseconds(entry.timestamp_ms * 1000), run
 
 
-def restore(settings: Settings, catalog: Catalog, found: Restoration) -> None:
-    """Set a table back, and rename the metadata files that are given up. Raise OhlcvError if it changed meanwhile."""
+def restore(settings: Settings, catalog: Catalog, found: Restoration) -> list[str]:
+    """Set a table back, and rename the metadata files that are given up. Return those that could not be renamed.
+
+    Raise OhlcvError if the table changed meanwhile.
+    """
     with write_lock(settings, found.contract) as assert_lock_held:
         assert_lock_held()
         _point_to(catalog, found)
-        for location in found.problems:
-            files, path = warehouse_files(settings, location)
-            folder, _, name = path.rpartition("/")
-            try:
-                files.move(path, f"{folder}/{PREFIX}{name}")
-            except FileNotFoundError:
-                continue
+        return [location for location in found.problems if not _rename(settings, location)]
+
+
+def _rename(settings: Settings, location: str) -> bool:
+    """Rename a file that is given up. Return False if that fails; a file that is missing needs no other name."""
+    files, path = warehouse_files(settings, location)
+    folder, _, name = path.rpartition("/")
+    try:
+        if files.get_file_info(path).type != FileType.NotFound:
+            files.move(path, f"{folder}/{GIVEN_UP_PREFIX}{name}")
+    except OSError:
+        return False
+    return True
 
 
 def _point_to(catalog: Catalog, found: Restoration) -> None:

@@ -60,6 +60,12 @@ class _Checker:
         self._known_manifests: set[str] = set()
         # Hashes: a path takes ten times as much memory.
         self._known_files: set[int] = set()
+        # Kind and name of a branch or tag by its snapshot, without main.
+        self._refs = {
+            ref.snapshot_id: (ref.snapshot_ref_type.value, name)
+            for name, ref in table.metadata.refs.items()
+            if ref.snapshot_id != table.metadata.current_snapshot_id
+        }
         # The snapshots whose files are read, None for all. The snapshot of an old file has expired.
         self._chosen = None if since is None else _snapshots_since(table, since)
 
@@ -69,12 +75,18 @@ class _Checker:
             check_metadata_file(self._table)
         except DamagedFileError as error:
             self._add("metadata file", error, None)
-        refs = {ref.snapshot_id for ref in self._table.metadata.refs.values()}
         # The newest first: the newest snapshot that has a damaged file expires last.
         snapshots = sorted(self._table.snapshots(), key=lambda each: each.timestamp_ms, reverse=True)
-        for threads, is_current in ((CONTENT_THREADS, True), (SIZE_THREADS, False)):
-            files = self._files([each for each in snapshots if (each.snapshot_id in refs) is is_current], is_current)
-            with ThreadPoolExecutor(threads) as pool:
+        main = self._table.metadata.current_snapshot_id
+        groups = (
+            [each for each in snapshots if each.snapshot_id == main],
+            [each for each in snapshots if each.snapshot_id in self._refs],
+            [each for each in snapshots if each.snapshot_id not in self._refs and each.snapshot_id != main],
+        )
+        # A file that several groups have is checked in the first one.
+        for group, is_current in zip(groups, (True, True, False), strict=True):
+            files = self._files(group, is_current)
+            with ThreadPoolExecutor(CONTENT_THREADS if is_current else SIZE_THREADS) as pool:
                 while part := list(islice(files, QUEUE)):
                     for each, (content, damage) in zip(part, pool.map(self._check_file, part), strict=True):
                         self._count(each, content)
@@ -143,7 +155,8 @@ class _Checker:
         is_past: bool = False,
         file: DataFile | None = None,
     ) -> None:
-        self._found.append((snapshot, self._checked.damage(kind, error, is_past=is_past, file=file)))
+        ref = None if snapshot is None else self._refs.get(snapshot)
+        self._found.append((snapshot, self._checked.damage(kind, error, is_past=is_past, ref=ref, file=file)))
 
     def _still_needed(self) -> Iterator[Damage]:
         """Yield what was found, without files of snapshots that have expired meanwhile: maintenance deletes them."""

@@ -10,6 +10,8 @@ Identifier = tuple[str, ...]
 DEFAULT_NAMESPACE: Identifier = ("market_data",)
 DEFAULT_TRADES = "gold_crypto_trades"
 DEFAULT_CANDLES = "gold_ohlcv_{timeframe}"
+# Metadata files of states that a restoration has given up begin with this, so that they are not registered.
+GIVEN_UP_PREFIX = "damaged-"
 # In the name of the candle tables, replaced by the name of the timeframe.
 TIMEFRAME = "{timeframe}"
 

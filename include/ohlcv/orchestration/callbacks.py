@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from itertools import chain
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ _RANGES = {
     FSCK_DAG: "files of the tables",
 }
 NO_ERROR = "no error was recorded: the task process was killed or lost"
+# Errors in a notification: a reprocessing run can have one for each day.
+MAX_ERRORS = 3
 # Incident of the health checks that makes runs fail.
 WORKERS_INCIDENT = "health:workers"
 
@@ -68,21 +71,21 @@ def task_failed(context: Context) -> None:
 
 def summarize_error(error: object) -> str:
     """Return the line of an error that names the cause: the last one that starts with 'error: ', else the first."""
-    lines = [line.strip() for line in str(error or "no error was given").splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     messages = [line.removeprefix(ERROR_PREFIX) for line in lines if line.startswith(ERROR_PREFIX)]
-    return (messages[-1] if messages else lines[0])[:500]
+    # MemoryError and others have no text.
+    return (messages[-1:] or lines or [type(error).__name__])[0][:500]
 
 
 def run_failed(context: Context) -> None:
     """Open the incident of a failed run."""
-    run = context["dag_run"]
+    run = _dag_run(context)
     errors = _task_errors(context)
     key = incident_key(run.dag_id, run.run_type)
-    facts = (
-        ("Run", run.run_id),
-        ("Range", _context_range_text(context)),
-        *(("Error", error) for error in errors or [NO_ERROR]),
-    )
+    shown = errors[:MAX_ERRORS] or [_missing_error(context)]
+    if len(errors) > MAX_ERRORS:
+        shown.append(f"and {len(errors) - MAX_ERRORS:,} other errors in the run")
+    facts = (("Run", run.run_id), ("Range", _context_range_text(context)), *(("Error", error) for error in shown))
     notification = Notification(f"{run.dag_id} failed", facts, _links(context))
     error = error_fingerprint(errors[0]) if errors else ""
     open_incident(key, notification, error=error, suppressed=_has_notified_cause(key, error))
@@ -90,7 +93,7 @@ def run_failed(context: Context) -> None:
 
 def run_succeeded(context: Context) -> None:
     """Close the incident of a DAG's runs, if one is open."""
-    run = context["dag_run"]
+    run = _dag_run(context)
 
     def recovery(since: str) -> Notification:
         facts = (("Run", run.run_id), ("Range", _context_range_text(context)), ("Failing since", since))
@@ -109,8 +112,12 @@ def deadline(interval: timedelta) -> DeadlineAlert:
 
 
 async def deadline_missed(minutes: float, context: dict[str, Any]) -> None:
-    """Open the incident of a late scheduled run. Backfilled runs wait for each other, so they are never late."""
-    if context["dag_run"]["run_type"] == "scheduled":
+    """Open the incident of a late scheduled run. Backfilled runs wait for each other, so they are never late.
+
+    A run can have ended before Airflow calls this function, after a pause of the scheduler.
+    """
+    run = context["dag_run"]
+    if run["run_type"] == "scheduled" and run["state"] not in ("success", "failed"):
         # Reading Variables and sending messages would block the event loop of the triggerer.
         await asyncio.to_thread(_open_late_incident, minutes, context["dag_run"])
 
@@ -155,16 +162,40 @@ def _task_errors(context: Context) -> list[str]:
     if instance is None:
         return []
     task_ids = instance.task.dag.task_ids if instance.task is not None else []
-    errors = (instance.xcom_pull(task_ids=task_id, key=ERROR_KEY) for task_id in task_ids)
-    return [str(error) for error in errors if error]
+    found = (instance.xcom_pull(task_ids=task_id, key=ERROR_KEY) for task_id in task_ids)
+    # Several failed tasks of one id, such as days of reprocessing, give a list.
+    errors = chain.from_iterable(each if isinstance(each, list) else [each] for each in found)
+    return list(dict.fromkeys(str(error) for error in errors if error))
+
+
+def _missing_error(context: Context) -> str:
+    """Return why there is no error of a task: it was lost, or the DAG no longer has the last task of the run."""
+    return NO_ERROR if "ti" in context else f"no error was recorded ({context.get('reason') or 'unknown reason'})"
+
+
+def _dag_run(context: Context) -> Any:
+    """Return the run of a callback. Airflow gives only its id if the DAG no longer has the last task of the run."""
+    if "dag_run" in context:
+        return context["dag_run"]
+    run_id = str(context["run_id"])
+    run_type = run_id.partition("__")[0]
+    return SimpleNamespace(
+        dag_id=context["dag"].dag_id,
+        run_id=run_id,
+        run_type=run_type if run_type in ("scheduled", "backfill") else "manual",
+        run_after=None,
+        data_interval_end=None,
+    )
 
 
 def _context_range_text(context: Context) -> str:
-    return range_text(context["dag_run"], dict(context.get("params") or {}))
+    return range_text(_dag_run(context), dict(context.get("params") or {}))
 
 
 def range_text(run: Any, params: dict[str, Any]) -> str:
     """Return the range of a run as text."""
+    if run.run_after is None:
+        return "unknown"
     try:
         if run.dag_id == RETENTION_DAG:
             return f"as of {as_of_day(run, params)}"
@@ -181,7 +212,7 @@ def range_text(run: Any, params: dict[str, Any]) -> str:
 
 def _links(context: Context) -> tuple[tuple[str, str], ...]:
     instance: Any = context.get("ti")
-    run = context["dag_run"]
+    run = _dag_run(context)
     section = _SECTIONS.get(run.dag_id, FAILED_SECTION)
     return run_links(run.dag_id, run.run_id, section, None if instance is None else str(instance.log_url))
 

@@ -32,13 +32,13 @@ def dag_run_range(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any
         )
         # A long lookback is a setting, not a mistake.
         if params.get("start"):
-            _require_few_days(ceil((found.end - found.start) / DAY))
+            _require_few_days(ceil((found.end - found.start) / DAY), "build it by runs of ohlcv_reprocess")
     return found
 
 
-def _require_few_days(days: int) -> None:
+def _require_few_days(days: int, remedy: str) -> None:
     if days > MAX_DAYS:
-        raise InputError(f"{days:,} days are too many for one run (at most {MAX_DAYS:,}): use a backfill")
+        raise InputError(f"{days:,} days are too many for one run (at most {MAX_DAYS:,}): {remedy}")
 
 
 def range_start(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
@@ -69,7 +69,7 @@ def dag_run_days(dag_run: DagRunProtocol, params: dict[str, Any]) -> list[date]:
             start=params.get("start"),
             end=params.get("end"),
         )
-        _require_few_days(len(days))
+        _require_few_days(len(days), "use a backfill")
     return days
 
 

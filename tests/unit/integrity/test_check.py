@@ -198,9 +198,19 @@ def test_tables_are_chosen_by_name_timeframe_and_trades(home: Settings) -> None:
         Selection(tables=["prices"]).choose(home)
 
 
-def test_a_table_that_does_not_exist_yet_is_left_out(home: Settings, tmp_path: Path) -> None:
+def test_a_table_that_the_catalog_does_not_have_is_reported(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = load_settings({"OHLCV_HOME": str(tmp_path)})
-    assert list(check(other)) == [CATALOG]
+    reports = check(other)
+    assert list(reports) == list(check(home))
+    assert [each.table for each in reports.values() if not each.is_damaged] == [CATALOG]
+    result = run(other, monkeypatch, "--trades")
+    assert result.return_value == 1
+    assert (
+        "table market_data.gold_crypto_trades is not in the catalog; affects every reader and job of the table; "
+        "repair: run 'ohlcv tables create' if it is new, or 'ohlcv tables register' if the catalog lost it"
+    ) in result.output.replace("\n", " ")
 
 
 def test_the_command_prints_json_and_exits_with_1_if_there_is_damage(

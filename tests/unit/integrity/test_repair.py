@@ -13,7 +13,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.snapshot_summary import read_checkpoint
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import load_trades
-from ohlcv.integrity.check import Selection
+from ohlcv.integrity.check import Selection, check_tables
 from ohlcv.integrity.repair import plan_repair, repair
 from ohlcv.ledger.recording import record
 from ohlcv.model.errors import InputError, OhlcvError
@@ -68,7 +68,34 @@ def test_a_damaged_candle_file_is_dropped_and_its_hours_become_pending(home: Set
     assert read_checkpoint(table).pending_hours == set(range(first, first + 24))
     # The ledger need not read the damaged file: it records that the day was deleted.
     assert record(home, MINUTE).publications == 1
-    assert "no data file is damaged, nothing to repair" in run("gold_ohlcv_1m", "--yes").output
+    assert "no data file of the current state is damaged, nothing to repair" in run("gold_ohlcv_1m", "--yes").output
+
+
+@pytest.mark.parametrize("kind", ["branch", "tag"])
+def test_damage_that_only_a_branch_or_tag_needs_is_named_and_does_not_stop_a_repair_of_main(
+    home: Settings, kind: str
+) -> None:
+    table = load_table(open_catalog(home), MINUTES)
+    before = table.current_snapshot()
+    assert before is not None
+    write_candles(home, MINUTE, candle(MINUTE, "2026-01-31T12:01"))
+    table.refresh()
+    beside = table.current_snapshot()
+    assert beside is not None
+    manage = table.manage_snapshots()
+    change = manage.create_branch if kind == "branch" else manage.create_tag
+    change(beside.snapshot_id, "kept").commit()
+    table.manage_snapshots().rollback_to_snapshot(before.snapshot_id).commit()
+    Path(beside.manifest_list.removeprefix("file://")).unlink()
+    file = data_files(home, trades=False)[-1]
+    file.write_bytes(file.read_bytes()[:-1])
+
+    (report,) = [each for each in check_tables(home, Selection(timeframes=["1m"]).choose(home), None) if each.damages]
+    assert [(each.kind, each.is_beside) for each in report.damages] == [("data file", False), ("manifest list", True)]
+    assert f"affects the {kind} kept only (" in report.damages[1].line
+    assert f'"ALTER TABLE market_data.gold_ohlcv_1m DROP {kind.upper()} kept"' in report.damages[1].repair
+    assert "dropped   1 files with 1 candles of 2026-01-31" in run("gold_ohlcv_1m", "--yes").output
+    assert read_candles(home, MINUTE)["window_start"].to_pylist() == [at("2026-01-30T12:00")]
 
 
 def test_of_trades_the_whole_hour_is_dropped_and_can_be_loaded_again(home: Settings) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from pyarrow.fs import LocalFileSystem
 
 from ohlcv.cli.tables import tables
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.registration import register_tables
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ingest.loader import load_trades
+from ohlcv.integrity import restoration
 from ohlcv.integrity.check import Selection, check_tables
 from ohlcv.integrity.restoration import find_restoration, restore
 from ohlcv.model.errors import InputError, MissingTableError, OhlcvError
@@ -131,6 +133,25 @@ def test_several_damaged_commits_are_given_up_together(home: Settings) -> None:
     assert len(found.problems) == len(found.lost) == 2
     restore(home, open_catalog(home), found)
     assert rows(home) == 1
+
+
+def test_a_file_that_cannot_be_renamed_is_named_after_the_restoration(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = newest_files(home)["metadata file"]
+    file.write_bytes(b"")
+
+    class Locked(LocalFileSystem):  # type: ignore[misc]  # pyarrow has no types
+        def move(self, *_: str) -> None:
+            raise OSError("access denied")
+
+    monkeypatch.setattr(
+        restoration, "warehouse_files", lambda _, location: (Locked(), location.removeprefix("file://"))
+    )
+    restored = run("gold_crypto_trades", "--yes")
+    assert "restored  market_data.gold_crypto_trades as of" in restored.output
+    assert f"note: {file} could not be renamed: move it to another place" in restored.output.replace("file://", "")
+    assert rows(home) == 2
 
 
 def test_a_complete_table_is_not_changed(home: Settings) -> None:
