@@ -231,9 +231,12 @@ class TableModel:
         if deferred:
             assert may_defer, f"changed hours were deferred: {sorted(deferred)}"
             newest = max(spans[hour] for hour in deferred)
-            oldest = min((spans[hour] for hour in beyond - deferred), default=None)
-            assert oldest is not None, f"nothing was rebuilt, and these hours were deferred: {sorted(deferred)}"
-            assert newest < oldest, f"newer hours were deferred than rebuilt: {sorted(deferred)}"
+            rebuilt = {spans[hour] for hour in beyond - deferred}
+            assert all(newest < span for span in rebuilt), f"newer hours were deferred than rebuilt: {sorted(deferred)}"
+            # The run may also have rebuilt hours of which this model does not know whether the run finds them changed.
+            others = {self._complete(hour, own[1]) for hour in (uncertain | returned) - left}
+            rebuilt |= {span for span in others if span[0] < span[1] and not contains(own, span)}
+            assert any(newest < span for span in rebuilt), f"these were deferred, none was rebuilt: {sorted(deferred)}"
         must = [own, *(spans[hour] for hour in certain - deferred if spans[hour][0] < spans[hour][1])]
         must += [span for hour in returned if (span := self._complete(hour, own[1]))[0] < span[1]]
         may = [self._complete(hour, own[1]) for hour in uncertain]

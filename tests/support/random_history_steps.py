@@ -15,6 +15,8 @@ Arrival = Literal["now", "null", "early", "tie"]
 Deleter = Literal["pyiceberg", "copy-on-write", "merge-on-read"]
 # How a run was started. A cleared run has the id of a scheduled one.
 Start = Literal["cleared", "backfill", "manual"]
+# Rows of a delivery that are printed. The command that repeats a history has all.
+MAX_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -205,13 +207,15 @@ class History:
         return replace(self, steps=tuple(steps))
 
     def to_text(self) -> str:
-        """Return the steps, one a line, with the values of their rows."""
+        """Return the steps, one a line, with the values of their first rows."""
         shape = f"row groups of {self.row_group}{', large' if self.is_large else ''}"
         lines = [f"begin {self.begin:%F %T}, {dict(self.environment)}, {shape}"]
         for number, step in enumerate(self.steps):
             lines.append(f"{number:3} {describe(step)}")
             if isinstance(step, Deliver):
-                lines += [f"      {_row_text(row)}" for row in step.rows]
+                lines += [f"      {_row_text(row)}" for row in step.rows[:MAX_SHOWN]]
+                if len(step.rows) > MAX_SHOWN:
+                    lines.append(f"      and {len(step.rows) - MAX_SHOWN:,} more rows")
         return "\n".join(lines)
 
 
