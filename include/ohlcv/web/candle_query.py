@@ -158,7 +158,7 @@ class CandleReader:
 
     def _filled(self, index: TableIndex, query: CandleQuery) -> pa.Table:
         before = CandleQuery(query.symbol, query.exchange, end=query.start, newest=1)
-        stored = replace(query, fill=None, after=None)
+        stored = replace(query, fill=None, after=None, limit=None)
         tables = [self._newest(index, before, 1), *self._tables(index, stored)]
         first, last = windows_to_fill(self._timeframe, query.start, query.end, self.newest_window(index))
         filled = fill_windows(_complete(tables, index, stored), self._timeframe, first, last, None)

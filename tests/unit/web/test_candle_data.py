@@ -222,6 +222,19 @@ def test_the_newest_candles_are_those_of_the_newest_windows(settings: Settings, 
         assert found["window_start"].to_pylist() == hours[-newest:]
 
 
+@pytest.mark.parametrize("missing", [{30}, {4, 5, 17}], ids=["no gap", "gaps"])
+def test_pages_of_filled_candles_of_one_file_equal_the_whole_answer(
+    settings: Settings, data: CandleData, missing: set[int]
+) -> None:
+    hours = [FIRST + number * HOUR.length for number in range(20)]
+    write_candles(settings, HOUR, *(candle(HOUR, hour) for number, hour in enumerate(hours) if number not in missing))
+    data.refresh()
+    query = CandleQuery("BTC", "X", FIRST, FIRST + timedelta(hours=20), fill="previous")
+    found = pages(data, query, 3)
+    assert found == data.candles("1h", query).table.to_pylist()
+    assert {number for number, row in enumerate(found) if row["filled"]} == missing - {30}
+
+
 def test_the_count_of_one_series_is_bounded_by_its_windows(
     settings: Settings, data: CandleData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
