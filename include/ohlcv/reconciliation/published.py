@@ -23,8 +23,9 @@ COUNT, VWAP, QUOTE_VOLUME = "trade_count", "vwap", "quote_volume"
 # Amounts of which every file has a value, and of which some formats have none.
 AMOUNTS = (*PRICES, "volume")
 OPTIONAL_AMOUNTS = (VWAP, QUOTE_VOLUME)
-AMOUNT = pa.decimal128(38, 18)
-_AMOUNT_TEXT = r"^[0-9]{1,20}(\.[0-9]{1,18})?$"
+# 30 integer digits, as a widened volume of ours has.
+AMOUNT = pa.decimal256(48, 18)
+_AMOUNT_TEXT = r"^[0-9]{1,30}(\.[0-9]{1,18})?$"
 _WHOLE_TEXT = r"^[0-9]{1,18}$"
 # Units of times: microseconds of one, and the numbers that are times of this unit in the years 1973 to 5138.
 _UNITS = {"seconds": (1_000_000, 10**8), "milliseconds": (1_000, 10**11), "microseconds": (1, 10**14)}
@@ -115,7 +116,11 @@ class _Checker:
     def _amounts(self, name: str) -> pa.ChunkedArray:
         texts = self._text(name)
         is_bad = pc.invert(pc.match_substring_regex(texts, _AMOUNT_TEXT))
-        self._refuse(is_bad, f"{name} is '{{value}}': give a number of 0 or more with at most 18 decimal places", name)
+        self._refuse(
+            is_bad,
+            f"{name} is '{{value}}': give a number of 0 or more with at most 30 digits and at most 18 decimal places",
+            name,
+        )
         return texts.cast(AMOUNT)
 
     def _places(self, name: str) -> int:

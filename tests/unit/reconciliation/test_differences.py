@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.tables import widen_volume
 from ohlcv.model.intervals import from_microseconds
 from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
 from ohlcv.model.tolerances import parse_tolerances
 from ohlcv.reconciliation.reconcile import Request, reconcile
 from ohlcv.reconciliation.report import Reconciliation
 from support.candle_rows import HOUR, MINUTE, write_candles
+from support.default_tables import candles_contract
 from support.published_candles import FETCHED, LAYOUTS, NOW, START, Published, empty, random_candles, write_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
@@ -193,3 +195,14 @@ def test_files_with_and_without_a_field_are_compared_together(settings: Settings
     ]
     report = reconcile(settings, paths, Request("kraken-ohlc", "X", "BTC", MINUTE, fetched_at=FETCHED), NOW)
     assert found(report) == {ours[1].start: ("different", ["vwap"]), ours[3].start: ("different", ["close"])}
+
+
+@pytest.mark.parametrize("volume", ["7.5", "12345678901234567890123456.25"])
+def test_candles_of_a_widened_table_are_compared(run: Any, settings: Settings, volume: str) -> None:
+    widen_volume(settings, candles_contract(MINUTE))
+    ours = [replace(each, volume=Decimal(volume), own_vwap=each.vwap) for each in random_candles(14, 2, MINUTE)]
+    with localcontext(prec=48):
+        other = ours[1].volume + Decimal("1e-18")
+    report = run(ours, [ours[0], replace(ours[1], volume=other)])
+    assert (report.counts["equal"], found(report)) == (1, {ours[1].start: ("different", ["volume"])})
+    assert report.windows[0].differences[0].difference == Decimal("1e-18")
