@@ -191,7 +191,9 @@ class _Search:
         for start, before, after in connection.execute(f"SELECT DISTINCT start, before, after {comparable}").fetchall():
             for hour in self._hours(start):
                 self._pairs[hour].add((before, after))
-        for start, symbol in connection.execute(f"SELECT DISTINCT start, symbol {comparable}").fetchall():
+        # A candle of another writer may have no symbol. No valid trade has none.
+        named = f"{comparable} AND symbol IS NOT NULL"
+        for start, symbol in connection.execute(f"SELECT DISTINCT start, symbol {named}").fetchall():
             for hour in self._hours(start):
                 self._symbols[hour].add(symbol)
         snapshots = {snapshot for pairs in self._pairs.values() for pair in pairs for snapshot in pair}

@@ -165,6 +165,26 @@ def test_the_cause_is_unknown_without_a_trades_snapshot(site: LedgerSite) -> Non
     assert found(site) == [(["unknown"], None)]
 
 
+@pytest.mark.parametrize("column", ["symbol", "exchange"])
+def test_a_candle_without_a_symbol_or_an_exchange_has_no_trades(site: LedgerSite, column: str) -> None:
+    """Another writer may have stored such a candle."""
+    site.build(CANDLE, trades=add_trades(site.settings, identified(minute(0), "1")))
+    site.record()
+    nameless = {**priced("1", minute(1, 0)), column: None}
+    site.replace([*site.rows, nameless])
+    site.record()
+    second = add_trades(site.settings, identified(minute(0, 2), "2"))
+    # Alone, and then together with a changed candle.
+    site.build(delete=[nameless], trades=second)
+    site.record()
+    site.replace([*site.rows, nameless])
+    third = add_trades(site.settings, identified(minute(0, 3), "3"))
+    site.build(priced("2"), delete=[nameless], trades=third)
+    site.record()
+    (updated,) = (row for row in site.revisions() if row["change"] == "updated")
+    assert updated["causes"] == ["trade added"]
+
+
 def test_hours_without_changed_files_are_not_read(site: LedgerSite, monkeypatch: pytest.MonkeyPatch) -> None:
     rebuild(site, [identified(f"{NOON}:01", "1")], [identified("2026-03-01T13:00:01", "2")])
     monkeypatch.setattr(causes, "ArrowScan", None)
