@@ -81,7 +81,8 @@ def find_series(
         return set()
     # These two columns have few distinct values and are a very small part of the files.
     rows = source.rows(And(condition, partition_condition(timeframe, recent)), ("symbol", "exchange"))
-    return set(count_by_series(rows))
+    # Another writer may have stored a candle without a symbol or an exchange, which is of no series.
+    return set(count_by_series(rows.drop_null()))
 
 
 def newest_window_start(table: Table, timeframe: Timeframe) -> int | None:

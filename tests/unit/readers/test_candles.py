@@ -15,6 +15,7 @@ from ohlcv.iceberg import tables as iceberg_tables
 from ohlcv.iceberg.retention_plan import plan_retention
 from ohlcv.model.errors import InputError, OhlcvError
 from ohlcv.readers.candles import read_candles
+from ohlcv.readers.latest import recent_series
 from support.candle_rows import (
     COLUMNS,
     MINUTE,
@@ -53,6 +54,13 @@ class TestRange:
         assert window_starts(read_candles(settings, MINUTE, newest=5)) == ["2026-03-01T10:00"]
         today = date(2026, 3, 2)
         assert plan_retention(settings, MINUTE, today, today).total_rows == 1
+
+    @pytest.mark.parametrize("column", ["symbol", "exchange"])
+    def test_a_candle_without_a_symbol_or_an_exchange_is_of_no_series(self, settings: Settings, column: str) -> None:
+        named = candle(MINUTE, "2026-03-01T10:00")
+        write_candles(settings, MINUTE, named, {**candle(MINUTE, "2026-03-01T10:01"), column: None})
+        assert recent_series(settings, MINUTE) == [("BTC", "X")]
+        assert read_candles(settings, MINUTE, newest=20).to_pylist() == [named]
 
     def test_an_empty_table_returns_all_columns_without_rows(self, settings: Settings) -> None:
         found = read_candles(settings, MINUTE)
