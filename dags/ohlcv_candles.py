@@ -33,8 +33,6 @@ from ohlcv.orchestration.run_ranges import MACROS
 from ohlcv.orchestration.tasks import priority_of, spark_task, validate_task
 from ohlcv.spark.spark_submit import templated_job
 
-TIMEOUT = timedelta(seconds=300)
-
 
 def build_dag(settings: Settings, timeframe: Timeframe) -> DAG:
     """Return the DAG of one timeframe."""
@@ -44,7 +42,7 @@ def build_dag(settings: Settings, timeframe: Timeframe) -> DAG:
         timeframe.name,
         start=f"{{{{ range_start({arguments}) }}}}",
         end=f"{{{{ range_end({arguments}) }}}}",
-        rebuild_pending="{{ rebuilds_pending(dag_run, params) }}",
+        rebuild_pending="{{ rebuilds_pending(dag_run, params, ti.try_number) }}",
         prune="{{ 'yes' if params.prune else 'no' }}",
         dag_id="{{ dag_run.dag_id }}",
         run_id="{{ dag_run.run_id }}",
@@ -80,9 +78,10 @@ def build_dag(settings: Settings, timeframe: Timeframe) -> DAG:
         },
         **DAG_OPTIONS,
     ) as dag:
-        aggregate = spark_task("aggregate", job, priority_of(timeframe, settings), TIMEOUT)
+        timeout = timedelta(seconds=settings.tuning[timeframe.name].timeout_seconds)
+        aggregate = spark_task("aggregate", job, priority_of(timeframe, settings), timeout)
         aggregate.doc_md = f"Build the {timeframe} candles of the run's range and write the changes in one commit."
-        aggregate >> validate_task(timeframe, settings)
+        aggregate >> validate_task(timeframe, settings, timeout)
     return dag
 
 

@@ -96,7 +96,7 @@ def build_dag(settings: Settings) -> DAG:
             )
             rebuild = spark_task("rebuild", job, REPROCESS_WEIGHT, TIMEOUT)
             rebuild.doc_md = "Rebuild one UTC day, with one commit for each table that changed."
-            rebuild >> validate_day_task(day, settings)
+            rebuild >> validate_day_task(day, settings, TIMEOUT)
 
         one_day.expand(day=days_task()) >> progress_task()
     return dag

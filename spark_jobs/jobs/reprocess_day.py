@@ -113,18 +113,21 @@ def _reprocess_once(
 
 def largest_differences(rows: DataFrame) -> list[dict[str, Any]]:
     """Return the candles with the largest relative change, measured by the field that changes most."""
-    # Only for sorting, so floating point is accurate enough. An inserted or deleted candle counts as 1.
+    # Only for sorting, so floating point is accurate enough. An inserted or deleted candle counts as 1, and so does one
+    # whose values were all 0.
     change = F.greatest(
         *(
-            F.abs(F.col(name).cast("double") - F.col(f"old.{name}").cast("double"))
-            / F.col(f"old.{name}").cast("double")
+            F.try_divide(
+                F.abs(F.col(name).cast("double") - F.col(f"old.{name}").cast("double")),
+                F.col(f"old.{name}").cast("double"),
+            )
             for name in VALUES
             if name not in ("window_end", "window_date", "trade_count")
         )
     )
     found = (
         rows.where(F.col("action").isin("inserted", "updated", "deleted"))
-        .withColumn("change", F.when(F.col("action") == "updated", change).otherwise(1.0))
+        .withColumn("change", F.when(F.col("action") == "updated", F.coalesce(change, F.lit(1.0))).otherwise(1.0))
         .orderBy(F.desc("change"), "window_start", "symbol", "exchange")
         .limit(MAX_LISTED)
         .collect()

@@ -151,7 +151,7 @@ class _Tasks:
     def __init__(self, dag: Any, run: Any) -> None:
         self.dag, self.run = dag, run
         self.xcoms: dict[str, Any] = {}
-        instance = SimpleNamespace(xcom_pull=lambda task_ids: self.xcoms[task_ids])
+        instance = SimpleNamespace(xcom_pull=lambda task_ids: self.xcoms[task_ids], try_number=1)
         self.context: dict[str, Any] = {"dag": dag, "dag_run": run, "ti": instance}
 
     def begin(self, task_id: str, day: str = "") -> Any:

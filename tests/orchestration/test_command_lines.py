@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,7 +59,11 @@ def spark_task_id(dag_id: str) -> str:
 
 
 def rendered(
-    dag_id: str, run: SimpleNamespace, params: dict[str, Any] | None = None, task_id: str | None = None
+    dag_id: str,
+    run: SimpleNamespace,
+    params: dict[str, Any] | None = None,
+    task_id: str | None = None,
+    try_number: int = 1,
 ) -> list[str]:
     """Render the templates of the Spark task and build its command with the operator's own hook."""
     from airflow.dag_processing.dagbag import DagBag
@@ -71,7 +75,7 @@ def rendered(
     task.application_args = [each if isinstance(each, str) else MAPPED_DAY for each in task.application_args]
     given = {name: dag.params[name] for name in dag.params} | (params or {})
     run.dag_id = dag_id
-    instance = SimpleNamespace(xcom_pull=lambda task_ids: PLANS[task_ids])
+    instance = SimpleNamespace(xcom_pull=lambda task_ids: PLANS[task_ids], try_number=try_number)
     task.render_template_fields({"dag_run": run, "params": given, "ti": instance}, dag.get_template_env())
     hook: SparkSubmitHook = task._get_hook()
     return [_portable(argument) for argument in hook._build_spark_submit_command(task.application)]
@@ -157,6 +161,14 @@ def test_a_cleared_run_builds_its_range_without_pending_hours() -> None:
     cleared = script_arguments(rendered("ohlcv_1m", dag_run("scheduled", clear_number=1)))
     assert (first["--rebuild-pending"], cleared["--rebuild-pending"]) == ("yes", "no")
     assert (first["--start"], first["--end"]) == (cleared["--start"], cleared["--end"])
+
+
+def test_the_last_try_of_a_scheduled_run_leaves_pending_hours_to_the_next_run() -> None:
+    found = [
+        script_arguments(rendered("ohlcv_1m", dag_run("scheduled"), try_number=number))["--rebuild-pending"]
+        for number in (1, 2, 3)
+    ]
+    assert found == ["yes", "yes", "no"]
 
 
 def test_a_run_without_dates_ends_when_it_was_triggered() -> None:
@@ -295,6 +307,20 @@ def test_invalid_days_fail_without_retries(given: dict[str, str], message: str) 
     run_object: Any = dag_run("manual")
     with pytest.raises(AirflowFailException, match=message):
         dag_run_days(run_object, given)
+
+
+def test_the_current_day_is_left_out_until_it_has_a_complete_window() -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from ohlcv.orchestration.run_ranges import dag_run_days
+
+    run_object: Any = dag_run("manual")
+    given = {"start": "2026-02-27T00:00:00Z", "end": "2026-03-02T00:00:00Z"}
+    days = [date(2026, 2, 27), date(2026, 2, 28), date(2026, 3, 1)]
+    assert dag_run_days(run_object, given | {"timeframes": ["1h", "1d"]}) == days
+    assert dag_run_days(run_object, given | {"timeframes": ["1d"]}) == days[:2]
+    with pytest.raises(AirflowFailException, match="no window of 2026-03-01 is complete yet: give an earlier start"):
+        dag_run_days(run_object, given | {"start": "2026-03-01T00:00:00Z", "timeframes": ["1d"]})
 
 
 def test_scheduled_and_manual_runs_have_priority_over_backfills() -> None:

@@ -140,11 +140,32 @@ def test_candle_dags_match_the_registry(bag: DagBag) -> None:
         assert aggregate.downstream_task_ids == {"validate"}
         assert (aggregate.pool, aggregate.pool_slots) == ("ohlcv_spark", 1)
         assert (aggregate.retries, aggregate.retry_delay) == (2, timedelta(seconds=60))
-        assert aggregate.execution_timeout == timedelta(seconds=300)
+        assert aggregate.execution_timeout == validate.execution_timeout == timedelta(seconds=300)
         assert (validate.retries, validate.retry_delay) == (1, timedelta(seconds=30))
         assert [asset.name for asset in validate.outlets] == [f"gold_ohlcv_{timeframe}"]
         weights.append(aggregate.priority_weight)
     assert weights == sorted(weights, reverse=True), "smaller timeframes have the larger weight"
+
+
+def test_the_timeout_of_a_timeframe_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    monkeypatch.setenv("OHLCV_1D_TIMEOUT_SECONDS", "900")
+    dags = DagBag(ROOT / "dags").dags
+    timeouts = {
+        (name, task_id): dags[f"ohlcv_{name}"].get_task(task_id).execution_timeout
+        for name in ("1h", "1d")
+        for task_id in ("aggregate", "validate")
+    }
+    assert {key for key, timeout in timeouts.items() if timeout == timedelta(seconds=900)} == {
+        ("1d", "aggregate"),
+        ("1d", "validate"),
+    }
+
+
+def test_the_validation_of_a_reprocessed_day_has_the_time_of_its_job(bag: DagBag) -> None:
+    dag = bag.dags["ohlcv_reprocess"]
+    assert dag.get_task("one_day.validate").execution_timeout == dag.get_task("one_day.rebuild").execution_timeout
 
 
 def test_parsing_dags_imports_no_spark_and_no_data_library() -> None:

@@ -95,6 +95,20 @@ def test_a_connection_has_one_master_or_several() -> None:
     assert (two["host"], two["port"]) == ("spark://a:7077,b", 7078)
 
 
+@pytest.mark.parametrize(
+    ("master", "host", "port"),
+    [
+        ("spark://a", "spark://a", 7077),
+        ("spark://a:7078,b", "spark://a:7078,b", 7077),
+        ("local", "local", None),
+        ("local[2]", "local[2]", None),
+    ],
+)
+def test_a_connection_needs_no_port(master: str, host: str, port: int | None) -> None:
+    found = spark_connection(master)
+    assert (found["host"], found.get("port")) == (host, port)
+
+
 def test_the_prerequisites_import_no_airflow() -> None:
     """The demo imports them in its own process, which needs no Airflow."""
     script = "import sys, ohlcv.orchestration.prerequisites; print('airflow' in sys.modules)"

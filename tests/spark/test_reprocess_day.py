@@ -130,6 +130,15 @@ def test_a_dry_run_writes_nothing_and_lists_the_largest_differences_first(
     assert "updated  ETH-USD kraken 2026-03-01T09:31:00Z: volume 1.00000000 -> 51.00000000" in log
 
 
+def test_a_dry_run_lists_a_stored_candle_whose_values_are_0(harness: Harness) -> None:
+    run(harness)
+    table = "iceberg.market_data.gold_ohlcv_1m"
+    harness.sql(f"UPDATE {table} SET volume = 0, trade_count = 0 WHERE window_start = '2026-03-01 00:00:00'")
+    report = run(harness, "--dry-run", "yes", "--timeframes", "1m")
+    (listed,) = report["timeframes"][0]["differences"]
+    assert (listed["action"], listed["fields"]["volume"]["stored"]) == ("updated", "0.00000000")
+
+
 def test_prune_deletes_candles_of_an_empty_hour(harness: Harness) -> None:
     run(harness, *ONLY_1H)
     harness.sql("DELETE FROM {trades} WHERE exchange_date = '2026-03-01' AND exchange_hour = 9")

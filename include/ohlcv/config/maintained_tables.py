@@ -20,7 +20,7 @@ from ohlcv.model.timeframes import Timeframe
 PUBLICATIONS, REVISIONS = "publications", "revisions"
 COVERAGE, COVERAGE_NOTES, RECONCILIATION = "coverage", "coverage_notes", "reconciliation"
 RECORD_TABLES = (PUBLICATIONS, REVISIONS, COVERAGE, COVERAGE_NOTES, RECONCILIATION)
-# A day on which retention periods are compared with each other.
+# A day on which retention periods are compared, to name the longest.
 _ANY_DAY = date(2026, 1, 1)
 
 
@@ -43,6 +43,8 @@ class MaintainedTable:
     timeframes: tuple[Timeframe, ...]
     # Order of the rows in a compacted file.
     sort_order: tuple[str, ...]
+    # Further timeframes whose candles must have expired, too.
+    explained: tuple[Timeframe, ...] = ()
 
     @property
     def is_record(self) -> bool:
@@ -65,7 +67,7 @@ class MaintainedTable:
     def cutoff(self, timeframe: Timeframe, as_of: date) -> date:
         """Return the first day of a timeframe that is kept. A partition is deleted when all its days have expired."""
         # A month of candles is kept until all its days have expired, and so is what was recorded of its days.
-        return partition_of(self.unit, timeframe.cutoff(as_of))
+        return partition_of(self.unit, min(each.cutoff(as_of) for each in (timeframe, *self.explained)))
 
     def parse_partitions(self, text: str, as_of: date) -> tuple[ExpiredPartition, ...]:
         """Return the partitions of a job's argument. Raise InputError for one that has not expired."""
@@ -99,9 +101,10 @@ def maintained_table(settings: Settings, name: str) -> MaintainedTable:
     if name == RECONCILIATION:
         return MaintainedTable(name, settings.reconciliation_contract, every, RECONCILIATION_KEY)
     if name == COVERAGE:
-        # It explains the candles of every timeframe, so the longest retention applies.
-        longest = min(every, key=lambda each: each.cutoff(_ANY_DAY))
-        return MaintainedTable(name, settings.coverage_contract, (longest,), COVERAGE_KEY)
+        # It explains the candles of every timeframe, also of one that is no longer enabled.
+        explained = tuple(settings.retained_timeframes)
+        longest = min(explained, key=lambda each: each.cutoff(_ANY_DAY))
+        return MaintainedTable(name, settings.coverage_contract, (longest,), COVERAGE_KEY, explained)
     if name == COVERAGE_NOTES:
         return MaintainedTable(name, settings.coverage_notes_contract, (), ("recorded_at", "note"))
     timeframe = settings.timeframe(name)

@@ -83,6 +83,7 @@ MAXIMA = {
     "lookback_minutes": 5_256_000,  # ten years
     "time_target_seconds": 86_400,
     "deadline_seconds": 604_800,
+    "timeout_seconds": 86_400,
     "retention_days": 36_500,
     "executor_cores": 1_024,
     "shuffle_partitions": 100_000,
@@ -106,6 +107,8 @@ class Tuning:
     time_target_seconds: int | None = None
     # Seconds. Replaces the deadline of the registry.
     deadline_seconds: int | None = None
+    # Time after which Airflow ends the job or the validation of a run.
+    timeout_seconds: int = 300
     # Days. Replaces the retention of the registry.
     retention_days: int | None = None
     executor_cores: int = 1
@@ -194,6 +197,11 @@ class Settings:
     def timeframes(self) -> Mapping[str, Timeframe]:
         """Return the enabled timeframes by name, in order of length, with their tuning applied."""
         return {name: _tuned(TIMEFRAMES[name], self.tuning[name]) for name in self.enabled}
+
+    @property
+    def retained_timeframes(self) -> list[Timeframe]:
+        """Return all timeframes with their retention. The candles of one that is no longer enabled remain."""
+        return [_with_retention(timeframe, self.tuning[name]) for name, timeframe in TIMEFRAMES.items()]
 
     def timeframe(self, name: str) -> Timeframe:
         """Return an enabled timeframe. Raise InputError for another one."""
@@ -312,11 +320,15 @@ def _tuned(timeframe: Timeframe, tuning: Tuning) -> Timeframe:
         found = dataclasses.replace(found, lookback=tuning.lookback_minutes * timedelta(minutes=1))
     if tuning.time_target_seconds is not None:
         found = dataclasses.replace(found, time_target=tuning.time_target_seconds * timedelta(seconds=1))
-    if tuning.retention_days is not None:
-        found = dataclasses.replace(found, retention=Retention(days=tuning.retention_days))
     if tuning.deadline_seconds is not None:
         found = dataclasses.replace(found, deadline=tuning.deadline_seconds * timedelta(seconds=1))
-    return found
+    return _with_retention(found, tuning)
+
+
+def _with_retention(timeframe: Timeframe, tuning: Tuning) -> Timeframe:
+    if tuning.retention_days is None:
+        return timeframe
+    return dataclasses.replace(timeframe, retention=Retention(days=tuning.retention_days))
 
 
 def _tuning(values: Mapping[str, tuple[str, str]]) -> Tuning:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg.object_store import describe_store_error, is_store_error
 from ohlcv.model.errors import OhlcvError
 from ohlcv.monitoring.health import health
 from ohlcv.monitoring.measurements import Measurement
@@ -71,6 +73,10 @@ def make_server(settings: Settings, host: str = "", port: int = PORT) -> Threadi
                 status, text = 200, cache.read() if self.path == "/metrics" else "alive\n"
             except OhlcvError as error:
                 status, text = 503, f"{error}\n"
+            except OSError as error:
+                if not is_store_error(error):
+                    raise
+                status, text = 503, f"{describe_store_error(settings, error)}\n"
             content = text.encode()
             self.send_response(status)
             self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
@@ -84,5 +90,14 @@ def make_server(settings: Settings, host: str = "", port: int = PORT) -> Threadi
     return ThreadingHTTPServer((host, port), Handler)
 
 
+def main() -> None:
+    """Serve until the process is ended. Invalid settings end it with one line."""
+    try:
+        server = make_server(load_settings())
+    except OhlcvError as error:
+        sys.exit(f"error: {error}")
+    server.serve_forever()
+
+
 if __name__ == "__main__":
-    make_server(load_settings()).serve_forever()
+    main()

@@ -7,12 +7,13 @@ from typing import Any
 
 from ohlcv.orchestration.callbacks import run_failed, run_succeeded, task_failed
 from ohlcv.orchestration.parameters import check_run_arguments
+from ohlcv.orchestration.run_ranges import RETRIES
 
 OWNER = "market-data"
 
 DEFAULT_ARGUMENTS: dict[str, Any] = {
     "owner": OWNER,
-    "retries": 2,
+    "retries": RETRIES,
     "retry_delay": timedelta(seconds=60),
     "execution_timeout": timedelta(seconds=300),
     "pre_execute": check_run_arguments,

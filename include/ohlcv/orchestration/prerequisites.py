@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 SPARK_CONNECTION = "spark_default"
+# Port of a Spark master whose address has none.
+DEFAULT_PORT = 7077
 # One slot: the Spark jobs of all DAGs, backfills included, run one after another.
 SPARK_POOL = "ohlcv_spark"
 
@@ -26,9 +29,11 @@ def pools() -> dict[str, Any]:
 
 def spark_connection(master: str) -> dict[str, Any]:
     """Return the connection to a Spark master in the format of `airflow connections import`."""
+    connection: dict[str, Any] = {"conn_type": "spark", "host": master, "extra": {"deploy-mode": "client"}}
     # With several masters (spark://a:7077,b:7077) everything before the last port is the host.
-    host, _, port = master.rpartition(":")
-    return {"conn_type": "spark", "host": host, "port": int(port), "extra": {"deploy-mode": "client"}}
+    if found := re.fullmatch(r"(spark://.*?)(?::(\d+))?", master):
+        connection |= {"host": found[1], "port": int(found[2] or DEFAULT_PORT)}
+    return connection
 
 
 def connection_problem(get_connection: Callable[[str], Any]) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ohlcv.config.settings import load_settings
 from ohlcv.model.errors import InputError
-from ohlcv.model.intervals import Range, iso, parse_day, run_days, run_range
+from ohlcv.model.intervals import Range, day_range, iso, parse_day, run_days, run_range
 from ohlcv.model.timeframes import DAY
 from ohlcv.orchestration.parameters import invalid_input_fails
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Each day of a reprocessing run is a mapped task in the web UI. Airflow allows 1,024 of them. In a run of a candle DAG
 # one job builds all days, and more would hold the slot of Spark until its timeout.
 MAX_DAYS = 1_000
+# Further tries of a task that fails.
+RETRIES = 2
 
 
 def dag_run_range(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any]) -> Range:
@@ -51,13 +53,14 @@ def range_end(timeframe: str, dag_run: DagRunProtocol, params: dict[str, Any]) -
     return iso(dag_run_range(timeframe, dag_run, params).end)
 
 
-def rebuilds_pending(dag_run: DagRunProtocol, params: dict[str, Any]) -> str:
+def rebuilds_pending(dag_run: DagRunProtocol, params: dict[str, Any], try_number: int) -> str:
     """Return 'yes' if a run also rebuilds pending hours: a scheduled run that was not cleared and has no given range.
 
-    Cleared, backfilled and manual runs build exactly their own range.
+    Cleared, backfilled and manual runs build exactly their own range. So does the last try, because pending hours that
+    take longer than the task may would otherwise keep every run from building the newest candles.
     """
     scheduled = dag_run.run_type == "scheduled" and not dag_run.clear_number
-    return "yes" if scheduled and not params.get("start") else "no"
+    return "yes" if scheduled and not params.get("start") and try_number <= RETRIES else "no"
 
 
 def dag_run_days(dag_run: DagRunProtocol, params: dict[str, Any]) -> list[date]:
@@ -70,7 +73,17 @@ def dag_run_days(dag_run: DagRunProtocol, params: dict[str, Any]) -> list[date]:
             end=params.get("end"),
         )
         _require_few_days(len(days), "use a backfill")
-    return days
+        return _days_with_windows(days, dag_run, params)
+
+
+def _days_with_windows(days: list[date], dag_run: DagRunProtocol, params: dict[str, Any]) -> list[date]:
+    """Return the days that have a complete window. The current day has none yet of a long timeframe."""
+    settings = load_settings()
+    lengths = [settings.timeframe(name).length for name in params.get("timeframes") or settings.timeframes]
+    found = [day for day in days if day_range(day).start + min(lengths) <= dag_run.run_after]
+    if not found:
+        raise InputError(f"no window of {days[-1]} is complete yet: give an earlier start")
+    return found
 
 
 def due(dag_run: DagRunProtocol) -> str:

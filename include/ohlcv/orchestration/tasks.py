@@ -126,7 +126,7 @@ def priority_of(timeframe: Timeframe, settings: Settings) -> int:
     return 10 * (len(settings.enabled) - settings.enabled.index(timeframe.name))
 
 
-def validate_task(timeframe: Timeframe, settings: Settings) -> BaseOperator:
+def validate_task(timeframe: Timeframe, settings: Settings, timeout: timedelta) -> BaseOperator:
     """Build the task that validates the range of a run and adds an event to the asset of the table."""
 
     def resolve_targets(context: Context, _: str) -> list[ValidationTarget]:
@@ -137,6 +137,7 @@ def validate_task(timeframe: Timeframe, settings: Settings) -> BaseOperator:
         resolve_targets,
         [timeframe],
         priority_of(timeframe, settings),
+        timeout,
         f"Recompute the run's {timeframe} candles from the trades with DuckDB, and compare every field.",
     )
 
@@ -160,7 +161,7 @@ def days_task() -> Any:
     return days()
 
 
-def validate_day_task(day: str, settings: Settings) -> BaseOperator:
+def validate_day_task(day: str, settings: Settings, timeout: timedelta) -> BaseOperator:
     """Build the task that validates a reprocessed day in the timeframes of the run."""
 
     def resolve_targets(context: Context, day: str) -> list[ValidationTarget]:
@@ -181,6 +182,7 @@ def validate_day_task(day: str, settings: Settings) -> BaseOperator:
         resolve_targets,
         list(settings.timeframes.values()),
         REPROCESS_WEIGHT,
+        timeout,
         "Recompute the day's candles from the trades with DuckDB, and compare every field.",
         day=day,
     )
@@ -191,6 +193,7 @@ def _validate_task(
     resolve_targets: TargetResolver,
     timeframes: list[Timeframe],
     weight: int,
+    timeout: timedelta,
     doc_md: str,
     **arguments: Any,
 ) -> BaseOperator:
@@ -208,6 +211,7 @@ def _validate_task(
         outlets=[asset_of(settings, timeframe) for timeframe in timeframes],
         priority_weight=weight,
         weight_rule=ScheduleFirst(),
+        execution_timeout=timeout,
         doc_md=doc_md,
         **arguments,
     )

@@ -84,7 +84,8 @@ def test_what_is_recorded_of_other_timeframes_is_kept() -> None:
     settings = load_settings({"OHLCV_TIMEFRAMES": "15m,2h"})
     for name in ("publications", "revisions", "reconciliation"):
         assert [str(each) for each in maintained_table(settings, name).timeframes] == ["15m", "2h"]
-    assert [str(each) for each in maintained_table(settings, "coverage").timeframes] == ["2h"]
+    # The coverage explains the candles of all timeframes, also of those that are not enabled.
+    assert [str(each) for each in maintained_table(settings, "coverage").timeframes] == ["1d"]
     with pytest.raises(InputError, match="not enabled"):
         maintained_table(settings, "1d")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from ohlcv.config.settings import Settings, load_settings
 from ohlcv.iceberg.retention_plan import RecordTables, plan_record_retention
 from ohlcv.iceberg.tables import create_tables, open_catalog
 from ohlcv.model.errors import InputError
+from ohlcv.model.timeframes import TIMEFRAMES
 from support.ledger_rows import add_coverage_rows, add_ledger_rows
 
 AS_OF = date(2026, 11, 21)
@@ -98,6 +99,23 @@ def test_a_longer_retention_of_another_timeframe_keeps_the_coverage(tmp_path: Pa
     add_coverage_rows(found, "1999-07-05T23", "1999-07-06T00")
     [plan] = plan_record_retention(found, ["coverage"], ["1m", "1d"], AS_OF, AS_OF)
     assert (plan.timeframe, plan.days) == ("1m", ["1999-07-05"])
+
+
+def test_a_timeframe_that_is_no_longer_enabled_keeps_the_coverage_of_its_candles(tmp_path: Path) -> None:
+    found = load_settings({"OHLCV_HOME": str(tmp_path), "OHLCV_TIMEFRAMES": "1m,5m", "OHLCV_LOOKBACK_MINUTES": "10"})
+    create_tables(found)
+    add_coverage_rows(found, "2021-10-31T23", "2021-11-01T00")
+    assert plan_record_retention(found, ["coverage"], ["1m", "5m"], AS_OF, AS_OF) == []
+    assert maintained_table(found, "coverage").cutoff(found.timeframe("1m"), AS_OF) == date(2021, 11, 1)
+
+
+def test_the_coverage_is_kept_as_long_as_the_candles_of_every_timeframe(tmp_path: Path) -> None:
+    names = {f"OHLCV_{name.upper()}_RETENTION_DAYS": "170" for name in TIMEFRAMES if name != "5m"}
+    found = load_settings({"OHLCV_HOME": str(tmp_path), **names})
+    table = maintained_table(found, "coverage")
+    for as_of in (AS_OF + timedelta(days=number) for number in range(366)):
+        (cutoff,) = [table.cutoff(each, as_of) for each in table.timeframes]
+        assert cutoff <= min(each.cutoff(as_of) for each in found.timeframes.values()), as_of
 
 
 def test_notes_never_expire(settings: Settings) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from ohlcv.config.settings import Settings, load_settings
 from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES
+from ohlcv.monitoring import exporter
 from ohlcv.monitoring.exporter import format_metrics, make_server
 from ohlcv.monitoring.health import runs
 from ohlcv.monitoring.measurements import Measurement
@@ -102,6 +103,24 @@ def test_missing_run_data_has_its_own_aspects(tmp_path: Path) -> None:
     assert [(each.subject, each.aspect, each.state) for each in found] == [
         (name, "runs", "alert") for name in DEFAULT_TIMEFRAMES
     ]
+
+
+def test_a_store_that_reports_an_error_fails_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> list[Measurement]:
+        raise OSError("When reading from key 'x' in bucket 'b': AWS Error SLOW_DOWN during GetObject operation: slow")
+
+    monkeypatch.setattr(exporter, "health", fail)
+    with running_exporter(load_settings({"OHLCV_HOME": str(tmp_path)})) as address:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{address}/metrics")
+        with refused.value as answer:
+            assert (answer.code, answer.read().decode().count("\n")) == (503, 1)
+
+
+def test_invalid_settings_end_the_exporter_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OHLCV_SPEED", "1")
+    with pytest.raises(SystemExit, match=r"^error: unknown setting OHLCV_SPEED"):
+        exporter.main()
 
 
 def test_without_tables_metrics_fail_with_one_line(tmp_path: Path) -> None:
