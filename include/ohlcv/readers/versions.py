@@ -206,11 +206,20 @@ class Versions:
         return sorted(replaced.union(stored), reverse=True)
 
     def _outside_stamps(self, number: int) -> BooleanExpression:
-        """Return the filter for candles that were not created in the range of the stamps after a publication."""
+        """Return the filter for candles of which a publication may show a version: by their time of creation.
+
+        Candles in the range of the later stamps are left out.
+        """
         stamps = [each.written_at for each in self.ledger.publications if each.number > number and each.written_at]
         if not stamps:
             return AlwaysTrue()
-        before = compare(LessThan, "created_at", min(stamps))
+        # Clocks of several writers may differ: candles that the ledger began with or that a publication up to this one
+        # inserted may be in the range.
+        shown = [each.written_at for each in self.ledger.publications if each.number <= number and each.written_at]
+        before = Or(
+            compare(LessThan, "created_at", min(stamps)),
+            compare(LessThanOrEqual, "created_at", max([self.base.visible_at, *shown])),
+        )
         # Another writer may have given a candle any time.
         return Or(before, Or(compare(GreaterThan, "created_at", max(stamps)), _is_null("created_at")))
 

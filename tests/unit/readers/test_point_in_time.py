@@ -326,6 +326,19 @@ class TestReads:
         assert closes(history, as_of=first.seen_at) == ["01T10 1"]
         assert closes(history, as_of=first.seen_at, newest=1) == ["01T10 1"]
 
+    def test_the_newest_windows_if_a_later_writer_had_a_late_clock(self, history: RecordedHistory) -> None:
+        first = history.job([hour("01T10")])
+        second = history.job([hour("02T10")])
+        stamp = NOON - timedelta(minutes=10)
+        history.commit([*history.rows, hour("03T10", created_at=stamp, updated_at=stamp)], written_at=stamp)
+        last = history.job([hour("04T10")])
+        history.record()
+        history.expire(last)
+        # The ledger began with the first candle, the second publication inserted the other one.
+        for newest in (None, 10):
+            assert closes(history, as_of=first.seen_at, newest=newest) == ["01T10 1"]
+            assert closes(history, as_of=second.seen_at, newest=newest) == ["01T10 1", "02T10 1"]
+
     def test_the_newest_windows_of_a_vintage(self, days: RecordedHistory) -> None:
         found = read_past_candles(days.settings, MINUTE, newest=1, vintage="10m")
         assert window_starts(found) == ["2026-03-08T10:01"]

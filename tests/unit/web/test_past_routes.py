@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -90,6 +92,20 @@ class TestPastCandles:
         second = get(client, "candles", **request, cursor=first["next_cursor"])
         assert closes(first) + closes(second) == ["10 1", "11 1", "12 1"]
         assert second["next_cursor"] is None
+
+    def test_pages_have_every_candle_if_a_later_writer_had_a_late_clock(self, tmp_path: Path) -> None:
+        service = service_of(MemoryCandles(), tmp_path)
+        create_tables(service.settings)
+        history = RecordedHistory(service.settings, HOUR, NOON)
+        history.job([hour(10)])
+        moment = history.job([hour(11)]).seen_at.isoformat()
+        stamp = NOON - timedelta(minutes=10)
+        history.commit([*history.rows, {**hour(12), "created_at": stamp, "updated_at": stamp}], written_at=stamp)
+        history.job([hour(13)])
+        history.record()
+        with client_of(service) as client:
+            assert closes(get(client, "candles", **ONE_SERIES, as_of=moment)) == ["10 1", "11 1"]
+            assert closes(get(client, "candles", **ONE_SERIES, as_of=moment, newest=9)) == ["10 1", "11 1"]
 
     def test_the_newest_and_a_range(self, history: RecordedHistory, client: TestClient) -> None:
         moment = history.states[0].seen_at.isoformat()
