@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import duckdb
 from pyiceberg.table import FileScanTask
 
+from ohlcv.config.temporary_folders import temporary_folder
 from ohlcv.coverage.trade_files import all_have_trade_ids, read_rows
 from ohlcv.model.coverage_columns import COVERAGE_COLUMNS, REJECTED_COLUMNS
 from ohlcv.model.coverage_records import DELAY_BOUNDS, DELAY_COUNTS
@@ -140,7 +141,7 @@ FROM cells JOIN delivered USING (cell) LEFT JOIN accepted USING (cell) LEFT JOIN
 @contextmanager
 def counting_database() -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database in memory with an empty table `counted`, which has the columns of the coverage."""
-    with tempfile.TemporaryDirectory(prefix="ohlcv-") as folder, duckdb.connect() as connection:
+    with temporary_folder() as folder, duckdb.connect() as connection:
         for setting in (
             "TimeZone = 'UTC'",
             f"memory_limit = '{MEMORY}'",

@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 from pyiceberg.table import Table
 
+from ohlcv.config.temporary_folders import temporary_folder
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.iceberg.tables import row_filter
 from ohlcv.ingest.file_readers import CHUNK_ROWS
@@ -64,13 +65,16 @@ def open_staging() -> Iterator[StagingDatabase]:
         ) from None
 
 
-def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix="ohlcv-load-")
-    except OSError as error:
-        raise OhlcvError(
-            f"no temporary folder can be created ({error.strerror}): free space, or set TMPDIR to another folder"
-        ) from None
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[str]:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder())
+        except OSError as error:
+            raise OhlcvError(
+                f"no temporary folder can be created ({error.strerror}): free space, or set TMPDIR to another folder"
+            ) from None
+        yield folder
 
 
 def _duckdb_columns() -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThan, Or
 from pyiceberg.table import Table
 
+from ohlcv.config.temporary_folders import temporary_folder
 from ohlcv.config.values import megabytes
 from ohlcv.iceberg.damage import report_damage
 from ohlcv.model.errors import OhlcvError
@@ -70,7 +71,7 @@ def rule_database(memory: str | None = None) -> Iterator[duckdb.DuckDBPyConnecti
     `memory` is a limit such as 1024m. What does not fit is written to temporary files.
     """
     with ExitStack() as stack:
-        folder = None if memory is None else stack.enter_context(tempfile.TemporaryDirectory(prefix="ohlcv-"))
+        folder = None if memory is None else stack.enter_context(temporary_folder())
         connection = stack.enter_context(duckdb.connect())
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(_MACROS)

@@ -27,6 +27,8 @@ INIT_SERVICES = {name for name in SERVICES if name.endswith("-init")}
 each_service = pytest.mark.parametrize("name", SERVICES)
 # The deployment is made for a machine with 8 GB, without the optional profiles.
 MACHINE_MEGABYTES = 8192
+# Measured in the scheduler with sample trades: Airflow, tasks, a driver with its JVM.
+SCHEDULER_MEGABYTES = 1_094
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,13 @@ def test_the_scheduler_stops_after_its_running_tasks() -> None:
 def test_the_memory_limits_fit_the_machine() -> None:
     running = {name for name, each in SERVICES.items() if "profiles" not in each} - INIT_SERVICES
     assert sum(megabytes(SERVICES[name]) for name in running) <= MACHINE_MEGABYTES
+
+
+def test_the_scheduler_has_memory_for_a_job_with_its_audit() -> None:
+    service = SERVICES["scheduler"]
+    audit = re.search(r":-(\d+)m}$", service["environment"]["OHLCV_AUDIT_MEMORY"])
+    assert audit
+    assert SCHEDULER_MEGABYTES + int(audit[1]) <= megabytes(service)
 
 
 def megabytes(service: dict[str, Any]) -> int:
