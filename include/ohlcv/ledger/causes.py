@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import duckdb
 import pyarrow as pa
@@ -18,6 +19,7 @@ from pyiceberg.table import FileScanTask
 
 from ohlcv.iceberg.changed_files import FileKey, file_key
 from ohlcv.iceberg.damage import report_damage, report_damaged_file
+from ohlcv.model.errors import DamagedFileError
 from ohlcv.model.intervals import HOUR, MICROSECOND
 from ohlcv.model.ledger_records import Publication
 from ohlcv.model.timeframes import Timeframe
@@ -74,6 +76,10 @@ CREATE OR REPLACE TEMP TABLE wanted AS
 SELECT id, symbol, exchange, start, start + {length} AS stop FROM requests
 WHERE before = {before} AND after = {after}
 """
+_FORGET = """
+UPDATE requests SET is_unknown = true
+WHERE before = $before AND after = $after AND start < $hour_end AND start + $length > $hour_start
+"""
 _DIFFERENT_VERSIONS = f"""
 SELECT coalesce(new.symbol, old.symbol) AS symbol, coalesce(new.exchange, old.exchange) AS exchange,
     old."timestamp" AS old_time, new."timestamp" AS new_time, new.ingestion_timestamp AS ingested
@@ -107,7 +113,8 @@ _STORE = """
 UPDATE changes SET causes = result.causes, lateness = result.newest - (epoch_us(window_start) + {length})
 FROM (
     SELECT id, list(cause ORDER BY cause) AS causes, max(newest) FILTER (cause = 'trade added') AS newest FROM (
-        SELECT id, cause, max(newest) AS newest FROM found GROUP BY id, cause
+        SELECT id, cause, max(newest) AS newest FROM found
+        WHERE id NOT IN (SELECT id FROM requests WHERE is_unknown) GROUP BY id, cause
         UNION ALL SELECT id, 'unknown', NULL FROM requests
         WHERE is_unknown OR is_assumed AND id NOT IN (SELECT id FROM found)
     ) GROUP BY id
@@ -203,8 +210,11 @@ class _Search:
     def _hours(self, start: int) -> range:
         return range(start // _HOUR, (start + self._length - 1) // _HOUR + 1)
 
-    def _plan(self, snapshot: int) -> Mapping[int, Files]:
-        """Return the files of a snapshot that may have trades of each hour. Reads only metadata."""
+    def _plan(self, snapshot: int | None) -> Mapping[int, Files]:
+        """Return the files of a snapshot, None for the current one, that may have trades of each hour.
+
+        Reads only metadata.
+        """
         ordered = sorted(self._pairs)
         scan = self._trades.table.scan(self._trades.hours_condition(ordered), snapshot_id=snapshot)
         with report_damage(self._trades.table, scan):
@@ -269,13 +279,34 @@ class _Search:
         query = trades_query(trades, chunk.hours, "trade_rows")
         numbers: dict[FileKey, int] = {}
         for number, (key, task) in enumerate(files.items()):
-            with report_damaged_file(table, task):
-                rows = reader.to_table([task])
+            numbers[key] = number
+            try:
+                with report_damaged_file(table, task):
+                    rows = reader.to_table([task])
+            except DamagedFileError:
+                if task.file.file_path in self._current_paths:
+                    raise
+                # A repair has dropped the file, so nobody will restore it.
+                self._forget(key, trades.hours_in(task.file, chunk.hours))
+                continue
             self._connection.register("trade_rows", rows)
             self._connection.execute(_LOAD.format(number=number, query=query))
             self._connection.unregister("trade_rows")
-            numbers[key] = number
         return numbers
+
+    @cached_property
+    def _current_paths(self) -> set[str]:
+        """Return the paths of the files that the present state of the trades table has."""
+        return {task.file.file_path for files in self._plan(None).values() for task in files.values()}
+
+    def _forget(self, key: FileKey, hours: Iterable[int]) -> None:
+        """Make the causes unknown that depend on a file."""
+        for hour in hours:
+            for before, after in self._pairs[hour]:
+                old, new = self._files[before][hour].keys(), self._files[after][hour].keys()
+                if key in old | new and old != new:
+                    span = {"hour_start": hour * _HOUR, "hour_end": (hour + 1) * _HOUR, "length": self._length}
+                    self._connection.execute(_FORGET, {"before": before, "after": after, **span})
 
 
 def _listed(numbers: Mapping[FileKey, int], files: Iterable[FileKey]) -> str:

@@ -13,9 +13,11 @@ import pytest
 from pyiceberg.table import Table
 
 from ohlcv.config.settings import Settings, load_settings
+from ohlcv.iceberg.file_commits import commit_files
 from ohlcv.iceberg.tables import create_tables, load_table, open_catalog
 from ohlcv.ledger import causes
 from ohlcv.model.audit_records import DECISIONS_PROPERTY, Decisions, Waiver
+from ohlcv.model.errors import DamagedFileError
 from ohlcv.model.intervals import MICROSECOND, to_microseconds
 from ohlcv.model.source_checkpoint import SourceCheckpoint
 from ohlcv.model.source_hours import hour_number
@@ -183,6 +185,27 @@ def test_a_candle_without_a_symbol_or_an_exchange_has_no_trades(site: LedgerSite
     site.record()
     (updated,) = (row for row in site.revisions() if row["change"] == "updated")
     assert updated["causes"] == ["trade added"]
+
+
+def test_the_cause_is_unknown_after_a_repair_has_dropped_a_damaged_file(site: LedgerSite) -> None:
+    other = "2026-03-01T13:00"
+    site.build(CANDLE, priced("1", other))
+    site.record()
+    first = add_trades(site.settings, identified(f"{NOON}:01", "1"))
+    site.build(priced("2"), priced("2", other), trades=first)
+    site.record()
+    table = load_table(site.catalog, TRADES)
+    (task,) = table.scan().plan_files()
+    Path(task.file.file_path.removeprefix("file://")).unlink()
+    second = add_trades(site.settings, identified(f"{NOON}:02", "2"), identified(f"{other}:01", "3"))
+    site.build(priced("3"), priced("3", other), trades=second)
+    # Somebody may restore the file.
+    with pytest.raises(DamagedFileError, match="Damaged files"):
+        site.record()
+    commit_files(site.catalog, TRADES, table.refresh(), [], [task.file], lambda: None)
+    add_trades(site.settings, identified(f"{NOON}:01", "1"))
+    # The other hour has no file that was dropped.
+    assert [each[0] for each in found(site)[-2:]] == [["unknown"], ["trade added"]]
 
 
 def test_hours_without_changed_files_are_not_read(site: LedgerSite, monkeypatch: pytest.MonkeyPatch) -> None:
