@@ -52,8 +52,8 @@ def decimal_texts(column: pa.Array) -> pa.Array:
 
 
 def number_texts(column: pa.Array) -> pa.Array:
-    """Return decimals as the shortest exact JSON numbers."""
-    return pc.ascii_rtrim(pc.ascii_rtrim(decimal_texts(column), "0"), ".")
+    """Return decimals as the shortest exact JSON numbers, nulls as null."""
+    return pc.fill_null(pc.ascii_rtrim(pc.ascii_rtrim(decimal_texts(column), "0"), "."), "null")
 
 
 def time_texts(column: pa.Array) -> pa.Array:

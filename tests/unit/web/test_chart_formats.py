@@ -165,6 +165,18 @@ def test_numbers_have_all_digits(client: TestClient, candles: MemoryCandles) -> 
     assert [row[4] for row in json.loads(text, parse_float=Decimal, parse_int=Decimal)] == values
 
 
+def test_a_null_amount_keeps_its_place(client: TestClient, candles: MemoryCandles) -> None:
+    """Another writer may have stored it."""
+    candles.rows["1h"] = [candle(HOUR, at("2026-03-01") + number * HOUR.length) for number in range(3)]
+    candles.rows["1h"][1]["open_price"] = None
+    bars = history(client, from_=FIRST, to=NEWEST)
+    assert bars["o"] == [2, None, 2]
+    assert {len(bars[name]) for name in "tohlcv"} == {3}
+    rows = client.get("/ccxt/ohlcv?exchange=X&symbol=BTC&timeframe=1h").json()
+    assert [row[1] for row in rows] == [2, None, 2]
+    assert client.get("/udf/symbols?symbol=X:BTC").json()["name"] == "BTC"
+
+
 def test_ccxt_rows_ascend_from_since(client: TestClient) -> None:
     def rows(**parameters: Any) -> Any:
         given = {"exchange": "X", "symbol": "BTC", "timeframe": "1h", **parameters}
