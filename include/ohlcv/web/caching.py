@@ -92,7 +92,8 @@ class ResponseCache:
 
     async def _make(self, etag: str, make: Callable[[], Awaitable[Answer]]) -> Answer:
         answer = await make()
-        if len(answer.body) <= MAX_BODY_BYTES:
+        # The table may have changed since the request began: its answer has another ETag, or none if it is stale.
+        if len(answer.body) <= MAX_BODY_BYTES and answer.headers.get("ETag") == etag:
             self._answers[etag] = answer
             self._size += len(answer.body)
             while self._size > self._capacity:

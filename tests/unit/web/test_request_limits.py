@@ -100,24 +100,42 @@ def test_concurrent_requests_share_one_computation() -> None:
     cache = ResponseCache(capacity=10)
     made = []
 
-    async def make() -> Answer:
-        made.append(1)
-        await asyncio.sleep(0)
-        return Answer(b"12345", {})
+    async def get(etag: str) -> Answer:
+        async def make() -> Answer:
+            made.append(1)
+            await asyncio.sleep(0)
+            return Answer(b"12345", {"ETag": etag})
+
+        return await cache.get(etag, make)
 
     async def run() -> None:
-        answers = await asyncio.gather(*(cache.get("a", make) for _ in range(20)))
+        answers = await asyncio.gather(*(get("a") for _ in range(20)))
         assert (len(made), {answer.body for answer in answers}) == (1, {b"12345"})
-        await cache.get("a", make)
+        await get("a")
         assert len(made) == 1
-        await cache.get("b", make)
-        await cache.get("a", make)
+        await get("b")
+        await get("a")
         # "b" was used before "a", and there is no room for three.
-        await cache.get("c", make)
-        await cache.get("a", make)
+        await get("c")
+        await get("a")
         assert len(made) == 3
-        await cache.get("b", make)
+        await get("b")
         assert len(made) == 4
+
+    asyncio.run(run())
+
+
+def test_an_answer_of_another_state_is_not_cached() -> None:
+    cache = ResponseCache()
+    found = iter(("new", "old"))
+
+    async def make() -> Answer:
+        # The table changed while the first request was answered, and was rolled back.
+        etag = next(found)
+        return Answer(etag.encode(), {"ETag": etag})
+
+    async def run() -> None:
+        assert [(await cache.get("old", make)).body for _ in range(3)] == [b"new", b"old", b"old"]
 
     asyncio.run(run())
 
