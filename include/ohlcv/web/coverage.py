@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from ohlcv.config.settings import Settings
+from ohlcv.iceberg.catalog_errors import described_catalog_errors
 from ohlcv.model.coverage_records import Note
 from ohlcv.model.errors import MissingTableError
 from ohlcv.model.intervals import iso
@@ -33,12 +34,13 @@ def coverage_page(settings: Settings, given: CoverageParameters) -> bytes:
         # The default range has moved if another recording was made since.
         hours, after = read_coverage_cursor(given.cursor, selection)
         start, end = hour_start(hours.start), hour_start(hours.stop)
-    try:
-        found = read_coverage(settings, start, end, given.exchange, given.symbol, COUNTS, max_range=MAX_RANGE)
-    except (MissingTableError, NotRecordedError) as error:
-        raise unavailable(str(error), RETRY_SECONDS) from None
-    limit = min(given.limit or DEFAULT_COVERAGE, max(1, MAX_HOURS // len(found.hours)))
-    series = list(islice(found.series(after, given.search), limit + 1))
+    with described_catalog_errors(settings):
+        try:
+            found = read_coverage(settings, start, end, given.exchange, given.symbol, COUNTS, max_range=MAX_RANGE)
+        except (MissingTableError, NotRecordedError) as error:
+            raise unavailable(str(error), RETRY_SECONDS) from None
+        limit = min(given.limit or DEFAULT_COVERAGE, max(1, MAX_HOURS // len(found.hours)))
+        series = list(islice(found.series(after, given.search), limit + 1))
     document = _document(found, series[:limit])
     document["next_cursor"] = None
     if len(series) > limit:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from ohlcv.iceberg.catalog_errors import described_catalog_errors
 from ohlcv.model.intervals import iso
 from ohlcv.model.timeframes import get_timeframe
 from ohlcv.readers.fill_reasons import FILL_REASON, with_fill_reasons
@@ -121,7 +122,9 @@ class _Reader:
     def _with_reasons(self, table: pa.Table) -> pa.Table:
         if self.query.fill is None:
             return table
-        return with_fill_reasons(self.service.settings, get_timeframe(self.given.timeframe), table)
+        settings = self.service.settings
+        with described_catalog_errors(settings):
+            return with_fill_reasons(settings, get_timeframe(self.given.timeframe), table)
 
     def _provisional(self) -> bytes:
         if self.given.provisional == "false":

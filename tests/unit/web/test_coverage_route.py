@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from requests import ConnectionError as RequestsConnectionError
 from starlette.testclient import TestClient
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import create_tables, open_catalog
+from ohlcv.readers import coverage, fill_reasons
+from ohlcv.web.data import CandleData
 from ohlcv.web.service import Service
+from support.candle_rows import HOUR, candle, write_candles
 from support.candle_service import client_of, gateway_headers, service_of
 from support.coverage_rows import hour_row, note, rejected_row, write_coverage, write_notes
 from support.memory_candles import MemoryCandles
@@ -182,3 +186,26 @@ def test_nothing_recorded_and_no_table_are_told(settings: Settings) -> None:
         assert (document["counted_until"], document["series"]) == (None, [])
         open_catalog(service.settings).drop_table(service.settings.coverage_contract.identifier)
         assert "run 'ohlcv tables create'" in problem(empty, 503)
+
+
+def fail(*_: Any) -> None:
+    raise RequestsConnectionError("no route")
+
+
+def test_a_catalog_that_fails_makes_the_coverage_unavailable(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coverage, "load_table", fail)
+    assert "cannot be read at the moment" in problem(client, 503)
+
+
+def test_a_catalog_that_fails_makes_reasons_of_filled_candles_unavailable(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_candles(settings, HOUR, candle(HOUR, "2026-03-01T00:00"), candle(HOUR, "2026-03-01T02:00"))
+    service = service_of(MemoryCandles(), settings.home.parent)
+    parameters = {"timeframe": "1h", "symbol": "BTC", "exchange": "X", **RANGE, "fill": "previous"}
+    with client_of(Service(service.settings, CandleData(service.settings))) as client:
+        assert len(client.get("/api/v1/candles", params=parameters).json()["candles"]) == 3
+        monkeypatch.setattr(fill_reasons, "load_table", fail)
+        assert client.get("/api/v1/candles", params=parameters).status_code == 503
