@@ -27,7 +27,7 @@ _BATCH = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A field with two values. None: there is no such candle."""
+    """A field with two values. None: there is no such candle or value."""
 
     field: str
     ours: Decimal | int | None
@@ -124,8 +124,9 @@ def _without_trades(theirs: pa.Table) -> pa.Array:
 def _equal_rows(ours: pa.Table, theirs: pa.Table, names: Sequence[str]) -> pa.Array:
     equal = pa.array(np.ones(len(ours), bool))
     for name in names:
-        # Null: this file has no such value.
-        equal = pc.and_(equal, pc.fill_null(pc.equal(ours[name], theirs[name]), True))
+        # This file has no such value.
+        is_absent = pc.is_null(theirs[name])
+        equal = pc.and_(equal, pc.or_(is_absent, pc.fill_null(pc.equal(ours[name], theirs[name]), False)))
     return equal
 
 
@@ -169,12 +170,16 @@ class _Comparer:
 
     def _difference(self, candles: Candles, name: str) -> Difference:
         ours, theirs = candles.ours[name], candles.theirs[name]
+        if ours is None:
+            return Difference(name, None, theirs, self.tolerances.text(name))
         is_within = abs(theirs - ours) <= self.tolerances.limit(name, Decimal(theirs))
-        explaining = (
-            None
-            if is_within
-            else next(
-                (each.name for each in self.conventions if name in each.fields and each.explains(candles, name)), None
-            )
-        )
+        explaining = None if is_within else self._convention(candles, name)
         return Difference(name, ours, theirs, self.tolerances.text(name), is_within, explaining)
+
+    def _convention(self, candles: Candles, name: str) -> str | None:
+        # A convention computes with several values of ours.
+        if None in candles.ours.values():
+            return None
+        return next(
+            (each.name for each in self.conventions if name in each.fields and each.explains(candles, name)), None
+        )

@@ -18,7 +18,7 @@ from pyiceberg.table import Table
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.catalog_errors import described_catalog_errors
 from ohlcv.iceberg.tables import load_table, open_catalog
-from ohlcv.model.errors import InputError, UnknownSeriesError
+from ohlcv.model.errors import InputError, OhlcvError, UnknownSeriesError
 from ohlcv.model.intervals import from_microseconds, iso, to_microseconds
 from ohlcv.model.table_contracts import AMOUNT_SCALE
 from ohlcv.model.timeframes import Timeframe
@@ -205,7 +205,19 @@ class _Reconciler:
         found = pa.table({START: starts, **{name: rows[column] for name, column in FIELDS.items()}})
         moments = starts.to_numpy()
         within = [(moments >= start) & (moments < end) for start, end in spans]
-        return found.filter(pa.array(np.logical_or.reduce(within)))
+        found = found.filter(pa.array(np.logical_or.reduce(within)))
+        self._refuse_repeated(found[START].to_numpy())
+        return found
+
+    def _refuse_repeated(self, starts: np.ndarray) -> None:
+        """Raise OhlcvError for the first of the sorted windows that is stored several times."""
+        repeated = starts[1:][starts[1:] == starts[:-1]]
+        if len(repeated):
+            start, count = iso(from_microseconds(int(repeated[0]))), np.count_nonzero(starts == repeated[0])
+            raise OhlcvError(
+                f"the {self._timeframe} candle at {start} is stored {count} times: "
+                "rebuild its day by ohlcv_reprocess or 'ohlcv build'"
+            )
 
 
 def _built_until(table: Table, timeframe: Timeframe) -> datetime:

@@ -12,6 +12,7 @@ import pytest
 
 from ohlcv.config.settings import Settings
 from ohlcv.iceberg.tables import widen_volume
+from ohlcv.model.errors import OhlcvError
 from ohlcv.model.intervals import from_microseconds
 from ohlcv.model.timeframes import DEFAULT_TIMEFRAMES, Timeframe
 from ohlcv.model.tolerances import parse_tolerances
@@ -206,3 +207,29 @@ def test_candles_of_a_widened_table_are_compared(run: Any, settings: Settings, v
     report = run(ours, [ours[0], replace(ours[1], volume=other)])
     assert (report.counts["equal"], found(report)) == (1, {ours[1].start: ("different", ["volume"])})
     assert report.windows[0].differences[0].difference == Decimal("1e-18")
+
+
+def test_a_window_that_is_stored_twice_is_named(run: Any) -> None:
+    ours = random_candles(15, 3, MINUTE)
+    with pytest.raises(OhlcvError) as caught:
+        run([*ours, ours[1]], ours)
+    assert str(caught.value) == (
+        "the 1m candle at 2026-03-01T00:01:00Z is stored 2 times: rebuild its day by ohlcv_reprocess or 'ohlcv build'"
+    )
+    # One that is not compared does not matter.
+    assert found(run([], ours[2:])) == {}
+
+
+@pytest.mark.parametrize("exchange", ["X", "BITMEX"])
+@pytest.mark.parametrize(("field", "column"), [("close", "close_price"), ("vwap", "vwap")])
+def test_a_stored_candle_without_a_value_is_different(
+    run: Any, settings: Settings, field: str, column: str, exchange: str
+) -> None:
+    ours = random_candles(16, 2, MINUTE)
+    write_candles(settings, MINUTE, ours[0].row(MINUTE, exchange=exchange) | {column: None})
+    report = run(ours[1:], [changed(ours[0], "volume"), ours[1]], exchange=exchange)
+    assert report.counts["equal"] == 1
+    (window,) = report.windows
+    assert (window.outcome, field in window.fields) == ("different", True)
+    (difference,) = (each for each in window.differences if each.field == field)
+    assert (difference.ours, difference.difference, difference.convention) == (None, None, None)
