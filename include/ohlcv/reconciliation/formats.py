@@ -38,6 +38,8 @@ _KLINE = {
 }
 _OHLC = [START, *AMOUNTS[:4], VWAP, "volume", COUNT]
 _OHLCVT = [START, *AMOUNTS, COUNT]
+# No amount has a larger one; it would be a long text.
+_EXPONENT = re.compile("[eE][+-]?0*[0-9]{1,2}$")
 _GENERIC_OPTIONAL = (COUNT, VWAP)
 _KLINE_UNITS = ("milliseconds", "microseconds")
 _OHLC_UNITS = ("seconds",)
@@ -132,8 +134,8 @@ def _read_json(path: Path) -> Any:
 
 
 def _plain_number(text: str) -> str:
-    # A number such as 1e-8.
-    return text if "e" not in text.lower() else format(Decimal(text), "f")
+    """Return a number such as 1e-8 without its exponent. One with a large exponent stays, and its row is refused."""
+    return format(Decimal(text), "f") if _EXPONENT.search(text) else text
 
 
 def _json_rows(rows: Any, names: Sequence[str]) -> pa.Table:
@@ -146,7 +148,8 @@ def _json_rows(rows: Any, names: Sequence[str]) -> pa.Table:
         is_complete = size == len(names)
         problems.append(None if is_complete else f"{size} values, expected {len(names)}")
         for column, value in zip(columns, row if is_complete else [None] * len(names), strict=True):
-            column.append(value if isinstance(value, str) else None)
+            # Escapes of JSON may be no text of Arrow.
+            column.append(value if isinstance(value, str) and value.isascii() else None)
     return pa.table(
         {
             **{name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)},

@@ -78,8 +78,8 @@ class _Checker:
         self._refuse_problems()
 
     def check(self, timeframe: Timeframe | None) -> PublishedFile:
-        starts, unit = self._times()
-        timeframe = self._timeframe(starts, unit, timeframe)
+        starts, unit_name = self._times()
+        timeframe = self._timeframe(starts, unit_name, timeframe)
         self._check_windows(starts, timeframe)
         columns = {START: pa.array(starts)}
         present = [name for name in (*AMOUNTS, *OPTIONAL_AMOUNTS) if name in self._rows.column_names]
@@ -129,21 +129,27 @@ class _Checker:
         found = pc.max(pc.if_else(pc.match_substring(texts, "."), fractions, 0)).as_py()
         return int(found)
 
-    def _times(self) -> tuple[np.ndarray, int]:
-        """Return the starts in microseconds, and the microseconds of a unit of the file."""
+    def _times(self) -> tuple[np.ndarray, str]:
+        """Return the starts in microseconds, and the name of the unit of the file."""
         first = self._text(START)[0].as_py()
         if "ISO" in self._texts.units and not re.fullmatch("[0-9]+", first):
-            return self._iso_times(), 1
+            return self._iso_times(), "microseconds"
         numbers = self._whole(START).to_numpy()
         name = next((each for each in reversed(_UNITS) if numbers[0] >= _UNITS[each][1]), None)
         if name is None or name not in self._texts.units:
             units = " or ".join(each for each in self._texts.units if each != "ISO")
             self._refuse(pa.array([True]), f"the time {{value}} is not in {units}: check --format", START)
         assert name is not None
-        unit, lowest = _UNITS[name]
+        self._refuse_other_unit(START, name)
+        return numbers * _UNITS[name][0], name
+
+    def _refuse_other_unit(self, column: str, unit_name: str) -> None:
+        """Raise InputError for the first time of a column that is not in a unit."""
+        numbers, lowest = self._whole(column).to_numpy(), _UNITS[unit_name][1]
         is_other = pa.array((numbers < lowest) | (numbers >= lowest * 1_000))
-        self._refuse(is_other, f"the time {{value}} is not in {name} as that of the first row: use one unit", START)
-        return numbers * unit, unit
+        self._refuse(
+            is_other, f"the time {{value}} is not in {unit_name} as the first one of the file: use one unit", column
+        )
 
     def _iso_times(self) -> np.ndarray:
         found = []
@@ -155,16 +161,17 @@ class _Checker:
                 self._refuse(is_bad, "the time '{value}' is no ISO time as that of the first row: use one unit", START)
         return np.array(found, np.int64)
 
-    def _timeframe(self, starts: np.ndarray, unit: int, timeframe: Timeframe | None) -> Timeframe:
+    def _timeframe(self, starts: np.ndarray, unit_name: str, timeframe: Timeframe | None) -> Timeframe:
         if CLOSE_TIME not in self._rows.column_names:
             if timeframe is None:
                 raise InputError("the format does not name the timeframe: give --timeframe")
             return timeframe
-        lengths = (self._whole(CLOSE_TIME).to_numpy() + 1) * unit - starts
+        lengths = (self._whole(CLOSE_TIME).to_numpy() + 1) * _UNITS[unit_name][0] - starts
         length = int(lengths[0])
         found = next((each for each in TIMEFRAMES.values() if each.microseconds == length), None)
         path = self._texts.path
         if found is None:
+            self._refuse_other_unit(CLOSE_TIME, unit_name)
             duration = format_duration(from_microseconds(max(length, 0)) - from_microseconds(0))
             raise InputError(f"{path} has windows of {duration}: give candles of {', '.join(TIMEFRAMES)}")
         if timeframe is not None and timeframe.name != found.name:

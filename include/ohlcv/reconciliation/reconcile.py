@@ -29,13 +29,15 @@ from ohlcv.reconciliation.comparison import DIFFERENCES, compare_candles
 from ohlcv.reconciliation.conventions import conventions_of
 from ohlcv.reconciliation.evidence import add_evidence
 from ohlcv.reconciliation.formats import get_format, read_published
-from ohlcv.reconciliation.published import AMOUNT, QUOTE_VOLUME, START, VWAP, PublishedFile, overlap_problem
+from ohlcv.reconciliation.published import QUOTE_VOLUME, START, VWAP, PublishedFile, overlap_problem
 from ohlcv.reconciliation.report import Reconciliation
 from ohlcv.reconciliation.results import Results, Span, write_results
 
 Progress = Callable[[str], None]
 # Rows that are Python objects at the same time.
 BATCH_ROWS = 50_000
+# Holds the quotient of any two amounts.
+_DERIVED_VWAP = pa.decimal256(48 + AMOUNT_SCALE, AMOUNT_SCALE)
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,7 @@ def _with_vwap(rows: pa.Table) -> pa.Table:
     if QUOTE_VOLUME not in rows.column_names:
         return rows
     parts = [_vwap(batch) for batch in rows.to_batches(max_chunksize=BATCH_ROWS)]
-    return rows.append_column(VWAP, pa.chunked_array(parts, AMOUNT))
+    return rows.append_column(VWAP, pa.chunked_array(parts, _DERIVED_VWAP))
 
 
 def _vwap(batch: pa.RecordBatch) -> pa.Array:
@@ -243,4 +245,4 @@ def _vwap(batch: pa.RecordBatch) -> pa.Array:
     pairs = zip(batch[QUOTE_VOLUME].to_pylist(), batch["volume"].to_pylist(), strict=True)
     with localcontext(prec=60):
         values = [(quote / volume).quantize(unit, ROUND_HALF_UP) if volume else None for quote, volume in pairs]
-    return pa.array(values, AMOUNT)
+    return pa.array(values, _DERIVED_VWAP)

@@ -233,3 +233,11 @@ def test_a_stored_candle_without_a_value_is_different(
     assert (window.outcome, field in window.fields) == ("different", True)
     (difference,) = (each for each in window.differences if each.field == field)
     assert (difference.ours, difference.difference, difference.convention) == (None, None, None)
+
+
+def test_the_vwap_of_any_amounts_is_compared(run: Any) -> None:
+    (ours,) = random_candles(17, 1, MINUTE)
+    theirs = replace(ours, volume=Decimal("1e-8"), quote_volume=Decimal("9" * 30))
+    report = run([replace(ours, volume=Decimal("1e-8"), own_vwap=ours.vwap)], [theirs], "binance milliseconds")
+    assert found(report) == {ours.start: ("different", ["vwap"])}
+    assert report.windows[0].differences[0].theirs == (10**30 - 1) * 10**8
