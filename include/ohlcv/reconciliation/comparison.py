@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from ohlcv.model.tolerances import FIELDS, Tolerances
 from ohlcv.reconciliation.conventions import Candles, Convention
-from ohlcv.reconciliation.published import START
+from ohlcv.reconciliation.published import AMOUNT, COUNT, START
 
 Outcome = Literal["equal", "different", "explained", "only ours", "only theirs"]
 # Outcomes that are differences beyond the tolerances.
@@ -117,8 +117,11 @@ def _with_previous_close(theirs: pa.Table) -> pa.Table:
 
 def _without_trades(theirs: pa.Table) -> pa.Array:
     """Return which published candles have no trades. Tiny volumes may be published as zero."""
-    name = "trade_count" if "trade_count" in theirs.column_names else "volume"
-    return pc.equal(theirs[name], pa.scalar(0, theirs.schema.field(name).type))
+    has_no_volume = pc.equal(theirs["volume"], pa.scalar(0, AMOUNT))
+    if COUNT not in theirs.column_names:
+        return has_no_volume
+    # Null: this file has no such column, another one has it.
+    return pc.coalesce(pc.equal(theirs[COUNT], 0), has_no_volume)
 
 
 def _equal_rows(ours: pa.Table, theirs: pa.Table, names: Sequence[str]) -> pa.Array:

@@ -20,7 +20,17 @@ from ohlcv.reconciliation.reconcile import Request, reconcile
 from ohlcv.reconciliation.report import Reconciliation
 from support.candle_rows import HOUR, MINUTE, write_candles
 from support.default_tables import candles_contract
-from support.published_candles import FETCHED, LAYOUTS, NOW, START, Published, empty, random_candles, write_file
+from support.published_candles import (
+    FETCHED,
+    LAYOUTS,
+    NOW,
+    START,
+    Published,
+    empty,
+    lines,
+    random_candles,
+    write_file,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 
@@ -241,3 +251,17 @@ def test_the_vwap_of_any_amounts_is_compared(run: Any) -> None:
     report = run([replace(ours, volume=Decimal("1e-8"), own_vwap=ours.vwap)], [theirs], "binance milliseconds")
     assert found(report) == {ours.start: ("different", ["vwap"])}
     assert report.windows[0].differences[0].theirs == (10**30 - 1) * 10**8
+
+
+def test_files_with_and_without_counts_are_compared_together(settings: Settings, tmp_path: Path) -> None:
+    theirs = random_candles(18, 6, MINUTE)
+    for number in (1, 4):
+        theirs[number] = replace(empty(theirs[number - 1], MINUTE), start=theirs[number].start)
+    write_candles(settings, MINUTE, *(theirs[number].row(MINUTE) for number in (0, 2, 3, 5)))
+    counted = write_file(tmp_path, "generic", theirs[:3], MINUTE, "counted")
+    other = tmp_path / "other"
+    rows = [(e.start.isoformat(), e.open, e.high, e.low, e.close, e.volume) for e in theirs[3:]]
+    other.write_text("window_start,open,high,low,close,volume\n" + lines(rows))
+    request = Request("generic", "X", "BTC", MINUTE, fetched_at=FETCHED)
+    report = reconcile(settings, [counted, other], request, NOW)
+    assert (report.counts["equal"], found(report)) == (6, {})
