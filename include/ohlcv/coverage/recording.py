@@ -41,6 +41,8 @@ from ohlcv.readers.trades import load_trades, table_with_snapshot
 
 # A recording counts at most about this many trades, so that a backlog does not delay the current hour for long.
 MAX_TRADES = 20_000_000
+# And it reads the stored rows of its days, at most about this many: hours without trades have rows, too.
+MAX_ROWS = 500_000
 # Trades that are counted at a time. An hour with more is counted alone.
 CHUNK_TRADES = 1_000_000
 # A recording waits this long for another one.
@@ -87,6 +89,7 @@ def record_coverage(
     catalog: Catalog | None = None,
     report_progress: Progress = lambda _: None,
     max_trades: int = MAX_TRADES,
+    max_rows: int = MAX_ROWS,
 ) -> CoverageReport:
     """Count the hours whose trades changed, and those that are pending, and return what was counted."""
     begin = time.monotonic()
@@ -95,7 +98,7 @@ def record_coverage(
         write_lock(settings, settings.coverage_contract, LOCK_SECONDS) as assert_lock_held,
     ):
         recorder = _Recorder(settings, now, catalog or open_catalog(settings), assert_lock_held, report_progress)
-        report = recorder.run(max_trades)
+        report = recorder.run(max_trades, max_rows)
     report.seconds = time.monotonic() - begin
     return report
 
@@ -121,16 +124,18 @@ class _Recorder:
         self._snapshot = self._trades.table.current_snapshot()
         self._report = CoverageReport(None if self._snapshot is None else self._snapshot.snapshot_id)
 
-    def run(self, max_trades: int) -> CoverageReport:
+    def run(self, max_trades: int, max_rows: int = MAX_ROWS) -> CoverageReport:
         """Count and commit, and return the report."""
         waiting = sorted(self._changed_hours() | pending_hours(self._coverage))
         # An hour that has not begun has no trades that it can be compared with.
         begun = [hour for hour in waiting if hour <= hour_number(self._now)]
         files = {} if self._snapshot is None else plan_files(self._trades, self._snapshot.snapshot_id, begun)
-        hours = _newest_within(begun, files, max_trades)
+        stored = self._stored_files(begun)
+        hours = _newest_within(begun, files, stored, max_trades, max_rows)
+        days = {hour // HOURS_PER_DAY for hour in hours}
         with counting_database() as connection:
             self._count(connection, hours, files)
-            self._commit(connection, hours, set(waiting) - set(hours))
+            self._commit(connection, hours, [task for day in days for task in stored[day]], set(waiting) - set(hours))
         self._report.hours = len(hours)
         self._report.pending_hours = len(begun) - len(hours)
         return self._report
@@ -181,8 +186,8 @@ class _Recorder:
         """Return the hours that have files, or rows in the coverage."""
         scan = self._coverage.scan(selected_fields=("hour",))
         with report_damage(self._coverage, scan):
-            stored = scan.to_arrow()["hour"].unique().to_pylist()
-        hours = {hour_number(each) for each in stored}
+            batches = scan.to_arrow_batch_reader()
+            hours = {hour_number(each) for batch in batches for each in batch["hour"].unique().to_pylist()}
         if self._snapshot is not None:
             files = self._trades.table.scan(snapshot_id=self._snapshot.snapshot_id)
             with report_damage(self._trades.table, files):
@@ -195,6 +200,14 @@ class _Recorder:
         for task in tasks:
             hours = find_hours(self._trades, task)
             found.update(hours_of_rows(self._trades, task) if hours is None else hours)
+        return found
+
+    def _stored_files(self, hours: list[int]) -> dict[int, list[FileScanTask]]:
+        """Return the files of the coverage by the days of some hours."""
+        found: dict[int, list[FileScanTask]] = {hour // HOURS_PER_DAY: [] for hour in hours}
+        for task in plan(self._coverage, _in_days(sorted(found))):
+            if task.file.partition[0] in found:
+                found[task.file.partition[0]].append(task)
         return found
 
     def _count(self, connection: duckdb.DuckDBPyConnection, hours: list[int], files: dict[int, HourFiles]) -> None:
@@ -210,10 +223,10 @@ class _Recorder:
             (report.series, report.deliveries, report.accepted, report.duplicates, report.superseded, report.rejected),
         ) = connection.execute(_TOTALS).fetchall()
 
-    def _commit(self, connection: duckdb.DuckDBPyConnection, hours: list[int], pending: set[int]) -> None:
+    def _commit(
+        self, connection: duckdb.DuckDBPyConnection, hours: list[int], stored: list[FileScanTask], pending: set[int]
+    ) -> None:
         """Commit the rows of the changed days, the checkpoint and the pending hours, unless they are stored."""
-        days = sorted({hour // HOURS_PER_DAY for hour in hours})
-        stored = [task for task in plan(self._coverage, _in_days(days)) if task.file.partition[0] in days]
         changed = self._changed_days(connection, hours, stored)
         properties = self._properties(pending)
         if not changed and all(self._coverage.properties.get(name) == value for name, value in properties.items()):
@@ -269,9 +282,23 @@ class _Recorder:
             yield Record(day), rows
 
 
-def _newest_within(hours: list[int], files: dict[int, HourFiles], max_trades: int) -> list[int]:
-    """Return the newest hours whose files have at most max_trades, but at least one hour."""
-    return next(_groups(sorted(hours, reverse=True), files, max_trades), [])
+def _newest_within(
+    hours: list[int],
+    files: dict[int, HourFiles],
+    stored: dict[int, list[FileScanTask]],
+    max_trades: int,
+    max_rows: int,
+) -> list[int]:
+    """Return the newest hours, at least one: of at most max_trades, and of days with at most max_rows stored rows."""
+    rows = 0
+    days: set[int] = set()
+    for day in sorted(stored, reverse=True):
+        rows += sum(task.file.record_count for task in stored[day])
+        if days and rows > max_rows:
+            break
+        days.add(day)
+    newest = sorted((hour for hour in hours if hour // HOURS_PER_DAY in days), reverse=True)
+    return next(_groups(newest, files, max_trades), [])
 
 
 def _groups(hours: list[int], files: dict[int, HourFiles], max_trades: int) -> Iterator[list[int]]:

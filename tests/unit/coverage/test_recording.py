@@ -148,6 +148,38 @@ def test_newer_hours_are_counted_first_and_the_others_are_pending(site: Coverage
     site.assert_recorded()
 
 
+def test_a_recording_reads_a_limited_number_of_stored_rows(site: CoverageSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = [HOUR - 24 * number for number in range(5)]
+    series = ("BTC", "ETH")
+    first = site.deliver(
+        *(delivery(1, hour=hour - after, symbol=name) for hour in hours for after in (0, 1) for name in series)
+    )
+    site.record()
+    site.assert_recorded()
+    site.replace()
+    site.trades_table().maintenance.expire_snapshots().by_id(first).commit()
+    rows: list[int] = []
+
+    def counted(*arguments: Any) -> pa.Table:
+        found = read_file(*arguments)
+        rows[-1] += len(found)
+        return found
+
+    monkeypatch.setattr(recording, "read_file", counted)
+    pending: list[int] = []
+    while not pending or pending[-1]:
+        rows.append(0)
+        report = site.record(max_rows=9)
+        pending.append(report.pending_hours)
+        assert report.expired_hours == report.hours
+    assert (pending, rows) == ([6, 2, 0], [8, 8, 4])
+    site.assert_recorded()
+    # At least one day is read.
+    site.deliver(delivery(2, "2"), delivery(2, "2", hour=HOUR - 24))
+    assert [site.record(max_rows=0).hours for _ in range(3)] == [1, 1, 0]
+    site.assert_recorded()
+
+
 def test_hours_that_have_not_begun_are_pending(site: CoverageSite) -> None:
     site.deliver(delivery(1, hour=HOUR + 1), delivery(1, hour=HOUR + 2))
     report = site.record()
