@@ -152,8 +152,8 @@ RECORDING_OF_COVERAGE = (
         _HOURS,
         "hours of before are forgotten after the checkpoint has expired",
         _RECORDING,
-        "        hours = {hour_number(each) for each in stored}\n",
-        "        hours: set[int] = set()\n",
+        '            hours = {hour_number(each) for batch in batches for each in batch["hour"].unique().to_pylist()}\n',
+        "            hours: set[int] = set()\n",
         (f"{_TESTS}::test_every_hour_is_counted_again_after_the_checkpoint_has_expired",),
     ),
     Mutation(
@@ -168,8 +168,8 @@ RECORDING_OF_COVERAGE = (
         _HOURS,
         "older hours are counted first",
         _RECORDING,
-        "sorted(hours, reverse=True)",
-        "sorted(hours)",
+        "in days), reverse=True)",
+        "in days))",
         (f"{_TESTS}::test_newer_hours_are_counted_first_and_the_others_are_pending",),
     ),
     Mutation(
