@@ -7,6 +7,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date
+from decimal import Decimal
 from typing import Any
 
 from pyspark.sql import DataFrame, Row, SparkSession
@@ -153,6 +154,9 @@ def _difference(row: Row) -> dict[str, Any]:
 
 
 def _text(value: object) -> str | None:
+    if isinstance(value, Decimal):
+        # Not 0E-8.
+        return f"{value:f}"
     return None if value is None else str(value)
 
 

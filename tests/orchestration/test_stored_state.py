@@ -125,7 +125,8 @@ def test_the_stored_deadline_callback_accepts_its_stored_arguments(recorder: Ale
 
     [stored] = SERIALIZED_DAGS["ohlcv_1m"]["dag"]["deadline"]
     due = "2026-03-01T12:05:00Z"
-    run = {"dag_id": "ohlcv_1m", "dag_run_id": "r", "run_type": "scheduled", "run_after": due, "data_interval_end": due}
+    run = {"dag_id": "ohlcv_1m", "dag_run_id": "r", "run_type": "scheduled", "state": "running"}
+    run |= {"run_after": due, "data_interval_end": due}
     asyncio.run(deadline_missed(**stored["callback"]["__data__"]["kwargs"], context={"dag_run": run}))
     assert recorder.sent == ["ohlcv_1m is late"]
 

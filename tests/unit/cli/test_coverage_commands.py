@@ -141,7 +141,7 @@ def test_record_counts_until_nothing_is_left(warm: WarmCommandLine, monkeypatch:
 
     create_tables(load_settings({"OHLCV_HOME": str(warm.home)}))
     warm.succeed("trades", "sample", *TRADES)
-    monkeypatch.setattr(recording.record_coverage, "__defaults__", (None, lambda _: None, 1))
+    monkeypatch.setattr(recording.record_coverage, "__defaults__", (None, lambda _: None, 1, recording.MAX_ROWS))
     reports = list(map(json.loads, warm.succeed("coverage", "record", "--format", "json").splitlines()))
     assert [(report["hours"], report["pending_hours"]) for report in reports] == [(1, 1), (1, 0)]
     assert sum(report["accepted"] for report in reports) == 500
