@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ohlcv.model.intervals import floor_time, iso
+from ohlcv.model.intervals import HOUR, floor_time, iso
 from ohlcv.model.timeframes import DAY, DEFAULT_TIMEFRAMES
 from support.harness import at, trade
 from support.sites import Site, running_site
@@ -38,8 +38,9 @@ def test_every_command_of_the_runbook_works_as_written(tmp_path: Path) -> None:
         today = floor_time(datetime.now(UTC), DAY)
         site.generate_trades(at("2026-01-30"), at("2026-02-01"), 20_000)
         site.generate_trades(today - DAY, datetime.now(UTC), 5_000)
-        # Commands name this exchange, of which no trades are generated.
-        site.load([trade(today - DAY, exchange="kraken")])
+        # Commands name this exchange, of which no trades are generated. Without recent ones it would be in alert.
+        hours = range((datetime.now(UTC) - (today - DAY)) // HOUR + 1)
+        site.load(trade(today - DAY + number * HOUR, exchange="kraken") for number in hours)
         for timeframe in DEFAULT_TIMEFRAMES.values():
             site.complete_first_scheduled_run(timeframe.dag_id)
         # The history is built by a reprocessing run, as after a first load.
